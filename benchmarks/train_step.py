@@ -1,0 +1,94 @@
+"""What Lightning and the callbacks cost: `Trainer.fit` against a bare torch loop of the same model and data.
+
+Both run in one process, in turns, so that whatever else the machine does touches both alike. Promise: ratio ≤ 1.5 with
+all callbacks for the quickstart's model, callbacks ≤ 10 % of a run.
+
+    OMP_NUM_THREADS=1 python benchmarks/train_step.py [--repeats 5] [key=value …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from jepa_scale.runs.build import build
+from jepa_scale.runs.config import compose
+from jepa_scale.runs.run import run
+
+
+def bare(config: dict) -> float:
+    """Seconds of the same training with nothing around it: same batches, same optimiser, same clipping."""
+    parts = build(config)
+    settings = config["trainer"]
+    device = torch.device("cuda" if settings["accelerator"] == "gpu" else "cpu")
+    encoder, predictor, objective = (
+        part.to(device) for part in (parts.module.encoder, parts.module.predictor, parts.module.objective)
+    )
+    steps = settings["epochs"] * settings["steps_per_epoch"]
+    parameters = [*encoder.parameters(), *predictor.parameters()]
+    built = parts.module.optimizer_settings.build(parameters, steps)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    data = parts.data.transitions.to(device)
+    rows, size = len(data.actions), config["data"]["batch_size"]
+    order, place = torch.randperm(rows, device=device), 0
+    started = time.perf_counter()
+    for _ in range(steps):
+        if place + size > rows:
+            order, place = torch.randperm(rows, device=device), 0
+        chosen = order[place : place + size]
+        place += size
+        latents = encoder(torch.cat([data.observations[chosen], data.next_observations[chosen]]))
+        current, following = latents.chunk(2)
+        actions = data.actions[chosen]
+        loss = objective(predictor(current, actions), following, actions)
+        optimizer.zero_grad()
+        loss.backward()
+        if settings["gradient_clip"] is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, settings["gradient_clip"])
+        optimizer.step()
+        schedule.step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def ours(config: dict) -> tuple[float, float]:
+    """Seconds of a whole run, and its share spent in callbacks."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = run(config, Path(folder) / "run").times
+    wall = float(times["wall_seconds"])
+    return wall, float(times["callback_seconds"]) / wall
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(
+        f"{'k':>4} {'steps':>6} {'bare steps/s':>13} {'fit steps/s':>12} {'fit/bare':>9} {'run/bare':>9} {'callbacks':>10}"
+    )
+    for k in (2, 16, 64):
+        logged = compose([f"model.k={k}", *arguments.overrides])
+        plain = compose([f"model.k={k}", "logger=none", "callbacks=none", *arguments.overrides])
+        steps = logged["trainer"]["epochs"] * logged["trainer"]["steps_per_epoch"]
+        rows = []
+        for repeat in range(arguments.repeats + 1):
+            floor, fitted, (whole, share) = bare(logged), ours(plain)[0], ours(logged)
+            # The first round pays for imports, the world's truth and the allocator.
+            if repeat:
+                rows.append((floor, fitted / floor, whole / floor, share))
+        floor, fitted, whole, share = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(
+            f"{k:4d} {steps:6d} {steps / floor:13.0f} {steps / floor / whole:12.0f} {fitted:9.2f} {whole:9.2f} {share:10.1%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Thin adapters from estimators, bounds and planners to logged estimates."""

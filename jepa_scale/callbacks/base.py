@@ -1,0 +1,108 @@
+"""What the epoch callbacks share: their context, the tabulated model, and the way out for estimates."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import lightning as L
+import numpy as np
+import torch
+
+from jepa_scale.callbacks.logging import publish
+from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.records import Estimate, Negatives
+from jepa_scale.theory.bounds.base import WorldConstants
+from jepa_scale.theory.planning import plan_values
+from jepa_scale.theory.spectrum import singular_values, stacked_singular_values
+from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.worlds.base import ExactWorld
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the run's estimates are about."""
+
+    world: ExactWorld
+    negatives: Negatives
+    planner: Exhaustive
+    k: int
+
+    @property
+    def truth(self) -> Truth:
+        """The exact quantities of this world under this planner; computed once in a process."""
+        return _truth(self.world, self.negatives, self.planner)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Exact quantities that do not depend on the model."""
+
+    singular_values: np.ndarray
+    """(A, N)"""
+    stacked: np.ndarray
+    """(N,) singular values of the stacked M̄: what one shared encoder can reach."""
+    values: np.ndarray
+    """(plans, N, N) V of every plan."""
+    constants: WorldConstants
+
+
+@lru_cache(maxsize=4)
+def _truth(world: ExactWorld, negatives: Negatives, planner: Exhaustive) -> Truth:
+    return Truth(
+        singular_values(world.finite, negatives),
+        stacked_singular_values(world.finite, negatives),
+        plan_values(world.finite, planner.horizon),
+        WorldConstants.of(world.finite, planner.problem, negatives),
+    )
+
+
+@dataclass(frozen=True)
+class Tabulation:
+    """A model's values on every observation and action, float64."""
+
+    encoder: np.ndarray
+    """(N, k) f(x)"""
+    predictor: np.ndarray
+    """(A, N, k) g(f(x), a)"""
+
+
+@torch.inference_mode()
+def tabulate(module: Pretrain, world: ExactWorld) -> Tabulation:
+    """Evaluate the model on every observation of a finite world."""
+    observations = torch.as_tensor(world.observations, dtype=torch.float32, device=module.device)
+    latents = module.encode(observations)
+    states, actions = len(observations), world.actions
+    choice = torch.arange(actions, device=module.device)[:, None].expand(actions, states)
+    predicted = module.predict(latents[None].expand(actions, states, -1), choice)
+    return Tabulation(latents.double().cpu().numpy(), predicted.double().cpu().numpy())
+
+
+class EpochCallback(L.Callback):
+    """Compute estimates at the end of every training epoch and publish them."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.seconds = 0.0
+        """Time spent by this callback, publishing included."""
+
+    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+        """Return this epoch's estimates."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it estimates")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Estimate and publish, unless the run has just diverged."""
+        if trainer.should_stop or not isinstance(pl_module, Pretrain):
+            return
+        started = time.perf_counter()
+        # Frozen weights, evaluation mode: estimates describe the model as it would be used.
+        pl_module.eval()
+        publish(trainer, self.estimates(trainer, pl_module))
+        pl_module.train()
+        self.seconds += time.perf_counter() - started
+
+
+def exact(name: str, value: float, trainer: L.Trainer) -> Estimate:
+    """Wrap an exact expectation."""
+    return Estimate(name, float(value), 0.0, None, trainer.current_epoch, trainer.global_step)

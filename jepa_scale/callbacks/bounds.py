@@ -1,0 +1,34 @@
+"""Bounds on planning regret from the exact risk, every epoch."""
+
+from __future__ import annotations
+
+import lightning as L
+
+from jepa_scale.callbacks.base import Context, EpochCallback, Tabulation, exact, tabulate
+from jepa_scale.records import BoundValue, Estimate
+from jepa_scale.theory.bounds import b1_prime, t4, t5
+from jepa_scale.theory.bounds.base import BoundCase
+from jepa_scale.theory.spectrum import exact_risk
+from jepa_scale.training.pretrain import Pretrain
+
+BOUNDS = (t4, t5, b1_prime)
+
+
+def bounds_of(context: Context, table: Tabulation) -> tuple[BoundValue, ...]:
+    """Every bound for the model as it stands, on the regret of the planner's own score."""
+    risk = exact_risk(context.world.finite, table.encoder, table.predictor, context.negatives)
+    case = BoundCase(context.truth.constants, context.planner.score, risk, table.predictor)
+    return tuple(bound.value(case) for bound in BOUNDS)
+
+
+class BoundsCallback(EpochCallback):
+    """Log T4, T5 and B1′; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``."""
+
+    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+        """One estimate per bound."""
+        rows = []
+        for bound in bounds_of(self.context, tabulate(module, self.context.world)):
+            flags = ["vacuous"] * bound.vacuous + ["does_not_apply"] * (not bound.applies)
+            row = exact(f"bound/{bound.name}", bound.value, trainer)
+            rows.append(Estimate(row.name, row.value, 0.0, None, row.epoch, row.step, ",".join(flags)))
+        return rows

@@ -1,0 +1,180 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import jepa_scale
+
+if typing.TYPE_CHECKING:
+    from rich.console import Console
+
+    from jepa_scale.records import RunRecord
+
+# Nothing heavy is imported up here: --help must not wait for torch.
+
+_EPILOG = """\
+examples:
+  jepa-scale study                                       the quickstart: 90 runs, minutes on 2 cores, then a report
+  jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
+  jepa-scale train world=torus model.k=8 data.n=3000     one run
+  jepa-scale report studies/quickstart                   write the report again
+
+Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the argument parser."""
+    top = argparse.ArgumentParser(
+        prog="jepa-scale",
+        description="Scaling studies for JEPA world models, checked against worlds whose truth is computable.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"jepa-scale {jepa_scale.__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    study = commands.add_parser(
+        "study",
+        help="run a whole study: train, estimate, fit, forecast, report",
+        description="Run a study and write its report. Run it again to do only what is missing.",
+    )
+    study.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped one")
+    study.add_argument("overrides", nargs="*", help="workers=N, and key=value for every run")
+    study.add_argument("--folder", type=Path, help="where the study lives (default: studies/NAME)")
+
+    train = commands.add_parser("train", help="one run: train a JEPA and estimate every epoch")
+    train.add_argument("overrides", nargs="*", help="group=option or key.path=value")
+    train.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
+    train.add_argument(
+        "--show", action="store_true", help="print the configuration and the groups' options, do not train"
+    )
+
+    report = commands.add_parser("report", help="write the report of a study again from its runs")
+    report.add_argument("study", type=Path, help="study folder")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends with one line and exit code 2."""
+    parsed = parser().parse_args(arguments)
+    from jepa_scale.runs.errors import UserError
+
+    try:
+        code = {"study": _study, "train": _train, "report": _report}[parsed.command](parsed)
+    except UserError as error:
+        print(f"jepa-scale: error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\njepa-scale: interrupted; the same command goes on from here", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _study(parsed: argparse.Namespace) -> int:
+    from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+
+    sweep, texts = parsed.sweep, list(parsed.overrides)
+    if "=" in sweep:
+        sweep, texts = "quickstart", [sweep, *texts]
+    spec = read_spec(find_sweep(sweep))
+    workers, overrides = launcher_of(spec, texts)
+    spec = spec.with_overrides(overrides)
+    folder = parsed.folder or Path("studies") / spec.name
+    console = _console()
+    console.print(f"[bold]{spec.name}[/bold]: {spec.question.strip()}", highlight=False)
+    console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
+
+    from jepa_scale.report.html import write_report
+    from jepa_scale.study.sweep import run_study
+
+    outcome = run_study(spec, folder, workers, console)
+    page = write_report(outcome.result, folder)
+    _print_conclusions(console, outcome.result)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    for sentence in outcome.failed:
+        print(f"jepa-scale: a run failed: {sentence} (traceback in {folder / 'errors'})", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from jepa_scale.report.html import write_report
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.collect import collect
+    from jepa_scale.study.design import design
+    from jepa_scale.study.spec import read_spec
+
+    written = parsed.study / "study.yaml"
+    if not written.is_file():
+        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
+    spec = read_spec(written)
+    result = collect(spec, design(spec), parsed.study, failures={})
+    console = _console()
+    _print_conclusions(console, result)
+    console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _print_conclusions(console: Console, result: typing.Any) -> None:
+    from jepa_scale.report.conclusions import conclusions
+
+    for sentence in conclusions(result):
+        console.print(f"• {sentence.text}", highlight=False, markup=False)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from jepa_scale.runs.config import compose, groups
+    from jepa_scale.runs.identity import run_id
+
+    config = compose(parsed.overrides)
+    if parsed.show:
+        import yaml
+
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        for name, options in groups().items():
+            print(f"# {name}: {', '.join(options)}")
+        return 0
+    folder = parsed.folder or Path("runs") / run_id(config)
+    console = _console()
+    console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
+
+    from jepa_scale.callbacks.printer import EpochPrinter
+    from jepa_scale.runs.run import run
+
+    record = run(config, folder, extra=[EpochPrinter(console)])
+    _print_record(console, record)
+    return 0 if record.status == "finished" else 1
+
+
+def _print_record(console: Console, record: RunRecord) -> None:
+    from rich.table import Table
+
+    if record.status != "finished":
+        console.print(f"[red]{record.status}[/red]: {record.reason}", highlight=False)
+        return
+    table = Table(title=f"n={record.dials['n']}, k={record.dials['k']}, seed={record.dials['seed']}")
+    for column in ("quantity", "value", "standard error", "transitions"):
+        table.add_column(column, justify="left" if column == "quantity" else "right")
+    for name, value in sorted(record.final.items()):
+        if "/action_" in name or value is None:
+            continue
+        error, count = record.final_standard_errors[name], record.final_n[name]
+        shown = "exact" if error == 0 else "" if error is None else f"{error:.2g}"
+        table.add_row(name, f"{value:.4g}", shown, "" if count is None else f"{count}")
+    console.print(table)
+    for bound in record.bounds:
+        failed = [item["statement"] for item in bound["hypotheses"] if not item["holds"]]
+        word = "vacuous" if bound["vacuous"] else "informative"
+        applies = "applies" if not failed else f"does not apply: fails {', '.join(failed)}"
+        console.print(f"{bound['label']}: {bound['value']:.3g}, {word}, {applies}", highlight=False)

@@ -1,0 +1,67 @@
+"""Batches of a data set that stays in memory, addressed by step number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from jepa_scale.records import Batch
+
+
+class StepLoader:
+    """``steps_per_epoch`` batches an epoch, however small the data set, so that every n gets the same training.
+
+    Batches are slices of one random permutation per pass through the data; what is left of a pass is dropped, so that no
+    batch holds a transition twice. Step s of the run is always the same batch: there is no state to save, and a resumed
+    run sees what it would have seen. Ranks take strided rows of the same global batch.
+
+    Raises
+    ------
+    ValueError
+        If the data set is smaller than a batch.
+    """
+
+    batch_sampler = None  # Lightning looks for it wherever there is a sampler
+
+    def __init__(
+        self, data: Batch, batch_size: int, steps_per_epoch: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.rows = len(data.actions)
+        if batch_size < 2 or self.rows < batch_size:
+            raise ValueError(
+                f"expected 2 ≤ batch_size ≤ n, got batch_size={batch_size}, n={self.rows}: "
+                "lower data.batch_size or raise data.n"
+            )
+        self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> StepLoader:
+        """Lightning calls ``sampler.set_epoch`` at the start of each epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        per_pass = self.rows // self.batch_size
+        device = self.data.actions.device
+        current, order = -1, torch.empty(0, dtype=torch.int64)
+        first = self.epoch * self.steps_per_epoch
+        for step in range(first, first + self.steps_per_epoch):
+            passed, slot = divmod(step, per_pass)
+            if passed != current:
+                generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)
+                current, order = passed, torch.randperm(self.rows, generator=generator).to(device)
+            rows = order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
+            yield Batch(
+                self.data.observations.index_select(0, rows),
+                self.data.actions.index_select(0, rows),
+                self.data.next_observations.index_select(0, rows),
+            )

@@ -1,0 +1,1 @@
+"""Estimates of spectrum and risk from held-out embeddings, with standard errors."""

@@ -1,0 +1,1 @@
+"""Encoders f: observation → R^k, one per file."""

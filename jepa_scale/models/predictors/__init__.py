@@ -1,0 +1,1 @@
+"""Predictors g: R^k × A → R^k, one per file."""

@@ -1,0 +1,1 @@
+"""Planners and the scores that they rank plans by."""

@@ -1,0 +1,1 @@
+"""Reports: figures, conclusions and pages written from records."""

@@ -1,0 +1,30 @@
+"""Conclusions of a study: sentences written from its numbers only."""
+
+from __future__ import annotations
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.conclusions import bounds, completeness, forecasts, laws, optimum, risk
+from jepa_scale.report.conclusions.base import Conclusion
+
+__all__ = ["Conclusion", "conclusions", "headline"]
+
+_TOPICS = {
+    "Best width": optimum,
+    "Risk": risk,
+    "Bounds": bounds,
+    "Laws": laws,
+    "Forecast": forecasts,
+    "Completeness": completeness,
+}
+
+
+def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
+    """Return every conclusion by topic; a study without runs has one."""
+    if len(result.table) == 0:
+        return {"Completeness": tuple(completeness.conclude(result))}
+    return {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
+
+
+def headline(result: StudyResult) -> str:
+    """Return the opening paragraph."""
+    return " ".join(one.text for group in conclusions(result).values() for one in group if one.headline)

@@ -1,0 +1,134 @@
+"""What every epoch logged, for a few runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.style import EXACT, MUTED, NARROWEST, sequential, styled
+from jepa_scale.report.summary import cells, finished, level, sizes, widths
+from jepa_scale.report.wording import listed, plural, whole
+
+NAME = "epochs"
+TITLE = "Every epoch"
+
+_COLUMNS = 3
+_ESTIMATE = "held-out estimate ± SE"
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    return "" if _chosen(result) else "No finished run has a history of epochs."
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown, what the bands are and what was left out."""
+    chosen = _chosen(result)
+    n, seed = next((n, seed) for n, _, seed in chosen)
+    flagged = sum(
+        bool(row.get("flag"))
+        for identity in chosen.values()
+        for row in result.histories[identity]
+        if row["name"] in ("spectrum/risk", "spectrum/gap")
+    )
+    distrust = f" {plural(flagged, 'estimate')} among these carry a flag (see the metrics files)." if flagged else ""
+    return (
+        f"Estimates at the end of each epoch at n = {whole(n)}, seed {seed}, k = {listed([k for _, k, _ in chosen])} "
+        "(1 seed for each column). "
+        "Bands: ±1 jackknife standard error of the held-out estimate; exact curves have none. The gap is that of the "
+        "learned features, not of the world. A bound above the dotted line at 1 is vacuous. "
+        "Left out: every other run; their numbers are in the run folders." + distrust
+    )
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw one column for each run, one row for each quantity."""
+    chosen = _chosen(result)
+    figure = Figure(figsize=(max(1.6 + 1.95 * len(chosen), NARROWEST), 6.6))
+    grid = figure.subplots(4, len(chosen), sharex=True, sharey="row", squeeze=False)
+    colors = sequential(widths(result.table), "plasma")
+    for column, ((_, k, _), identity) in enumerate(chosen.items()):
+        _column(grid[:, column], result, result.histories[identity], colors[k])
+        grid[0, column].set_title(f"k = {k}")
+        grid[3, column].set_xlabel("epoch")
+    labels = ("risk R", "gap of learned\nfeatures", "bound B1′", "expected\nregret")
+    for axes, label in zip(grid[:, 0], labels, strict=True):
+        axes.set_ylabel(label)
+    figure.align_ylabels(grid[:, 0])
+    found: dict[str, Any] = {}
+    for axes in grid.flat:
+        found.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
+    # In grey, as the colour stands for k.
+    found[_ESTIMATE] = Line2D([], [], color=MUTED, marker="o", markersize=3)
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _column(panels: Any, result: StudyResult, rows: Sequence[Mapping[str, Any]], color: Any) -> None:
+    risk, gap, bound, regret = panels
+    _band(risk, rows, "spectrum/risk", color, _ESTIMATE)
+    _line(risk, rows, "exact/risk", EXACT, "exact, this model", "--")
+    _band(gap, rows, "spectrum/gap", color, _ESTIMATE)
+    _line(bound, rows, "bound/b1_prime", EXACT, "exact, this model", "--")
+    bound.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="bound = 1: vacuous above")
+    _line(regret, rows, f"regret/{result.score}", EXACT, "exact, this model", "--")
+    floor = level(result.table, "regret_random")
+    if floor is not None:
+        regret.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="regret of random plans")
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+
+
+def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (epochs, 2) values with standard errors, and the epochs, counted from 1."""
+    found = sorted((row["epoch"], row) for row in rows if row["name"] == name and isinstance(row["value"], float | int))
+    values = [[row["value"], row["standard_error"] or 0.0] for _, row in found]
+    return np.array([epoch + 1 for epoch, _ in found]), np.array(values, dtype=float).reshape(-1, 2)
+
+
+def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, color: Any, label: str) -> None:
+    epochs, values = _series(rows, name)
+    if len(epochs):
+        mean, error = values.T
+        axes.fill_between(epochs, mean - error, mean + error, color=color, alpha=0.22, linewidth=0)
+        axes.plot(epochs, mean, color=color, marker="o", markersize=3, label=label)
+
+
+def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, color: Any, label: str, line: Any) -> None:
+    epochs, values = _series(rows, name)
+    if len(epochs):
+        axes.plot(
+            epochs, values[:, 0], color=color, linestyle=line, linewidth=1.3, marker=".", markersize=4, label=label
+        )
+
+
+def _chosen(result: StudyResult) -> dict[tuple[int, int, int], str]:
+    """Return the smallest, the best and the largest k of the middle n that has histories, at its lowest seed."""
+    available = {
+        (int(record.dials["n"]), int(record.dials["k"]), int(record.dials["seed"])): record.run_id
+        for _, record in finished(result)
+        if any(row["name"] == "exact/risk" for row in result.histories.get(record.run_id, ()))
+    }
+    if not available:
+        return {}
+    every, present = sizes(result.table), {n for n, _, _ in available}
+    middle = every[(len(every) - 1) // 2]
+    n = min(present, key=lambda size: (abs(math.log(size / middle)), size))
+    seed = min(seed for size, _, seed in available if size == n)
+    trained = sorted(k for size, k, s in available if (size, s) == (n, seed))
+    means = {k: cell.mean for (size, k), cell in cells(result.table, "regret").items() if size == n and k in trained}
+    best = min(means, key=lambda k: (means[k], k)) if means else trained[len(trained) // 2]
+    picked = sorted({trained[0], best, trained[-1]})
+    if len(picked) < _COLUMNS <= len(trained):
+        # The best is at an end: the middle width keeps the comparison.
+        picked = sorted({*picked, next(k for k in trained[len(trained) // 2 :] + trained if k not in picked)})
+    return {(n, k, seed): available[n, k, seed] for k in picked}

@@ -1,0 +1,103 @@
+"""Forecasts of the held-out cells beside what came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from jepa_scale.records import Forecast, StudyResult
+from jepa_scale.report.figures.shared import law_panels
+from jepa_scale.report.style import EXACT, MISS, styled, width_axis
+from jepa_scale.report.wording import number, percent, whole
+
+NAME = "forecast"
+TITLE = "Forecast and held-out cells"
+
+_WIDE, _NARROW = "#b6d3ea", "#2f7ab8"
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    if _drawable(result):
+        return ""
+    reasons = [forecast.inflation_source for forecast in result.forecasts if forecast.inflation_source]
+    if result.held_out_n is None:
+        return "Nothing was held out, so there is no forecast to check."
+    return "No law forecast the held-out cells." + (f" {reasons[0]}." if reasons else "")
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown, what the intervals and error bars are and what was left out."""
+    drawn = _drawable(result)
+    first, n = drawn[0], drawn[0].points[0].n
+    factors = ", ".join(f"{item.law} on {item.target} ×{number(item.inflation)}" for item in drawn)
+    empty = [f"{item.law} on {item.target} ({item.inflation_source})" for item in result.forecasts if not item.points]
+    counts = sorted({point.seeds for item in drawn for point in item.points if point.observed is not None})
+    seeds = f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "no"
+    return (
+        f"Held-out cells at n = {whole(n)}, {number(first.extrapolation_decades)} decades beyond the largest n of the "
+        "fits. "
+        f"Wide bars: calibrated {percent(first.level)} intervals; narrow bars: uncalibrated bootstrap "
+        "intervals; tick: prediction. "
+        f"Points: observed mean over seeds ({seeds} seeds), error bars ±1 standard error over seeds; "
+        "crosses fell outside the wide bar. "
+        f"Widening: {factors}." + (f" Left out: {'; '.join(empty)}." if empty else " Nothing was left out.")
+    )
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw one panel for each law and target."""
+    drawn = _drawable(result)
+    figure, panels = law_panels(drawn)
+    for item in drawn:
+        _panel(panels[item.target, item.law], item)
+    columns = 4 if figure.get_figwidth() > 7 else 2
+    figure.legend(handles=_key(drawn[0].level), loc="outside lower center", ncols=columns, handlelength=1.6)
+    return figure
+
+
+def _panel(axes: Any, forecast: Forecast) -> None:
+    for point in forecast.points:
+        axes.plot([point.k] * 2, [point.low, point.high], color=_WIDE, linewidth=8, solid_capstyle="butt", zorder=2)
+        axes.plot(
+            [point.k] * 2,
+            [point.uncalibrated_low, point.uncalibrated_high],
+            color=_NARROW,
+            linewidth=3,
+            solid_capstyle="butt",
+            zorder=3,
+        )
+        axes.plot(point.k, point.predicted, "_", color=_NARROW, markersize=12, markeredgewidth=1.6, zorder=3)
+        if point.observed is not None:
+            axes.errorbar(
+                point.k,
+                point.observed,
+                yerr=point.observed_standard_error or 0.0,
+                fmt="o" if point.covered else "X",
+                color=EXACT if point.covered else MISS,
+                markersize=4 if point.covered else 6,
+                capsize=2,
+                elinewidth=1,
+                zorder=5,
+            )
+    width_axis(axes, sorted(point.k for point in forecast.points), axes.get_xlabel())
+    axes.margins(x=0.08)
+    seen = [point.covered for point in forecast.points if point.covered is not None]
+    count = f"{sum(seen)} of {len(seen)} inside" if seen else "not observed yet"
+    axes.set_title(f"{forecast.law}: {count}", fontsize=8.5)
+
+
+def _key(level: float) -> list[Line2D]:
+    return [
+        Line2D([], [], color=_WIDE, linewidth=8, label=f"calibrated {percent(level)}"),
+        Line2D([], [], color=_NARROW, linewidth=3, label="uncalibrated"),
+        Line2D([], [], color=EXACT, marker="o", linestyle="", markersize=4, label="observed ± SE"),
+        Line2D([], [], color=MISS, marker="X", linestyle="", markersize=6, label="observed, outside"),
+    ]
+
+
+def _drawable(result: StudyResult) -> list[Forecast]:
+    return [forecast for forecast in result.forecasts if forecast.points]

@@ -1,0 +1,100 @@
+"""Fitted laws over the cell means that they were fitted to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jepa_scale.laws.base import Law
+from jepa_scale.laws.generic import Generic
+from jepa_scale.laws.theory_shaped import TheoryShaped
+from jepa_scale.records import LawFit, StudyResult
+from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
+from jepa_scale.report.style import MARKERS, log_height, sequential, styled, width_axis
+from jepa_scale.report.summary import by_width, cells, rows_by_n, sizes, widths
+from jepa_scale.report.wording import plural, probability
+
+NAME = "laws"
+TITLE = "Fitted laws over the cell means"
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    return "" if _drawable(result) else "No law converged, so there is no curve to draw."
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown, what the error bars are and what was left out."""
+    drawn = _drawable(result)
+    others = [
+        f"{fit.law} on {fit.target} ({fit.reason or 'no known formula'})" for fit in result.fits if fit not in drawn
+    ]
+    held_out = " Open markers were held out from the fits." if result.held_out_n is not None else ""
+    apart = sorted({sentence for fit in drawn for sentence in fit.excluded})
+    return (
+        f"Points: cell means over seeds ({seeds_of_cells(result, drawn[0].target)}), error bars ±1 standard "
+        "error over seeds. Lines: each fitted law at the widths of the grid, joined; cut off "
+        "where they leave the range of the data."
+        + held_out
+        + (f" The fits left out {plural(len(apart), 'item')} (cells or runs), listed below." if apart else "")
+        + (f" Left out: {'; '.join(others)}." if others else "")
+    )
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw one panel for each converged law and target."""
+    drawn = _drawable(result)
+    figure, panels = law_panels(drawn)
+    for fit in drawn:
+        axes = panels[fit.target, fit.law]
+        _panel(axes, result, fit)
+        lack = "" if fit.lack_of_fit_p is None else f" (lack of fit {probability(fit.lack_of_fit_p)})"
+        axes.set_title(fit.law + lack, fontsize=8.5)
+        if fit.target == "risk":
+            log_height(axes)
+        else:
+            # A curve that leaves the range of a probability would flatten the data.
+            highest = max(cell.mean for cell in cells(result.table, fit.target).values())
+            axes.set_ylim(-0.05 * highest, 1.35 * highest)
+    handles, labels = panels[drawn[0].target, drawn[0].law].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if figure.get_figwidth() > 7 else 2)
+    return figure
+
+
+def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
+    law, colors = _law(fit), sequential(sizes(result.table))
+    assert law is not None  # only laws with a known formula are drawn
+    markers = dict(zip(colors, MARKERS * len(colors), strict=False))
+    tails = by_width(result.table, "tail")
+    theta = np.array([parameter.value for parameter in fit.parameters])
+    grid = [k for k in widths(result.table) if not law.uses_tail or k in tails]
+    for n, row in rows_by_n(cells(result.table, fit.target)).items():
+        tail = np.array([tails.get(k, np.nan) for k in grid])
+        curve = law.predict(theta, np.array(grid, float), np.full(len(grid), float(n)), tail, fit.target)
+        axes.plot(grid, curve, color=colors[n], linewidth=1.2, linestyle="--" if n == result.held_out_n else "-")
+        axes.errorbar(
+            [cell.k for cell in row],
+            [cell.mean for cell in row],
+            yerr=error_bars(row),
+            fmt=markers[n],
+            color=colors[n],
+            markerfacecolor="white" if n == result.held_out_n else colors[n],
+            capsize=2,
+            elinewidth=0.9,
+            label=size_label(result, n),
+        )
+    width_axis(axes, widths(result.table), axes.get_xlabel())
+
+
+def _law(fit: LawFit) -> Law | None:
+    """Return a law with the parameters that the fit names; a fixed exponent is one of its parameters too."""
+    names = tuple(parameter.name for parameter in fit.parameters)
+    known: tuple[Law, ...] = (Generic(), TheoryShaped())
+    return next((law for law in known if law.names == names), None)
+
+
+def _drawable(result: StudyResult) -> list[LawFit]:
+    return [fit for fit in result.fits if fit.status == "converged" and _law(fit) is not None]

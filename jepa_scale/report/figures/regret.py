@@ -1,0 +1,83 @@
+"""Regret against the width, one line for each n."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
+from jepa_scale.report.style import INK, MUTED, styled, width_axis
+from jepa_scale.report.summary import cells, level, optima, widths
+from jepa_scale.report.wording import number, whole
+
+NAME = "regret_by_width"
+TITLE = "Regret against latent width"
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    return "" if cells(result.table, "regret") else "No run finished with a regret."
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown, what the error bars are and what was left out."""
+    best = optima(result.table, "regret")
+    marked = ", ".join(f"{turn.best.k} at n = {whole(n)}" for n, turn in best.items() if turn.place == "interior")
+    rings = (
+        f"Rings mark k*(n), the lowest mean at each n, where it lies inside the grid: k* = {marked}."
+        if marked
+        else "No n has its lowest mean inside the grid, so no k* is marked."
+    )
+    return " ".join(
+        [
+            f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} goals, "
+            f"T = {result.horizon}), exact over starts and goals.",
+            f"Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error over seeds.",
+            rings,
+            left_out_cells(result, "regret"),
+        ]
+    )
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw one line for each n over the floors of planners that know nothing."""
+    figure = Figure(figsize=(7.2, 3.9))
+    axes = figure.subplots()
+    draw_rows(axes, result, "regret")
+    turns = optima(result.table, "regret")
+    rings = [turn.best for turn in turns.values() if turn.place == "interior"]
+    if rings:
+        axes.plot(
+            [cell.k for cell in rings],
+            [cell.mean for cell in rings],
+            "o",
+            markersize=10,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.1,
+            zorder=5,
+            label="k*(n), interior",
+        )
+    for value, label, line in _levels(result):
+        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
+    width_axis(axes, widths(result.table))
+    axes.set_ylabel("expected regret (probability)")
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
+    legend_outside(figure, axes)
+    return figure
+
+
+def _levels(result: StudyResult) -> list[tuple[float, str, str]]:
+    random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
+    found = [(result.target_regret, "target", ":")]
+    if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):
+        # One line over the other would show one of them only.
+        return [*found, (random, "random plans = null action", "--")]
+    if random is not None:
+        found.append((random, "random plans", "--"))
+    if idle is not None:
+        found.append((idle, "null action", "-."))
+    return found

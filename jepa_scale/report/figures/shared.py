@@ -1,0 +1,100 @@
+"""What several figures draw or say alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jepa_scale.records import Forecast, LawFit, StudyResult
+from jepa_scale.report.style import MARKERS, NARROWEST, sequential
+from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
+from jepa_scale.report.wording import plural, whole
+
+
+def size_label(result: StudyResult, n: int) -> str:
+    """Return the legend's entry of one n."""
+    return f"n = {whole(n)}" + (" (held out from the fits)" if n == result.held_out_n else "")
+
+
+def error_bars(row: list[Cell]) -> list[float]:
+    """Return standard errors for drawing; cells of one seed get no bar, as the caption says."""
+    return [cell.standard_error or 0.0 for cell in row]
+
+
+def draw_rows(axes: Any, result: StudyResult, target: str, positive: bool = False) -> None:
+    """Draw mean ± SE against k, one line for each n; the held-out n is dashed with open markers."""
+    colors = sequential(sizes(result.table))
+    markers = dict(zip(colors, MARKERS * len(colors), strict=False))
+    for n, row in rows_by_n(cells(result.table, target)).items():
+        kept = [cell for cell in row if cell.mean > 0] if positive else row
+        held_out = n == result.held_out_n
+        axes.errorbar(
+            [cell.k for cell in kept],
+            [cell.mean for cell in kept],
+            yerr=error_bars(kept),
+            color=colors[n],
+            marker=markers[n],
+            markerfacecolor="white" if held_out else colors[n],
+            linestyle=(0, (5, 1.5)) if held_out else "-",
+            capsize=2.5,
+            elinewidth=1,
+            zorder=3,
+            label=size_label(result, n),
+        )
+
+
+def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, dict[tuple[str, str], Any]]:
+    """Return a figure with one row for each target and one column for each law, and its axes by (target, law).
+
+    Where a law has nothing on a target its place stays empty.
+    """
+    laws, targets = list(dict.fromkeys(item.law for item in items)), list(dict.fromkeys(item.target for item in items))
+    figure = Figure(figsize=(max(1.4 + 2.0 * len(laws), NARROWEST), 1.2 + 2.3 * len(targets)))
+    grid = figure.subplots(len(targets), len(laws), sharey="row", squeeze=False)
+    places = {(target, law): grid[i, j] for i, target in enumerate(targets) for j, law in enumerate(laws)}
+    used = {(item.target, item.law) for item in items}
+    for place in places.keys() - used:
+        places[place].set_axis_off()
+    for i, target in enumerate(targets):
+        first = next(law for law in laws if (target, law) in used)
+        places[target, first].set_ylabel("exact risk R" if target == "risk" else f"expected {target}")
+        # A panel over an empty place carries the label of its column.
+        for law in laws:
+            if not any((below, law) in used for below in targets[i + 1 :]):
+                places[target, law].set_xlabel("latent width k")
+    return figure, {place: places[place] for place in places if place in used}
+
+
+def legend_outside(figure: Figure, axes: Any) -> None:
+    """Put the legend right of the axes: the rows by n before everything else."""
+    handles, labels = axes.get_legend_handles_labels()
+    # Matplotlib lists error bars after lines; the reader looks for n first.
+    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("n = "))
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside right upper")
+
+
+def seeds_of_cells(result: StudyResult, target: str) -> str:
+    """Return the number of seeds per cell in words."""
+    counts = sorted({cell.seeds for cell in cells(result.table, target).values()})
+    if not counts:
+        return "no cells"
+    if counts == [1]:
+        return "1 seed per cell, hence no error bars"
+    text = f"{counts[0]} seeds per cell" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds per cell"
+    return text + ("; cells of 1 seed have no error bar" if counts[0] == 1 else "")
+
+
+def left_out_cells(result: StudyResult, target: str) -> str:
+    """Say which runs and cells of the grid are not in the picture, and why."""
+    lost, seen = lacking(result), cells(result.table, target)
+    empty = len(sizes(result.table)) * len(widths(result.table)) - len(seen)
+    parts = []
+    if lost:
+        parts.append(f"{plural(len(lost), 'run')} that diverged")
+    if empty:
+        parts.append(f"{plural(empty, 'cell')} of the grid without a finished run")
+    if result.unfinished:
+        parts.append(f"{plural(len(result.unfinished), 'run')} without a record")
+    return f"Left out: {'; '.join(parts)}." if parts else "Nothing was left out."

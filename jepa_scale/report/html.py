@@ -1,0 +1,225 @@
+"""Write the report of a study: one page that needs nothing else, and its figures as files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report import tables
+from jepa_scale.report.conclusions import conclusions, headline
+from jepa_scale.report.figures import PLOTS, Plot
+from jepa_scale.report.markup import paragraph, section, table, text
+from jepa_scale.report.style import to_png, to_svg
+from jepa_scale.report.stylesheet import CSS
+from jepa_scale.report.summary import cells, lacking, level, sizes, widths
+from jepa_scale.report.wording import measured, number, percent, place, whole
+
+_SECTIONS = {
+    "conclusions": "Conclusions",
+    "figures": "Figures",
+    "means": "Means by n and k",
+    "laws": "Fitted laws",
+    "forecasts": "Forecasts",
+    "bounds": "Bounds",
+    "failures": "Failures and exclusions",
+    "runs": "Runs",
+    "settings": "Settings and definitions",
+}
+
+
+def write_report(result: StudyResult, folder: Path) -> Path:
+    """Write ``report.html`` and ``figures/*.png`` into ``folder``; each file whole or not at all.
+
+    Equal results give equal files. A figure that cannot be drawn is a sentence on the page, and has no file.
+
+    Returns
+    -------
+    Path of the page.
+    """
+    drawn = [_figure(plot, result, folder / "figures") for plot in PLOTS]
+    page = folder / "report.html"
+    _write(page, _page(result, "\n".join(drawn)).encode("utf-8"))
+    return page
+
+
+def _figure(plot: Plot, result: StudyResult, folder: Path) -> str:
+    file, why_not = folder / f"{plot.name}.png", plot.missing(result)
+    if why_not:
+        # A picture of an earlier state would pass for this one's.
+        file.unlink(missing_ok=True)
+        said = f"<b>{text(plot.title)}.</b> Not drawn: {text(why_not)}"
+        return f'<figure id="figure-{plot.name}"><figcaption>{said}</figcaption></figure>'
+    figure, caption = plot.draw(result), plot.caption(result)
+    _write(file, to_png(figure))
+    svg = to_svg(figure, plot.name).replace(
+        "<svg ", f'<svg role="img" aria-label="{text(plot.title)}. {text(caption)}" ', 1
+    )
+    return (
+        f'<figure id="figure-{plot.name}"><div class="card">{svg}</div>'
+        f"<figcaption><b>{text(plot.title)}.</b> {text(caption)}</figcaption></figure>"
+    )
+
+
+def _page(result: StudyResult, figures: str) -> str:
+    links = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, title in _SECTIONS.items())
+    bodies = {
+        "conclusions": _conclusions(result),
+        "figures": figures,
+        "means": "".join(
+            f"<h3>{title}</h3>{tables.heat(result, target)}"
+            for title, target in (("Expected regret", "regret"), ("Exact risk", "risk"))
+        ),
+        "laws": tables.parameters(result),
+        "forecasts": tables.forecasts(result),
+        "bounds": tables.bounds(result),
+        "failures": tables.failures(result),
+        "runs": tables.runs(result),
+        "settings": _settings(result) + _definitions(result),
+    }
+    body = "\n".join(section(identity, title, bodies[identity]) for identity, title in _SECTIONS.items())
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{text(result.name)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{text(result.name)}</h1>
+<p class="question">{text(result.question)}</p>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<p class="lead">{text(headline(result))}</p>
+{_key_numbers(result)}
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _conclusions(result: StudyResult) -> str:
+    parts = []
+    for topic, group in conclusions(result).items():
+        # The opening paragraph has the headlines already, unless a topic has nothing else.
+        shown = [one for one in group if not one.headline or one.alarm] or list(group)
+        kinds = {True: "alarm", False: "plain"}
+        items = "".join(f'<li class="{kinds[one.alarm]}">{text(one.text)}</li>' for one in shown)
+        parts.append(f'<h3>{text(topic)}</h3><ul class="says">{items}</ul>')
+    return "\n".join(parts)
+
+
+def _key_numbers(result: StudyResult) -> str:
+    data = result.table
+    found = list(cells(data, "regret").values())
+    numbers = [(f"{len(data) - len(lacking(result))} of {len(data) + len(result.unfinished)}", "runs finished")]
+    if len(data):
+        numbers += [
+            (
+                f"{whole(sizes(data)[0])} – {whole(sizes(data)[-1])}",
+                f"training transitions n, {len(sizes(data))} values",
+            ),
+            (f"{widths(data)[0]} – {widths(data)[-1]}", f"latent width k, {len(widths(data))} values"),
+        ]
+    if found:
+        lowest = min(found, key=lambda cell: (cell.mean, cell.n, cell.k))
+        numbers.append((measured(lowest), f"lowest mean regret, first at {place(lowest)}"))
+        reached = [cell for cell in found if cell.mean <= result.target_regret]
+        first = place(min(reached, key=lambda cell: (cell.n, cell.k))) if reached else "not reached"
+        numbers.append((first, f"first cell at the target regret {number(result.target_regret)}"))
+    floor = level(data, "regret_random")
+    if floor is not None:
+        numbers.append((number(floor), "regret of random plans (exact)"))
+    seen = [point.covered for item in result.forecasts for point in item.points if point.covered is not None]
+    if seen:
+        numbers.append(
+            (
+                f"{sum(seen)} of {len(seen)}",
+                f"forecasts inside {percent(result.forecasts[0].level)} intervals, all laws and targets",
+            )
+        )
+    return (
+        '<div class="keys">'
+        + "".join(f'<div class="key"><b>{text(value)}</b><span>{text(label)}</span></div>' for value, label in numbers)
+        + "</div>"
+    )
+
+
+def _settings(result: StudyResult) -> str:
+    rows = [(f"<code>{text(name)}</code>", f"<code>{text(value)}</code>") for name, value in flatten(result.settings)]
+    known = Counter((name, version) for record in result.records.values() for name, version in record.versions.items())
+    versions = [(text(name), text(version), str(count)) for (name, version), count in sorted(known.items())]
+    shared = (
+        table(("setting", "value"), rows, "What all runs share.")
+        if rows
+        else paragraph("No shared settings were recorded.")
+    )
+    if not versions:
+        return shared
+    return shared + table(("package", "version", "runs"), versions, "Versions that the numbers may depend on.", (2,))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested settings as dotted names with their values."""
+    found: list[tuple[str, str]] = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found += flatten(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", str(value)))
+    return found
+
+
+def _definitions(result: StudyResult) -> str:
+    goals = {
+        "reachable": "goals are reached from the start by the behaviour policy in T steps",
+        "data": "goals follow the sampling law of the data",
+        "uniform": "goals are uniform over the observations",
+    }
+    meaning = {
+        "n": "Training transitions. The data of a smaller n are a prefix of those of a larger one with the same seed.",
+        "k": "Latent width: the dimension of the encoder's output.",
+        "seed": "Decides data, initialisation and batches of one run.",
+        "regret": f"Expected loss of probability of ending at the goal against the best plan of T = {result.horizon} "
+        f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
+        "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
+        "risk R": "Squared distance between the model's and the world's normalised co-occurrence matrix, mean over "
+        "actions, computed exactly from the world.",
+        "tail": "Sum of the squared singular values beyond k: the lowest risk of any model of width k (T2).",
+        "± (SE)": "One standard error over seeds, s/√m. Differences carry the Welch standard error √(SE₁² + SE₂²); the "
+        "best k is chosen from the same means, which makes differences to it a little optimistic.",
+        "vacuous": "A bound of 1 or more says nothing, as a regret never exceeds 1; its value is kept in parentheses.",
+        "held out": "The largest n takes no part in the fits; the laws forecast it.",
+        "interval": "Percentiles of the cluster bootstrap over seeds; calibrated forecasts are widened by what the "
+        "same forecast missed one n earlier.",
+        "AICc": "Ranks laws fitted to the same cells; a difference below 2 is a tie, and the best of several "
+        "laws may still be wrong.",
+    }
+    return (
+        "<h3>Definitions</h3><dl>"
+        + "".join(f"<dt>{text(term)}</dt><dd>{text(said)}</dd>" for term, said in meaning.items())
+        + "</dl>"
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

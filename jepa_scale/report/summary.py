@@ -1,0 +1,184 @@
+"""Cell means of a run table with their standard errors, and where the best width lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from jepa_scale.laws.base import cells_from_table
+from jepa_scale.laws.compare import UTurn, u_turn
+from jepa_scale.records import RunRecord, RunTable, StudyResult
+
+Place = Literal["interior", "lowest", "highest", "plateau", "single"]
+"""Where the best width lies: inside the grid, at its lowest or highest k, on a stretch of equal means that reaches the
+highest k, or nowhere because the row has one k."""
+
+ZERO = 1e-12
+"""Rounding of sums over a finite world: exact values that differ by less are equal, and less than this is 0."""
+
+DECISIVE = 2.0
+"""Standard errors from which a difference is called established."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The finished runs of one (n, k)."""
+
+    n: int
+    k: int
+    mean: float
+    """Mean over seeds."""
+    standard_error: float | None
+    """s/√m over seeds, s with ddof 1; None for one seed."""
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of one cell minus that of another."""
+
+    value: float
+    standard_error: float | None
+    """Welch: √(SE₁² + SE₂²); None if either cell has one seed."""
+
+    @classmethod
+    def of(cls, one: Cell, other: Cell) -> Difference:
+        """Compare two cells."""
+        if one.standard_error is None or other.standard_error is None:
+            return cls(one.mean - other.mean, None)
+        return cls(one.mean - other.mean, math.hypot(one.standard_error, other.standard_error))
+
+    @property
+    def in_standard_errors(self) -> float | None:
+        """Size in standard errors; infinite where the seeds do not differ at all, None where nothing is known."""
+        if self.standard_error is None:
+            return None
+        if self.standard_error < ZERO:
+            return 0.0 if abs(self.value) < ZERO else math.inf
+        return self.value / self.standard_error
+
+    @property
+    def decisive(self) -> bool:
+        """Whether it is at least ``DECISIVE`` standard errors."""
+        size = self.in_standard_errors
+        return size is not None and size >= DECISIVE
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best width at one n."""
+
+    best: Cell
+    """Lowest mean; the smallest k where several share it."""
+    ends: tuple[int, int]
+    """Smallest and largest k of the row."""
+    place: Place
+    shared_by: tuple[int, ...]
+    """Every k with the lowest mean, ``best`` included."""
+    below: Difference | None
+    """Smallest k minus best; None where the best is the smallest k."""
+    above: Difference | None
+    """Largest k minus best; None where the best is the largest k."""
+    indistinguishable: tuple[int, ...]
+    """Every k with a higher mean, less than ``DECISIVE`` standard errors above the best; empty without replicates."""
+
+    @property
+    def u_turn(self) -> bool:
+        """Whether the minimum is interior and both ends are established to be worse."""
+        return bool(
+            self.place == "interior" and self.below and self.above and self.below.decisive and self.above.decisive
+        )
+
+
+def cells(table: RunTable, target: str) -> dict[tuple[int, int], Cell]:
+    """Return the cells of the finished runs with a finite ``target``, by (n, k), sorted by n, then k."""
+    if len(table) == 0:
+        return {}
+    found = cells_from_table(table, target, np.inf)
+    errors = found.sd / np.sqrt(found.seeds)
+    return {
+        (int(n), int(k)): Cell(int(n), int(k), float(mean), float(error) if seeds > 1 else None, int(seeds))
+        for n, k, mean, error, seeds in zip(found.n, found.k, found.mean, errors, found.seeds, strict=True)
+    }
+
+
+def rows_by_n(found: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:
+    """Return the cells of each n, sorted by k."""
+    rows: dict[int, list[Cell]] = {}
+    for cell in found.values():
+        rows.setdefault(cell.n, []).append(cell)
+    return rows
+
+
+def optima(table: RunTable, target: str) -> dict[int, Optimum]:
+    """Return the best width at each n; see ``laws.compare.u_turn``."""
+    if len(table) == 0:
+        return {}
+    rows = rows_by_n(cells(table, target))
+    return {turn.n: _optimum(turn, rows[turn.n]) for turn in u_turn(table, target)}
+
+
+def _optimum(turn: UTurn, row: list[Cell]) -> Optimum:
+    lowest = min(cell.mean for cell in row)
+    # Rounding must not decide between two widths that both plan perfectly: the smaller one counts.
+    equal = [cell for cell in row if cell.mean <= lowest + ZERO]
+    best, sharing = equal[0], tuple(cell.k for cell in equal)
+    above = {cell.k: Difference.of(cell, best).in_standard_errors for cell in row if cell.k not in sharing}
+    return Optimum(
+        best=best,
+        ends=(row[0].k, row[-1].k),
+        place=_place(turn, sharing, row),
+        shared_by=sharing,
+        below=None if best is row[0] else Difference.of(row[0], best),
+        above=None if best is row[-1] else Difference.of(row[-1], best),
+        indistinguishable=tuple(k for k, size in above.items() if size is not None and size < DECISIVE),
+    )
+
+
+def _place(turn: UTurn, sharing: tuple[int, ...], row: list[Cell]) -> Place:
+    if len(row) == 1:
+        return "single"
+    if sharing[-1] == row[-1].k:
+        return "highest" if len(sharing) == 1 else "plateau"
+    return "interior" if turn.interior else "lowest"
+
+
+def level(table: RunTable, column: str) -> float | None:
+    """Return the mean of the finite entries of a column that describes the world, None if there is none."""
+    values = np.asarray(table[column], dtype=float)
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
+
+
+def by_width(table: RunTable, column: str) -> dict[int, float]:
+    """Return a property of the world by k; widths without a finite value are left out."""
+    widths = np.asarray(table["k"], dtype=int)
+    found = {int(k): level(table.where(widths == k), column) for k in np.unique(widths)}
+    return {k: value for k, value in found.items() if value is not None}
+
+
+def sizes(table: RunTable) -> list[int]:
+    """Return every n of the table, sorted, runs that did not finish included."""
+    return sorted({int(n) for n in table["n"]})
+
+
+def widths(table: RunTable) -> list[int]:
+    """Return every k of the table, sorted, runs that did not finish included."""
+    return sorted({int(k) for k in table["k"]})
+
+
+def finished(result: StudyResult) -> Iterator[tuple[int, RunRecord]]:
+    """Yield row and record of every finished run that has a record, in the order of the table."""
+    for row in range(len(result.table)):
+        record = result.records.get(str(result.table["run_id"][row]))
+        if record is not None and result.table["status"][row] == "finished":
+            yield row, record
+
+
+def lacking(result: StudyResult) -> list[int]:
+    """Return the rows that did not finish."""
+    return [row for row in range(len(result.table)) if result.table["status"][row] != "finished"]

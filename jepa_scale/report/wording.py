@@ -1,0 +1,104 @@
+"""Numbers in words: never without their uncertainty and their n where these exist."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jepa_scale.report.summary import ZERO, Cell, Difference
+
+THIN = "\u202f"
+"""Narrow no-break space between thousands."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def whole(value: float) -> str:
+    """Return a count with its thousands apart."""
+    return f"{value:,.0f}".replace(",", THIN)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return three significant digits without an exponent where that is readable; a dash for a missing number."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if abs(value) < ZERO:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if -4 <= size < 6:
+        text = f"{value:.{max(digits - 1 - size, 0)}f}"
+        return (text.rstrip("0").rstrip(".") if "." in text else whole(value)).replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    raised = str(int(exponent)).translate(_SUPERSCRIPTS)
+    return f"{mantissa.replace('-', '−')}·10{raised}"
+
+
+def with_error(mean: float, standard_error: float | None) -> str:
+    """Return mean ± SE, both rounded where the SE has one or two significant digits; the mean alone without an SE."""
+    if standard_error is None or not math.isfinite(standard_error) or standard_error < ZERO:
+        return number(mean) + (" ± 0" if standard_error is not None and standard_error < ZERO else "")
+    size = math.floor(math.log10(standard_error))
+    two_digits = standard_error / 10**size < 3
+    decimals = max(two_digits - size, 0)
+    if decimals > 6:
+        return f"{number(mean)} ± {number(standard_error, 2)}"
+    return f"{mean:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
+
+
+def seeds(count: int) -> str:
+    """Return how many seeds are behind a mean."""
+    return "1 seed, no standard error" if count == 1 else f"{count} seeds"
+
+
+def measured(cell: Cell) -> str:
+    """Return a cell's mean with everything that is known of its uncertainty."""
+    return f"{with_error(cell.mean, cell.standard_error)} ({seeds(cell.seeds)})"
+
+
+def place(cell: Cell) -> str:
+    """Return where a cell lies."""
+    return f"n = {whole(cell.n)}, k = {cell.k}"
+
+
+def difference(gap: Difference) -> str:
+    """Return a difference with its size in standard errors."""
+    size = gap.in_standard_errors
+    if size is None:
+        return f"{number(gap.value)} (no standard error)"
+    if math.isinf(size):
+        return f"{number(gap.value)} (the seeds do not differ at all)"
+    return f"{with_error(gap.value, gap.standard_error)} ({abs(size):.1f} SE)".replace("-", "−")
+
+
+def bound(value: float) -> str:
+    """Return a bound on a regret; one that says nothing is called so, its value kept."""
+    # Not ``value >= 1``: a bound that is NaN says nothing either.
+    return number(value) if value < 1 else f"vacuous ({number(value)})"
+
+
+def interval(low: float, high: float) -> str:
+    """Return both ends."""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def percent(level: float) -> str:
+    """Return a probability as a percentage."""
+    return f"{100 * level:.3g} %"
+
+
+def probability(value: float | None) -> str:
+    """Return a p value with its sign of relation; a dash where no test was possible."""
+    return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {number(value, 2)}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """Return items with commas and a last ``and``."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{whole(count)} {noun}" + ("" if count == 1 else "s")

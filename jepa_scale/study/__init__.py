@@ -1,0 +1,1 @@
+"""Studies: design, queue, workers, collection."""

@@ -1,0 +1,160 @@
+"""From the runs on disk to table, fits and forecasts: everything here can be rebuilt at any time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.laws.fit import fit
+from jepa_scale.laws.forecast import forecast
+from jepa_scale.records import Forecast, LawFit, RunRecord, RunTable, StudyResult
+from jepa_scale.runs.build import instantiate
+from jepa_scale.runs.config import conf_dir
+from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.design import DesignPoint
+from jepa_scale.study.spec import StudySpec
+
+TARGETS = ("risk", "regret")
+
+
+def read_records(points: Sequence[DesignPoint], study: Path) -> dict[str, RunRecord]:
+    """Return the records of finished runs by run id.
+
+    Raises
+    ------
+    UserError
+        If a record is corrupted.
+    """
+    found = {}
+    for point in points:
+        record = point.folder(study).read_record()
+        if record is not None:
+            found[point.run_id] = record
+    return found
+
+
+def run_table(records: Sequence[RunRecord]) -> RunTable:
+    """One row per record."""
+    rows = [_row(record) for record in records]
+    columns = {}
+    for name in RunTable.COLUMNS:
+        values = [row[name] for row in rows]
+        kind = np.int64 if name in _WHOLE else np.str_ if name in _TEXT else np.float64
+        columns[name] = np.array(values, dtype=kind)
+    return RunTable(columns)
+
+
+_TEXT = ("run_id", "status", "reason")
+_WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    final, truth, dials = record.final, record.truth, record.dials
+
+    def number(source: Mapping[str, Any], name: str) -> float:
+        value = source.get(name)
+        return math.nan if value is None else float(value)
+
+    return {
+        "run_id": record.run_id,
+        "status": record.status,
+        "reason": record.reason,
+        **{name: dials[name] for name in _WHOLE},
+        "risk": number(final, "exact/risk"),
+        "risk_max": number(final, "exact/risk_max"),
+        "tail": number(truth, "tail"),
+        "shared_tail": number(truth, "shared_tail"),
+        "regret": number(final, f"regret/{record.config['planner']['score']}"),
+        **{f"regret_{score}": number(final, f"regret/{score}") for score in ("distance", "inner", "density")},
+        "regret_random": number(truth, "regret_random"),
+        "regret_do_nothing": number(truth, "regret_do_nothing"),
+        **{f"bound_{name}": number(final, f"bound/{name}") for name in ("t4", "t5", "b1_prime")},
+        "wall_seconds": number(record.times, "wall_seconds"),
+    }
+
+
+def write_table(table: RunTable, path: Path) -> None:
+    """Write the table as parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()}
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.table(columns), temporary)
+    temporary.replace(path)
+
+
+def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, failures: Mapping[str, str]) -> StudyResult:
+    """Read every record, write ``table.parquet`` and ``fit.json``, and return what the report needs.
+
+    Raises
+    ------
+    UserError
+        If a record is corrupted.
+    """
+    records = read_records(points, study)
+    table = run_table(list(records.values()))
+    write_table(table, study / "table.parquet")
+    held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
+    fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
+    atomic_write(study / "fit.json", _fit_json(fits, forecasts))
+    planner = points[0].config["planner"]
+    return StudyResult(
+        name=spec.name,
+        question=spec.question,
+        table=table,
+        records=records,
+        histories={point.run_id: point.folder(study).read_metrics() for point in points if point.run_id in records},
+        fits=fits,
+        forecasts=forecasts,
+        held_out_n=held_out,
+        score=planner["score"],
+        goal_law=planner["goal_law"],
+        horizon=planner["horizon"],
+        target_regret=spec.target_regret,
+        unfinished=tuple(
+            f"{point}: {failures.get(point.run_id, 'not run yet')}" for point in points if point.run_id not in records
+        ),
+        settings=_shared(points[0].config),
+    )
+
+
+def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
+    import yaml
+
+    inside = table if held_out is None else table.where(table["n"] < held_out)
+    leaves = {name: yaml.safe_load((conf_dir() / "law" / f"{name}.yaml").read_text()) for name in spec.laws}
+    options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
+    fits, forecasts = [], []
+    for target in TARGETS:
+        for name, leaf in leaves.items():
+            law = instantiate(f"law.{name}", leaf)
+            fits.append(fit(law, inside, target, **options))
+            if held_out is not None and (inside["status"] == "finished").any():
+                forecasts.append(forecast(law, table, target, held_out, **options))
+    return tuple(fits), tuple(forecasts)
+
+
+def _fit_json(fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
+    content = {"fits": [asdict(item) for item in fits], "forecasts": [asdict(item) for item in forecasts]}
+    return json.dumps(content, indent=1, ensure_ascii=False, default=partial(_plain)) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"cannot write {type(value).__name__} to fit.json")
+
+
+def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
+    shared = {key: value for key, value in config.items() if key not in ("seed", "logger")}
+    shared["data"] = {key: value for key, value in config["data"].items() if key != "n"}
+    shared["model"] = {key: value for key, value in config["model"].items() if key != "k"}
+    return shared

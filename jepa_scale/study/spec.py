@@ -1,0 +1,194 @@
+"""The study file: question, dials, seeds, laws; read, checked, frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.runs.config import conf_dir, data_dir
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.schema import unknown_key
+
+DIALS = ("data.n", "model.k")
+
+
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Worker processes on this machine."""
+
+    workers: int | None = None
+    """None: one per core."""
+
+    def resolve(self) -> int:
+        """Return the number of workers.
+
+        Raises
+        ------
+        UserError
+            If it is below 1.
+        """
+        if self.workers is None:
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self.workers < 1:
+            raise UserError(f"workers: expected a whole number ≥ 1, got {self.workers}")
+        return self.workers
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """One study: the grid of dials × seeds, what all runs share, and how the table is read."""
+
+    name: str
+    question: str
+    dials: Mapping[str, tuple[int, ...]]
+    """``data.n`` and ``model.k``"""
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+    """Overrides that every run shares, as on the command line."""
+    sampler: str = "grid"
+    launcher: str = "local"
+    laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed")
+    hold_out_largest_n: bool = True
+    level: float = 0.9
+    bootstrap_draws: int = 200
+    target_regret: float = 0.02
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists and dictionaries, ready for YAML."""
+        content = asdict(self)
+        content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+    def with_overrides(self, overrides: list[str]) -> StudySpec:
+        """Return the study with more overrides for every run."""
+        return StudySpec(**{**self.__dict__, "overrides": (*self.overrides, *overrides)})
+
+
+def launcher_of(spec: StudySpec, overrides: Sequence[str]) -> tuple[int, list[str]]:
+    """Take ``workers=N`` out of the overrides: how many workers, and what is meant for every run.
+
+    Raises
+    ------
+    UserError
+        If N is not a whole number ≥ 1, or a dial of the study is overridden.
+    """
+    import yaml
+
+    leaf = yaml.safe_load((conf_dir() / "launcher" / f"{spec.launcher}.yaml").read_text(encoding="utf-8"))
+    workers, others = leaf["workers"], []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in (*spec.dials, "seed"):
+            raise UserError(f"{text}: {key} is a dial of study {spec.name}; change the list in the study file")
+        if key != "workers":
+            others.append(text)
+        elif value.isdecimal():
+            workers = int(value)
+        else:
+            raise UserError(f"workers: expected a whole number ≥ 1, got {value!r}")
+    return LocalLauncher(workers).resolve(), others
+
+
+def find_sweep(name: str) -> Path:
+    """Return a study file by path, or by name among the sweeps shipped with the package.
+
+    Raises
+    ------
+    UserError
+        If there is no such file.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = data_dir("sweeps", "quickstart.yaml")
+    if (shipped / f"{name}.yaml").is_file():
+        return shipped / f"{name}.yaml"
+    known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+    raise UserError(f"no study file {name!r}: give a path to a YAML file, or one of {known}")
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Read and check a study file.
+
+    Raises
+    ------
+    UserError
+        Names every unknown field, missing field and impossible value.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({str(error).splitlines()[0]})") from None
+    return parse_spec(content, str(path))
+
+
+def parse_spec(content: Any, source: str) -> StudySpec:
+    """Check the content of a study file.
+
+    Raises
+    ------
+    UserError
+        As ``read_spec``.
+    """
+    known = [field.name for field in fields(StudySpec)]
+    if not isinstance(content, dict):
+        raise UserError(f"{source}: expected a mapping with {', '.join(known)}")
+    found = [unknown_key(str(key), known) for key in content if key not in known]
+    found += [
+        f"the field {name!r} is missing" for name in ("name", "question", "dials", "seeds") if name not in content
+    ]
+    if not found:
+        found = list(_wrong(content))
+    if found:
+        raise UserError(f"{source}: {'; '.join(found)}")
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+    }
+    settings["dials"] = {dial: tuple(sorted(values)) for dial, values in content["dials"].items()}
+    return StudySpec(**settings)
+
+
+def _wrong(content: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not isinstance(content["name"], str) or not content["name"].replace("-", "").replace("_", "").isalnum():
+        found.append(f"name: expected letters, digits, - and _ (it names a folder), got {content['name']!r}")
+    dials = content["dials"]
+    if not isinstance(dials, dict) or set(dials) != set(DIALS):
+        shown = list(dials) if isinstance(dials, dict) else dials
+        found.append(f"dials: expected lists for {' and '.join(DIALS)}, got {shown}")
+    else:
+        found += [problem for dial in DIALS for problem in _whole_numbers(f"dials.{dial}", dials[dial], 1)]
+    found += _whole_numbers("seeds", content["seeds"], 0)
+    if content.get("sampler", "grid") != "grid":
+        found.append(f"sampler: expected grid, got {content['sampler']!r}")
+    for group, names in (("launcher", [content.get("launcher", "local")]), ("law", content.get("laws", []))):
+        options = sorted(leaf.stem for leaf in (conf_dir() / group).glob("*.yaml"))
+        found += [
+            f"{group}: expected one of {', '.join(options)}, got {name!r}" for name in names if name not in options
+        ]
+    for name, low, high in (("level", 0, 1), ("target_regret", 0, 1)):
+        value = content.get(name, 0.5)
+        if not isinstance(value, int | float) or not low < value < high:
+            found.append(f"{name}: expected a number between {low} and {high}, got {value!r}")
+    if not isinstance(content.get("bootstrap_draws", 200), int) or content.get("bootstrap_draws", 200) < 20:
+        found.append(f"bootstrap_draws: expected a whole number ≥ 20, got {content['bootstrap_draws']!r}")
+    if not isinstance(content.get("hold_out_largest_n", True), bool):
+        found.append(f"hold_out_largest_n: expected true or false, got {content['hold_out_largest_n']!r}")
+    overrides = content.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
+        found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
+    return found
+
+
+def _whole_numbers(name: str, values: Any, least: int) -> list[str]:
+    proper = isinstance(values, list) and values and all(type(value) is int and value >= least for value in values)
+    if not proper:
+        return [f"{name}: expected a list of whole numbers ≥ {least}, got {values!r}"]
+    if len(set(values)) != len(values):
+        return [f"{name}: expected different values, got {values}"]
+    return []

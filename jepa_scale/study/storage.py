@@ -1,0 +1,171 @@
+"""The queue of a study: an Optuna study in journal storage, an index that can be rebuilt from the runs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from jepa_scale.records import RunRecord
+from jepa_scale.study.design import DesignPoint
+
+# Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
+_WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
+DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0, 2**31 - 1)}
+ATTEMPTS = 2
+"""How often a run is tried when its worker dies under it."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this worker alone is to do."""
+
+    trial_id: int
+    run_id: str
+    attempt: int
+
+
+class Queue:
+    """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value."""
+
+    def __init__(self, study_folder: Path, name: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.path = study_folder / "journal.log"
+        self.storage = self._open()
+        self.study = optuna.create_study(
+            study_name=name, storage=self.storage, direction="minimize", load_if_exists=True, sampler=_never_asked()
+        )
+
+    def _open(self) -> JournalStorage:
+        try:
+            return JournalStorage(JournalFileBackend(str(self.path)))
+        except Exception:
+            # A torn journal is not worth a user's time: runs/ holds the results, and plan() writes a new index.
+            self.path.rename(self.path.with_suffix(f".damaged-{int(time.time())}"))
+            return JournalStorage(JournalFileBackend(str(self.path)))
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, oldest first; not copies, so they must not be changed."""
+        return self.study.get_trials(deepcopy=False)
+
+    def plan(self, points: Iterable[DesignPoint], done: Mapping[str, RunRecord]) -> int:
+        """Make the queue agree with the runs on disk; return how many are waiting.
+
+        Only the process that holds the study may call this: whatever is still RUNNING then has no one to finish it.
+        """
+        by_run: dict[str, list[FrozenTrial]] = {}
+        for trial in self.trials():
+            if trial.state == TrialState.RUNNING:
+                self._tell(trial._trial_id, TrialState.FAIL, reason="its worker died")
+            else:
+                by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
+        waiting = 0
+        for point in points:
+            trials = by_run.get(point.run_id, [])
+            record = done.get(point.run_id)
+            if record is None:
+                waiting += 1
+                if not any(trial.state == TrialState.WAITING for trial in trials):
+                    self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
+                continue
+            for trial in trials:
+                if trial.state == TrialState.WAITING and self._take(trial._trial_id):
+                    self.finish(trial._trial_id, record)
+            if not trials:
+                self.study.add_trial(_finished_trial(point, record))
+        return waiting
+
+    def claim(self, worker: str) -> Claim | None:
+        """Take the first waiting run, or None when there is none left."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if self._take(trial._trial_id):
+                handle = optuna.trial.Trial(self.study, trial._trial_id)
+                # The queued values become the trial's parameters only when they are asked for.
+                handle.suggest_int("n", 1, 2**40, log=True)
+                handle.suggest_int("k", 1, 2**30, log=True)
+                handle.suggest_int("seed", 0, 2**31 - 1)
+                handle.set_user_attr("worker", worker)
+                return Claim(trial._trial_id, trial.user_attrs["run"], trial.user_attrs["attempt"])
+        return None
+
+    def _take(self, trial_id: int) -> bool:
+        # False: another worker was faster. Ended between our look and now: likewise not ours.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+            return self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        return False
+
+    def finish(self, trial_id: int, record: RunRecord) -> None:
+        """Tell the outcome of a run that has a record."""
+        value = regret_of(record)
+        if value is None:
+            self._tell(trial_id, TrialState.FAIL, reason=f"{record.status}: {record.reason}")
+        else:
+            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
+
+    def fail(self, trial_id: int, reason: str) -> None:
+        """Tell that a run ended with an error and has no record."""
+        self._tell(trial_id, TrialState.FAIL, reason=reason)
+
+    def give_up_or_retry(self, worker: str) -> list[str]:
+        """Queue again what a dead worker was doing; return a sentence for each run that has been tried enough."""
+        lost = []
+        for trial in self.running():
+            if trial.user_attrs.get("worker") != worker:
+                continue
+            attempt = trial.user_attrs["attempt"]
+            self._tell(trial._trial_id, TrialState.FAIL, reason="its worker died")
+            if attempt < ATTEMPTS:
+                values = trial.params
+                self._enqueue(values["n"], values["k"], values["seed"], trial.user_attrs["run"], attempt + 1)
+            else:
+                lost.append(f"run {trial.user_attrs['run']}: its worker died {attempt} times")
+        return lost
+
+    def waiting(self) -> int:
+        """Runs that no one has taken yet."""
+        return sum(trial.state == TrialState.WAITING for trial in self.trials())
+
+    def running(self) -> Iterator[FrozenTrial]:
+        """Trials that a worker is at."""
+        return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
+
+    def _enqueue(self, n: int, k: int, seed: int, run: str, attempt: int) -> None:
+        self.study.enqueue_trial({"n": n, "k": k, "seed": seed}, user_attrs={"run": run, "attempt": attempt})
+
+    def _tell(self, trial_id: int, state: TrialState, reason: str) -> None:
+        self.storage.set_trial_user_attr(trial_id, "reason", reason)
+        self.storage.set_trial_state_values(trial_id, state)
+
+
+def regret_of(record: RunRecord) -> float | None:
+    """The run's regret under its own planner's score; None if it did not finish."""
+    score = record.config["planner"]["score"]
+    return record.final.get(f"regret/{score}") if record.status == "finished" else None
+
+
+def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
+    value: float | None = regret_of(record)
+    attributes: dict[str, Any] = {"run": point.run_id, "attempt": 1}
+    if value is None:
+        attributes["reason"] = f"{record.status}: {record.reason}"
+    return create_trial(
+        state=TrialState.FAIL if value is None else TrialState.COMPLETE,
+        value=value,
+        params={"n": point.n, "k": point.k, "seed": point.seed},
+        distributions=DISTRIBUTIONS,
+        user_attrs=attributes,
+    )
+
+
+def _never_asked() -> optuna.samplers.BaseSampler:
+    """Every trial is enqueued with all its parameters, so the sampler has nothing to choose."""
+    return optuna.samplers.RandomSampler(seed=0)

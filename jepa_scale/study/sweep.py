@@ -1,0 +1,199 @@
+"""Running a study: plan, work in as many processes as there are cores, collect."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.collect import collect, read_records
+from jepa_scale.study.design import DesignPoint, design
+from jepa_scale.study.progress import StudyProgress
+from jepa_scale.study.spec import StudySpec, parse_spec
+from jepa_scale.study.storage import Queue
+from jepa_scale.study.worker import work
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a study."""
+
+    result: StudyResult
+    failed: tuple[str, ...]
+    """One sentence per run that ended with an error."""
+
+
+def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> Outcome:
+    """Do what is missing of a study, then collect it.
+
+    Raises
+    ------
+    UserError
+        If the folder is another study's or in use, a configuration is wrong, or a record is corrupted.
+    KeyboardInterrupt
+        If the user interrupts; the runs done so far are kept.
+    """
+    points = design(spec)
+    with study_folder(spec, study):
+        records = read_records(points, study)
+        queue = Queue(study, spec.name)
+        waiting = queue.plan(points, records)
+        if len(points) > waiting > 0:
+            console.print(f"{len(points) - waiting} of {len(points)} runs are done already, {waiting} to do")
+        if waiting:
+            with StudyProgress(console, len(points), len(points) - waiting) as progress:
+                if min(workers, waiting) == 1:
+                    _in_process(study, queue, points, progress)
+                else:
+                    _in_workers(study, queue, points, min(workers, waiting), progress)
+        failures = _failures(queue, points, study)
+        result = collect(spec, points, study, failures)
+    return Outcome(result, tuple(failures.values()))
+
+
+@contextlib.contextmanager
+def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
+    """Hold a study's folder, creating it or checking that it is this study's.
+
+    Raises
+    ------
+    UserError
+        If the folder is another study's, not a study's, or in use.
+    """
+    import yaml
+    from filelock import FileLock, Timeout
+
+    written = study / "study.yaml"
+    if study.exists() and not written.exists() and any(item.name != "lock" for item in study.iterdir()):
+        raise UserError(f"{study} is not a study folder (no study.yaml): choose another with --folder")
+    if written.exists():
+        try:
+            held = parse_spec(yaml.safe_load(written.read_text(encoding="utf-8")), str(written))
+        except yaml.YAMLError:
+            raise UserError(f"{written} is not YAML: restore it, or delete the folder") from None
+        if not _same_runs(held, spec):
+            raise UserError(
+                f"{study} holds a study with other dials, seeds or overrides: choose another folder with --folder, "
+                "or delete that one"
+            )
+    study.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(study / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{study} is being run by another process: wait for it, or stop it") from None
+    try:
+        atomic_write(written, yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True))
+        yield
+    finally:
+        lock.release()
+
+
+def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
+    """A study may be read differently (laws, level) and may grow; its shared overrides may not change."""
+    grows = all(set(held.dials[dial]) <= set(wanted.dials[dial]) for dial in held.dials)
+    return (
+        held.name == wanted.name
+        and held.overrides == wanted.overrides
+        and grows
+        and set(held.seeds) <= set(wanted.seeds)
+    )
+
+
+def _in_process(study: Path, queue: Queue, points: Sequence[DesignPoint], progress: StudyProgress) -> None:
+    done = progress.already
+
+    def started(point: DesignPoint) -> None:
+        progress.update(done, [str(point)])
+
+    def ended(point: DesignPoint, record: RunRecord | None) -> None:
+        nonlocal done
+        done += record is not None
+        progress.update(done, [])
+
+    work(study, queue, {point.run_id: point for point in points}, "in-process", started, ended)
+
+
+class _Worker:
+    """A worker process; it ends when we do, because it reads our end of a pipe."""
+
+    def __init__(self, study: Path, name: str, threads: int) -> None:
+        self.name = name
+        (study / "workers").mkdir(exist_ok=True)
+        self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jepa_scale.study.worker", str(study), name],
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Ctrl-C reaches this process alone, which then ends the workers in an orderly way.
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.log.close()
+
+
+def _in_workers(
+    study: Path, queue: Queue, points: Sequence[DesignPoint], workers: int, progress: StudyProgress
+) -> None:
+    threads = int(points[0].config["trainer"]["threads"])
+    names: dict[str, Any] = {point.run_id: point for point in points}
+    crew = [_Worker(study, f"worker-{index}", threads) for index in range(workers)]
+    crashes = 0
+    try:
+        while crew:
+            time.sleep(_POLL_SECONDS)
+            running = [trial.user_attrs.get("run") for trial in queue.running()]
+            done = sum(point.folder(study).record_path.exists() for point in points)
+            progress.update(done, [str(names[run]) for run in running if run in names])
+            for worker in [worker for worker in crew if worker.process.poll() is not None]:
+                crew.remove(worker)
+                worker.stop()
+                if worker.process.returncode == 0:
+                    continue
+                crashes += 1
+                queue.give_up_or_retry(worker.name)
+                if queue.waiting() and crashes <= 2 * workers:
+                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads))
+                elif queue.waiting() and not crew:
+                    raise UserError(f"workers keep dying: see {study / 'workers'}/*.log")
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _failures(queue: Queue, points: Sequence[DesignPoint], study: Path) -> dict[str, str]:
+    """The last reason given for each run that has no record."""
+    names = {point.run_id: point for point in points}
+    reasons = {}
+    for trial in queue.trials():
+        run = trial.user_attrs.get("run")
+        if run in names and "reason" in trial.user_attrs and not names[run].folder(study).record_path.exists():
+            reasons[run] = str(trial.user_attrs["reason"])
+    return reasons

@@ -1,0 +1,75 @@
+"""A worker: takes runs from a study's queue, one after another, until none is left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from jepa_scale.records import RunRecord
+from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.design import DesignPoint, design
+from jepa_scale.study.spec import read_spec
+from jepa_scale.study.storage import Claim, Queue
+
+
+def work(
+    study: Path,
+    queue: Queue,
+    points: dict[str, DesignPoint],
+    name: str,
+    on_start: Callable[[DesignPoint], None] = lambda point: None,
+    on_end: Callable[[DesignPoint, RunRecord | None], None] = lambda point, record: None,
+) -> None:
+    """Do runs until the queue is empty; a run that raises is told as failed, and the next one is taken."""
+    while (claim := queue.claim(name)) is not None:
+        point = points.get(claim.run_id)
+        if point is None:
+            queue.fail(claim.trial_id, "the study no longer holds this run")
+            continue
+        on_start(point)
+        on_end(point, _do(study, queue, claim, point))
+
+
+def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecord | None:
+    # Imported here: a study that has nothing to run must not wait for torch.
+    from jepa_scale.runs.run import run
+
+    folder = point.folder(study)
+    try:
+        record = run(point.config, folder.path, group=study.name)
+    except Exception as error:
+        atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
+        queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return None
+    (study / "errors" / f"{point.run_id}.txt").unlink(missing_ok=True)
+    queue.finish(claim.trial_id, record)
+    return record
+
+
+def _die_with_parent() -> None:
+    """Exit when the process that started this worker is gone: its end of our standard input closes, however it dies."""
+
+    def watch() -> None:
+        # The descriptor itself: a reader blocked inside sys.stdin would be waited for at interpreter exit.
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> None:
+    """Entry of a worker process: study folder, worker name."""
+    _die_with_parent()
+    study, name = Path(arguments[0]), arguments[1]
+    spec = read_spec(study / "study.yaml")
+    points = {point.run_id: point for point in design(spec)}
+    work(study, Queue(study, spec.name), points, name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""The action-conditioned co-occurrence matrix of a finite world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_scale.records import Negatives
+from jepa_scale.shapes import Float64
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class FiniteWorld:
+    """A finite world whose every quantity is computable.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a law is negative or does not sum to 1, or p has a zero (M̄ divides by √p).
+    """
+
+    transition: NDArray[np.float64]
+    """(A, N, N) P(x'|x, a)"""
+    context_law: NDArray[np.float64]
+    """(N,) p(x) > 0, the sampling law of contexts (paper: w(x))."""
+    policy: NDArray[np.float64]
+    """(A,) π(a), the behaviour policy; it does not look at x."""
+    goal_groups: NDArray[np.int64]
+    """(N,) Label of each observation: a goal counts as reached on any observation of its group."""
+    null_action: int | None = None
+    """The action that does nothing; None where the world has none."""
+
+    def __post_init__(self) -> None:
+        actions, states, columns = self.transition.shape
+        if columns != states or self.context_law.shape != (states,) or self.policy.shape != (actions,):
+            raise ValueError(
+                f"expected transition (A, N, N), context_law (N,), policy (A,); got {self.transition.shape}, "
+                f"{self.context_law.shape}, {self.policy.shape}"
+            )
+        if self.goal_groups.shape != (states,):
+            raise ValueError(f"expected one goal group per observation, ({states},); got {self.goal_groups.shape}")
+        for name, law in (("transition", self.transition), ("context_law", self.context_law), ("policy", self.policy)):
+            excess = float(np.abs(law.sum(-1) - 1).max())
+            if not np.isfinite(law).all() or law.min() < 0 or excess > _TOLERANCE:
+                raise ValueError(f"{name} must hold probabilities that sum to 1; the worst row is off by {excess:.2e}")
+        if self.context_law.min() <= 0:
+            raise ValueError(
+                f"context_law must be positive everywhere, as M̄ divides by √p; {int((self.context_law <= 0).sum())} "
+                "observations have probability 0: leave them out of the world"
+            )
+
+    @property
+    def states(self) -> int:
+        """N, the number of observations."""
+        return self.transition.shape[1]
+
+    @property
+    def actions(self) -> int:
+        """|A|, the number of actions."""
+        return self.transition.shape[0]
+
+
+def next_law(world: FiniteWorld) -> Float64[np.ndarray, "A N"]:
+    """Law of the next observation under each action, q_a(x') = Σ_x p(x) P(x'|x, a)."""
+    return np.einsum("x,axy->ay", world.context_law, world.transition)
+
+
+def negative_law(world: FiniteWorld, negatives: Negatives) -> Float64[np.ndarray, "A N"]:
+    """Law of the independent x' in the spectral loss: q_a, or the pooled q = Σ_a π(a) q_a for every action."""
+    law = next_law(world)
+    if negatives == "same_action":
+        return law
+    return np.repeat((world.policy @ law)[None], world.actions, axis=0)
+
+
+def co_occurrence(world: FiniteWorld) -> Float64[np.ndarray, "A N N"]:
+    """M(a)[x, x'] = p(x) P(x'|x, a) (arXiv:2606.27014, eq. 5)."""
+    return world.context_law[None, :, None] * world.transition
+
+
+def normalised_co_occurrence(world: FiniteWorld, negatives: Negatives = "same_action") -> Float64[np.ndarray, "A N N"]:
+    """M̄(a) = D_p^{-1/2} M(a) D_q^{-1/2}.
+
+    Columns with q(x') = 0 are zero rather than dropped, which leaves every singular value but zeros as it is.
+    """
+    law = negative_law(world, negatives)
+    # M is zero wherever q is, so any positive stand-in gives the zero column.
+    safe = np.where(law > 0, law, 1.0)
+    return np.sqrt(world.context_law)[None, :, None] * world.transition / np.sqrt(safe)[:, None, :]
+
+
+def stationary_law(
+    transition: Float64[np.ndarray, "A N N"], policy: Float64[np.ndarray, " A"]
+) -> Float64[np.ndarray, " N"]:
+    """Stationary law of the behaviour policy: p = p Σ_a π(a) P(·|·, a).
+
+    Raises
+    ------
+    ValueError
+        If the chain has more than one recurrent class, so that the law is not unique.
+    """
+    chain = np.einsum("a,axy->xy", policy, transition)
+    states = len(chain)
+    system = np.vstack([chain.T - np.eye(states), np.ones(states)])
+    right = np.zeros(states + 1)
+    right[-1] = 1.0
+    law, _, rank, _ = np.linalg.lstsq(system, right, rcond=1e-12)
+    if rank < states:
+        raise ValueError(
+            f"the behaviour policy has no unique stationary law: rank {rank} of {states}; connect the states"
+        )
+    law = np.clip(law, 0.0, None)
+    return law / law.sum()

@@ -1,0 +1,1 @@
+"""LightningModules and optimisers; no formula inside."""

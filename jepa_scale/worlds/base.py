@@ -1,0 +1,99 @@
+"""What a world offers: exact laws, and trajectories drawn from a seed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import numpy as np
+
+from jepa_scale.records import Trajectories
+from jepa_scale.shapes import Float64
+from jepa_scale.theory.graph import FiniteWorld, stationary_law
+
+
+class ExactWorld(ABC):
+    """A world with finitely many observations, whose truth is computable.
+
+    Contexts follow the stationary law p of the uniform behaviour policy and trajectories start from it, so that every
+    transition of a trajectory has the law p(x) π(a) P(x'|x, a).
+    """
+
+    @abstractmethod
+    def kernel(self) -> Float64[np.ndarray, "A N N"]:
+        """P(x'|x, a)."""
+
+    @cached_property
+    def finite(self) -> FiniteWorld:
+        """The exact world: P, p, π and the goal groups."""
+        kernel = self.kernel()
+        actions, states, _ = kernel.shape
+        policy = np.full(actions, 1 / actions)
+        return FiniteWorld(
+            transition=kernel,
+            context_law=stationary_law(kernel, policy),
+            policy=policy,
+            goal_groups=self.goal_groups(states),
+            null_action=self.null_action,
+        )
+
+    @property
+    def null_action(self) -> int | None:
+        """The action that does nothing, None where there is none."""
+        return None
+
+    def goal_groups(self, states: int) -> np.ndarray:
+        """Label of each observation; a goal counts as reached anywhere in its group."""
+        return np.arange(states, dtype=np.int64)
+
+    @cached_property
+    def observations(self) -> Float64[np.ndarray, "N D"]:
+        """The observation vector of each x; one-hot unless the world says otherwise."""
+        return np.eye(self.finite.states)
+
+    @property
+    def observation_dim(self) -> int:
+        """D"""
+        return self.observations.shape[1]
+
+    @property
+    def actions(self) -> int:
+        """|A|"""
+        return self.finite.actions
+
+    def sample(self, trajectories: int, length: int, seed: int) -> Trajectories:
+        """Draw trajectories of ``length`` transitions under the behaviour policy.
+
+        Fewer trajectories from the same seed are a prefix of more: the uniforms are drawn row by row, trajectory by
+        trajectory, before anything is simulated.
+
+        Raises
+        ------
+        ValueError
+            If a size is below 1.
+        """
+        if trajectories < 1 or length < 1:
+            raise ValueError(f"expected at least 1 trajectory of 1 transition, got {trajectories=}, {length=}")
+        world = self.finite
+        uniforms = np.random.default_rng(seed).random((trajectories, length + 1, 2))
+        actions = _invert(np.cumsum(world.policy), uniforms[:, 1:, 0])
+        states = np.empty((trajectories, length + 1), dtype=np.int64)
+        states[:, 0] = _invert(np.cumsum(world.context_law), uniforms[:, 0, 1])
+        cumulative = np.cumsum(world.transition, axis=-1)
+        for step in range(length):
+            rows = cumulative[actions[:, step], states[:, step]]
+            drawn = (rows <= uniforms[:, step + 1, 1, None]).sum(-1)
+            states[:, step + 1] = np.minimum(drawn, world.states - 1)
+        return Trajectories(
+            observations=self.observations.astype(np.float32)[states],
+            actions=actions,
+            states=states,
+            seed=seed,
+            policy="uniform",
+        )
+
+
+def _invert(cumulative: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Inverse of a cumulative law at each uniform; rounding at the upper end stays inside."""
+    index = np.searchsorted(cumulative, uniforms, side="right")
+    return np.minimum(index, len(cumulative) - 1).astype(np.int64)

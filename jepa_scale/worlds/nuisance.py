@@ -1,0 +1,71 @@
+"""Hidden states of another world, each seen through interchangeable noisy-looking observations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from jepa_scale.shapes import Float64
+from jepa_scale.worlds.base import ExactWorld
+
+
+@dataclass(frozen=True)
+class Nuisance(ExactWorld):
+    """P((h', m')|(h, m), a) = P_hidden(h'|h, a) / M: which of the M observations of a state is seen is fresh noise.
+
+    M̄(a) has the hidden world's singular values and zeros besides, so rank 25 hidden states stay rank 25 however many
+    observations there are; a model that is too wide for its data memorises the nuisance, one that is too narrow loses
+    states. An observation is an orthogonal mixture of a random code of its hidden state and a random code of its own.
+    Goals count as reached on any observation of the goal's hidden state.
+
+    Raises
+    ------
+    ValueError
+        If there is no observation per state, or the vectors have no coordinate for state or nuisance.
+    """
+
+    hidden: ExactWorld
+    observations_per_state: int = 8
+    """M"""
+    observation_size: int = 32
+    """D, coordinates of an observation vector."""
+    nuisance_size: int = 16
+    """Coordinates, before mixing, that tell nothing about the hidden state."""
+    world_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.observations_per_state < 1:
+            raise ValueError(
+                f"expected at least 1 observation per state, got observations_per_state={self.observations_per_state}"
+            )
+        if not 1 <= self.nuisance_size < self.observation_size:
+            raise ValueError(
+                f"expected 1 ≤ nuisance_size < observation_size, got nuisance_size={self.nuisance_size}, "
+                f"observation_size={self.observation_size}"
+            )
+
+    @property
+    def null_action(self) -> int | None:
+        """The hidden world's."""
+        return self.hidden.null_action
+
+    def kernel(self) -> Float64[np.ndarray, "A N N"]:
+        """P(x'|x, a), observations ordered by hidden state."""
+        copies = self.observations_per_state
+        return np.kron(self.hidden.finite.transition, np.full((copies, copies), 1 / copies))
+
+    def goal_groups(self, states: int) -> np.ndarray:
+        """The hidden state's own goal group."""
+        return np.repeat(self.hidden.finite.goal_groups, self.observations_per_state)
+
+    @cached_property
+    def observations(self) -> Float64[np.ndarray, "N D"]:
+        """An orthogonal mixture of state code and nuisance code, every coordinate of order 1."""
+        generator = np.random.default_rng(self.world_seed)
+        hidden_states, copies = self.hidden.finite.states, self.observations_per_state
+        state_code = generator.normal(size=(hidden_states, self.observation_size - self.nuisance_size))
+        nuisance_code = generator.normal(size=(hidden_states * copies, self.nuisance_size))
+        mixing, _ = np.linalg.qr(generator.normal(size=(self.observation_size, self.observation_size)))
+        return np.hstack([np.repeat(state_code, copies, axis=0), nuisance_code]) @ mixing

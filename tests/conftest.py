@@ -1,0 +1,37 @@
+"""Shapes and types of the mathematics are checked at run time in every test."""
+
+import os
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["jepa_scale.theory", "jepa_scale.estimators", "jepa_scale.worlds"], "beartype.beartype")
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(20260627)
+
+
+@pytest.fixture
+def tiny_overrides():
+    """A run of a second: two epochs of twenty steps."""
+    return [
+        "logger=none",
+        "trainer.epochs=2",
+        "trainer.steps_per_epoch=20",
+        "data.n=600",
+        "data.heldout=1600",
+        "data.test=1600",
+        "data.batch_size=64",
+        "model.k=4",
+        "model.hidden=16",
+    ]

@@ -1,0 +1,82 @@
+"""Every world of conf/world keeps its promises."""
+
+import numpy as np
+import pytest
+
+from jepa_scale.runs.build import build_world
+from jepa_scale.runs.config import compose, conf_dir
+from jepa_scale.theory.graph import next_law
+from jepa_scale.theory.spectrum import singular_values
+
+NAMES = sorted(leaf.stem for leaf in (conf_dir() / "world").glob("*.yaml"))
+
+
+@pytest.fixture(params=NAMES)
+def world(request):
+    return build_world(compose([f"world={request.param}"]))
+
+
+def test_the_sampling_law_is_stationary(world):
+    finite = world.finite
+    np.testing.assert_allclose(finite.policy @ next_law(finite), finite.context_law, atol=1e-12)
+
+
+def test_the_spectrum_starts_at_one(world):
+    values = singular_values(world.finite)
+    np.testing.assert_allclose(values[:, 0], 1.0, atol=1e-10)
+    assert (values <= 1 + 1e-10).all()
+
+
+def test_shapes_agree(world):
+    assert world.observations.shape == (world.finite.states, world.observation_dim)
+    assert world.actions == world.finite.actions
+    sample = world.sample(3, 4, seed=1)
+    assert sample.observations.shape == (3, 5, world.observation_dim)
+    assert sample.observations.dtype == np.float32
+    assert sample.actions.shape == (3, 4)
+    np.testing.assert_array_equal(sample.observations, world.observations.astype(np.float32)[sample.states])
+
+
+def test_observations_tell_all_states_apart(world):
+    assert len(np.unique(world.observations.round(9), axis=0)) == world.finite.states
+
+
+def test_one_seed_one_sample(world):
+    assert world.sample(4, 5, seed=2).checksum == world.sample(4, 5, seed=2).checksum
+    assert world.sample(4, 5, seed=2).checksum != world.sample(4, 5, seed=3).checksum
+
+
+def test_fewer_trajectories_are_a_prefix(world):
+    many, few = world.sample(9, 5, seed=4), world.sample(2, 5, seed=4)
+    np.testing.assert_array_equal(many.states[:2], few.states)
+    np.testing.assert_array_equal(many.actions[:2], few.actions)
+
+
+def test_sampled_transitions_follow_the_kernel(world):
+    """Every probability of x' given the action, pooled over contexts, against its frequency."""
+    sample = world.sample(4000, 5, seed=5)
+    law = next_law(world.finite)
+    for action in range(world.actions):
+        chosen = sample.actions == action
+        count = chosen.sum()
+        frequency = np.bincount(sample.states[:, 1:][chosen], minlength=world.finite.states) / count
+        # 5 standard errors of a binomial, for some hundreds of comparisons.
+        allowed = 5 * np.sqrt(law[action] * (1 - law[action]) / count) + 5 / count
+        assert (np.abs(frequency - law[action]) <= allowed).all()
+
+
+def test_sampled_pairs_follow_the_co_occurrence(world):
+    """A statistic of the pair: the probability of the transition that was drawn, against its expectation."""
+    finite, sample = world.finite, world.sample(4000, 5, seed=6)
+    drawn = finite.transition[sample.actions, sample.states[:, :-1], sample.states[:, 1:]]
+    weights = finite.policy[:, None, None] * finite.context_law[None, :, None]
+    expected = (weights * finite.transition**2).sum()
+    spread = np.sqrt((weights * finite.transition**3).sum() - expected**2)
+    # Transitions of a trajectory are dependent; its 5 transitions count as one for the tolerance of 5 standard errors.
+    assert abs(drawn.mean() - expected) <= 5 * spread / np.sqrt(4000)
+    assert drawn.min() > 0
+
+
+def test_sizes_below_one_are_refused(world):
+    with pytest.raises(ValueError, match="at least 1 trajectory"):
+        world.sample(0, 5, seed=0)

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from jepa_scale.data.loader import StepLoader
+from jepa_scale.data.module import WorldData
+from jepa_scale.records import Batch
+from jepa_scale.worlds.torus import Torus
+
+
+def numbered(rows):
+    index = torch.arange(rows)
+    return Batch(index[:, None].float(), index, index[:, None].float())
+
+
+def rows_of(loader, epoch):
+    loader.set_epoch(epoch)
+    return [batch.actions.tolist() for batch in loader]
+
+
+def test_steps_do_not_depend_on_the_size_of_the_data():
+    for rows in (10, 64, 1000):
+        assert len(rows_of(StepLoader(numbered(rows), 8, 25, seed=0), 0)) == 25
+
+
+def test_a_pass_sees_every_row_at_most_once_and_no_batch_repeats_a_row():
+    batches = rows_of(StepLoader(numbered(20), 6, 30, seed=0), 0)
+    for start in range(0, 30, 3):
+        seen = [row for batch in batches[start : start + 3] for row in batch]
+        assert len(set(seen)) == 18
+
+
+def test_passes_and_seeds_differ():
+    batches = rows_of(StepLoader(numbered(16), 8, 4, seed=0), 0)
+    assert batches[:2] != batches[2:]
+    assert batches != rows_of(StepLoader(numbered(16), 8, 4, seed=1), 0)
+
+
+def test_epochs_are_one_long_sequence():
+    long = rows_of(StepLoader(numbered(50), 8, 12, seed=3), 0)
+    short = StepLoader(numbered(50), 8, 4, seed=3)
+    assert rows_of(short, 0) + rows_of(short, 1) + rows_of(short, 2) == long
+    assert rows_of(StepLoader(numbered(50), 8, 4, seed=3), 2) == long[8:], "a fresh loader at a later epoch agrees"
+
+
+def test_ranks_share_the_same_global_batch():
+    whole = rows_of(StepLoader(numbered(50), 8, 5, seed=3), 1)
+    parts = [rows_of(StepLoader(numbered(50), 8, 5, seed=3, rank=rank, world_size=2), 1) for rank in range(2)]
+    for batch, even, odd in zip(whole, *parts, strict=True):
+        assert batch[::2] == even
+        assert batch[1::2] == odd
+
+
+def test_data_smaller_than_a_batch_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size=8, n=7.*raise data\.n"):
+        StepLoader(numbered(7), 8, 5, seed=0)
+
+
+def data(n, seed=0):
+    return WorldData(Torus(3), n=n, heldout=200, test=100, length=7, batch_size=4, steps_per_epoch=5, seed=seed)
+
+
+def test_data_sets_are_nested():
+    small, large = data(50).transitions, data(333).transitions
+    assert len(small.actions) == 50
+    torch.testing.assert_close(large.observations[:50], small.observations)
+    torch.testing.assert_close(large.next_observations[:50], small.next_observations)
+    assert torch.equal(large.actions[:50], small.actions)
+
+
+def test_held_out_and_test_data_never_depend_on_n():
+    one, other = data(50), data(333)
+    assert one.heldout.checksum == other.heldout.checksum
+    assert one.test.checksum == other.test.checksum
+    assert len({one.heldout.checksum, one.test.checksum, data(50, seed=1).heldout.checksum}) == 3
+
+
+def test_splits_share_no_trajectory():
+    one = data(200)
+    width = min(one.train.states.shape[1], 8)
+    rows = [split.states[:, :width] for split in (one.train, one.heldout, one.test)]
+    # Different streams of 8 random states on 9 cells, 5 actions: a shared start sequence has odds below 1e-2 in all.
+    keys = [
+        {tuple(np.r_[r, a]) for r, a in zip(row, split.actions, strict=True)}
+        for row, split in zip(rows, (one.train, one.heldout, one.test), strict=True)
+    ]
+    assert not keys[0] & keys[1]
+    assert not keys[0] & keys[2]
+
+
+def test_transitions_are_consecutive_states():
+    one = data(20)
+    states = one.train.states
+    np.testing.assert_array_equal(one.transitions.observations[:7].argmax(1).numpy(), states[0, :-1])
+    np.testing.assert_array_equal(one.transitions.next_observations[:7].argmax(1).numpy(), states[0, 1:])
+    np.testing.assert_array_equal(one.transitions.observations[7].argmax().item(), states[1, 0])
+
+
+def test_fewer_transitions_than_a_batch_are_refused():
+    with pytest.raises(ValueError, match=r"data\.n=3 < data\.batch_size=4"):
+        data(3)

@@ -1,0 +1,63 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from jepa_scale.report.summary import Difference
+from jepa_scale.report.wording import bound, difference, number, probability, whole, with_error
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0, "0"),
+        (3e-17, "0"),
+        (0.44, "0.44"),
+        (1.0, "1"),
+        (-0.0123, "−0.0123"),
+        (12345.0, "12\u202f345"),
+        (1.5e-6, "1.50·10⁻⁶"),
+        (float("nan"), "–"),
+        (None, "–"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_number(value, said):
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "said"),
+    [
+        (0.0294, 0.00051, "0.0294 ± 0.0005"),
+        (0.1697, 0.0014, "0.1697 ± 0.0014"),
+        (0.0, 0.0, "0 ± 0"),
+        (0.3, None, "0.3"),
+    ],
+)
+def test_error_decides_the_digits(mean, error, said):
+    assert with_error(mean, error) == said
+
+
+def test_a_bound_of_one_says_nothing():
+    assert [bound(0.926), bound(1.0), bound(1.3), bound(float("nan"))] == [
+        "0.926",
+        "vacuous (1)",
+        "vacuous (1.3)",
+        "vacuous (–)",
+    ]
+
+
+def test_difference_without_scatter():
+    assert difference(Difference(0.1, None)) == "0.1 (no standard error)"
+    assert difference(Difference(0.1, 0.0)) == "0.1 (the seeds do not differ at all)"
+    assert difference(Difference(0.1, 0.02)) == "0.100 ± 0.020 (5.0 SE)"
+
+
+def test_small_probabilities_are_not_spelled_out():
+    assert [probability(1e-64), probability(0.2), probability(None)] == ["p < 0.001", "p = 0.2", "–"]
+
+
+def test_thousands_are_apart():
+    assert whole(30000) == "30\u202f000"

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from jepa_scale.theory.graph import (
+    FiniteWorld,
+    negative_law,
+    next_law,
+    normalised_co_occurrence,
+    stationary_law,
+)
+from jepa_scale.theory.spectrum import singular_values
+from tests.reference import worlds as reference
+
+
+@pytest.mark.parametrize("negatives", ["same_action", "pooled"])
+def test_matches_the_loops(generator, negatives):
+    world = reference.random_world(generator)
+    expected, marginal = reference.normalised_co_occurrence(world, negatives == "pooled")
+    np.testing.assert_allclose(normalised_co_occurrence(world, negatives), expected, atol=1e-14)
+    np.testing.assert_allclose(negative_law(world, negatives), marginal, atol=1e-14)
+
+
+def test_top_singular_value_is_one_for_the_actions_own_law(generator):
+    world = reference.random_world(generator)
+    np.testing.assert_allclose(singular_values(world)[:, 0], 1.0, atol=1e-12)
+
+
+def test_pooled_negatives_can_exceed_one(generator):
+    values = [singular_values(reference.random_world(generator), "pooled")[:, 0].max() for _ in range(10)]
+    assert max(values) > 1.001
+
+
+def test_unreached_columns_are_zero():
+    kernel = np.zeros((1, 3, 3))
+    kernel[0, :, 0] = 1.0
+    world = FiniteWorld(kernel, np.full(3, 1 / 3), np.ones(1), np.arange(3))
+    matrix = normalised_co_occurrence(world)
+    assert np.isfinite(matrix).all()
+    np.testing.assert_array_equal(matrix[0, :, 1:], 0.0)
+
+
+def test_stationary_law_is_stationary(generator):
+    kernel = generator.dirichlet(np.ones(7), size=(2, 7))
+    policy = np.array([0.3, 0.7])
+    law = stationary_law(kernel, policy)
+    np.testing.assert_allclose(np.einsum("a,x,axy->y", policy, law, kernel), law, atol=1e-13)
+
+
+def test_two_recurrent_classes_are_refused():
+    with pytest.raises(ValueError, match="no unique stationary law"):
+        stationary_law(np.eye(4)[None], np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transition": np.full((2, 3, 3), 0.5)}, "transition must hold probabilities"),
+        ({"context_law": np.array([1.0, 0.0, 0.0])}, "must be positive everywhere"),
+        ({"policy": np.ones(3) / 3}, "expected transition"),
+        ({"goal_groups": np.arange(2)}, "one goal group per observation"),
+        ({"transition": np.full((2, 3, 3), np.nan)}, "transition must hold probabilities"),
+    ],
+)
+def test_bad_laws_are_refused(change, message):
+    fields = {
+        "transition": np.full((2, 3, 3), 1 / 3),
+        "context_law": np.full(3, 1 / 3),
+        "policy": np.full(2, 0.5),
+        "goal_groups": np.arange(3),
+    }
+    with pytest.raises(ValueError, match=message):
+        FiniteWorld(**(fields | change))
+
+
+def test_next_law_sums_to_one(generator):
+    np.testing.assert_allclose(next_law(reference.random_world(generator)).sum(1), 1.0, atol=1e-13)
