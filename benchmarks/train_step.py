@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{'k':>4} {'steps':>6} {'bare steps/s':>13} {'fit steps/s':>12} {'fit/bare':>9} {'run/bare':>9} {'callbacks':>10}"
-    )
+    print("   k  steps  bare steps/s  run steps/s  fit/bare  run/bare  callbacks")
     for k in (2, 16, 64):
         logged = compose([f"model.k={k}", *arguments.overrides])
         plain = compose([f"model.k={k}", "logger=none", "callbacks=none", *arguments.overrides])
@@ -86,7 +84,8 @@ def main() -> None:
                 rows.append((floor, fitted / floor, whole / floor, share))
         floor, fitted, whole, share = (statistics.median(column) for column in zip(*rows, strict=True))
         print(
-            f"{k:4d} {steps:6d} {steps / floor:13.0f} {steps / floor / whole:12.0f} {fitted:9.2f} {whole:9.2f} {share:10.1%}"
+            f"{k:4d} {steps:6d} {steps / floor:13.0f} {steps / floor / whole:12.0f} "
+            f"{fitted:9.2f} {whole:9.2f} {share:10.1%}"
         )
 
 

@@ -129,8 +129,10 @@ def _report(parsed: argparse.Namespace) -> int:
 def _print_conclusions(console: Console, result: typing.Any) -> None:
     from jepa_scale.report.conclusions import conclusions
 
-    for sentence in conclusions(result):
-        console.print(f"• {sentence.text}", highlight=False, markup=False)
+    for topic, found in conclusions(result).items():
+        console.print(f"[bold]{topic}[/bold]")
+        for one in found:
+            console.print(f"• {one.text}", highlight=False, markup=False)
 
 
 def _train(parsed: argparse.Namespace) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Negatives = Literal["same_action", "pooled"]
-"""Where the independent x' of the spectral loss comes from: the law q_a of the row's own action, or q = Σ_a π(a) q_a."""
+"""Law of the independent x' in the spectral loss: q_a of the row's own action, or q = Σ_a π(a) q_a."""
 
 GoalLaw = Literal["uniform", "data", "reachable"]
 """μ(x_g | x_0): uniform on X, the sampling law p, or T steps of the behaviour policy from x_0."""
@@ -153,7 +153,7 @@ class RunRecord:
     truth: Mapping[str, float | Sequence[float]]
     """Exact quantities of the world at this k: tails, gap, total, floors. Empty where the world is not exact."""
     spectrum: Mapping[str, Sequence[float]]
-    """Last epoch's singular values, mean over actions: ``learned`` (exact law of the learned features), ``estimated``."""
+    """Last epoch's singular values, mean over actions: ``learned`` (exact, of the learned features), ``estimated``."""
     versions: Mapping[str, str]
     data_checksum: str
     times: Mapping[str, float | str] = field(default_factory=dict)
@@ -170,7 +170,7 @@ class RunTable:
 
     columns: Mapping[str, NDArray[Any]]
 
-    COLUMNS = {
+    COLUMNS: ClassVar[Mapping[str, str]] = {
         "run_id": "hash of the resolved configuration",
         "status": "finished | diverged",
         "reason": "one sentence where the run did not finish",

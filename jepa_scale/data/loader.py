@@ -12,9 +12,9 @@ from jepa_scale.records import Batch
 class StepLoader:
     """``steps_per_epoch`` batches an epoch, however small the data set, so that every n gets the same training.
 
-    Batches are slices of one random permutation per pass through the data; what is left of a pass is dropped, so that no
-    batch holds a transition twice. Step s of the run is always the same batch: there is no state to save, and a resumed
-    run sees what it would have seen. Ranks take strided rows of the same global batch.
+    Batches are slices of one random permutation per pass through the data; what is left of a pass is dropped, so that
+    no batch holds a transition twice. Step s of the run is always the same batch: there is no state to save, and a
+    resumed run sees what it would have seen. Ranks take strided rows of the same global batch.
 
     Raises
     ------

@@ -14,14 +14,14 @@ from jepa_scale.shapes import Float64
 class Jackknifed:
     """A statistic θ of the whole sample and θ_(−g) without each group.
 
-    Trajectories, not transitions, are independent, so the groups must be made of whole trajectories. On Markov data with
-    a static context per trajectory, θ_J ± t_{.975, G−1} SE covered 0.93–0.97 for totals and 0.84–0.97 for single
+    Trajectories, not transitions, are independent, so the groups must be made of whole trajectories. On Markov data
+    with a static context per trajectory, θ_J ± t_{.975, G−1} SE covered 0.93–0.97 for totals and 0.84–0.97 for single
     singular values at k/n ≤ 0.012.
     """
 
     whole: Float64[np.ndarray, "*shape"]
     """θ, biased upwards for singular values and their squares."""
-    left_out: Float64[np.ndarray, G * shape]
+    left_out: Float64[np.ndarray, "G ..."]
 
     @property
     def value(self) -> Float64[np.ndarray, "*shape"] | np.float64:

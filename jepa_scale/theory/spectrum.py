@@ -149,9 +149,9 @@ def prewhitened_correlations(
 ) -> Float64[np.ndarray, "... r"]:
     """``canonical_correlations`` of moments close to ones whose inverse roots are known, at a fraction of the cost.
 
-    Canonical correlations do not change under invertible maps, so the moments are first mapped by ``left`` and ``right``
-    (of ``inverse_root``), which makes them nearly the identity and a Cholesky factor accurate. Directions that the roots
-    dropped stay dropped.
+    Canonical correlations do not change under invertible maps, so the moments are first mapped by ``left`` and
+    ``right`` (of ``inverse_root``), which makes them nearly the identity and a Cholesky factor accurate. Directions
+    that the roots dropped stay dropped.
     """
     roots = []
     for second_moment, root in ((moments.hh, left), (moments.ff, right)):

@@ -63,6 +63,9 @@ def draw(result: StudyResult) -> Figure:
     for axes, label in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(label)
     figure.align_ylabels(grid[:, 0])
+    for axes in grid[:, 0]:
+        # Only now: the rows share their axis, and setting a limit ends its automatic scaling for every column.
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     found: dict[str, Any] = {}
     for axes in grid.flat:
         found.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
@@ -85,7 +88,6 @@ def _column(panels: Any, result: StudyResult, rows: Sequence[Mapping[str, Any]],
         regret.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="regret of random plans")
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ def caption(result: StudyResult) -> str:
         "intervals; tick: prediction. "
         f"Points: observed mean over seeds ({seeds} seeds), error bars ±1 standard error over seeds; "
         "crosses fell outside the wide bar. "
-        f"Widening: {factors}." + (f" Left out: {'; '.join(empty)}." if empty else " Nothing was left out.")
+        f"Widening: {factors}." + (f" Left out: {'; '.join(empty)}." if empty else " No forecast was left out.")
     )
 
 

@@ -97,4 +97,4 @@ def left_out_cells(result: StudyResult, target: str) -> str:
         parts.append(f"{plural(empty, 'cell')} of the grid without a finished run")
     if result.unfinished:
         parts.append(f"{plural(len(result.unfinished), 'run')} without a record")
-    return f"Left out: {'; '.join(parts)}." if parts else "Nothing was left out."
+    return f"Left out: {'; '.join(parts)}." if parts else "No run was left out."

@@ -1,0 +1,124 @@
+import multiprocessing
+
+import pytest
+from optuna.trial import TrialState
+
+from jepa_scale.records import RunRecord
+from jepa_scale.study.design import DesignPoint
+from jepa_scale.study.storage import Queue
+
+
+def point(index):
+    return DesignPoint(n=300 + index, k=2, seed=0, config={}, run_id=f"run-{index:03d}")
+
+
+def record(run_id, regret=0.25, status="finished"):
+    return RunRecord(
+        run_id=run_id, config={"planner": {"score": "density"}}, status=status, reason="lost" * (status != "finished"),
+        dials={}, final={"regret/density": regret}, final_standard_errors={}, final_n={}, bounds=[], truth={},
+        spectrum={}, versions={}, data_checksum="",
+    )  # fmt: skip
+
+
+def states(queue):
+    return sorted(trial.state.name for trial in queue.trials())
+
+
+def test_points_are_parameters_and_regret_is_the_value(tmp_path):
+    queue = Queue(tmp_path, "study")
+    assert queue.plan([point(0)], {}) == 1
+    claim = queue.claim("me")
+    assert claim.run_id == "run-000"
+    queue.finish(claim.trial_id, record("run-000"))
+    (trial,) = Queue(tmp_path, "study").trials()
+    assert trial.params == {"n": 300, "k": 2, "seed": 0}
+    assert trial.value == 0.25
+    assert queue.claim("me") is None
+
+
+def test_planning_twice_queues_once(tmp_path):
+    for _ in range(3):
+        queue = Queue(tmp_path, "study")
+        assert queue.plan([point(0), point(1)], {}) == 2
+    assert states(queue) == ["WAITING", "WAITING"]
+
+
+def test_runs_on_disk_are_told_and_not_queued(tmp_path):
+    queue = Queue(tmp_path, "study")
+    assert queue.plan([point(0), point(1)], {"run-000": record("run-000")}) == 1
+    assert states(queue) == ["COMPLETE", "WAITING"]
+    # Finished elsewhere since: the waiting trial becomes complete, nothing is queued again.
+    assert queue.plan([point(0), point(1)], {name: record(name) for name in ("run-000", "run-001")}) == 0
+    assert states(queue) == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_deleted_record_is_queued_again(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {"run-000": record("run-000")})
+    assert queue.plan([point(0)], {}) == 1
+    assert states(queue) == ["COMPLETE", "WAITING"]
+
+
+def test_a_trial_left_running_by_a_dead_process_is_queued_again(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    queue.claim("dead")
+    assert Queue(tmp_path, "study").plan([point(0)], {}) == 1
+    assert states(queue) == ["FAIL", "WAITING"]
+
+
+def test_a_dead_worker_is_forgiven_once(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0), point(1)], {})
+    assert queue.claim("a").run_id == "run-000"
+    assert queue.claim("b").run_id == "run-001"
+    assert queue.give_up_or_retry("a") == []
+    assert [trial.user_attrs["worker"] for trial in queue.running()] == ["b"], "b's run is left alone"
+    assert queue.claim("a").attempt == 2
+    assert queue.give_up_or_retry("a") == ["run run-000: its worker died 2 times"]
+    assert queue.claim("a") is None
+
+
+def test_a_diverged_run_is_a_failed_trial_with_its_reason(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    queue.finish(queue.claim("me").trial_id, record("run-000", status="diverged"))
+    (trial,) = queue.trials()
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["reason"].startswith("diverged: lost")
+
+
+@pytest.mark.parametrize("damage", ["torn", "garbage"])
+def test_a_damaged_journal_is_put_aside_and_rebuilt(tmp_path, damage):
+    Queue(tmp_path, "study").plan([point(0), point(1)], {})
+    journal = tmp_path / "journal.log"
+    text = journal.read_text()
+    journal.write_text(text[:-9] + '{"op_code": 1\n{' if damage == "torn" else "x\n" + text)
+    queue = Queue(tmp_path, "study")
+    assert queue.plan([point(0), point(1)], {"run-000": record("run-000")}) == 1
+    assert states(queue)[-1] == "WAITING"
+    assert len(list(tmp_path.glob("journal.damaged-*"))) == 1
+
+
+def _claim_all(folder, name, results):
+    queue = Queue(folder, "study")
+    while (claim := queue.claim(name)) is not None:
+        results.put(claim.run_id)
+    results.put(None)
+
+
+def test_two_processes_never_take_the_same_run(tmp_path):
+    Queue(tmp_path, "study").plan([point(index) for index in range(40)], {})
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    crew = [context.Process(target=_claim_all, args=(tmp_path, f"w{i}", results)) for i in range(2)]
+    for process in crew:
+        process.start()
+    taken, ended = [], 0
+    while ended < 2:
+        item = results.get(timeout=60)
+        ended += item is None
+        taken += [item] * (item is not None)
+    for process in crew:
+        process.join()
+    assert sorted(taken) == [f"run-{index:03d}" for index in range(40)]

@@ -1,0 +1,92 @@
+import pytest
+import yaml
+
+from jepa_scale.runs.config import data_dir
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.design import design
+from jepa_scale.study.spec import find_sweep, launcher_of, parse_spec, read_spec
+
+GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
+
+
+@pytest.mark.parametrize("path", sorted(data_dir("sweeps", "quickstart.yaml").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_study_resolves(path):
+    spec = read_spec(path)
+    points = design(spec)
+    assert len(points) == len(spec.seeds) * len(spec.dials["data.n"]) * len(spec.dials["model.k"])
+    assert len({point.run_id for point in points}) == len(points)
+    assert find_sweep(spec.name) == path
+
+
+def test_the_quickstart_is_what_it_promises():
+    spec = read_spec(find_sweep("quickstart"))
+    assert spec.dials["data.n"] == (300, 1000, 3000, 10000, 30000)
+    assert spec.dials["model.k"] == (2, 4, 8, 16, 32, 64)
+    assert spec.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sedes": [1]}, r"unknown key 'sedes': did you mean 'seeds'"),
+        ({"dials": {"data.n": [300]}}, r"dials: expected lists for data\.n and model\.k"),
+        ({"dials": {"data.n": [300], "model.k": [0]}}, r"dials\.model\.k: expected a list of whole numbers ≥ 1"),
+        ({"dials": {"data.n": [300, 300], "model.k": [2]}}, r"dials\.data\.n: expected different values"),
+        ({"seeds": []}, r"seeds: expected a list"),
+        ({"seeds": [True]}, r"seeds: expected a list"),
+        ({"laws": ["chinchilla"]}, r"law: expected one of .*theory_free.*, got 'chinchilla'"),
+        ({"sampler": "tpe"}, r"sampler: expected grid"),
+        ({"launcher": "slurm"}, r"launcher: expected one of local"),
+        ({"level": 90}, r"level: expected a number between 0 and 1"),
+        ({"bootstrap_draws": 3}, r"bootstrap_draws"),
+        ({"hold_out_largest_n": "no!"}, r"hold_out_largest_n: expected true or false"),
+        ({"overrides": "world=torus"}, r"overrides: expected a list"),
+        ({"name": "../up"}, r"name: expected letters"),
+    ],
+)
+def test_mistakes_in_a_study_file_are_named(change, message):
+    with pytest.raises(UserError, match=message):
+        parse_spec(GOOD | change, "file.yaml")
+
+
+def test_missing_fields_are_named_together():
+    with pytest.raises(UserError, match=r"'question' is missing; .*'seeds' is missing"):
+        parse_spec({"name": "x", "dials": GOOD["dials"]}, "file.yaml")
+
+
+def test_files_that_are_no_study(tmp_path):
+    (tmp_path / "broken.yaml").write_text("name: [")
+    with pytest.raises(UserError, match=r"broken\.yaml is not YAML"):
+        read_spec(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="expected a mapping"):
+        read_spec(tmp_path / "list.yaml")
+    with pytest.raises(UserError, match=r"no study file 'nope': .*quickstart"):
+        find_sweep("nope")
+
+
+def test_a_study_survives_its_own_file():
+    spec = parse_spec(GOOD, "file.yaml")
+    assert parse_spec(yaml.safe_load(yaml.safe_dump(spec.to_dict())), "again") == spec
+
+
+def test_a_cell_that_cannot_run_is_named_before_anything_runs():
+    with pytest.raises(UserError, match=r"study small, n=100, k=4, seed=0: data\.n=100 is below"):
+        design(parse_spec(GOOD | {"dials": {"data.n": [100, 600], "model.k": [2, 4]}}, "file.yaml"))
+
+
+def test_seeds_of_a_replicate_come_together_and_wide_models_first():
+    points = design(parse_spec(GOOD, "file.yaml"))
+    assert [point.seed for point in points] == [0] * 4 + [1] * 4
+    assert [point.k for point in points[:4]] == [4, 4, 2, 2]
+
+
+def test_workers_are_taken_out_of_the_overrides():
+    spec = parse_spec(GOOD, "file.yaml")
+    assert launcher_of(spec, ["workers=3", "optimizer.lr=1e-3"]) == (3, ["optimizer.lr=1e-3"])
+    assert launcher_of(spec, [])[0] >= 1
+    for wrong in ("workers=0", "workers=two", "workers=-1"):
+        with pytest.raises(UserError, match="workers: expected a whole number ≥ 1"):
+            launcher_of(spec, [wrong])
+    with pytest.raises(UserError, match="dial of study small"):
+        launcher_of(spec, ["model.k=8"])
