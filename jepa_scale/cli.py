@@ -127,12 +127,9 @@ def _report(parsed: argparse.Namespace) -> int:
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:
-    from jepa_scale.report.conclusions import conclusions
+    from jepa_scale.report.conclusions import headline
 
-    for topic, found in conclusions(result).items():
-        console.print(f"[bold]{topic}[/bold]")
-        for one in found:
-            console.print(f"• {one.text}", highlight=False, markup=False)
+    console.print(headline(result), highlight=False, markup=False)
 
 
 def _train(parsed: argparse.Namespace) -> int:

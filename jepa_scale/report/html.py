@@ -20,8 +20,8 @@ from jepa_scale.report.summary import cells, lacking, level, sizes, widths
 from jepa_scale.report.wording import measured, number, percent, place, whole
 
 _SECTIONS = {
-    "conclusions": "Conclusions",
     "figures": "Figures",
+    "conclusions": "Conclusions in detail",
     "means": "Means by n and k",
     "laws": "Fitted laws",
     "forecasts": "Forecasts",

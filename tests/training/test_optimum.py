@@ -15,11 +15,22 @@ def test_a_tabular_model_reaches_the_exact_optimum(negatives, tmp_path):
     """
     config = compose(
         [
-            "world=torus", "world.side=3", "world.slip=0.3", "world.blur=0.5", "encoder=linear", "predictor=bilinear",
-            f"objective.negatives={negatives}", "model.k=5", "data.n=400000", "data.batch_size=2048",
-            "trainer.epochs=3", "trainer.steps_per_epoch=300", "optimizer.lr=0.02", "optimizer.weight_decay=0",
+            "world=torus",
+            "world.side=3",
+            "world.slip=0.3",
+            "world.blur=0.5",
+            "encoder=linear",
+            "predictor=bilinear",
+            f"objective.negatives={negatives}",
+            "model.k=5",
+            "data.n=400000",
+            "data.batch_size=2048",
+            "trainer.epochs=3",
+            "trainer.steps_per_epoch=300",
+            "optimizer.lr=0.02",
+            "optimizer.weight_decay=0",
             "logger=none",
-        ]  # fmt: skip
+        ]
     )
     record = run(config, tmp_path / "run")
     squared_norm, floor = record.truth["squared_norm"], record.truth["shared_tail"]

@@ -1,0 +1,73 @@
+"""The quickstart shows what the README says it shows."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [sys.executable, "-m", "jepa_scale", "study"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=1500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "studies/quickstart"
+
+
+@pytest.fixture(scope="module")
+def regrets(study):
+    found = {}
+    for path in study.glob("runs/*/record.json"):
+        record = json.loads(path.read_text())
+        assert record["status"] == "finished"
+        dials = record["dials"]
+        found.setdefault((dials["n"], dials["k"]), []).append(record["final"]["regret/density"])
+    assert len(found) == 30
+    assert {len(seeds) for seeds in found.values()} == {3}
+    return found
+
+
+@pytest.mark.parametrize("n", [1000, 3000])
+@pytest.mark.parametrize("end", [2, 64])
+def test_the_best_width_is_interior_by_three_standard_errors(regrets, n, end):
+    best = min((4, 8, 16, 32), key=lambda k: np.mean(regrets[n, k]))
+    one, other = regrets[n, end], regrets[n, best]
+    error = np.sqrt(np.var(one, ddof=1) / 3 + np.var(other, ddof=1) / 3)
+    assert np.mean(one) - np.mean(other) > 3 * error
+
+
+def test_much_data_forgives_a_wide_latent(regrets):
+    best = min(np.mean(regrets[30000, k]) for k in (2, 4, 8, 16, 32, 64))
+    assert best < 0.02
+    assert np.mean(regrets[30000, 64]) - best < 0.005
+
+
+def test_bounds_that_apply_hold(study):
+    for path in study.glob("runs/*/record.json"):
+        record = json.loads(path.read_text())
+        for bound in record["bounds"]:
+            assert not bound["applies"] or bound["value"] >= record["final"]["regret/density"]
+
+
+def test_the_forecast_was_held_against_what_came(study):
+    forecasts = json.loads((study / "fit.json").read_text())["forecasts"]
+    assert len(forecasts) == 6
+    for forecast in forecasts:
+        assert [point["n"] for point in forecast["points"]] == [30000] * 6
+        assert all(point["observed"] is not None for point in forecast["points"])
+
+
+def test_every_run_is_mirrored_and_the_page_is_whole(study):
+    assert len(list(study.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 90
+    page = (study / "report.html").read_text()
+    assert page.count("<svg") == 7
+    assert len(list((study / "figures").glob("*.png"))) == 7
