@@ -1,0 +1,1 @@
+"""One resolved configuration in, one run record out."""

@@ -1,0 +1,119 @@
+"""Live objects from a resolved configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from jepa_scale.callbacks.base import Context, EpochCallback
+from jepa_scale.data.module import WorldData
+from jepa_scale.models.size import ModelSize
+from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.identity import canonical
+from jepa_scale.streams import stream_seed
+from jepa_scale.theory.planning import check_enumerable
+from jepa_scale.training.optim import AdamWOneCycle
+from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.worlds.base import ExactWorld
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a trainer needs."""
+
+    context: Context
+    data: WorldData
+    module: Pretrain
+    callbacks: list[EpochCallback]
+
+
+def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
+    """Call a leaf's target with its keywords and what the run supplies.
+
+    Raises
+    ------
+    UserError
+        If the target refuses its arguments; the message names the leaf.
+    """
+    import hydra
+    from hydra.errors import InstantiationException
+
+    try:
+        # Passing objects beside the configuration would have Hydra convert them; a partial takes them as they are.
+        return hydra.utils.instantiate(dict(leaf), _partial_=True, _convert_="object")(**supplied)
+    except InstantiationException as error:
+        raise UserError(f"{path}: {error.__cause__ or error}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _world(text: str) -> ExactWorld:
+    import json
+
+    return instantiate("world", json.loads(text))
+
+
+def build_world(config: Mapping[str, Any]) -> ExactWorld:
+    """The world of a configuration; one object for all runs of a process, so that its truth is computed once.
+
+    Raises
+    ------
+    UserError
+        If the world refuses its settings.
+    """
+    return _world(canonical(config["world"]))
+
+
+def build_context(config: Mapping[str, Any]) -> Context:
+    """World, negatives, planner and width; refuses what cannot be enumerated.
+
+    Raises
+    ------
+    UserError
+        If the world or planner refuses its settings or the plans cannot be enumerated.
+    """
+    world = build_world(config)
+    planner = instantiate("planner", config["planner"])
+    assert isinstance(planner, Exhaustive)
+    try:
+        check_enumerable(world.actions, world.finite.states, planner.horizon)
+    except ValueError as error:
+        raise UserError(f"planner.horizon: {error}") from None
+    negatives = config["objective"].get("negatives", "same_action")
+    return Context(world, negatives, planner, config["model"]["k"])
+
+
+def build(config: Mapping[str, Any]) -> Parts:
+    """Build data, model and callbacks.
+
+    Raises
+    ------
+    UserError
+        If a part refuses its settings.
+    """
+    context = build_context(config)
+    world, data_config = context.world, config["data"]
+    data = WorldData(world, **data_config, steps_per_epoch=config["trainer"]["steps_per_epoch"], seed=config["seed"])
+    size = ModelSize.of(**config["model"])
+    optimizer = instantiate("optimizer", config["optimizer"])
+    assert isinstance(optimizer, AdamWOneCycle)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config["seed"], "init"))
+        encoder = instantiate(
+            "encoder", config["encoder"], observation_dim=world.observation_dim, k=size.k, hidden=size.hidden
+        )
+        predictor = instantiate(
+            "predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden
+        )
+    objective = instantiate("objective", config["objective"], action_counts=data.action_counts)
+    module = Pretrain(encoder, predictor, objective, optimizer)
+    callbacks = [
+        instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()
+    ]
+    return Parts(context, data, module, callbacks)

@@ -1,0 +1,173 @@
+"""Composition of a run's configuration from ``conf/`` and overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.runs import schema
+from jepa_scale.runs.errors import UserError
+
+
+def data_dir(name: str, marker: str) -> Path:
+    """Find ``conf`` or ``sweeps``: in $JEPA_SCALE_<NAME>, beside an installed package, or in a checkout.
+
+    Raises
+    ------
+    UserError
+        If the folder is in none of these places.
+    """
+    package = Path(__file__).resolve().parent.parent
+    variable = f"JEPA_SCALE_{name.upper()}"
+    candidates = [Path(value) for value in [os.environ.get(variable)] if value]
+    candidates += [package / name, package.parent / name]
+    for candidate in candidates:
+        if (candidate / marker).is_file():
+            return candidate
+    raise UserError(f"no {name} folder with {marker} in {', '.join(map(str, candidates))}: reinstall, or set {variable}")
+
+
+def conf_dir() -> Path:
+    """The folder of configuration groups."""
+    return data_dir("conf", "config.yaml")
+
+
+def groups() -> dict[str, list[str]]:
+    """Configuration groups of a run and their options."""
+    names = [field.name for field in fields(schema.RunConfig) if (conf_dir() / field.name).is_dir()]
+    return {name: sorted(leaf.stem for leaf in (conf_dir() / name).glob("*.yaml")) for name in names}
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose and check a run's configuration; ``overrides`` are ``group=option`` or ``key.path=value``.
+
+    Raises
+    ------
+    UserError
+        Names every unknown key, wrong type and impossible value, all at once.
+    """
+    choices, values = _split(overrides)
+    config = _deep_copy(_compose_groups(tuple(sorted(choices.items()))))
+    found = [problem for path, value in values for problem in _set(config, path, value)]
+    found += schema.problems(config)
+    if not found:
+        found += impossible(config)
+    if found:
+        raise UserError("; ".join(dict.fromkeys(found)))
+    return config
+
+
+def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a composed configuration with the values at dotted paths replaced, checked again.
+
+    Raises
+    ------
+    UserError
+        As ``compose``.
+    """
+    copy = _deep_copy(config)
+    found = [problem for path, value in values.items() for problem in _set(copy, path, value)]
+    if not found:
+        # Targets do not change with values, so only the typed part has to be looked at again.
+        found += schema.problems(copy)
+    if not found:
+        found += impossible(copy)
+    if found:
+        raise UserError("; ".join(dict.fromkeys(found)))
+    return copy
+
+
+def impossible(config: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for every value that is well typed and cannot be run."""
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    positive = {
+        "model.k": model["k"],
+        "data.length": data["length"],
+        "trainer.epochs": trainer["epochs"],
+        "trainer.steps_per_epoch": trainer["steps_per_epoch"],
+        "trainer.devices": trainer["devices"],
+        "trainer.threads": trainer["threads"],
+    }
+    found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
+    if data["batch_size"] < 2:
+        found.append(f"data.batch_size: expected at least 2 (the loss compares pairs), got {data['batch_size']}")
+    elif data["n"] < data["batch_size"]:
+        found.append(
+            f"data.n={data['n']} is below data.batch_size={data['batch_size']}: raise data.n or lower data.batch_size"
+        )
+    for split in ("heldout", "test"):
+        if data[split] < 32 * max(data["length"], 1):
+            found.append(f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}")
+    if model["hidden"] is not None and model["hidden"] < 1:
+        found.append(f"model.hidden: expected a whole number ≥ 1 or null, got {model['hidden']}")
+    if trainer["divergence"] <= 0 or (trainer["gradient_clip"] or 1) <= 0:
+        found.append("trainer.divergence and trainer.gradient_clip: expected numbers above 0 (gradient_clip may be null)")
+    return found
+
+
+def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Any]]]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    options = groups()
+    choices: dict[str, str] = {}
+    values: list[tuple[str, Any]] = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise UserError(f"cannot read the override {text!r}: expected key=value ({str(error).splitlines()[0]})") from None
+        if override.is_sweep_override() or override.is_delete() or override.is_add():
+            raise UserError(f"the override {text!r} adds, deletes or sweeps: expected key=value with one value")
+        value = override.value()
+        if override.key_or_group in options and isinstance(value, str):
+            if value not in options[override.key_or_group]:
+                raise UserError(
+                    f"unknown option {text!r}: {override.key_or_group} has {', '.join(options[override.key_or_group])}"
+                )
+            choices[override.key_or_group] = value
+        else:
+            values.append((override.key_or_group, value))
+    return choices, values
+
+
+@lru_cache(maxsize=32)
+def _compose_groups(choices: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    try:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir().resolve())):
+            composed = hydra.compose("config", overrides=[f"{group}={option}" for group, option in choices])
+    except HydraException as error:
+        raise UserError(f"cannot compose the configuration: {error.__cause__ or error}") from None
+    container = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _set(config: dict[str, Any], path: str, value: Any) -> list[str]:
+    node: Any = config
+    *parents, last = path.split(".")
+    for depth, name in enumerate(parents):
+        if not isinstance(node, dict) or name not in node:
+            return [schema.unknown_key(".".join(path.split(".")[: depth + 1]), list(node) if isinstance(node, dict) else [])]
+        node = node[name]
+    if not isinstance(node, dict) or last not in node:
+        return [schema.unknown_key(path, [key for key in node if key != "_target_"] if isinstance(node, dict) else [])]
+    if isinstance(node[last], dict) and not isinstance(value, dict):
+        keys = ", ".join(key for key in node[last] if key != "_target_")
+        return [f"{path}: expected one of its keys ({keys}) to be set, got {value!r}"]
+    node[last] = value
+    return []
+
+
+def _deep_copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _deep_copy(item) for key, item in value.items()}
+    return [_deep_copy(item) for item in value] if isinstance(value, list) else value

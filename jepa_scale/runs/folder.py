@@ -1,0 +1,172 @@
+"""The folder of one run: who owns it, what is in it, and whether it is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.records import RunRecord
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.identity import run_id
+
+
+class RunFolder:
+    """``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, last of all, ``record.json``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def record_path(self) -> Path:
+        """Its existence says that the run is finished."""
+        return self.path / "record.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Every epoch's estimates."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """State at the end of the last whole epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Check that the folder is new or belongs to this configuration, without writing anything.
+
+        Raises
+        ------
+        UserError
+            If the folder holds another configuration, or files that are not a run's.
+        """
+        import yaml
+
+        written = self.path / "config.yaml"
+        if not written.exists():
+            present = {item.name for item in self.path.iterdir()} if self.path.exists() else set()
+            # A kill in the middle of the first write leaves the lock and a temporary file behind.
+            strangers = sorted(name for name in present if name != "lock" and not name.startswith(".config.yaml."))
+            if strangers:
+                raise UserError(f"{self.path} is not a run folder (no config.yaml, but {strangers[0]}): choose another")
+            return
+        try:
+            held = run_id(yaml.safe_load(written.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, AttributeError) as error:
+            raise UserError(f"{written} cannot be read ({type(error).__name__}): delete the folder and run again") from None
+        if held != run_id(config):
+            raise UserError(
+                f"{self.path} belongs to run {held}, but this configuration is run {run_id(config)}: "
+                "choose another folder, or delete that one"
+            )
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Make the folder this configuration's; call it while holding the lock.
+
+        Raises
+        ------
+        UserError
+            As ``check``.
+        """
+        import yaml
+
+        self.check(config)
+        written = self.path / "config.yaml"
+        if not written.exists():
+            atomic_write(written, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run; the operating system lets go of it when the process dies, however it dies.
+
+        Raises
+        ------
+        UserError
+            If another process is running this run.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path} is being run by another process: wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_record(self) -> RunRecord | None:
+        """Return the record, None while the run is unfinished.
+
+        Raises
+        ------
+        UserError
+            If the file is not a record of this project.
+        """
+        if not self.record_path.exists():
+            return None
+        try:
+            content = json.loads(self.record_path.read_text(encoding="utf-8"))
+            names = {field.name for field in fields(RunRecord)}
+            if not isinstance(content, dict) or set(content) != names:
+                raise ValueError("its fields are not those of a run record")
+            record = RunRecord(**content)
+            if run_id(record.config) != record.run_id:
+                raise ValueError("its run_id does not match its configuration")
+        except (ValueError, TypeError, OSError) as error:
+            reason = f"{error}".splitlines()[0]
+            raise UserError(f"{self.record_path} is corrupted ({reason}): delete it to run that run again") from None
+        return record
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``record.json`` whole or not at all."""
+        text = json.dumps(_missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+        atomic_write(self.record_path, text + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return every estimate, the last where an epoch was written twice; a line torn by a kill is left out."""
+        latest: dict[tuple[str, int], dict[str, Any]] = {}
+        if not self.metrics_path.exists():
+            return []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            for row in rows:
+                latest[row["name"], row["epoch"]] = row
+        return list(latest.values())
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _missing_for_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _missing_for_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_missing_for_nan(item) for item in value]
+    return value

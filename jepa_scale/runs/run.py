@@ -1,0 +1,210 @@
+"""One resolved configuration in, one run record out."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+import jepa_scale
+from jepa_scale.callbacks.base import Context, tabulate
+from jepa_scale.callbacks.bounds import bounds_of
+from jepa_scale.callbacks.checkpoint import EpochCheckpoint
+from jepa_scale.callbacks.divergence import DivergenceGuard
+from jepa_scale.callbacks.logging import MetricsFile
+from jepa_scale.callbacks.planning import floors_of
+from jepa_scale.callbacks.spectrum import split_estimates
+from jepa_scale.models.size import flops_per_step, parameters
+from jepa_scale.records import BoundValue, RunRecord
+from jepa_scale.runs.build import Parts, build, instantiate
+from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.identity import run_id
+from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
+
+
+def run(
+    config: Mapping[str, Any], path: Path, group: str | None = None, extra: Sequence[L.Callback] = ()
+) -> RunRecord:
+    """Train what the configuration says and return its record; a finished run is not trained again.
+
+    An unfinished run goes on from its last whole epoch. ``group`` names the study in W&B; ``extra``
+    callbacks watch, they are not part of the run.
+
+    Raises
+    ------
+    UserError
+        If the folder is another run's, is in use, or a part refuses its settings.
+    KeyboardInterrupt
+        If the user interrupts; the run resumes when asked for again.
+    """
+    folder = RunFolder(path)
+    folder.check(config)
+    with folder.locked():
+        folder.claim(config)
+        record = folder.read_record()
+        if record is None:
+            record = _train(config, folder, group, extra)
+            folder.write_record(record)
+        return record
+
+
+def _train(
+    config: Mapping[str, Any], folder: RunFolder, group: str | None, extra: Sequence[L.Callback]
+) -> RunRecord:
+    started = time.perf_counter()
+    torch.set_num_threads(config["trainer"]["threads"])
+    parts = build(config)
+    identity = run_id(config)
+    metrics = MetricsFile(folder.metrics_path)
+    mirror = instantiate(
+        "logger", config["logger"], folder=folder.path, run_id=identity, group=group, config=dict(config)
+    )
+    loggers = [metrics] + ([mirror] if mirror is not None else [])
+    try:
+        epochs, step = _fit(config, folder, parts, loggers, extra)
+        if not parts.module.diverged:
+            parts.module.eval()
+            metrics.write(split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, step))
+    finally:
+        if mirror is not None:
+            mirror.finish()
+    times: dict[str, float | str] = {
+        "wall_seconds": time.perf_counter() - started,
+        "callback_seconds": sum(callback.seconds for callback in parts.callbacks),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return _record(config, folder, parts, times)
+
+
+def _fit(
+    config: Mapping[str, Any], folder: RunFolder, parts: Parts, loggers: list[Any], extra: Sequence[L.Callback]
+) -> tuple[int, int]:
+    settings = config["trainer"]
+    folder.checkpoint_path.parent.mkdir(exist_ok=True)
+    # Lightning speaks of devices and of adverts once per run, which is a hundred times per study.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = L.Trainer(
+            max_epochs=settings["epochs"],
+            gradient_clip_val=settings["gradient_clip"],
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            precision=settings["precision"],
+            default_root_dir=folder.path,
+            logger=loggers,
+            callbacks=[
+                DivergenceGuard(settings["divergence"]),
+                *parts.callbacks,
+                *extra,
+                EpochCheckpoint(folder.checkpoint_path),
+            ],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            # Not whatever launcher the surroundings suggest: a study's worker runs one process per run.
+            plugins=[LightningEnvironment()],
+        )
+        resume = folder.checkpoint_path if folder.checkpoint_path.exists() else None
+        try:
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resume)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
+            raise KeyboardInterrupt from None
+    return settings["epochs"], trainer.global_step
+
+
+def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: Mapping[str, float | str]) -> RunRecord:
+    module, context = parts.module, parts.context
+    rows = [row for row in folder.read_metrics() if isinstance(row["value"], float | int)]
+    last = max((row["epoch"] for row in rows), default=-1)
+    final = {row["name"]: row for row in rows if row["epoch"] == last} if not module.diverged else {}
+    bounds = () if module.diverged else bounds_of(context, tabulate(module, context.world))
+    return RunRecord(
+        run_id=run_id(config),
+        config=dict(config),
+        status="diverged" if module.diverged else "finished",
+        reason=module.diverged,
+        dials={
+            "n": config["data"]["n"],
+            "k": config["model"]["k"],
+            "seed": config["seed"],
+            "parameters": parameters(module.encoder, module.predictor),
+            "flops_per_step": flops_per_step(module.encoder, module.predictor, config["data"]["batch_size"]),
+        },
+        final={name: row["value"] for name, row in final.items()},
+        final_standard_errors={name: row["standard_error"] for name, row in final.items()},
+        final_n={name: row["n"] for name, row in final.items()},
+        bounds=[_bound(bound) for bound in bounds],
+        truth=_truth(context),
+        spectrum={} if module.diverged else _spectrum(folder, last),
+        versions=versions(),
+        data_checksum=parts.data.train.checksum,
+        times=dict(times),
+    )
+
+
+def _bound(bound: BoundValue) -> dict[str, Any]:
+    return {
+        "name": bound.name,
+        "label": bound.label,
+        "value": bound.value,
+        "vacuous": bound.vacuous,
+        "applies": bound.applies,
+        "hypotheses": [
+            {"statement": item.statement, "holds": item.holds, "detail": item.detail} for item in bound.hypotheses
+        ],
+    }
+
+
+def _truth(context: Context) -> dict[str, Any]:
+    truth, k = context.truth, context.k
+    values = truth.singular_values
+    known = {
+        "tail": float(spectral_tail(values, k).mean()),
+        "tail_max": float(spectral_tail(values, k).max()),
+        "shared_tail": float(spectral_tail(truth.stacked, k)),
+        "squared_norm": float((values**2).sum(-1).mean()),
+        "singular_values": values.mean(0).tolist(),
+    }
+    if k <= values.shape[-1]:
+        known["gap"] = float(spectral_gap(values, k).mean())
+    floors = {f"regret_{name}": value for name, value in floors_of(context).items() if value is not None}
+    return known | floors
+
+
+def _spectrum(folder: RunFolder, last: int) -> dict[str, list[float]]:
+    """Mean over actions of the last epoch's singular values: exact and estimated, of the learned features."""
+    found: dict[str, list[Any]] = {"learned": [], "estimated": [], "estimated_standard_error": []}
+    for row in folder.read_metrics():
+        if row["epoch"] != last or not row["name"].endswith("/singular_values"):
+            continue
+        if row["name"].startswith("exact/"):
+            found["learned"].append(row["value"])
+        elif row["name"].startswith("spectrum/"):
+            found["estimated"].append(row["value"])
+            found["estimated_standard_error"].append(row["standard_error"])
+    return {name: np.mean(np.array(values, dtype=float), axis=0).tolist() for name, values in found.items() if values}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a record's numbers may depend on."""
+    return {
+        "jepa_scale": jepa_scale.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": L.__version__,
+        "numpy": np.__version__,
+    }

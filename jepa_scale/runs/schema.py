@@ -1,0 +1,175 @@
+"""The types behind the configuration, and the check of a composed configuration against them.
+
+A leaf (``_target_`` and keywords) is checked against the signature of what it names, so a new world or model needs no
+entry here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the model."""
+
+    k: int
+    hidden: int | None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Sizes of the data, in transitions."""
+
+    n: int
+    heldout: int
+    test: int
+    length: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Budget and device of one run."""
+
+    epochs: int
+    steps_per_epoch: int
+    gradient_clip: float | None
+    divergence: float
+    accelerator: str
+    devices: int
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A ``_target_`` with its keywords."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The whole configuration of a run."""
+
+    seed: int
+    model: ModelConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    world: Leaf
+    encoder: Leaf
+    predictor: Leaf
+    objective: Leaf
+    optimizer: Leaf
+    planner: Leaf
+    logger: Leaf
+    callbacks: dict[str, Leaf]
+
+
+INJECTED = {
+    "encoder": ("observation_dim", "k", "hidden"),
+    "predictor": ("k", "actions", "hidden"),
+    "objective": ("action_counts",),
+    "logger": ("folder", "run_id", "group", "config"),
+    "callbacks": ("context",),
+}
+"""Constructor arguments that a run supplies itself; a configuration must not."""
+
+
+def problems(config: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for every wrong key, type or target of a composed configuration."""
+    return list(_check(RunConfig, config, ""))
+
+
+def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
+    if expected is Leaf:
+        yield from _check_leaf(value, path)
+    elif is_dataclass(expected):
+        hints = get_type_hints(expected)
+        yield from _check_mapping(hints, [field.name for field in fields(expected)], value, path)
+    elif get_origin(expected) is dict:
+        for name, item in value.items():
+            yield from _check(get_args(expected)[1], item, f"{path}.{name}")
+    elif not _fits(expected, value):
+        yield f"{path}: expected {_name(expected)}, got {value!r}"
+
+
+def _check_mapping(hints: Mapping[str, Any], required: list[str], value: Any, path: str) -> Iterator[str]:
+    where = path or "the configuration"
+    if not isinstance(value, Mapping):
+        yield f"{where}: expected a mapping with keys {', '.join(hints)}, got {value!r}"
+        return
+    for name in value:
+        if name not in hints:
+            yield unknown_key(f"{path}.{name}".lstrip("."), list(hints))
+    for name in required:
+        if name not in value:
+            yield f"{where}: the key {name!r} is missing"
+    for name, item in value.items():
+        if name in hints:
+            yield from _check(hints[name], item, f"{path}.{name}".lstrip("."))
+
+
+def _check_leaf(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        yield f"{path}: expected a mapping with a _target_, got {value!r}"
+        return
+    try:
+        module, _, name = str(value["_target_"]).rpartition(".")
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        yield f"{path}._target_: cannot find {value['_target_']!r} ({error}): expected module.Class of an installed package"
+        return
+    supplied = INJECTED.get(path.split(".")[0], ())
+    signature = inspect.signature(target)
+    hints = get_type_hints(target if inspect.isfunction(target) else target.__init__)
+    allowed = [name for name in signature.parameters if name not in supplied]
+    keywords = {key: item for key, item in value.items() if key != "_target_"}
+    required = [name for name in allowed if signature.parameters[name].default is inspect.Parameter.empty]
+    typed = {name: hints.get(name, Any) for name in allowed}
+    for name, item in keywords.items():
+        # A nested leaf, such as the hidden world of another world.
+        if name in typed and isinstance(item, Mapping) and "_target_" in item:
+            typed[name] = Leaf
+    yield from _check_mapping(typed, required, keywords, path)
+
+
+def unknown_key(path: str, allowed: list[str]) -> str:
+    """Return the sentence for a key that does not exist, with the closest one that does."""
+    parent, _, name = path.rpartition(".")
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f"did you mean {f'{parent}.{close[0]}'.lstrip('.')!r}? " if close else ""
+    return f"unknown key {path!r}: {hint}{parent or 'the configuration'} has {', '.join(sorted(allowed)) or 'no keys'}"
+
+
+def _fits(expected: Any, value: Any) -> bool:
+    if expected is Any:
+        return True
+    origin = get_origin(expected)
+    if origin is Literal:
+        return value in get_args(expected)
+    if origin in (Union, types.UnionType):
+        return any(_fits(option, value) for option in get_args(expected))
+    if expected is types.NoneType:
+        return value is None
+    if expected in (int, float) and isinstance(value, bool):
+        return False
+    if expected is float:
+        return isinstance(value, int | float)
+    return not isinstance(expected, type) or isinstance(value, expected)
+
+
+def _name(expected: Any) -> str:
+    if get_origin(expected) is Literal:
+        return " | ".join(map(str, get_args(expected)))
+    if get_origin(expected) in (Union, types.UnionType):
+        return " or ".join(_name(option) for option in get_args(expected))
+    return {types.NoneType: "null", int: "an integer", float: "a number", str: "a text", bool: "true or false"}.get(
+        expected, getattr(expected, "__name__", str(typing.cast(Any, expected)))
+    )

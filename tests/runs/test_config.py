@@ -1,0 +1,82 @@
+import pytest
+
+from jepa_scale.runs.config import compose, groups, with_values
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.identity import run_id
+
+
+def test_defaults_compose():
+    config = compose([])
+    assert config["world"]["_target_"].endswith("Nuisance")
+    assert config["model"] == {"k": 16, "hidden": None}
+
+
+def test_groups_and_values_are_overridden():
+    config = compose(["world=torus", "world.side=4", "model.k=8", "optimizer.lr=1e-3", "objective=spectral"])
+    assert config["world"]["side"] == 4
+    assert config["model"]["k"] == 8
+    assert config["optimizer"]["lr"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.widht=64", r"unknown key 'model\.widht'.*model has hidden, k"),
+        ("model.kk=64", r"did you mean 'model\.k'"),
+        ("modle.k=64", r"unknown key 'modle': did you mean 'model'"),
+        ("world.hidden.slipp=0.1", r"did you mean 'world\.hidden\.slip'"),
+        ("model.k=abc", r"model\.k: expected an integer, got 'abc'"),
+        ("model.k=2.5", r"model\.k: expected an integer, got 2\.5"),
+        ("model.k=true", r"model\.k: expected an integer, got True"),
+        ("model.k=0", r"model\.k: expected a whole number ≥ 1, got 0"),
+        ("model.k=-3", r"model\.k: expected a whole number ≥ 1, got -3"),
+        ("model=7", r"model: expected one of its keys"),
+        ("data.n=100", r"data\.n=100 is below data\.batch_size=256"),
+        ("data.batch_size=1", r"data\.batch_size: expected at least 2"),
+        ("data.heldout=50", r"data\.heldout: expected at least 32 trajectories"),
+        ("trainer.epochs=0", r"trainer\.epochs: expected a whole number ≥ 1"),
+        ("objective.negatives=both", r"objective\.negatives: expected same_action \| pooled, got 'both'"),
+        ("planner.score=cosine", r"planner\.score: expected distance \| inner \| density"),
+        ("world=rooms", r"unknown option 'world=rooms': world has lowrank, nuisance, torus"),
+        ("world.hidden._target_=jepa_scale.worlds.torus.Tours", r"world\.hidden\._target_: cannot find"),
+        ("encoder.k=4", r"unknown key 'encoder\.k'"),
+        ("+encoder.k=4", r"adds, deletes or sweeps"),
+        ("model.k=1,2", r"adds, deletes or sweeps"),
+        ("model.k", r"cannot read the override"),
+        ("nonsense=", r"unknown key 'nonsense'"),
+    ],
+)
+def test_mistakes_are_named_with_the_remedy(override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        compose([override])
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_at_once():
+    with pytest.raises(UserError) as caught:
+        compose(["model.widht=64", "data.m=3", "optimizer.lr=fast"])
+    for part in ("model.widht", "data.m", "optimizer.lr"):
+        assert part in str(caught.value)
+
+
+def test_values_are_merged_without_changing_the_base():
+    base = compose([])
+    changed = with_values(base, {"model.k": 3, "data.n": 512})
+    assert base["model"]["k"] == 16
+    assert (changed["model"]["k"], changed["data"]["n"]) == (3, 512)
+    with pytest.raises(UserError, match="below"):
+        with_values(base, {"data.n": 5})
+
+
+def test_identity_follows_what_is_computed():
+    base = compose([])
+    assert run_id(base) == run_id(compose([])) == run_id(compose(["seed=0"]))
+    assert run_id(base) == run_id(compose(["logger=none"])), "where a run reports to is not what it computes"
+    others = [["seed=1"], ["model.k=8"], ["data.n=3001"], ["world.hidden.slip=0.4"], ["trainer.epochs=6"]]
+    assert len({run_id(base), *(run_id(compose(other)) for other in others)}) == 1 + len(others)
+
+
+def test_every_option_of_every_group_composes():
+    for group, options in groups().items():
+        for option in options:
+            assert compose([f"{group}={option}"])
