@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import typing
 from collections.abc import Sequence
@@ -63,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with one line and exit code 2."""
     parsed = parser().parse_args(arguments)
+    # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a
+    # study run on one. A run's own threads are trainer.threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from jepa_scale.runs.errors import UserError
 
     try:

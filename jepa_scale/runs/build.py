@@ -108,12 +108,8 @@ def build(config: Mapping[str, Any]) -> Parts:
         encoder = instantiate(
             "encoder", config["encoder"], observation_dim=world.observation_dim, k=size.k, hidden=size.hidden
         )
-        predictor = instantiate(
-            "predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden
-        )
+        predictor = instantiate("predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden)
     objective = instantiate("objective", config["objective"], action_counts=data.action_counts)
     module = Pretrain(encoder, predictor, objective, optimizer)
-    callbacks = [
-        instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()
-    ]
+    callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)

@@ -28,7 +28,9 @@ def data_dir(name: str, marker: str) -> Path:
     for candidate in candidates:
         if (candidate / marker).is_file():
             return candidate
-    raise UserError(f"no {name} folder with {marker} in {', '.join(map(str, candidates))}: reinstall, or set {variable}")
+    raise UserError(
+        f"no {name} folder with {marker} in {', '.join(map(str, candidates))}: reinstall, or set {variable}"
+    )
 
 
 def conf_dir() -> Path:
@@ -93,6 +95,10 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         "trainer.threads": trainer["threads"],
     }
     found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
+    if trainer["devices"] > 1:
+        found.append(
+            f"trainer.devices: one run trains on one device, got {trainer['devices']}; run more workers instead"
+        )
     if data["batch_size"] < 2:
         found.append(f"data.batch_size: expected at least 2 (the loss compares pairs), got {data['batch_size']}")
     elif data["n"] < data["batch_size"]:
@@ -101,11 +107,15 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         )
     for split in ("heldout", "test"):
         if data[split] < 32 * max(data["length"], 1):
-            found.append(f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}")
+            found.append(
+                f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}"
+            )
     if model["hidden"] is not None and model["hidden"] < 1:
         found.append(f"model.hidden: expected a whole number ≥ 1 or null, got {model['hidden']}")
     if trainer["divergence"] <= 0 or (trainer["gradient_clip"] or 1) <= 0:
-        found.append("trainer.divergence and trainer.gradient_clip: expected numbers above 0 (gradient_clip may be null)")
+        found.append(
+            "trainer.divergence and trainer.gradient_clip: expected numbers above 0 (gradient_clip may be null)"
+        )
     return found
 
 
@@ -120,7 +130,9 @@ def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, An
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            raise UserError(f"cannot read the override {text!r}: expected key=value ({str(error).splitlines()[0]})") from None
+            raise UserError(
+                f"cannot read the override {text!r}: expected key=value ({str(error).splitlines()[0]})"
+            ) from None
         if override.is_sweep_override() or override.is_delete() or override.is_add():
             raise UserError(f"the override {text!r} adds, deletes or sweeps: expected key=value with one value")
         value = override.value()
@@ -156,7 +168,9 @@ def _set(config: dict[str, Any], path: str, value: Any) -> list[str]:
     *parents, last = path.split(".")
     for depth, name in enumerate(parents):
         if not isinstance(node, dict) or name not in node:
-            return [schema.unknown_key(".".join(path.split(".")[: depth + 1]), list(node) if isinstance(node, dict) else [])]
+            return [
+                schema.unknown_key(".".join(path.split(".")[: depth + 1]), list(node) if isinstance(node, dict) else [])
+            ]
         node = node[name]
     if not isinstance(node, dict) or last not in node:
         return [schema.unknown_key(path, [key for key in node if key != "_target_"] if isinstance(node, dict) else [])]

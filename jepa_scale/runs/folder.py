@@ -59,7 +59,9 @@ class RunFolder:
         try:
             held = run_id(yaml.safe_load(written.read_text(encoding="utf-8")))
         except (yaml.YAMLError, AttributeError) as error:
-            raise UserError(f"{written} cannot be read ({type(error).__name__}): delete the folder and run again") from None
+            raise UserError(
+                f"{written} cannot be read ({type(error).__name__}): delete the folder and run again"
+            ) from None
         if held != run_id(config):
             raise UserError(
                 f"{self.path} belongs to run {held}, but this configuration is run {run_id(config)}: "

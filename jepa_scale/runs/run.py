@@ -32,9 +32,7 @@ from jepa_scale.runs.identity import run_id
 from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
 
 
-def run(
-    config: Mapping[str, Any], path: Path, group: str | None = None, extra: Sequence[L.Callback] = ()
-) -> RunRecord:
+def run(config: Mapping[str, Any], path: Path, group: str | None = None, extra: Sequence[L.Callback] = ()) -> RunRecord:
     """Train what the configuration says and return its record; a finished run is not trained again.
 
     An unfinished run goes on from its last whole epoch. ``group`` names the study in W&B; ``extra``
@@ -58,9 +56,7 @@ def run(
         return record
 
 
-def _train(
-    config: Mapping[str, Any], folder: RunFolder, group: str | None, extra: Sequence[L.Callback]
-) -> RunRecord:
+def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extra: Sequence[L.Callback]) -> RunRecord:
     started = time.perf_counter()
     torch.set_num_threads(config["trainer"]["threads"])
     parts = build(config)

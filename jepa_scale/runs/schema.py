@@ -124,7 +124,7 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
         module, _, name = str(value["_target_"]).rpartition(".")
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        yield f"{path}._target_: cannot find {value['_target_']!r} ({error}): expected module.Class of an installed package"
+        yield f"{path}._target_: cannot find {value['_target_']!r} ({error}): expected module.Class of a package"
         return
     supplied = INJECTED.get(path.split(".")[0], ())
     signature = inspect.signature(target)

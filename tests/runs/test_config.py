@@ -35,6 +35,7 @@ def test_groups_and_values_are_overridden():
         ("data.batch_size=1", r"data\.batch_size: expected at least 2"),
         ("data.heldout=50", r"data\.heldout: expected at least 32 trajectories"),
         ("trainer.epochs=0", r"trainer\.epochs: expected a whole number ≥ 1"),
+        ("trainer.devices=2", r"trainer\.devices: one run trains on one device"),
         ("objective.negatives=both", r"objective\.negatives: expected same_action \| pooled, got 'both'"),
         ("planner.score=cosine", r"planner\.score: expected distance \| inner \| density"),
         ("world=rooms", r"unknown option 'world=rooms': world has lowrank, nuisance, torus"),
