@@ -63,7 +63,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with one line and exit code 2."""
-    parsed = parser().parse_args(arguments)
+    top = parser()
+    parsed, rest = top.parse_known_args(arguments)
+    # argparse leaves overrides over that come after an option.
+    if any(text.startswith("-") for text in rest) or (rest and parsed.command == "report"):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
     # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a
     # study run on one. A run's own threads are trainer.threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -73,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = {"study": _study, "train": _train, "report": _report}[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"jepa-scale: error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("\njepa-scale: interrupted; the same command goes on from here", file=sys.stderr)
@@ -103,13 +114,13 @@ def _study(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.html import write_report
     from jepa_scale.study.sweep import run_study
 
-    outcome = run_study(spec, folder, workers, console)
-    page = write_report(outcome.result, folder)
-    _print_conclusions(console, outcome.result)
+    result = run_study(spec, folder, workers, console)
+    page = write_report(result, folder)
+    _print_conclusions(console, result)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    for sentence in outcome.failed:
-        print(f"jepa-scale: a run failed: {sentence} (traceback in {folder / 'errors'})", file=sys.stderr)
-    return 1 if outcome.failed else 0
+    for sentence in result.unfinished:
+        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
+    return 1 if result.unfinished else 0
 
 
 def _report(parsed: argparse.Namespace) -> int:
@@ -123,7 +134,7 @@ def _report(parsed: argparse.Namespace) -> int:
     if not written.is_file():
         raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
     spec = read_spec(written)
-    result = collect(spec, design(spec), parsed.study, failures={})
+    result = collect(spec, design(spec), parsed.study)
     console = _console()
     _print_conclusions(console, result)
     console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)
@@ -155,7 +166,7 @@ def _train(parsed: argparse.Namespace) -> int:
     from jepa_scale.callbacks.printer import EpochPrinter
     from jepa_scale.runs.run import run
 
-    record = run(config, folder, extra=[EpochPrinter(console)])
+    record = run(config, folder, extra=[EpochPrinter(console, config["planner"]["score"])])
     _print_record(console, record)
     return 0 if record.status == "finished" else 1
 

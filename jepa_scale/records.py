@@ -157,7 +157,7 @@ class RunRecord:
     versions: Mapping[str, str]
     data_checksum: str
     times: Mapping[str, float | str] = field(default_factory=dict)
-    """wall_seconds, callback_seconds, finished_at: the only part of a record that is not reproducible."""
+    """wall_seconds, callback_seconds (since the last resumption), finished_at: all that is not reproducible."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""
@@ -182,7 +182,7 @@ class RunTable:
         "risk": "exact R, mean over actions; NaN if not finished",
         "risk_max": "exact R, largest over actions",
         "tail": "exact Σ_{i>k} σ_i(a)², mean over actions",
-        "shared_tail": "exact floor of R for one encoder shared by all actions (B2)",
+        "shared_tail": "tail of the stacked M̄: the floor of R for one shared encoder if the q_a agree (B2)",
         "regret": "exact expected regret of the study's score",
         "regret_distance": "exact expected regret, score −‖ẑ − f(x_g)‖²",
         "regret_inner": "exact expected regret, score ẑᵀf(x_g)",
@@ -192,7 +192,7 @@ class RunTable:
         "bound_t4": "2 c0 max_a √R(a)",
         "bound_t5": "2 T c3 max_a √R(a)",
         "bound_b1_prime": "2 √(ω Σ_a R(a))",
-        "wall_seconds": "training and estimation",
+        "wall_seconds": "training and estimation, since the last resumption",
     }
 
     def __len__(self) -> int:

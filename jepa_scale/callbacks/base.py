@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from jepa_scale.callbacks.logging import publish
+from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.records import Estimate, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
@@ -98,7 +99,12 @@ class EpochCallback(L.Callback):
         started = time.perf_counter()
         # Frozen weights, evaluation mode: estimates describe the model as it would be used.
         pl_module.eval()
-        publish(trainer, self.estimates(trainer, pl_module))
+        try:
+            publish(trainer, self.estimates(trainer, pl_module))
+        except NotFiniteError as error:
+            # The step after the last loss that was looked at can still wreck the model.
+            pl_module.diverged = f"epoch {trainer.current_epoch + 1}: {error}"
+            trainer.should_stop = True
         pl_module.train()
         self.seconds += time.perf_counter() - started
 

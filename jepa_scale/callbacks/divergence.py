@@ -37,8 +37,13 @@ class DivergenceGuard(L.Callback):
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish the epoch's mean training loss."""
-        if isinstance(pl_module, Pretrain) and not pl_module.diverged:
+        """Check the weights that the epoch's last step left, and publish the epoch's mean training loss."""
+        if not isinstance(pl_module, Pretrain):
+            return
+        if not pl_module.diverged and not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
+            pl_module.diverged = f"weights are not finite after step {trainer.global_step}"
+            trainer.should_stop = True
+        if not pl_module.diverged:
             steps = int(trainer.num_training_batches)
             mean = float(pl_module.loss_sum) / steps
             rows = steps * trainer.datamodule.batch_size  # type: ignore[attr-defined]

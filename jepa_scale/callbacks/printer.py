@@ -8,20 +8,21 @@ from rich.console import Console
 from jepa_scale.callbacks.logging import MetricsFile
 from jepa_scale.records import Estimate
 
-_SHOWN = ("train/loss", "spectrum/risk", "exact/risk", "spectrum/gap", "bound/b1_prime", "regret/density")
+_SHOWN = ("train/loss", "spectrum/risk", "exact/risk", "spectrum/gap", "bound/b1_prime")
 
 
 class EpochPrinter(L.Callback):
     """Print the epoch's main estimates; must come after the callbacks that publish them."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, score: str) -> None:
         self.console = console
+        self.names = (*_SHOWN, f"regret/{score}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print what the run folder has just been told."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
-                parts = [_shown(logger.latest[name]) for name in _SHOWN if name in logger.latest]
+                parts = [_shown(logger.latest[name]) for name in self.names if name in logger.latest]
                 head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
                 self.console.print(" · ".join([head, *parts]), highlight=False)
 

@@ -8,6 +8,11 @@ import numpy as np
 
 from jepa_scale.shapes import Float, Float64, Int64
 
+
+class NotFiniteError(ValueError):
+    """Embeddings hold NaN or infinity: the model is lost."""
+
+
 GROUPS = 16
 """Trajectory groups of the jackknife: enough for a t interval, few enough to decompose every epoch."""
 
@@ -52,11 +57,13 @@ def grouped_moments(
 
     Raises
     ------
+    NotFiniteError
+        If an embedding is not finite.
     ValueError
-        If an embedding is not finite or an action is outside 0 … A−1.
+        If an action is outside 0 … A−1.
     """
     if not (np.isfinite(predicted).all() and np.isfinite(observed).all()):
-        raise ValueError("expected finite embeddings, got NaN or infinity: the model has diverged")
+        raise NotFiniteError("expected finite embeddings, got NaN or infinity: the model has diverged")
     if len(actions) and not 0 <= actions.min() <= actions.max() < action_count:
         raise ValueError(f"expected actions in 0 … {action_count - 1}, got {actions.min()} … {actions.max()}")
     width = predicted.shape[1] + 1

@@ -79,10 +79,14 @@ def build_context(config: Mapping[str, Any]) -> Context:
         If the world or planner refuses its settings or the plans cannot be enumerated.
     """
     world = build_world(config)
+    try:
+        states = world.finite.states
+    except ValueError as error:
+        raise UserError(f"world: {error}") from None
     planner = instantiate("planner", config["planner"])
     assert isinstance(planner, Exhaustive)
     try:
-        check_enumerable(world.actions, world.finite.states, planner.horizon)
+        check_enumerable(world.actions, states, planner.horizon)
     except ValueError as error:
         raise UserError(f"planner.horizon: {error}") from None
     negatives = config["objective"].get("negatives", "same_action")

@@ -58,7 +58,7 @@ class RunFolder:
             return
         try:
             held = run_id(yaml.safe_load(written.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, AttributeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise UserError(
                 f"{written} cannot be read ({type(error).__name__}): delete the folder and run again"
             ) from None
@@ -138,13 +138,11 @@ class RunFolder:
         latest: dict[tuple[str, int], dict[str, Any]] = {}
         if not self.metrics_path.exists():
             return []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows = json.loads(line)
-            except json.JSONDecodeError:
+                latest.update({(row["name"], row["epoch"]): row for row in json.loads(line)})
+            except (json.JSONDecodeError, TypeError, KeyError):
                 continue
-            for row in rows:
-                latest[row["name"], row["epoch"]] = row
         return list(latest.values())
 
 

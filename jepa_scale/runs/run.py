@@ -15,18 +15,20 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import jepa_scale
 from jepa_scale.callbacks.base import Context, tabulate
 from jepa_scale.callbacks.bounds import bounds_of
 from jepa_scale.callbacks.checkpoint import EpochCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
-from jepa_scale.callbacks.logging import MetricsFile
+from jepa_scale.callbacks.logging import MetricsFile, resolve_mode
 from jepa_scale.callbacks.planning import floors_of
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.models.size import flops_per_step, parameters
 from jepa_scale.records import BoundValue, RunRecord
-from jepa_scale.runs.build import Parts, build, instantiate
+from jepa_scale.runs.build import Parts, build, build_context, instantiate
+from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
 from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
@@ -47,6 +49,7 @@ def run(config: Mapping[str, Any], path: Path, group: str | None = None, extra: 
     """
     folder = RunFolder(path)
     folder.check(config)
+    preflight(config)
     with folder.locked():
         folder.claim(config)
         record = folder.read_record()
@@ -54,6 +57,46 @@ def run(config: Mapping[str, Any], path: Path, group: str | None = None, extra: 
             record = _train(config, folder, group, extra)
             folder.write_record(record)
         return record
+
+
+def preflight(config: Mapping[str, Any]) -> None:
+    """Build what is cheap to build, so that a setting that a part refuses is found before anything is written.
+
+    Raises
+    ------
+    UserError
+        If the world, planner, optimizer, logger or trainer refuses its settings.
+    """
+    build_context(config)
+    instantiate("optimizer", config["optimizer"])
+    try:
+        resolve_mode(config["logger"].get("mode", "auto"))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    _trainer(config["trainer"], logger=False)
+
+
+def _trainer(settings: Mapping[str, Any], **more: Any) -> L.Trainer:
+    # Lightning speaks of devices and of adverts once per run, which is a hundred times per study.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    try:
+        return L.Trainer(
+            max_epochs=settings["epochs"],
+            gradient_clip_val=settings["gradient_clip"],
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            precision=settings["precision"],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            # Not whatever launcher the surroundings suggest: a study's worker runs one process per run.
+            plugins=[LightningEnvironment()],
+            **more,
+        )
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
 
 def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extra: Sequence[L.Callback]) -> RunRecord:
@@ -87,16 +130,10 @@ def _fit(
 ) -> tuple[int, int]:
     settings = config["trainer"]
     folder.checkpoint_path.parent.mkdir(exist_ok=True)
-    # Lightning speaks of devices and of adverts once per run, which is a hundred times per study.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        trainer = L.Trainer(
-            max_epochs=settings["epochs"],
-            gradient_clip_val=settings["gradient_clip"],
-            accelerator=settings["accelerator"],
-            devices=settings["devices"],
-            precision=settings["precision"],
+        trainer = _trainer(
+            settings,
             default_root_dir=folder.path,
             logger=loggers,
             callbacks=[
@@ -105,21 +142,27 @@ def _fit(
                 *extra,
                 EpochCheckpoint(folder.checkpoint_path),
             ],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            # Not whatever launcher the surroundings suggest: a study's worker runs one process per run.
-            plugins=[LightningEnvironment()],
         )
-        resume = folder.checkpoint_path if folder.checkpoint_path.exists() else None
+        resume = folder.checkpoint_path if _can_resume(folder.checkpoint_path) else None
         try:
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resume)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
             raise KeyboardInterrupt from None
     return settings["epochs"], trainer.global_step
+
+
+def _can_resume(checkpoint: Path) -> bool:
+    """Whether there is a readable checkpoint; a damaged one is put out of the way and the run starts over."""
+    if not checkpoint.exists():
+        return False
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except Exception as error:
+        warnings.warn(f"{checkpoint} cannot be read ({type(error).__name__}): the run starts over", stacklevel=2)
+        checkpoint.unlink()
+        return False
+    return True
 
 
 def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: Mapping[str, float | str]) -> RunRecord:

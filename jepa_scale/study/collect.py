@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,19 @@ def write_table(table: RunTable, path: Path) -> None:
     import pyarrow.parquet as pq
 
     columns = {name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()}
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     pq.write_table(pa.table(columns), temporary)
     temporary.replace(path)
 
 
-def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, failures: Mapping[str, str]) -> StudyResult:
+def why_missing(point: DesignPoint, study: Path) -> str:
+    """Return why a run has no record: the last line of its traceback, if it left one."""
+    left = study / "errors" / f"{point.run_id}.txt"
+    lines = left.read_text(encoding="utf-8", errors="replace").strip().splitlines() if left.exists() else []
+    return f"{lines[-1]} (traceback in {left})" if lines else "not run yet"
+
+
+def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:
     """Read every record, write ``table.parquet`` and ``fit.json``, and return what the report needs.
 
     Raises
@@ -119,9 +126,7 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, failure
         goal_law=planner["goal_law"],
         horizon=planner["horizon"],
         target_regret=spec.target_regret,
-        unfinished=tuple(
-            f"{point}: {failures.get(point.run_id, 'not run yet')}" for point in points if point.run_id not in records
-        ),
+        unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
         settings=_shared(points[0].config),
     )
 
@@ -144,7 +149,7 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
 
 def _fit_json(fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
     content = {"fits": [asdict(item) for item in fits], "forecasts": [asdict(item) for item in forecasts]}
-    return json.dumps(content, indent=1, ensure_ascii=False, default=partial(_plain)) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value: Any) -> Any:

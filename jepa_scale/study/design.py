@@ -44,6 +44,12 @@ def design(spec: StudySpec) -> list[DesignPoint]:
         If any run's configuration is wrong, before anything has run.
     """
     base = compose(list(spec.overrides))
+    if "planning" not in base["callbacks"]:
+        raise UserError(f"study {spec.name}: a study is about regret and needs callbacks.planning; drop callbacks=…")
+    # Imported here: it is what brings torch, which a mistake in the file should not wait for.
+    from jepa_scale.runs.run import preflight
+
+    preflight(base)
     points = []
     for seed, k, n in itertools.product(spec.seeds, sorted(spec.dials["model.k"], reverse=True), spec.dials["data.n"]):
         try:

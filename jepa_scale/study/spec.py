@@ -155,6 +155,11 @@ def parse_spec(content: Any, source: str) -> StudySpec:
 
 def _wrong(content: Mapping[str, Any]) -> list[str]:
     found = []
+    if not isinstance(content["question"], str):
+        found.append(f"question: expected a text, got {content['question']!r}")
+    laws = content.get("laws", ["generic"])
+    if not isinstance(laws, list) or not laws or not all(isinstance(law, str) for law in laws):
+        return [*found, f"laws: expected a list of laws, got {laws!r}"]
     if not isinstance(content["name"], str) or not content["name"].replace("-", "").replace("_", "").isalnum():
         found.append(f"name: expected letters, digits, - and _ (it names a folder), got {content['name']!r}")
     dials = content["dials"]
@@ -166,7 +171,7 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     found += _whole_numbers("seeds", content["seeds"], 0)
     if content.get("sampler", "grid") != "grid":
         found.append(f"sampler: expected grid, got {content['sampler']!r}")
-    for group, names in (("launcher", [content.get("launcher", "local")]), ("law", content.get("laws", []))):
+    for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
         options = sorted(leaf.stem for leaf in (conf_dir() / group).glob("*.yaml"))
         found += [
             f"{group}: expected one of {', '.join(options)}, got {name!r}" for name in names if name not in options

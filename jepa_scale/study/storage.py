@@ -115,20 +115,16 @@ class Queue:
         """Tell that a run ended with an error and has no record."""
         self._tell(trial_id, TrialState.FAIL, reason=reason)
 
-    def give_up_or_retry(self, worker: str) -> list[str]:
-        """Queue again what a dead worker was doing; return a sentence for each run that has been tried enough."""
-        lost = []
-        for trial in self.running():
+    def give_up_or_retry(self, worker: str) -> None:
+        """Queue again what a dead worker was doing, unless it has been tried often enough."""
+        for trial in list(self.running()):
             if trial.user_attrs.get("worker") != worker:
                 continue
             attempt = trial.user_attrs["attempt"]
-            self._tell(trial._trial_id, TrialState.FAIL, reason="its worker died")
+            self._tell(trial._trial_id, TrialState.FAIL, reason=f"its worker died, at attempt {attempt} of {ATTEMPTS}")
             if attempt < ATTEMPTS:
                 values = trial.params
                 self._enqueue(values["n"], values["k"], values["seed"], trial.user_attrs["run"], attempt + 1)
-            else:
-                lost.append(f"run {trial.user_attrs['run']}: its worker died {attempt} times")
-        return lost
 
     def waiting(self) -> int:
         """Runs that no one has taken yet."""

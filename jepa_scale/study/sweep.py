@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,14 @@ from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.collect import collect, read_records
 from jepa_scale.study.design import DesignPoint, design
 from jepa_scale.study.progress import StudyProgress
-from jepa_scale.study.spec import StudySpec, parse_spec
+from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
 from jepa_scale.study.worker import work
 
 _POLL_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a study."""
-
-    result: StudyResult
-    failed: tuple[str, ...]
-    """One sentence per run that ended with an error."""
-
-
-def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> Outcome:
+def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> StudyResult:
     """Do what is missing of a study, then collect it.
 
     Raises
@@ -59,9 +49,7 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> O
                     _in_process(study, queue, points, progress)
                 else:
                     _in_workers(study, queue, points, min(workers, waiting), progress)
-        failures = _failures(queue, points, study)
-        result = collect(spec, points, study, failures)
-    return Outcome(result, tuple(failures.values()))
+        return collect(spec, points, study)
 
 
 @contextlib.contextmanager
@@ -76,19 +64,7 @@ def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
     import yaml
     from filelock import FileLock, Timeout
 
-    written = study / "study.yaml"
-    if study.exists() and not written.exists() and any(item.name != "lock" for item in study.iterdir()):
-        raise UserError(f"{study} is not a study folder (no study.yaml): choose another with --folder")
-    if written.exists():
-        try:
-            held = parse_spec(yaml.safe_load(written.read_text(encoding="utf-8")), str(written))
-        except yaml.YAMLError:
-            raise UserError(f"{written} is not YAML: restore it, or delete the folder") from None
-        if not _same_runs(held, spec):
-            raise UserError(
-                f"{study} holds a study with other dials, seeds or overrides: choose another folder with --folder, "
-                "or delete that one"
-            )
+    _check_folder(spec, study)
     study.mkdir(parents=True, exist_ok=True)
     lock = FileLock(study / "lock")
     try:
@@ -96,10 +72,27 @@ def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(f"{study} is being run by another process: wait for it, or stop it") from None
     try:
-        atomic_write(written, yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True))
+        # Again, now that nobody else can change it.
+        _check_folder(spec, study)
+        atomic_write(study / "study.yaml", yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True))
         yield
     finally:
         lock.release()
+
+
+def _check_folder(spec: StudySpec, study: Path) -> None:
+    written = study / "study.yaml"
+    if written.exists():
+        if not _same_runs(read_spec(written), spec):
+            raise UserError(
+                f"{study} holds a study with other dials, seeds or overrides: choose another folder with --folder, "
+                "or delete that one"
+            )
+        return
+    present = {item.name for item in study.iterdir()} if study.exists() else set()
+    # A kill in the middle of the first write leaves the lock and a temporary file behind.
+    if any(name != "lock" and not name.startswith(".study.yaml.") for name in present):
+        raise UserError(f"{study} is not a study folder (no study.yaml): choose another with --folder")
 
 
 def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
@@ -186,14 +179,3 @@ def _in_workers(
     finally:
         for worker in crew:
             worker.stop()
-
-
-def _failures(queue: Queue, points: Sequence[DesignPoint], study: Path) -> dict[str, str]:
-    """The last reason given for each run that has no record."""
-    names = {point.run_id: point for point in points}
-    reasons = {}
-    for trial in queue.trials():
-        run = trial.user_attrs.get("run")
-        if run in names and "reason" in trial.user_attrs and not names[run].folder(study).record_path.exists():
-            reasons[run] = str(trial.user_attrs["reason"])
-    return reasons

@@ -90,7 +90,7 @@ def normalised_co_occurrence(world: FiniteWorld, negatives: Negatives = "same_ac
     law = negative_law(world, negatives)
     # M is zero wherever q is, so any positive stand-in gives the zero column.
     safe = np.where(law > 0, law, 1.0)
-    return np.sqrt(world.context_law)[None, :, None] * world.transition / np.sqrt(safe)[:, None, :]
+    return co_occurrence(world) / np.sqrt(world.context_law[None, :, None] * safe[:, None, :])
 
 
 def stationary_law(

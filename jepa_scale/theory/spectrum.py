@@ -153,6 +153,14 @@ def prewhitened_correlations(
     ``right`` (of ``inverse_root``), which makes them nearly the identity and a Cholesky factor accurate. Directions
     that the roots dropped stay dropped.
     """
+    try:
+        return _by_cholesky(moments, left, right)
+    except np.linalg.LinAlgError:
+        # Lower rank than the moments that the roots are of, as when few samples are left.
+        return canonical_correlations(moments)
+
+
+def _by_cholesky(moments: Moments, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     roots = []
     for second_moment, root in ((moments.hh, left), (moments.ff, right)):
         mapped = root.swapaxes(-1, -2) @ second_moment @ root

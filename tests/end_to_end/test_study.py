@@ -142,6 +142,24 @@ def test_another_study_in_the_folder_is_refused(study):
     assert sorted(item.name for item in folder.iterdir()) == ["study.yaml"]
 
 
+def test_what_a_kill_in_the_first_write_leaves_is_no_stranger(tmp_path):
+    from jepa_scale.study.spec import parse_spec
+    from jepa_scale.study.sweep import study_folder
+
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / ".study.yaml.k1ll3d").write_text("name: ")
+    with study_folder(parse_spec(SMALL, "small.yaml"), folder):
+        assert (folder / "study.yaml").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(study):
+    refused = call("study", "small.yaml", "--folder", "small.yaml", "workers=1", folder=study)
+    assert refused.returncode == 2
+    assert "small.yaml" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_a_folder_that_is_no_study_is_refused(study):
     refused = call("study", "small.yaml", "--folder", ".", folder=study)
     assert refused.returncode == 2

@@ -228,3 +228,61 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_stranger(config, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.config.yaml.k1ll3d").write_text("seed: ")
     assert run(config, tmp_path / "run").status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lr=-1", r"optimizer: expected lr > 0"),
+        ("world.hidden.slip=3.0", r"world: expected a probability"),
+        ("planner.horizon=20", r"planner\.horizon: .*shorter horizon"),
+        ("trainer.accelerator=abacus", r"trainer: .*abacus"),
+        ("trainer.precision=half-ish", r"trainer: .*half-ish"),
+    ],
+)
+def test_settings_that_a_part_refuses_leave_nothing_behind(override, message, tiny_overrides, tmp_path):
+    with pytest.raises(UserError, match=message) as caught:
+        run(compose([*tiny_overrides, override]), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_the_last_step_wrecks_are_a_divergence(tiny_overrides, tmp_path):
+    config = compose([*tiny_overrides, "optimizer.lr=1e30", "trainer.steps_per_epoch=1", "trainer.epochs=1"])
+    record = run(config, tmp_path / "run")
+    assert record.status == "diverged"
+    assert "finite" in record.reason
+
+
+def test_a_damaged_checkpoint_starts_the_run_over(config, tmp_path):
+    run(config, tmp_path / "run")
+    before = without_times(tmp_path / "run")
+    (tmp_path / "run/record.json").unlink()
+    (tmp_path / "run/checkpoints/last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.warns(UserWarning, match="starts over"):
+        run(config, tmp_path / "run")
+    assert without_times(tmp_path / "run") == before
+
+
+def test_foreign_lines_among_the_metrics_are_left_out(config, tmp_path):
+    run(config, tmp_path / "run")
+    before = RunFolder(tmp_path / "run").read_metrics()
+    with (tmp_path / "run/metrics.jsonl").open("ab") as file:
+        file.write(b'5\n[3]\n{"a": 1}\n\xff\xfe\n')
+    assert RunFolder(tmp_path / "run").read_metrics() == before
+
+
+def test_a_configuration_that_is_not_text_is_named(config, tmp_path):
+    run(config, tmp_path / "run")
+    (tmp_path / "run/config.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+        run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("negatives", ["same_action", "pooled"])
+def test_fewer_held_out_samples_than_dimensions(negatives, tiny_overrides, tmp_path):
+    overrides = ["model.k=200", f"objective.negatives={negatives}", "data.heldout=640", "data.test=640"]
+    record = run(compose([*tiny_overrides, *overrides]), tmp_path / "run")
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    assert record.status == "finished"
+    assert all("n_too_small" in row["flag"] for row in rows if row["name"] == "spectrum/total")

@@ -35,6 +35,9 @@ def test_the_quickstart_is_what_it_promises():
         ({"seeds": []}, r"seeds: expected a list"),
         ({"seeds": [True]}, r"seeds: expected a list"),
         ({"laws": ["chinchilla"]}, r"law: expected one of .*theory_free.*, got 'chinchilla'"),
+        ({"laws": None}, r"laws: expected a list"),
+        ({"laws": 5}, r"laws: expected a list"),
+        ({"question": 5}, r"question: expected a text"),
         ({"sampler": "tpe"}, r"sampler: expected grid"),
         ({"launcher": "slurm"}, r"launcher: expected one of local"),
         ({"level": 90}, r"level: expected a number between 0 and 1"),
@@ -73,6 +76,15 @@ def test_a_study_survives_its_own_file():
 def test_a_cell_that_cannot_run_is_named_before_anything_runs():
     with pytest.raises(UserError, match=r"study small, n=100, k=4, seed=0: data\.n=100 is below"):
         design(parse_spec(GOOD | {"dials": {"data.n": [100, 600], "model.k": [2, 4]}}, "file.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("planner.horizon=20", r"planner\.horizon"), ("callbacks=none", r"needs callbacks\.planning")],
+)
+def test_what_no_run_could_do_is_refused_once(override, message):
+    with pytest.raises(UserError, match=message):
+        design(parse_spec(GOOD | {"overrides": [override]}, "file.yaml"))
 
 
 def test_seeds_of_a_replicate_come_together_and_wide_models_first():

@@ -64,7 +64,12 @@ def horizon_is_one(case: BoundCase) -> Hypothesis:
 
 
 def next_law_ignores_action(case: BoundCase) -> Hypothesis:
-    """q_a(x') does not depend on a (E2: what the paper's proof needs where it assumes E_{x_g} q_a = const)."""
+    """q_a(x') does not depend on a (E2: what the paper's proof needs where it assumes E_{x_g} q_a = const).
+
+    With pooled negatives the model is of the pooled law, which is the same for every action.
+    """
+    if case.constants.negatives == "pooled":
+        return Hypothesis("the law of the negatives does not depend on a", True, "pooled negatives")
     law = case.constants.negatives_law
     spread = float((law.max(0) - law.min(0)).max())
     return Hypothesis(
