@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
@@ -34,6 +35,26 @@ class Claim:
     attempt: int
 
 
+class _KernelLock(BaseJournalFileLock):
+    """A journal lock that the operating system lets go of when its holder is killed.
+
+    Optuna's own locks are files that a killed process leaves behind, and that the others then wait for: the lock of a
+    journal with a relative path for ever, as its age cannot be told through the dangling link.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+
 class Queue:
     """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value."""
 
@@ -47,11 +68,14 @@ class Queue:
 
     def _open(self) -> JournalStorage:
         try:
-            return JournalStorage(JournalFileBackend(str(self.path)))
+            return self._load()
         except Exception:
             # A torn journal is not worth a user's time: runs/ holds the results, and plan() writes a new index.
             self.path.rename(self.path.with_suffix(f".damaged-{int(time.time())}"))
-            return JournalStorage(JournalFileBackend(str(self.path)))
+            return self._load()
+
+    def _load(self) -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(self.path), _KernelLock(self.path.with_suffix(".lock"))))
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first; not copies, so they must not be changed."""

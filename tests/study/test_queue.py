@@ -1,4 +1,7 @@
 import multiprocessing
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -122,3 +125,21 @@ def test_two_processes_never_take_the_same_run(tmp_path):
     for process in crew:
         process.join()
     assert sorted(taken) == [f"run-{index:03d}" for index in range(40)]
+
+
+def _die_with_the_lock(folder):
+    queue = Queue(folder, "study")
+    queue.storage._backend._lock.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_killed_while_it_writes_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("study")  # relative, as on the command line
+    folder.mkdir()
+    Queue(folder, "study").plan([point(0)], {})
+    process = multiprocessing.get_context("spawn").Process(target=_die_with_the_lock, args=(folder,))
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
+    assert Queue(folder, "study").claim("me").run_id == "run-000"
