@@ -13,7 +13,7 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
@@ -35,7 +35,7 @@ class Claim:
     attempt: int
 
 
-class _KernelLock(BaseJournalFileLock):
+class _KernelLock(JournalFileOpenLock):
     """A journal lock that the operating system lets go of when its holder is killed.
 
     Optuna's own locks are files that a killed process leaves behind, and that the others then wait for: the lock of a
@@ -43,6 +43,7 @@ class _KernelLock(BaseJournalFileLock):
     """
 
     def __init__(self, path: Path) -> None:
+        # Not super().__init__: the parent is the interface here, and its lock file is what this replaces.
         self._lock = FileLock(path)
 
     def acquire(self) -> bool:
