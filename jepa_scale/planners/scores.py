@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 
@@ -35,4 +34,5 @@ SCORES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 def best_plans(score: str, reached: Tensor, goals: Tensor, goal_law: Tensor) -> Tensor:
     """Index of the best plan for each start and goal, (N, M); ties go to the first plan."""
-    return torch.argmax(SCORES[score](reached, goals, goal_law), dim=0)
+    # One pass along contiguous memory: a reduction over the leading axis takes several times as long.
+    return SCORES[score](reached, goals, goal_law).movedim(0, -1).contiguous().argmax(-1)

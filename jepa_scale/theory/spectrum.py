@@ -167,6 +167,7 @@ def _by_cholesky(moments: Moments, left: np.ndarray, right: np.ndarray) -> np.nd
         dropped = (root == 0).all(-2)
         # A dropped direction has a zero row; a one on its diagonal keeps the factor defined and adds s = 0.
         roots.append(np.linalg.cholesky(mapped + dropped[..., None] * np.eye(root.shape[-1])))
+    # Inverses of nearly the identity; with pooled negatives one right factor serves all actions.
+    whitened = [np.linalg.inv(root) for root in roots]
     cross = left.swapaxes(-1, -2) @ moments.hf @ right
-    half = np.linalg.solve(roots[0], cross)
-    return np.linalg.svd(np.linalg.solve(roots[1], half.swapaxes(-1, -2)), compute_uv=False)
+    return np.linalg.svd(whitened[0] @ cross @ whitened[1].swapaxes(-1, -2), compute_uv=False)
