@@ -157,7 +157,8 @@ class RunRecord:
     versions: Mapping[str, str]
     data_checksum: str
     times: Mapping[str, float | str] = field(default_factory=dict)
-    """wall_seconds, callback_seconds (since the last resumption), finished_at: all that is not reproducible."""
+    """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
+    reproducible."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""

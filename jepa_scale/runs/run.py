@@ -110,15 +110,20 @@ def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extr
     )
     loggers = [metrics] + ([mirror] if mirror is not None else [])
     try:
-        epochs, step = _fit(config, folder, parts, loggers, extra)
+        step, fit_seconds = _fit(config, folder, parts, loggers, extra)
         if not parts.module.diverged:
             parts.module.eval()
-            metrics.write(split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, step))
+            metrics.write(
+                split_estimates(
+                    "test", parts.module, parts.data.test, parts.context, config["trainer"]["epochs"] - 1, step
+                )
+            )
     finally:
         if mirror is not None:
             mirror.finish()
     times: dict[str, float | str] = {
         "wall_seconds": time.perf_counter() - started,
+        "fit_seconds": fit_seconds,
         "callback_seconds": sum(callback.seconds for callback in parts.callbacks),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -127,7 +132,7 @@ def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extr
 
 def _fit(
     config: Mapping[str, Any], folder: RunFolder, parts: Parts, loggers: list[Any], extra: Sequence[L.Callback]
-) -> tuple[int, int]:
+) -> tuple[int, float]:
     settings = config["trainer"]
     folder.checkpoint_path.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():
@@ -144,12 +149,13 @@ def _fit(
             ],
         )
         resume = folder.checkpoint_path if _can_resume(folder.checkpoint_path) else None
+        started = time.perf_counter()
         try:
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resume)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
             raise KeyboardInterrupt from None
-    return settings["epochs"], trainer.global_step
+    return trainer.global_step, time.perf_counter() - started
 
 
 def _can_resume(checkpoint: Path) -> bool:
