@@ -70,8 +70,6 @@ def split_estimates(
     """Estimates from trajectories that the model was not trained on, per action and averaged over actions."""
     estimate = spectrum_of(module, trajectories, context)
     exact_values, k = context.truth.singular_values, context.k
-    best = (exact_values[:, :k] ** 2).sum(-1)
-    squared_norm = (exact_values**2).sum(-1)
     flags = [
         ",".join(["n_too_small"] * small + ["rank_deficient"] * deficient)
         for small, deficient in zip(estimate.n_too_small, estimate.rank_deficient, strict=True)
@@ -87,9 +85,8 @@ def split_estimates(
             rows.append(Estimate(f"{prefix}/{name}", *listed, int(n), epoch, step, flag))
 
     statistics = {name: getattr(estimate, name) for name in _PER_ACTION}
-    # Σ_{i≤k} σ_i² and ‖M̄‖² are exact, so the errors of these two are those of T and L.
-    statistics["subspace_deficit"] = estimate.total.map(lambda total: best - total)
-    statistics["risk"] = estimate.loss.map(lambda loss: squared_norm + loss)
+    statistics["subspace_deficit"] = estimate.subspace_deficit(exact_values, k)
+    statistics["risk"] = estimate.risk(exact_values)
     every_flag = ",".join(sorted({part for flag in flags for part in flag.split(",") if part}))
     for action, n in enumerate(estimate.count):
         for name, statistic in statistics.items():

@@ -11,7 +11,7 @@ from jepa_scale.estimators.jackknife import Jackknifed
 from jepa_scale.estimators.moments import GroupedMoments
 from jepa_scale.records import Negatives
 from jepa_scale.shapes import Float64
-from jepa_scale.theory.spectrum import Moments, inverse_root, prewhitened_correlations, spectral_loss
+from jepa_scale.theory.spectrum import Moments, inverse_root, prewhitened_correlations, spectral_loss, spectral_tail
 
 SAMPLES_PER_DIMENSION = 25
 """Fewer transitions per action than this times k, and no correction repairs the estimates."""
@@ -39,6 +39,16 @@ class SpectrumEstimate:
     n_too_small: tuple[bool, ...]
     rank_deficient: tuple[bool, ...]
     """Whether the constant lies in the span of the features, for each action."""
+
+    def subspace_deficit(self, singular_values: Float64[np.ndarray, "A N"], k: int) -> Jackknifed:
+        """(A,) Σ_{i≤k} σ_i² − T, what better features of width k would gain; its error is that of T."""
+        best = spectral_tail(singular_values, 0) - spectral_tail(singular_values, k)
+        return self.total.map(lambda total: best - total)
+
+    def risk(self, singular_values: Float64[np.ndarray, "A N"]) -> Jackknifed:
+        """(A,) ‖M̄‖² + L (T1); its error is that of L, as ‖M̄‖² is exact."""
+        squared_norm = spectral_tail(singular_values, 0)
+        return self.loss.map(lambda loss: squared_norm + loss)
 
 
 def estimate_spectrum(moments: GroupedMoments, negatives: Negatives) -> SpectrumEstimate:

@@ -53,14 +53,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         Names every unknown key, wrong type and impossible value, all at once.
     """
     choices, values = _split(overrides)
-    config = _deep_copy(_compose_groups(tuple(sorted(choices.items()))))
-    found = [problem for path, value in values for problem in _set(config, path, value)]
-    found += schema.problems(config)
-    if not found:
-        found += impossible(config)
-    if found:
-        raise UserError("; ".join(dict.fromkeys(found)))
-    return config
+    return _replaced(_compose_groups(tuple(sorted(choices.items()))), values)
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,11 +64,13 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     UserError
         As ``compose``.
     """
-    copy = _deep_copy(config)
-    found = [problem for path, value in values.items() for problem in _set(copy, path, value)]
-    if not found:
-        # Targets do not change with values, so only the typed part has to be looked at again.
-        found += schema.problems(copy)
+    return _replaced(config, list(values.items()))
+
+
+def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    copy: dict[str, Any] = _deep_copy(config)
+    found = [problem for path, value in values for problem in _set(copy, path, value)]
+    found += schema.problems(copy)
     if not found:
         found += impossible(copy)
     if found:
