@@ -24,6 +24,8 @@ examples:
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
   jepa-scale report studies/quickstart                   write the report again
+  jepa-scale theory                                      what the theory says, and where it holds
+  jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
@@ -58,7 +60,27 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the report of a study again from its runs")
     report.add_argument("study", type=Path, help="study folder")
+    _add_theory(commands)
     return top
+
+
+def _add_theory(commands: typing.Any) -> None:
+    theory = commands.add_parser(
+        "theory",
+        help="check every statement of the theory on random worlds",
+        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
+        "bounds are, and write a page with figures and the smallest counterexamples.",
+    )
+    theory.add_argument(
+        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
+    )
+    theory.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
+    theory.add_argument("--seed", type=int, default=0)
+    theory.add_argument("--workers", type=int, help="processes (default: one per core)")
+    theory.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
+    theory.add_argument(
+        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        code = {"study": _study, "train": _train, "report": _report}[parsed.command](parsed)
+        code = {"study": _study, "train": _train, "report": _report, "theory": _theory}[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
         code = 2
@@ -86,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"jepa-scale: error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print("\njepa-scale: interrupted; the same command goes on from here", file=sys.stderr)
+        after = "the same command " + ("starts again" if parsed.command == "theory" else "goes on from here")
+        print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
         code = 130
     sys.exit(code)
 
@@ -139,6 +162,77 @@ def _report(parsed: argparse.Namespace) -> int:
     _print_conclusions(console, result)
     console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _theory(parsed: argparse.Namespace) -> int:
+    from jepa_scale.runs.errors import UserError
+
+    if parsed.replay is not None:
+        return _replay(parsed.replay)
+    if parsed.trials < 1 or (parsed.workers is not None and parsed.workers < 1) or parsed.seed < 0:
+        raise UserError(
+            f"expected at least one trial and one worker and a seed ≥ 0, got --trials {parsed.trials}, "
+            f"--workers {parsed.workers}, --seed {parsed.seed}"
+        )
+    if parsed.folder.exists() and not parsed.folder.is_dir():
+        raise UserError(f"{parsed.folder} is a file: give another --folder, the page and its figures go there")
+    from rich.progress import Progress
+
+    from jepa_scale.report.theory import statements_table, verdict, write_theory
+    from jepa_scale.theory.attacks import ATTACKS
+    from jepa_scale.worlds.families import FAMILIES
+    from jepa_scale.worlds.survey import survey
+
+    console = _console()
+    # The user's world first: a mistake in it must not cost the attack's minutes.
+    yours = _your_world(parsed.overrides) if parsed.overrides else None
+    total = parsed.trials * len(FAMILIES) * len(ATTACKS)
+    workers = parsed.workers or len(os.sched_getaffinity(0))
+    with Progress(console=console) as progress:
+        task = progress.add_task(f"{total} trials, {workers} processes", total=total)
+        found = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
+    console.print(statements_table(found.findings))
+    if yours is not None:
+        console.print(yours)
+    console.print(verdict(found.findings), highlight=False, markup=False)
+    page = write_theory(found, parsed.folder)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
+        console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _replay(path: Path) -> int:
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.theory.replay import replay
+    from jepa_scale.theory.trial import from_json
+
+    if not path.is_file():
+        raise UserError(f"no file {path}: expected a file that `theory` wrote, theory/counterexamples/*.json")
+    try:
+        lines = list(replay(*from_json(path)))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    print("\n".join(lines))
+    return 0
+
+
+def _your_world(overrides: Sequence[str]) -> typing.Any:
+    """Bounds of the best shared encoder by width, on the world and planner of a configuration."""
+    from jepa_scale.report.theory import widths_table
+    from jepa_scale.runs.build import build_context
+    from jepa_scale.runs.config import compose
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.worlds.survey import widths_of
+
+    context = build_context(compose(overrides))
+    problem = context.planner.problem
+    if context.planner.score != "density":
+        raise UserError(
+            f"the bounds that are shown hold for plans ranked by the density score, got "
+            f"planner.score={context.planner.score}: leave it at planner.score=density"
+        )
+    return widths_table(widths_of(context.world.finite, problem, context.negatives), problem)
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:

@@ -23,6 +23,9 @@ GoalLaw = Literal["uniform", "data", "reachable"]
 Score = Literal["distance", "inner", "density"]
 """How a planner ranks plans: −‖ẑ_T − f(x_g)‖², ẑ_Tᵀf(x_g), or q_a(x_g) ẑ_Tᵀf(x_g)."""
 
+BoundedQuantity = Literal["regret", "excess_risk", "identity_error", "risk_floor"]
+"""What a bound is on: E(ã), R(f̂, ĝ) − R(f*, g*) or the rounding error of an identity from above, a risk from below."""
+
 RunStatus = Literal["finished", "diverged"]
 
 
@@ -100,19 +103,27 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class BoundValue:
-    """A bound on expected regret, never clipped."""
+    """A bound on expected regret or on a risk, never clipped."""
 
     name: str
     label: str
     """Label of the theorem in the documentation and in the paper, for example ``T4 (Theorem 4.1)``."""
     value: float
-    """Units of expected regret."""
+    """Units of the quantity that is bounded."""
     hypotheses: tuple[Hypothesis, ...]
+    quantity: BoundedQuantity = "regret"
+    trivial: float = 1.0
+    """What holds without any theorem: a regret is ≤ 1; a risk is ≥ 0."""
+
+    @property
+    def lower(self) -> bool:
+        """Whether the quantity is bounded from below."""
+        return self.quantity == "risk_floor"
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound says nothing, a regret being ≤ 1 always."""
-        return not self.value < 1.0
+        """Whether the bound says no more than ``trivial``."""
+        return not (self.value > self.trivial if self.lower else self.value < self.trivial)
 
     @property
     def applies(self) -> bool:

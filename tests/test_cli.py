@@ -32,6 +32,15 @@ def test_help_imports_nothing_heavy():
         (["study", "quickstart", "model.k=3"], "model.k is a dial of study quickstart"),
         (["study", "quickstart", "optimizer.rl=3"], "did you mean 'optimizer.lr'"),
         (["report", "nowhere"], "nowhere is not a study folder"),
+        (["theory", "--trials", "0"], "expected at least one trial and one worker and a seed ≥ 0, got --trials 0"),
+        (["theory", "--workers", "0"], "--workers 0"),
+        (["theory", "--seed", "-1"], "--seed -1"),
+        (["theory", "world=nope"], "world"),
+        (["theory", "world=torus", "planner.horizon=30"], "choose a shorter horizon or a smaller world"),
+        (["theory", "world=torus", "planner.horizon=2000"], "choose a shorter horizon or a smaller world"),
+        (["theory", "world=torus", "planner.score=inner"], "planner.score=density"),
+        (["theory", "--replay", "nowhere.json"], "nowhere.json"),
+        (["theory", "--replay", "."], "expected a file that `theory` wrote"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
@@ -64,3 +73,30 @@ def test_show_prints_a_configuration_and_trains_nothing(capsys, tmp_path, monkey
     assert ended.value.code == 0
     assert "Torus" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_theory_prints_the_table_writes_the_page_and_replays(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--trials", "8", "--workers", "1", "world=torus", "world.side=3"]
+    with pytest.raises(SystemExit) as ended:
+        main(["theory", *arguments])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for part in ("640 trials", "T4 as published FAILS", "Your world (N = 9", "theory/report.html"):
+        assert part in " ".join(shown.split())
+    assert (tmp_path / "theory" / "figures" / "tightness.png").stat().st_size > 10_000
+    (line,) = [line for line in shown.splitlines() if "--replay" in line and "t4_published" in line]
+    with pytest.raises(SystemExit) as ended:
+        main(line.split()[2:])
+    assert ended.value.code == 0
+    assert "Every hypothesis holds and the claim does not: a counterexample." in capsys.readouterr().out
+
+
+def test_theory_on_a_folder_that_is_a_file_leaves_it_alone(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theory").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["theory", "--trials", "1", "--workers", "1"])
+    assert ended.value.code == 2
+    assert "theory is a file" in capsys.readouterr().err
+    assert (tmp_path / "theory").read_text() == "mine"

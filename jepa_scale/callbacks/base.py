@@ -15,6 +15,7 @@ from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.records import Estimate, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
+from jepa_scale.theory.model import TabularModel
 from jepa_scale.theory.planning import plan_values
 from jepa_scale.theory.spectrum import singular_values, stacked_singular_values
 from jepa_scale.training.pretrain import Pretrain
@@ -59,25 +60,15 @@ def _truth(world: ExactWorld, negatives: Negatives, planner: Exhaustive) -> Trut
     )
 
 
-@dataclass(frozen=True)
-class Tabulation:
-    """A model's values on every observation and action, float64."""
-
-    encoder: np.ndarray
-    """(N, k) f(x)"""
-    predictor: np.ndarray
-    """(A, N, k) g(f(x), a)"""
-
-
 @torch.inference_mode()
-def tabulate(module: Pretrain, world: ExactWorld) -> Tabulation:
+def tabulate(module: Pretrain, world: ExactWorld) -> TabularModel:
     """Evaluate the model on every observation of a finite world."""
     observations = torch.as_tensor(world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     states, actions = len(observations), world.actions
     choice = torch.arange(actions, device=module.device)[:, None].expand(actions, states)
     predicted = module.predict(latents[None].expand(actions, states, -1), choice)
-    return Tabulation(latents.double().cpu().numpy(), predicted.double().cpu().numpy())
+    return TabularModel(latents.double().cpu().numpy(), predicted.double().cpu().numpy())
 
 
 class EpochCallback(L.Callback):

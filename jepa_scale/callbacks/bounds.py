@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import lightning as L
 
-from jepa_scale.callbacks.base import Context, EpochCallback, Tabulation, exact, tabulate
+from jepa_scale.callbacks.base import Context, EpochCallback, exact, tabulate
 from jepa_scale.records import BoundValue, Estimate
 from jepa_scale.theory.bounds import b1_prime, t4, t5
 from jepa_scale.theory.bounds.base import BoundCase
-from jepa_scale.theory.spectrum import exact_risk
+from jepa_scale.theory.model import TabularModel
 from jepa_scale.training.pretrain import Pretrain
 
 BOUNDS = (t4, t5, b1_prime)
 
 
-def bounds_of(context: Context, table: Tabulation) -> tuple[BoundValue, ...]:
+def bounds_of(context: Context, model: TabularModel) -> tuple[BoundValue, ...]:
     """Every bound for the model as it stands, on the regret of the planner's own score."""
-    risk = exact_risk(context.world.finite, table.encoder, table.predictor, context.negatives)
-    case = BoundCase(context.truth.constants, context.planner.score, risk, table.predictor)
+    case = BoundCase(context.truth.constants, context.planner.score, model)
     return tuple(bound.value(case) for bound in BOUNDS)
 
 

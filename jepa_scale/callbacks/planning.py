@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from jepa_scale.callbacks.base import Context, EpochCallback, exact
-from jepa_scale.planners.scores import SCORES, best_plans
+from jepa_scale.planners.scores import best_plans
 from jepa_scale.records import Estimate, Regret
 from jepa_scale.theory.planning import do_nothing_regret, expected_regret, random_regret
+from jepa_scale.theory.scores import SCORES
 from jepa_scale.training.pretrain import Pretrain
 
 

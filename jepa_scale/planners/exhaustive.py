@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.scores import SCORES
 from jepa_scale.records import GoalLaw, Score
 from jepa_scale.theory.planning import PlanningProblem
+from jepa_scale.theory.scores import SCORES
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,10 @@
-"""How a latent planner ranks plans: one function per score, larger is better."""
+"""The best plan under a score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-
-def distance(reached: Tensor, goals: Tensor, goal_law: Tensor) -> Tensor:
-    """−‖ẑ_T − f(x_g)‖² (the paper's planning loss, eq. 8)."""
-    del goal_law  # the distance does not look at it
-    return 2 * inner(reached, goals, goals) - (reached**2).sum(-1)[..., None] - (goals**2).sum(-1)
-
-
-def inner(reached: Tensor, goals: Tensor, goal_law: Tensor) -> Tensor:
-    """ẑ_Tᵀ f(x_g)."""
-    del goal_law  # the inner product does not look at it
-    return reached @ goals.T
-
-
-def density(reached: Tensor, goals: Tensor, goal_law: Tensor) -> Tensor:
-    """q_a(x_g) ẑ_Tᵀ f(x_g), the model's estimate of P(x_g|x_0, a) (B1); ``goal_law`` is q of the last action."""
-    return goal_law[:, None, :] * inner(reached, goals, goal_law)
-
-
-SCORES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "distance": distance,
-    "inner": inner,
-    "density": density,
-}
-"""Arguments: reached ẑ_T (plans, N, k), goals f(x_g) (M, k), q of the plan's last action (plans, M) → (plans, N, M)."""
+from jepa_scale.theory.scores import SCORES
 
 
 def best_plans(score: str, reached: Tensor, goals: Tensor, goal_law: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +11,9 @@ from jepa_scale.records import StudyResult
 from jepa_scale.report import tables
 from jepa_scale.report.conclusions import conclusions, headline
 from jepa_scale.report.figures import PLOTS, Plot
-from jepa_scale.report.markup import paragraph, section, table, text
+from jepa_scale.report.files import write_whole
+from jepa_scale.report.markup import card, document, paragraph, section, table, text
 from jepa_scale.report.style import to_png, to_svg
-from jepa_scale.report.stylesheet import CSS
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
 from jepa_scale.report.wording import measured, number, percent, place, whole
 
@@ -43,7 +41,7 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     """
     drawn = [_figure(plot, result, folder / "figures") for plot in PLOTS]
     page = folder / "report.html"
-    _write(page, _page(result, "\n".join(drawn)).encode("utf-8"))
+    write_whole(page, _page(result, "\n".join(drawn)).encode("utf-8"))
     return page
 
 
@@ -55,14 +53,8 @@ def _figure(plot: Plot, result: StudyResult, folder: Path) -> str:
         said = f"<b>{text(plot.title)}.</b> Not drawn: {text(why_not)}"
         return f'<figure id="figure-{plot.name}"><figcaption>{said}</figcaption></figure>'
     figure, caption = plot.draw(result), plot.caption(result)
-    _write(file, to_png(figure))
-    svg = to_svg(figure, plot.name).replace(
-        "<svg ", f'<svg role="img" aria-label="{text(plot.title)}. {text(caption)}" ', 1
-    )
-    return (
-        f'<figure id="figure-{plot.name}"><div class="card">{svg}</div>'
-        f"<figcaption><b>{text(plot.title)}.</b> {text(caption)}</figcaption></figure>"
-    )
+    write_whole(file, to_png(figure))
+    return card(f"figure-{plot.name}", plot.title, caption, to_svg(figure, plot.name))
 
 
 def _page(result: StudyResult, figures: str) -> str:
@@ -82,29 +74,17 @@ def _page(result: StudyResult, figures: str) -> str:
         "settings": _settings(result) + _definitions(result),
     }
     body = "\n".join(section(identity, title, bodies[identity]) for identity, title in _SECTIONS.items())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{text(result.name)}</title>
-<style>{CSS}</style>
-</head>
-<body>
-<main>
-<header>
+    return document(
+        result.name,
+        f"""<header>
 <h1>{text(result.name)}</h1>
 <p class="question">{text(result.question)}</p>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <p class="lead">{text(headline(result))}</p>
 {_key_numbers(result)}
-{body}
-</main>
-</body>
-</html>
-"""
+{body}""",
+    )
 
 
 def _conclusions(result: StudyResult) -> str:
@@ -209,17 +189,3 @@ def _definitions(result: StudyResult) -> str:
         + "".join(f"<dt>{text(term)}</dt><dd>{text(said)}</dd>" for term, said in meaning.items())
         + "</dl>"
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

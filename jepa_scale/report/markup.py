@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from jepa_scale.report.stylesheet import CSS
+
 
 def text(value: object) -> str:
     """Escape a text for HTML, quotes included."""
@@ -36,3 +38,33 @@ def says(sentences: Sequence[str]) -> str:
 def paragraph(sentence: str, kind: str = "note") -> str:
     """Return a paragraph of plain text."""
     return f'<p class="{kind}">{text(sentence)}</p>'
+
+
+def document(title: str, body: str) -> str:
+    """Return a page that needs nothing else."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{text(title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def card(identity: str, title: str, caption: str, svg: str) -> str:
+    """Return a figure with its caption; the same words serve those who cannot see it."""
+    label = text(f"{title}. {caption}")
+    drawn = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return (
+        f'<figure id="{identity}"><div class="card">{drawn}</div>'
+        f"<figcaption><b>{text(title)}.</b> {text(caption)}</figcaption></figure>"
+    )

@@ -6,15 +6,17 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
 
-from jepa_scale.records import StudyResult
 from jepa_scale.report.wording import number
+
+Shown = TypeVar("Shown")
+"""What a figure is drawn from."""
 
 NARROWEST = 5.2
 """Inches: below this a legend under the panels is cut off."""
@@ -62,11 +64,11 @@ _STYLE = {
 }
 
 
-def styled(draw: Callable[[StudyResult], Figure]) -> Callable[[StudyResult], Figure]:
+def styled(draw: Callable[[Shown], Figure]) -> Callable[[Shown], Figure]:
     """Draw in the house style, whatever the user's matplotlibrc says, and leave that as it was."""
 
     @wraps(draw)
-    def wrapped(result: StudyResult) -> Figure:
+    def wrapped(result: Shown) -> Figure:
         with matplotlib.style.context(["default", _STYLE]):
             return draw(result)
 

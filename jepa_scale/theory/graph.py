@@ -35,8 +35,12 @@ class FiniteWorld:
     """The action that does nothing; None where the world has none."""
 
     def __post_init__(self) -> None:
-        actions, states, columns = self.transition.shape
-        if columns != states or self.context_law.shape != (states,) or self.policy.shape != (actions,):
+        actions, states = self.transition.shape[0], self.transition.shape[-1]
+        if (
+            self.transition.shape != (actions, states, states)
+            or self.context_law.shape != (states,)
+            or self.policy.shape != (actions,)
+        ):
             raise ValueError(
                 f"expected transition (A, N, N), context_law (N,), policy (A,); got {self.transition.shape}, "
                 f"{self.context_law.shape}, {self.policy.shape}"
@@ -44,9 +48,7 @@ class FiniteWorld:
         if self.goal_groups.shape != (states,):
             raise ValueError(f"expected one goal group per observation, ({states},); got {self.goal_groups.shape}")
         for name, law in (("transition", self.transition), ("context_law", self.context_law), ("policy", self.policy)):
-            excess = float(np.abs(law.sum(-1) - 1).max())
-            if not np.isfinite(law).all() or law.min() < 0 or excess > _TOLERANCE:
-                raise ValueError(f"{name} must hold probabilities that sum to 1; the worst row is off by {excess:.2e}")
+            _check_law(name, law)
         if self.context_law.min() <= 0:
             raise ValueError(
                 f"context_law must be positive everywhere, as M̄ divides by √p; {int((self.context_law <= 0).sum())} "
@@ -64,17 +66,46 @@ class FiniteWorld:
         return self.transition.shape[0]
 
 
+def _check_law(name: str, law: np.ndarray) -> None:
+    """Refuse rows that are no probabilities, naming the worst one."""
+    rows = law.reshape(-1, law.shape[-1])
+    if not np.isfinite(rows).all() or rows.min() < 0:
+        place = np.unravel_index(int(np.argmin(np.nan_to_num(law, nan=-np.inf, posinf=-np.inf))), law.shape)
+        entry = f"{name}[{', '.join(str(int(index)) for index in place)}] is {law[place]:.3g}"
+        raise ValueError(f"expected probabilities, finite and not negative; {entry}")
+    departure = np.abs(rows.sum(-1) - 1)
+    worst = np.unravel_index(int(departure.argmax()), law.shape[:-1])
+    if departure.max() > _TOLERANCE:
+        where = f"row [{', '.join(str(int(index)) for index in worst)}] of {name}" if worst else name
+        raise ValueError(
+            f"expected probabilities that sum to 1; {where} sums to {law[worst].sum():.6g}: divide each row by its sum"
+        )
+
+
 def next_law(world: FiniteWorld) -> Float64[np.ndarray, "A N"]:
     """Law of the next observation under each action, q_a(x') = Σ_x p(x) P(x'|x, a)."""
     return np.einsum("x,axy->ay", world.context_law, world.transition)
 
 
 def negative_law(world: FiniteWorld, negatives: Negatives) -> Float64[np.ndarray, "A N"]:
-    """Law of the independent x' in the spectral loss: q_a, or the pooled q = Σ_a π(a) q_a for every action."""
+    """Law of the independent x' in the spectral loss: q_a, or the pooled q = Σ_a π(a) q_a for every action.
+
+    Raises
+    ------
+    ValueError
+        If the negatives are pooled and miss an observation that some action leads to.
+    """
     law = next_law(world)
     if negatives == "same_action":
         return law
-    return np.repeat((world.policy @ law)[None], world.actions, axis=0)
+    pooled = world.policy @ law
+    unseen = (pooled == 0) & (law > 0).any(0)
+    if unseen.any():
+        raise ValueError(
+            f"pooled negatives never show observation {int(unseen.argmax())}, which an action of probability 0 leads "
+            "to, so its density is infinite: give every action a positive probability, or use same_action negatives"
+        )
+    return np.repeat(pooled[None], world.actions, axis=0)
 
 
 def co_occurrence(world: FiniteWorld) -> Float64[np.ndarray, "A N N"]:

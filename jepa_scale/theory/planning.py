@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +50,13 @@ def check_enumerable(actions: int, states: int, horizon: int) -> None:
     ValueError
         If |A|^T · N² exceeds ``MAX_CELLS``.
     """
-    cells = actions**horizon * states**2
-    if cells > MAX_CELLS:
+    # In logarithms: a long horizon overflows any float.
+    digits = horizon * math.log10(actions) + 2 * math.log10(states)
+    if digits > math.log10(MAX_CELLS):
         raise ValueError(
-            f"exhaustive search over {actions}^{horizon} plans × {states}² start/goal pairs needs {cells:.1e} cells, "
-            f"more than {MAX_CELLS:.0e}: choose a shorter horizon or a smaller world"
+            f"exhaustive search over {actions}^{horizon} plans × {states}² start/goal pairs needs 10^{digits:.1f} "
+            f"cells, more than {MAX_CELLS:.0e}: choose a shorter horizon or a smaller world; score single plans with "
+            "OperatorRollOut; or, where the kernel is deterministic, use dynamic programming (closed_loop_values)"
         )
 
 
@@ -73,6 +76,34 @@ def plan_values(world: FiniteWorld, horizon: int) -> Float64[np.ndarray, "plans 
     membership = world.goal_groups[:, None] == np.unique(world.goal_groups)[None, :]
     by_group = reached @ membership.astype(np.float64)
     return by_group[:, :, np.searchsorted(np.unique(world.goal_groups), world.goal_groups)]
+
+
+def closed_loop_values(world: FiniteWorld, horizon: int) -> Float64[np.ndarray, "N N"]:
+    """V*[x_0, x_g] = max over policies of P(x_T in the group of x_g), by dynamic programming in O(T |A| N³).
+
+    V_0 = 1[same group], V_{t+1}[x, x_g] = max_a Σ_x' P(x'|x, a) V_t[x', x_g]. A policy sees where it is, a plan does
+    not, so V* ≥ max over plans of V; they agree where the kernel is deterministic, at horizons far beyond enumeration.
+
+    Raises
+    ------
+    ValueError
+        If the horizon is below 1.
+    """
+    if horizon < 1:
+        raise ValueError(f"expected a horizon T ≥ 1, got {horizon=}")
+    best = (world.goal_groups[:, None] == world.goal_groups[None, :]).astype(np.float64)
+    for _ in range(horizon):
+        best = (world.transition @ best).max(0)
+    return best
+
+
+def unreachable_share(
+    values: Float64[np.ndarray, "plans N N"],
+    starts: Float64[np.ndarray, " N"],
+    goals: Float64[np.ndarray, "N N"],
+) -> float:
+    """P(no plan reaches x_g from x_0) over the starts and goals: every plan has regret 0 there, so they dilute E."""
+    return float((starts[:, None] * goals)[values.max(0) == 0].sum())
 
 
 def goal_weights(world: FiniteWorld, problem: PlanningProblem) -> Float64[np.ndarray, "N N"]:
@@ -134,6 +165,8 @@ def goal_multiplicity(world: FiniteWorld) -> float | None:
     groups, sizes = np.unique(world.goal_groups, return_counts=True)
     if (sizes != sizes[0]).any():
         return None
+    if sizes[0] == 1:
+        return 1.0
     for group in groups:
         members = world.transition[:, :, world.goal_groups == group]
         if not np.allclose(members, members[..., :1], rtol=0, atol=1e-12):

@@ -107,6 +107,8 @@ def test_ctrl_c_ends_workers_and_says_how_to_go_on(study):
     process = subprocess.Popen(
         command("study", "small.yaml", "workers=2"),
         cwd=study, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 240
     while len(records(study)) < 1 and time.monotonic() < deadline and process.poll() is None:

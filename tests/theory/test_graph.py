@@ -51,14 +51,25 @@ def test_two_recurrent_classes_are_refused():
         stationary_law(np.eye(4)[None], np.ones(1))
 
 
+def with_row(action, start, row):
+    kernel = np.full((2, 3, 3), 1 / 3)
+    kernel[action, start] = row
+    return kernel
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"transition": np.full((2, 3, 3), 0.5)}, "transition must hold probabilities"),
+        ({"transition": np.full((2, 3, 3), 0.5)}, r"row \[0, 0\] of transition sums to 1.5: divide"),
+        ({"transition": with_row(1, 2, [0.5, 0.5 + 1e-8, 0.0])}, r"row \[1, 2\] of transition sums to 1"),
+        ({"transition": with_row(1, 0, [1.25, 0.0, -0.25])}, r"transition\[1, 0, 2\] is -0.25"),
+        ({"transition": np.full((3, 3), 1 / 3)}, r"expected transition \(A, N, N\)"),
         ({"context_law": np.array([1.0, 0.0, 0.0])}, "must be positive everywhere"),
         ({"policy": np.ones(3) / 3}, "expected transition"),
         ({"goal_groups": np.arange(2)}, "one goal group per observation"),
-        ({"transition": np.full((2, 3, 3), np.nan)}, "transition must hold probabilities"),
+        ({"transition": np.full((2, 3, 3), np.nan)}, r"transition\[0, 0, 0\] is nan"),
+        ({"policy": np.array([1.5, -0.5])}, r"policy\[1\] is -0.5"),
+        ({"policy": np.array([0.5, 0.4])}, "policy sums to 0.9"),
     ],
 )
 def test_bad_laws_are_refused(change, message):

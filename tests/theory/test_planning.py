@@ -8,12 +8,14 @@ from jepa_scale.theory.planning import (
     PlanningProblem,
     all_plans,
     check_enumerable,
+    closed_loop_values,
     do_nothing_regret,
     expected_regret,
     goal_multiplicity,
     goal_weights,
     plan_values,
     random_regret,
+    unreachable_share,
 )
 from tests.reference import worlds as reference
 
@@ -100,5 +102,52 @@ def test_impossible_problems_are_refused():
         PlanningProblem(0)
     with pytest.raises((ValueError, TypeError), match="goal_law"):
         PlanningProblem(1, "everywhere")
-    with pytest.raises(ValueError, match="shorter horizon"):
+    with pytest.raises(ValueError, match=r"2\^100000 plans"):
+        check_enumerable(2, 2, 100_000)
+    with pytest.raises(ValueError, match=r"5\^6 plans × 200² .*shorter horizon or a smaller world.*closed_loop_values"):
         check_enumerable(5, 200, 6)
+
+
+def policies(states, actions, horizon):
+    return itertools.product(itertools.product(range(actions), repeat=states), repeat=horizon)
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_dynamic_programming_is_the_best_of_all_policies(generator, horizon):
+    world = reference.random_world(generator, states=3, actions=2, groups=[0, 0, 1])
+    found = closed_loop_values(world, horizon)
+    best = np.zeros((3, 3))
+    for policy in policies(3, 2, horizon):
+        reached = np.eye(3)
+        for rule in policy:
+            reached = reached @ np.stack([world.transition[action, state] for state, action in enumerate(rule)])
+        by_group = np.stack([reached[:, world.goal_groups == world.goal_groups[goal]].sum(1) for goal in range(3)], 1)
+        best = np.maximum(best, by_group)
+    np.testing.assert_allclose(found, best, atol=1e-12)
+
+
+def test_dynamic_programming_beats_every_plan_where_it_can_look(generator):
+    world = reference.random_world(generator, states=4, actions=3)
+    assert (closed_loop_values(world, 3) > plan_values(world, 3).max(0) + 1e-3).any()
+
+
+def test_dynamic_programming_reaches_horizons_that_cannot_be_enumerated():
+    """Nine steps round a ring of ten: only "round" nine times arrives; 2^60 plans cannot be listed."""
+    ring = np.stack([np.eye(10), np.roll(np.eye(10), 1, axis=1)])
+    world = FiniteWorld(ring, np.full(10, 0.1), np.array([0.5, 0.5]), np.arange(10))
+    assert closed_loop_values(world, 8)[0, 9] == 0
+    assert closed_loop_values(world, 9)[0, 9] == 1
+    assert (closed_loop_values(world, 60) == 1).all()
+    with pytest.raises(ValueError, match="horizon=0"):
+        closed_loop_values(world, 0)
+
+
+def test_share_of_starts_and_goals_that_no_plan_connects():
+    """One step on a ring of three, staying or moving: a third of uniform goals lie two steps away."""
+    world = three_states()
+    values = plan_values(world, 1)
+    shares = [
+        unreachable_share(values, world.context_law, goal_weights(world, PlanningProblem(1, law)))
+        for law in ("uniform", "reachable")
+    ]
+    assert shares == pytest.approx([1 / 3, 0.0])

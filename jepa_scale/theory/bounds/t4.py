@@ -1,31 +1,47 @@
-"""T4: the one-step bound (arXiv:2606.27014, Theorem 4.1)."""
+"""T4: the one-step bound (arXiv:2606.27014, Theorem 4.1), as published and repaired."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
 from jepa_scale.records import BoundValue, Hypothesis
 from jepa_scale.theory.bounds.base import (
     BoundCase,
+    WorldConstants,
     goals_are_interchangeable,
     horizon_is_one,
+    mean_next_law_ignores_action,
     next_law_ignores_action,
     score_ranks_as_inner_product,
 )
 
+Form = Literal["repaired", "published"]
 
-def hypotheses(case: BoundCase) -> tuple[Hypothesis, ...]:
-    """T = 1; q_a independent of a unless the density score is used (B1 needs no such assumption); E3 for `distance`."""
-    law = next_law_ignores_action(case)
-    if case.score == "density":
-        law = Hypothesis(law.statement, True, "not needed with the density score (B1)")
+
+def hypotheses(case: BoundCase, form: Form = "repaired") -> tuple[Hypothesis, ...]:
+    """T = 1, E3 for `distance`, and on q_a: equal for all actions (repaired), or equal on average (published).
+
+    The published assumption is not enough: with uniform goals it always holds, and exact factors (R = 0) can still plan
+    badly where the q_a differ (E2). The density score needs neither (B1).
+    """
+    if form == "published":
+        law = mean_next_law_ignores_action(case)
+    elif case.score == "density":
+        law = Hypothesis(next_law_ignores_action(case).statement, True, "not needed with the density score (B1)")
+    else:
+        law = next_law_ignores_action(case)
     return (horizon_is_one(case), law, score_ranks_as_inner_product(case), goals_are_interchangeable(case))
 
 
-def value(case: BoundCase) -> BoundValue:
-    """E(ã) ≤ 2 c₀ max_a √R(a), c₀ = E_{x₀, x_g} √(max_a q_a(x_g)/p(x₀)); counted by goal group, times M."""
-    constants = case.constants
-    weights = constants.world.context_law[:, None] * constants.goals
-    c0 = float((weights * constants.ratio.max(0)).sum())
-    bound = 2 * constants.multiplicity * c0 * float(np.sqrt(case.risk.max()))
-    return BoundValue("t4", "T4 (Theorem 4.1)", bound, hypotheses(case))
+def mean_ratio(constants: WorldConstants) -> float:
+    """c₀ = E_{x₀, x_g} √(max_a q_a(x_g)/p(x₀)), times M where regret is counted by goal group."""
+    return constants.multiplicity * float((constants.weights * constants.ratio.max(0)).sum())
+
+
+def value(case: BoundCase, form: Form = "repaired") -> BoundValue:
+    """E(ã) ≤ 2 c₀ max_a √R(a)."""
+    label = "T4 (Theorem 4.1)" if form == "repaired" else "T4 as published (Theorem 4.1)"
+    bound = 2 * mean_ratio(case.constants) * float(np.sqrt(case.risk.max()))
+    return BoundValue("t4" if form == "repaired" else "t4_published", label, bound, hypotheses(case, form))

@@ -1,0 +1,64 @@
+"""Bound over regret on random worlds, for every statement."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jepa_scale.report.style import INK, MISS, MUTED, styled
+from jepa_scale.report.wording import listed
+from jepa_scale.theory.statements import STATEMENTS
+from jepa_scale.worlds.survey import Survey
+
+NAME = "looseness"
+TITLE = "Bound over quantity on random worlds"
+
+LOWEST, HIGHEST = 1e-2, 1e9
+
+
+def _shown(survey: Survey) -> list[tuple[str, np.ndarray]]:
+    found = []
+    for claim in STATEMENTS:
+        ratios = np.array(survey.findings.total(claim.name).looseness)
+        if len(ratios):
+            found.append((claim.name, ratios))
+    return found
+
+
+def caption(survey: Survey) -> str:
+    """Say what is shown and what was left out."""
+    names = {name for name, _ in _shown(survey)}
+    absent = [claim.label for claim in STATEMENTS if claim.name not in names]
+    beyond = sum(int(((ratios < LOWEST) | (ratios > HIGHEST)).sum()) for _, ratios in _shown(survey))
+    return (
+        "Trials in which every hypothesis held and the quantity was not 0. Line: from the least to the largest; bar: "
+        "middle half; tick: median. Left of 1 a statement is violated: those parts are red. Ratios outside "
+        f"[{LOWEST:g}, {HIGHEST:g}] are drawn at the edge ({beyond} of them)."
+        + (f" Nothing to draw for {listed(absent)}." if absent else "")
+    )
+
+
+@styled
+def draw(survey: Survey) -> Figure:
+    """Draw one line for each statement."""
+    shown = _shown(survey)
+    figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(shown)))
+    axes = figure.subplots()
+    axes.axvline(1.0, color=MUTED, linewidth=1.0)
+    for height, (_, ratios) in enumerate(reversed(shown)):
+        clipped = np.clip(ratios, LOWEST, HIGHEST)
+        low, first, middle, third, high = np.quantile(clipped, [0, 0.25, 0.5, 0.75, 1])
+        axes.plot([max(low, 1.0), high], [height, height], color=INK, linewidth=1.0)
+        if low < 1 - 1e-9:
+            axes.plot([low, min(1.0, high)], [height, height], color=MISS, linewidth=3.0)
+        axes.plot([first, third], [height, height], color="#2563eb", linewidth=6.0, solid_capstyle="butt")
+        axes.plot([middle], [height], marker="|", color="white", markersize=8, markeredgewidth=2)
+    axes.set_xscale("log")
+    axes.set_xlim(LOWEST / 1.5, HIGHEST * 1.5)
+    axes.set_ylim(-0.7, len(shown) - 0.3)
+    axes.set_yticks(range(len(shown)), [_LABELS[name] for name, _ in reversed(shown)])
+    axes.set_xlabel("bound / quantity, for floors quantity / bound (≥ 1 where the statement holds)")
+    return figure
+
+
+_LABELS = {claim.name: claim.label for claim in STATEMENTS}
