@@ -73,12 +73,7 @@ def block_products(
     """
     if block < 2:
         raise ValueError(f"expected blocks of at least 2 rows, as the loss compares two, got {block=}")
-    blocks, width = len(predicted) // block, predicted.shape[1]
-    if blocks < 1:
-        raise ValueError(f"expected at least one block of {block} rows, got {len(predicted)} rows: hold out more data")
-    rows = predicted[: blocks * block].reshape(blocks, block, width)
-    targets = observed[: blocks * block].reshape(blocks, block, width)
-    return rows @ targets.transpose(0, 2, 1)
+    return _blocks(predicted, block) @ _blocks(observed, block).transpose(0, 2, 1)
 
 
 def negative_products(
@@ -91,14 +86,19 @@ def negative_products(
     ValueError
         If there are fewer rows than one block, or fewer negatives than blocks.
     """
-    blocks, width = len(predicted) // block, predicted.shape[1]
-    if blocks < 1:
-        raise ValueError(f"expected at least one block of {block} rows, got {len(predicted)} rows: hold out more data")
+    rows = _blocks(predicted, block)
+    blocks = len(rows)
     share = len(negatives) // blocks
     if share < 1:
         raise ValueError(f"expected at least one negative per block, got {len(negatives)} for {blocks} blocks")
-    rows = predicted[: blocks * block].reshape(blocks, block, width)
-    return rows @ negatives[: blocks * share].reshape(blocks, share, width).transpose(0, 2, 1)
+    return rows @ _blocks(negatives, share)[:blocks].transpose(0, 2, 1)
+
+
+def _blocks(rows: Float64[np.ndarray, "n k"], size: int) -> Float64[np.ndarray, "blocks b k"]:
+    count = len(rows) // size
+    if count < 1:
+        raise ValueError(f"expected at least one block of {size} rows, got {len(rows)} rows: hold out more data")
+    return rows[: count * size].reshape(count, size, -1)
 
 
 def check_products(products: Float64[np.ndarray, "blocks b r"], inner_bound: float) -> None:
