@@ -28,6 +28,8 @@ class EpochPrinter(L.Callback):
 
 
 def _shown(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"{estimate.name} – ({estimate.flag})"
     error = estimate.standard_error
     uncertainty = f" ± {error:.2g}" if isinstance(error, float) and error > 0 else ""
     return f"{estimate.name} {estimate.value:.3g}{uncertainty}"

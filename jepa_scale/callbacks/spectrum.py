@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import lightning as L
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from jepa_scale.callbacks.base import Context, EpochCallback, exact, tabulate
-from jepa_scale.estimators.jackknife import Jackknifed
-from jepa_scale.estimators.moments import grouped_moments
-from jepa_scale.estimators.spectrum import SpectrumEstimate, estimate_spectrum
+from jepa_scale.estimators.jackknife import Jackknifed, average
+from jepa_scale.estimators.model import ModelEstimate, estimate_model
+from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
+from jepa_scale.estimators.rank import lidar
+from jepa_scale.estimators.risk import subspace_deficit
+from jepa_scale.estimators.spectrum import Gap, OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, exact_risk
 from jepa_scale.training.pretrain import Pretrain
 
-_PER_ACTION = ("total", "loss", "gap", "calibration_deficit")
+_CHUNK = 16384
+"""Transitions embedded at a time."""
 
 
 class SpectrumCallback(EpochCallback):
@@ -46,54 +51,118 @@ class SpectrumCallback(EpochCallback):
 
 
 @torch.inference_mode()
-def spectrum_of(module: Pretrain, trajectories: Trajectories, context: Context) -> SpectrumEstimate:
-    """Embed whole trajectories once, each observation serving as x⁺ and as the next x."""
-    observations = torch.as_tensor(trajectories.observations, device=module.device)
-    taken = torch.as_tensor(trajectories.actions, device=module.device)
-    latents = module.encode(observations)
-    predicted = module.predict(latents[:, :-1], taken)
-    width = latents.shape[-1]
+def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Context) -> GroupedMoments:
+    """Embed whole trajectories once, each observation serving as x⁺ and as the next x.
+
+    With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is its number,
+    so that the result does not depend on how many they are.
+    """
+    rank, processes = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
     episodes, length = trajectories.actions.shape
-    moments = grouped_moments(
-        predicted.reshape(-1, width).float().cpu().numpy(),
-        latents[:, 1:].reshape(-1, width).float().cpu().numpy(),
-        trajectories.actions.reshape(-1),
-        np.repeat(np.arange(episodes), length),
-        context.world.actions,
-    )
-    return estimate_spectrum(moments, context.negatives)
+    mine = torch.arange(rank, episodes, processes)
+    width = context.k
+    sums = MomentAccumulator(width, width, context.world.actions, precision=torch.float64)
+    for part in mine.split(max(1, _CHUNK // length)):
+        observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
+        taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
+        latents = module.encode(observations)
+        sums.update(
+            module.predict(latents[:, :-1], taken).reshape(-1, width),
+            latents[:, 1:].reshape(-1, width),
+            taken.reshape(-1),
+            part.repeat_interleave(length),
+        )
+    if processes > 1:
+        sums.all_reduce()
+    return sums.compute()
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def split_estimates(
     prefix: str, module: Pretrain, trajectories: Trajectories, context: Context, epoch: int, step: int
 ) -> list[Estimate]:
     """Estimates from trajectories that the model was not trained on, per action and averaged over actions."""
-    estimate = spectrum_of(module, trajectories, context)
-    exact_values, k = context.truth.singular_values, context.k
-    flags = [
-        ",".join(["n_too_small"] * small + ["rank_deficient"] * deficient)
-        for small, deficient in zip(estimate.n_too_small, estimate.rank_deficient, strict=True)
+    moments = heldout_moments(module, trajectories, context)
+    model = estimate_model(moments, context.negatives)
+    rows = [
+        Estimate(f"{prefix}/{name}", value, error, n, epoch, step, flag)
+        for name, value, error, n, flag in _listed(model, context)
     ]
-    rows: list[Estimate] = []
-
-    def add(name: str, statistic: Jackknifed, n: float, flag: str) -> None:
-        value, error = np.asarray(statistic.value), np.asarray(statistic.standard_error)
-        if value.ndim == 0:
-            rows.append(Estimate(f"{prefix}/{name}", float(value), float(error), int(n), epoch, step, flag))
-        else:
-            listed = tuple(map(float, value)), tuple(map(float, error))
-            rows.append(Estimate(f"{prefix}/{name}", *listed, int(n), epoch, step, flag))
-
-    statistics = {name: getattr(estimate, name) for name in _PER_ACTION}
-    statistics["subspace_deficit"] = estimate.subspace_deficit(exact_values, k)
-    statistics["risk"] = estimate.risk(exact_values)
-    every_flag = ",".join(sorted({part for flag in flags for part in flag.split(",") if part}))
-    for action, n in enumerate(estimate.count):
-        for name, statistic in statistics.items():
-            add(f"action_{action}/{name}", statistic.map(partial(np.take, indices=action, axis=-1)), n, flags[action])
-        values = estimate.singular_values.map(partial(np.take, indices=action, axis=-2))
-        add(f"action_{action}/singular_values", values, n, flags[action])
-    for name, statistic in statistics.items():
-        add(name, statistic.map(lambda v: v.mean(-1)), estimate.count.sum(), every_flag)
-    add("rankme_sv_uncentred", estimate.rankme_sv_uncentred, estimate.count.sum(), "")
     return rows
+
+
+def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
+    every: dict[str, list[Jackknifed]] = {}
+    flags = []
+    for action, spectrum in enumerate(model.spectra):
+        statistics = _statistics(model, action, context)
+        flag = _flag(spectrum)
+        flags.append(flag)
+        for name, statistic in statistics.items():
+            every.setdefault(name, []).append(statistic)
+            yield _row(f"action_{action}/{name}", statistic, spectrum.rows, flag)
+        yield from _gap_rows(f"action_{action}/gap", [spectrum], context.k, spectrum.rows, flag)
+        yield _row(f"action_{action}/singular_values", spectrum.own, spectrum.rows, flag)
+    total, flag = (
+        sum(spectrum.rows for spectrum in model.spectra),
+        ",".join(sorted({*",".join(flags).split(",")} - {""})),
+    )
+    for name, statistics_of_actions in every.items():
+        yield _row(name, average(statistics_of_actions), total, flag)
+    yield from _gap_rows("gap", model.spectra, context.k, total, flag)
+    # α-ReQ of a narrow latent is none.
+    for name, statistic in ((name, one) for name, one in model.ranks.items() if np.isfinite(one.whole)):
+        yield _row(name, statistic, total, "")
+
+
+_Row = tuple[str, float | tuple[float, ...] | None, float | tuple[float, ...] | None, int, str]
+
+
+def _statistics(model: ModelEstimate, action: int, context: Context) -> dict[str, Jackknifed]:
+    spectrum, risk, exact_values = model.spectra[action], model.risks[action], context.truth.singular_values[action]
+    return {
+        "total": spectrum.own.map(lambda values: (values**2).sum(-1)),
+        "loss": risk.loss,
+        "calibration_deficit": risk.calibration_deficit,
+        "subspace_deficit": subspace_deficit(spectrum, exact_values, context.k),
+        "risk": risk.risk(exact_values),
+        "lidar_wm": lidar(spectrum),
+    }
+
+
+_ANY_SIZE = ("loss", "risk", "rankme_sv_uncentred", "erank_eig_centred", "participation_ratio", "alpha_req")
+"""Unbiased at any n, or not of the operator: shown however few transitions there are."""
+
+
+def _flag(spectrum: OperatorSpectrum) -> str:
+    flags = {
+        "n_too_small": spectrum.n_too_small,
+        "rank_deficient": spectrum.rank_deficient,
+        "spans_constant": spectrum.spans_constant,
+        "degenerate": spectrum.degenerate,
+    }
+    return ",".join(name for name, true in flags.items() if true)
+
+
+def _row(name: str, statistic: Jackknifed, n: int, flag: str) -> _Row:
+    if "n_too_small" in flag and name.rsplit("/", 1)[-1] not in _ANY_SIZE:
+        return name, None, None, n, flag
+    value, error = np.asarray(statistic.value), np.asarray(statistic.standard_error)
+    if value.ndim == 0:
+        return (name, float(value), float(error), n, flag) if np.isfinite(value) else (name, None, None, n, flag)
+    return name, tuple(map(float, value)), tuple(map(float, error)), n, flag
+
+
+def _gap_rows(name: str, spectra: Sequence[OperatorSpectrum], k: int, n: int, flag: str) -> Iterator[_Row]:
+    """The gap's mean over actions and its largest cluster; a gap that cannot be told from none is no number."""
+    if any(k > spectrum.singular_values.whole.shape[-1] for spectrum in spectra):
+        yield name, None, None, n, flag
+        return
+    gap = Gap.mean([spectrum.gap(k) for spectrum in spectra])
+    shown = _row(name, gap.difference, n, flag)
+    reasons = [*flag.split(","), *["degenerate"] * (not gap.significant), *["below_edge"] * gap.below_edge]
+    yield shown if gap.real else (name, None, shown[2], n, ",".join(dict.fromkeys(filter(None, reasons))))
+    yield f"{name}_cluster", float(gap.cluster), None, n, flag

@@ -1,166 +1,309 @@
-"""Spectrum, total, loss, deficits and effective rank of held-out embeddings, with jackknife standard errors."""
+"""Singular values that embeddings can see of an operator, with jackknife errors and the edge of sampling noise."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.linalg.lapack import dtrtri
 
-from jepa_scale.estimators.jackknife import Jackknifed
+from jepa_scale.estimators import noise
+from jepa_scale.estimators.jackknife import Jackknifed, average, with_left_out
 from jepa_scale.estimators.moments import GroupedMoments
 from jepa_scale.records import Negatives
 from jepa_scale.shapes import Float64
-from jepa_scale.theory.spectrum import Moments, inverse_root, prewhitened_correlations, spectral_loss, spectral_tail
+from jepa_scale.theory.spectrum import inverse_root, spectral_tail
 
 SAMPLES_PER_DIMENSION = 25
-"""Fewer transitions per action than this times k, and no correction repairs the estimates."""
+"""Fewer transitions than this times max(p, q), and no correction repairs the estimates."""
+
+STANDARD_ERRORS = 3
+"""A gap of fewer is not told from none: equal values repel each other in a sample."""
 
 
 @dataclass(frozen=True)
-class SpectrumEstimate:
-    """Held-out estimates, one row per action unless said otherwise."""
+class OperatorSums:
+    """Grouped sums of one operator: of one action, of a cell of actions, or of (x, a) → x⁺ as a whole."""
+
+    zz: Float64[np.ndarray, "G P P"]
+    zy: Float64[np.ndarray, "G P Q"]
+    yy: Float64[np.ndarray, "G Q Q"]
+    """Over the law of the negatives."""
+    weight_square: Float64[np.ndarray, " G"]
+    rows: Float64[np.ndarray, " G"]
+    origin_h: Float64[np.ndarray, " p"]
+    origin_f: Float64[np.ndarray, " q"]
+    """Where h = 0 and f = 0 lie in the shifted coordinates."""
+    tolerance: float
+
+    @classmethod
+    def of(cls, moments: GroupedMoments, cell: int, negatives: Negatives) -> OperatorSums:
+        """Sums of one cell; with pooled negatives f has the law of all cells together.
+
+        Raises
+        ------
+        ValueError
+            If the cell has no transitions.
+        """
+        kept = moments.count[cell] > 0
+        if not kept.any():
+            raise ValueError(f"expected transitions with every action, got none of action {cell}")
+        return cls(
+            moments.zz[cell, kept],
+            moments.zy[cell, kept],
+            (moments.yy.sum(0) if negatives == "pooled" else moments.yy[cell])[kept],
+            moments.weight_square[cell, kept],
+            moments.rows[cell, kept],
+            -moments.shift_h,
+            -moments.shift_f,
+            moments.tolerance,
+        )
+
+    @property
+    def weights(self) -> Float64[np.ndarray, " G"]:
+        """Each group's weight."""
+        return self.zz[:, 0, 0]
+
+
+@dataclass(frozen=True)
+class OperatorSpectrum:
+    """Canonical correlations s_i of [1, h] and [1, f]: at most σ_i, equal where the features span enough.
+
+    The constant is among the features, so that nothing depends on where the embeddings' origin is, and s_1 = 1 unless
+    negatives come from other actions.
+    """
 
     singular_values: Jackknifed
-    """(A, k) s_i, the canonical correlations of h and f."""
-    gap: Jackknifed
-    """(A,) s_k − s_{k+1} among the canonical correlations of [1, h] and [1, f]: what k features and the constant see
-    of σ_k − σ_{k+1}. Not the operator's gap, whose σ_{k+1} no k features can see unless the constant is not yet among
-    them; 0 < gap = s_k with rank_deficient set means that the constant adds no direction."""
-    total: Jackknifed
-    """(A,) T = Σ_i s_i²"""
-    loss: Jackknifed
-    """(A,) L, the U-statistic."""
-    calibration_deficit: Jackknifed
-    """(A,) L + T = ‖C_h^{1/2} C_f^{1/2} − S‖²: what a linear map of the embeddings would remove."""
-    rankme_sv_uncentred: Jackknifed
-    """() exp of the entropy of the singular values of f(x⁺), all actions together (RankMe, Garrido et al. 2023)."""
-    count: Float64[np.ndarray, " A"]
-    n_too_small: tuple[bool, ...]
-    rank_deficient: tuple[bool, ...]
-    """Whether the constant lies in the span of the features, for each action."""
+    """(r,) decreasing, the constant's included."""
+    own: Jackknifed
+    """(min of widths,) those of h and f alone, without the constant: what the model itself, a product of rank k, can
+    use. Zeros for directions that depend on others."""
+    p: int
+    q: int
+    """Directions of h and of f that vary; below the widths where coordinates depend on each other."""
+    widths: tuple[int, int]
+    n: float
+    """Effective transitions (Σw)²/Σw²: the number of transitions where weights are 1."""
+    rows: int
+    spans_constant: bool
+    """Whether the constant lies in the span of h or of f already."""
 
-    def subspace_deficit(self, singular_values: Float64[np.ndarray, "A N"], k: int) -> Jackknifed:
-        """(A,) Σ_{i≤k} σ_i² − T, what better features of width k would gain; its error is that of T."""
-        best = spectral_tail(singular_values, 0) - spectral_tail(singular_values, k)
-        return self.total.map(lambda total: best - total)
+    @property
+    def n_too_small(self) -> bool:
+        """Whether n < 25 max(p, q), so that no number should be shown."""
+        return self.n < SAMPLES_PER_DIMENSION * max(self.p, self.q)
 
-    def risk(self, singular_values: Float64[np.ndarray, "A N"]) -> Jackknifed:
-        """(A,) ‖M̄‖² + L (T1); its error is that of L, as ‖M̄‖² is exact."""
-        squared_norm = spectral_tail(singular_values, 0)
-        return self.loss.map(lambda loss: squared_norm + loss)
+    @property
+    def degenerate(self) -> bool:
+        """Whether an embedding does not vary at all: there is no spectrum but that of the constant."""
+        return min(self.p, self.q) == 0
+
+    @property
+    def rank_deficient(self) -> bool:
+        """Whether coordinates of h or of f depend on each other linearly."""
+        return (self.p, self.q) != self.widths
+
+    @cached_property
+    def total(self) -> Jackknifed:
+        """() T = Σ_i s_i²"""
+        return self.singular_values.map(lambda values: (values**2).sum(-1))
+
+    def top(self, k: int) -> Jackknifed:
+        """() Σ_{i≤k} s_i²"""
+        return self.singular_values.map(lambda values: (values[..., :k] ** 2).sum(-1))
+
+    def tail(self, k: int) -> Jackknifed:
+        """() T − Σ_{i≤k} s_i² *within these features*: a lower bound on tail_k, worth anything only if r ≫ k."""
+        return self.singular_values.map(lambda values: np.asarray(spectral_tail(values, k)))
+
+    def gap(self, k: int) -> Gap:
+        """s_k − s_{k+1}, and whether it can be told from none.
+
+        Raises
+        ------
+        ValueError
+            If k is outside 1 … r.
+        """
+        values = self.singular_values
+        size = values.whole.shape[-1]
+        if not 1 <= k <= size:
+            raise ValueError(f"expected 1 ≤ k ≤ {size} singular values, got {k=}")
+        difference = values.map(lambda v: v[..., k - 1] - (v[..., k] if k < size else 0.0))
+        following = float(values.whole[k]) if k < size else 0.0
+        real = bool(difference.value > STANDARD_ERRORS * difference.standard_error)
+        # The same test between s_k and every other value: those that it cannot tell apart are one cluster.
+        apart = values.map(lambda v: v - v[..., k - 1 : k])
+        near = np.abs(apart.value) <= STANDARD_ERRORS * np.maximum(apart.standard_error, 1e-12)
+        return Gap(difference, real, k < size and not following > self.edge, int(_run_around(near, k - 1)))
+
+    @property
+    def edge(self) -> float:
+        """What independent features of this size would show: values below it are noise. NaN if n < p + q."""
+        if self.n - 1 < self.p + self.q:
+            return float("nan")
+        return float(np.sqrt(noise.squared_edges(self.p, self.q, self.n - 1)[1]))
+
+    @property
+    def detection_limit(self) -> float:
+        """The bound ρ_c on every s_i whose sample value is below the edge; NaN if n < p + q."""
+        return float("nan") if self.n - 1 < self.p + self.q else noise.detection_limit(self.p, self.q, self.n - 1)
+
+    @property
+    def corrected(self) -> Float64[np.ndarray, " r"]:
+        """s_i with the closed-form bias taken off; NaN below the edge. The constant's stays."""
+        values = self.singular_values.whole
+        if self.n - 1 < self.p + self.q:
+            return np.full(len(values), np.nan)
+        return np.append(values[:1], noise.corrected(values[1:], self.p, self.q, self.n - 1))
+
+    @property
+    def signal_rank(self) -> int:
+        """Values above the edge, the constant's included. It grows with n where the decay is soft."""
+        return int((self.singular_values.whole[1:] > self.edge).sum()) + 1
+
+    @property
+    def total_analytic(self) -> float:
+        """T by the closed form, which assumes independent rows; beside the jackknife's it shows how far they are."""
+        plug_in = float((self.singular_values.whole[1:] ** 2).sum())
+        first = float(self.singular_values.whole[0] ** 2)
+        return first + noise.analytic_total(plug_in, self.p, self.q, self.n - 1)
 
 
-def estimate_spectrum(moments: GroupedMoments, negatives: Negatives) -> SpectrumEstimate:
-    """Every estimate from one set of grouped moments.
+@dataclass(frozen=True)
+class Gap:
+    """A spectral gap and what can be said of it."""
 
-    With pooled negatives the law of x' is that of all actions together, and C_f and L follow.
+    difference: Jackknifed
+    """() s_k − s_{k+1}"""
+    significant: bool
+    """Whether it exceeds three standard errors."""
+    below_edge: bool
+    """Whether s_{k+1} is below the noise edge, so that the gap is one to noise."""
+    cluster: int
+    """Neighbouring values that cannot be told from s_k, itself included."""
 
-    Raises
-    ------
-    ValueError
-        If an action has no transitions in some group, so that nothing can be left out.
+    @property
+    def real(self) -> bool:
+        """Whether to believe it."""
+        return self.significant and not self.below_edge
+
+    @classmethod
+    def mean(cls, gaps: Sequence[Gap]) -> Gap:
+        """Average over actions; it is one to noise if one of them is."""
+        difference = average([gap.difference for gap in gaps])
+        significant = bool(difference.value > STANDARD_ERRORS * difference.standard_error)
+        return cls(difference, significant, any(gap.below_edge for gap in gaps), max(gap.cluster for gap in gaps))
+
+
+def _run_around(near: np.ndarray, place: int) -> int:
+    """Length of the run of true values around ``place``."""
+    first = last = place
+    while first > 0 and near[first - 1]:
+        first -= 1
+    while last + 1 < len(near) and near[last + 1]:
+        last += 1
+    return last - first + 1
+
+
+def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> OperatorSpectrum:
+    """Decompose the whole sample and every sample without a group.
+
+    Canonical correlations do not change under invertible maps, so all groups are mapped by the whole sample's whitening
+    first; a Cholesky factor of what is then nearly the identity is accurate. ``right`` is f's side where several
+    operators share it, as with pooled negatives.
     """
-    count = moments.count
-    if (count.sum(1)[:, None] - count < 2).any() or (count.sum(1) < 2).any():
-        raise ValueError(
-            f"expected every action in at least two trajectory groups of the held-out data; transitions per action "
-            f"{count.sum(1).astype(int).tolist()}: raise data.heldout"
-        )
-    sums = (moments.zz, moments.yy, moments.zy, moments.matched_square)
-    everything = _Sums(*(part.sum(1) for part in sums))
-    # Leading axis: the group left out.
-    remaining = _Sums(*(part.sum(1) - np.moveaxis(part, 1, 0) for part in sums))
-    roots = _Roots.of(everything, negatives)
-    whole = _statistics(everything, negatives, roots)
-    left_out = _statistics(remaining, negatives, roots)
-    estimates = {name: Jackknifed(whole[name], left_out[name]) for name in whole if name != "augmented"}
-    width = moments.zz.shape[-1] - 1
-    augmented = whole["augmented"]
-    return SpectrumEstimate(
-        **estimates,
-        count=count.sum(1),
-        n_too_small=tuple(bool(n < SAMPLES_PER_DIMENSION * width) for n in count.sum(1)),
-        rank_deficient=tuple(bool(row[-1] < 1e-8) for row in augmented),
+    left = WhiteSide.of(sums.zz, sums.origin_h, sums.tolerance)
+    right = right or WhiteSide.of(sums.yy, sums.origin_f, sums.tolerance)
+    weights = with_left_out(sums.weights)[:, None, None]
+    cross = with_left_out(left.map.T @ sums.zy @ right.map) / weights
+    whitened = left.inverses @ cross @ right.inverses.swapaxes(-1, -2)
+    values = np.linalg.svd(whitened, compute_uv=False)
+    own = np.linalg.svd(_without_constant(whitened, left, right), compute_uv=False)
+    widths = len(sums.origin_h), len(sums.origin_f)
+    # Directions without variance have s = 0; the projection's own zero goes.
+    padded = np.zeros((len(own), min(widths)))
+    size = min(left.own_rank, right.own_rank)
+    padded[:, :size] = own[:, :size]
+    return OperatorSpectrum(
+        Jackknifed.of(values, sums.weights),
+        Jackknifed.of(padded, sums.weights),
+        left.rank,
+        right.rank,
+        widths,
+        float(sums.weights.sum()) ** 2 / float(sums.weight_square.sum()),
+        int(sums.rows.sum()),
+        left.spans_constant or right.spans_constant,
     )
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Sums over the groups kept; leading axes free, then actions."""
+class WhiteSide:
+    """One side's features in coordinates in which the whole sample is white, the constant first."""
 
-    zz: np.ndarray
-    yy: np.ndarray
-    zy: np.ndarray
-    matched_square: np.ndarray
+    map: Float64[np.ndarray, "P r"]
+    """From shifted features with the constant to white coordinates."""
+    origin: Float64[np.ndarray, " rank"]
+    """Where the raw zero vector lies."""
+    spans_constant: bool
+    inverses: Float64[np.ndarray, "samples r r"]
+    """L⁻¹ for the whole sample and each without a group: what is left to whiten."""
 
+    @property
+    def rank(self) -> int:
+        """Directions that vary."""
+        return self.map.shape[1] - 1
 
-@dataclass(frozen=True)
-class _Roots:
-    """Inverse roots of the whole sample's moments, which whiten every leave-a-group-out sample nearly."""
-
-    raw: tuple[np.ndarray, np.ndarray]
-    augmented: tuple[np.ndarray, np.ndarray]
+    @property
+    def own_rank(self) -> int:
+        """Rank of the features without the constant."""
+        return self.rank + self.spans_constant
 
     @classmethod
-    def of(cls, sums: _Sums, negatives: Negatives) -> _Roots:
-        augmented = _means(sums, negatives)
-        raw = _without_constant(augmented)
-        return cls(
-            (inverse_root(raw.hh), inverse_root(raw.ff)), (inverse_root(augmented.hh), inverse_root(augmented.ff))
-        )
+    def of(cls, groups: Float64[np.ndarray, "G P P"], origin: Float64[np.ndarray, " p"], tolerance: float) -> WhiteSide:
+        """Whiten one side's grouped sums."""
+        sums = groups.sum(0)
+        mean = sums[0, 1:] / sums[0, 0]
+        covariance = sums[1:, 1:] / sums[0, 0] - np.outer(mean, mean)
+        # A coordinate that does not vary has a variance of rounding, which no scaling may blow up.
+        flat = np.diagonal(covariance) <= 1e-13 * np.diagonal(sums)[1:] / sums[0, 0]
+        covariance = np.where(flat[:, None] | flat[None, :], 0.0, covariance)
+        root = inverse_root(covariance, tolerance)
+        root = root[:, np.abs(root).any(0)]
+        matrix = np.zeros((len(sums), root.shape[1] + 1))
+        matrix[0, 0] = 1.0
+        matrix[1:, 1:], matrix[0, 1:] = root, -mean @ root
+        from_mean = origin - mean
+        white = from_mean @ root
+        # The span of the features misses the constant iff their hyperplane passes through zero.
+        missing = np.abs(from_mean - covariance @ root @ white)
+        scale = np.sqrt(np.diagonal(covariance)) * (1 + np.linalg.norm(white))
+        spans = np.where(flat, np.abs(from_mean) > 0, missing > 1e-4 * scale)
+        grams = with_left_out(matrix.T @ groups @ matrix)
+        return cls(matrix, white, bool(spans.any()), _inverse_factors(grams / grams[:, :1, :1]))
 
 
-def _means(sums: _Sums, negatives: Negatives) -> Moments:
-    """Moments of [1, h] and [1, f]; one C_f stands for all actions when negatives are pooled."""
-    count = sums.zz[..., :1, :1]
-    if negatives == "pooled":
-        pooled = sums.yy.sum(-3, keepdims=True)
-        return Moments(hh=sums.zz / count, ff=pooled / pooled[..., :1, :1], hf=sums.zy / count)
-    return Moments(hh=sums.zz / count, ff=sums.yy / count, hf=sums.zy / count)
+def _inverse_factors(grams: np.ndarray) -> np.ndarray:
+    """L⁻¹ of each Gram matrix L Lᵀ, or another whitening where one is singular, as when few samples are left."""
+    try:
+        factors = np.linalg.cholesky(grams)
+    except np.linalg.LinAlgError:
+        return inverse_root(grams).swapaxes(-1, -2)
+    return np.stack([dtrtri(factor, lower=1)[0] for factor in factors])
 
 
-def _without_constant(augmented: Moments) -> Moments:
-    return Moments(augmented.hh[..., 1:, 1:], augmented.ff[..., 1:, 1:], augmented.hf[..., 1:, 1:])
+def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -> np.ndarray:
+    """The same matrix on the span of h and of f alone: a projection along one direction on each side.
 
-
-def _statistics(sums: _Sums, negatives: Negatives, roots: _Roots) -> dict[str, np.ndarray]:
-    augmented = _means(sums, negatives)
-    raw = _without_constant(augmented)
-    values = prewhitened_correlations(raw, *roots.raw)
-    with_constant = prewhitened_correlations(augmented, *roots.augmented)
-    total = (values**2).sum(-1)
-    count = sums.zz[..., 0, 0]
-    rivals = count.sum(-1, keepdims=True) if negatives == "pooled" else count
-    return {
-        "singular_values": values,
-        "gap": with_constant[..., -2] - with_constant[..., -1],
-        "total": total,
-        "loss": unbiased_loss(raw, sums.matched_square, count, rivals),
-        # From the plain moments: the U-statistic's correction is noise here, where both terms share it.
-        "calibration_deficit": spectral_loss(raw) + total,
-        "rankme_sv_uncentred": _rankme(sums.yy.sum(-3)[..., 1:, 1:]),
-        "augmented": with_constant,
-    }
-
-
-def unbiased_loss(
-    moments: Moments,
-    matched_square: Float64[np.ndarray, "*G A"],
-    count: Float64[np.ndarray, "*G A"],
-    negatives_count: Float64[np.ndarray, "*G #A"],
-) -> Float64[np.ndarray, "*G A"]:
-    """L without the pairs i = j: [n m tr(C_h C_f) − Σ_j (h_jᵀf_j)²] / (n (m − 1)) − 2 tr C_hf.
-
-    n rows of this action against m negatives, which contain those rows: m = n for same-action negatives. Equal to the
-    double sum over i ≠ j, in O(n k²). The moments are means: tr(C_h C_f) n m is the full double sum.
+    A linear function of the features is c·(y − y₀) in white coordinates y, y₀ the raw zero's place. In the basis [1, y]
+    these are the coefficient vectors orthogonal to (1, y₀); in the orthonormal basis L⁻¹[1, y], to L⁻¹(1, y₀).
     """
-    pairs = (moments.hh * moments.ff.swapaxes(-1, -2)).sum((-1, -2)) * count * negatives_count
-    positives = np.trace(moments.hf, axis1=-2, axis2=-1)
-    return (pairs - matched_square) / (count * (negatives_count - 1)) - 2 * positives
-
-
-def _rankme(second_moment: Float64[np.ndarray, "*G k k"]) -> Float64[np.ndarray, "*G"]:
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(second_moment), 0, None))
-    share = values / values.sum(-1, keepdims=True)
-    return np.asarray(np.exp(-xlogy(share, share).sum(-1)))
+    for side, transposed in ((left, False), (right, True)):
+        if not side.spans_constant:
+            normal = side.inverses @ np.append(1.0, side.origin)
+            normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+            rows = whitened.swapaxes(-1, -2) if transposed else whitened
+            rows = rows - normal[:, :, None] * (normal[:, None, :] @ rows)
+            whitened = rows.swapaxes(-1, -2) if transposed else rows
+    return whitened

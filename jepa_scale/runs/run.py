@@ -234,7 +234,7 @@ def _spectrum(folder: RunFolder, last: int) -> dict[str, list[float]]:
     """Mean over actions of the last epoch's singular values: exact and estimated, of the learned features."""
     found: dict[str, list[Any]] = {"learned": [], "estimated": [], "estimated_standard_error": []}
     for row in folder.read_metrics():
-        if row["epoch"] != last or not row["name"].endswith("/singular_values"):
+        if row["epoch"] != last or not row["name"].endswith("/singular_values") or row["value"] is None:
             continue
         if row["name"].startswith("exact/"):
             found["learned"].append(row["value"])
