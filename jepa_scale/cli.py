@@ -26,6 +26,7 @@ examples:
   jepa-scale report studies/quickstart                   write the report again
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
+  jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write the report of a study again from its runs")
     report.add_argument("study", type=Path, help="study folder")
     _add_theory(commands)
+    _add_audit(commands)
     return top
 
 
@@ -83,12 +85,54 @@ def _add_theory(commands: typing.Any) -> None:
     )
 
 
+_AUDIT = """\
+PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
+  z           embeddings z_t, floating
+  z_next      z_{t+1}, row by row
+  z_pred      predictions of z_{t+1}, if there are any
+  action      integers (discrete) or floating numbers (n, d) (continuous)
+  trajectory  id of each row's trajectory: what is independent of what
+  weight      of each row
+
+Three layouts: (n, k) with z_next; (n, k) in order of time with trajectory and no z_next; (E, T+1, k) episodes with
+neither, actions and predictions (E, T, ...). One more axis before the last is patch tokens. Files are streamed: they
+may be larger than memory.
+"""
+
+
+def _add_audit(commands: typing.Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="spectrum, tail and sizing from embeddings of any model",
+        description="Estimate what embeddings see of the dynamics, with intervals, and which width they ask for.",
+        epilog=_AUDIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    audit.add_argument("path", type=Path, metavar="PATH")
+    audit.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
+    audit.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
+    audit.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
+    audit.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
+    audit.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
+    audit.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
+    audit.add_argument(
+        "--dictionary", type=int, metavar="K_REF", help="reference features (default: 4 k, 128 to 512; 0: none)"
+    )
+    audit.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
+    audit.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
+    audit.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
+    audit.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
+    audit.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    audit.add_argument("--seed", type=int, default=0)
+    audit.add_argument("--threads", type=int, help="default: one for each core")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with one line and exit code 2."""
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
-    if any(text.startswith("-") for text in rest) or (rest and parsed.command == "report"):
+    if any(text.startswith("-") for text in rest) or (rest and parsed.command in ("report", "audit")):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
@@ -98,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        code = {"study": _study, "train": _train, "report": _report, "theory": _theory}[parsed.command](parsed)
+        commands = {"study": _study, "train": _train, "report": _report, "theory": _theory, "audit": _audit}
+        code = commands[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
         code = 2
@@ -108,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"jepa-scale: error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        after = "the same command " + ("starts again" if parsed.command == "theory" else "goes on from here")
+        after = "the same command " + ("starts again" if parsed.command in ("theory", "audit") else "goes on from here")
         print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
         code = 130
     sys.exit(code)
@@ -200,6 +245,62 @@ def _theory(parsed: argparse.Namespace) -> int:
     for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
         console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from jepa_scale.auditing.audit import run_audit
+    from jepa_scale.auditing.page import head, terminal_table, write_audit
+    from jepa_scale.auditing.settings import AuditSettings
+    from jepa_scale.auditing.warn import sufficiency
+    from jepa_scale.runs.errors import UserError
+
+    folder = parsed.folder or Path("audits") / parsed.path.stem
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    console = _console()
+    try:
+        settings = AuditSettings(
+            columns=_renamed(parsed.columns),
+            tokens=parsed.tokens,
+            drop_nonfinite=parsed.drop_nonfinite,
+            widths=tuple(parsed.widths),
+            components=parsed.components,
+            dictionary=parsed.dictionary,
+            cells=parsed.cells,
+            train_n=parsed.train_n,
+            fit=parsed.fit,
+            level=parsed.level,
+            seed=parsed.seed,
+            threads=parsed.threads,
+            **({} if parsed.resolution is None else {"resolution": tuple(parsed.resolution)}),
+        )
+        with Progress(console=console, transient=True) as progress:
+
+            def started(rows: typing.Any) -> typing.Any:
+                task = progress.add_task(f"{rows.rows} transitions", total=rows.rows)
+                return lambda count: progress.advance(task, count)
+
+            found = run_audit(parsed.path, settings, started)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    console.print(head(found), highlight=False, markup=False)
+    console.print(terminal_table(found))
+    for sentence in (*found.warnings, sufficiency(found)):
+        if sentence:
+            console.print(f"• {sentence}", highlight=False, markup=False)
+    console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _renamed(texts: Sequence[str]) -> dict[str, str]:
+    from jepa_scale.runs.errors import UserError
+
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"expected --columns NAME=ARRAY, such as z=latents, got {text}")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _replay(path: Path) -> int:

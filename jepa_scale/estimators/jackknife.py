@@ -53,7 +53,7 @@ class Jackknifed:
         pseudo = sizes * self.whole - (sizes - 1) * self.left_out
         return np.sqrt(((pseudo - self.value) ** 2 / (sizes - 1)).mean(0))
 
-    def interval(self, level: float = 0.95) -> Float64[np.ndarray, "2 *shape"]:
+    def interval(self, level: float = 0.95) -> Float64[np.ndarray, "ends ..."]:
         """θ_J ∓ t_{(1+level)/2, G−1} SE, both ends on the first axis.
 
         On Markov data with a static context per trajectory, 0.95 covered 0.93–0.97 of totals, and 0.84–0.97 of single

@@ -92,8 +92,8 @@ def _change(by: np.ndarray) -> np.ndarray:
 class MomentAccumulator:
     """Stream embeddings into ``GroupedMoments``: update, merge, all-reduce, save, compute.
 
-    Products run in ``precision``, by default the embeddings' own (float64, else float32 with TF32 and autocast off), sums
-    in float64. Float32 finds no direction whose share of the variance is below 10⁻⁶, float64 none below 10⁻¹⁰. The
+    Products run in ``precision``, by default the embeddings' own (float64, else float32 with TF32 and autocast off),
+    sums in float64. Float32 finds no direction whose share of the variance is below 10⁻⁶, float64 none below 10⁻¹⁰. The
     first batch's mean becomes the shift: in float32 without it, embeddings of mean 30 and deviation 1 came out with
     errors of 0.08 in s_i.
 

@@ -56,7 +56,7 @@ class StudyTerm:
 
 
 def _draws(fit: Mapping[str, object]) -> np.ndarray:
-    parameters = {one["name"]: one for one in fit["parameters"]}  # type: ignore[attr-defined, union-attr]
+    parameters = {one["name"]: one for one in fit["parameters"]}  # type: ignore[attr-defined]
     names = list(parameters)
     centre = np.array([[parameters[name]["value"] for name in names]], dtype=float)
     drawn = np.array(fit["bootstrap_draws"], dtype=float).reshape(-1, len(names))
@@ -132,7 +132,9 @@ def choose_width(
         spread = np.sqrt((groups - 1) / groups * ((difference - difference.mean(0)) ** 2).sum(0)) if groups > 1 else 0.0
         half = student.ppf((1 + level) / 2, groups - 1) * spread if groups > 1 else 0.0
         near += widths[objective - objective[star] <= half].tolist()
-    error = np.sqrt((groups - 1) / groups * ((left_out - left_out.mean(0)) ** 2).sum(0)) if groups > 1 else value * np.nan
+    error = (
+        np.sqrt((groups - 1) / groups * ((left_out - left_out.mean(0)) ** 2).sum(0)) if groups > 1 else value * np.nan
+    )
     return Sizing(
         widths, value, error, samples[0], samples[1], min(best), max(best), min(near), max(near), float(n), source
     )

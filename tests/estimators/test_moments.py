@@ -96,8 +96,8 @@ def test_single_precision_far_from_zero(dtype, generator):
     finally:
         torch.set_float32_matmul_precision(before)
     exact.update(h.double(), f.double())
-    # Rounding of float32 products, 2⁻²⁴, over segments of 4096 rows: 1e-6 of a covariance of .25. Halves lie on a coarse
-    # grid, so that roundings repeat instead of averaging out: at most 4096 of them.
+    # Rounding of float32 products, 2⁻²⁴, over segments of 4096 rows: 1e-6 of a covariance of .25. Halves lie on a
+    # coarse grid, so that roundings repeat instead of averaging out: at most 4096 of them.
     tolerance = 1e-6 if dtype == torch.float32 else 2e-5
     for name in ("zz", "yy", "zy"):
         ours = getattr(found.compute(), name).sum((0, 1)) / 50_000

@@ -1,0 +1,1 @@
+"""Estimates from other people's embeddings: files too large for memory, read once or twice in blocks of rows."""

@@ -1,0 +1,179 @@
+"""An audit for people: a table in the terminal, and a page with figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from jepa_scale.auditing.figures import PLOTS, AuditPlot
+from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
+from jepa_scale.auditing.warn import sufficiency
+from jepa_scale.report.files import write_whole
+from jepa_scale.report.markup import card, document, paragraph, section, table, text
+from jepa_scale.report.style import to_png, to_svg
+from jepa_scale.report.wording import interval, number, percent, plural, whole, with_error
+
+_RANKS = {
+    "rankme_sv_uncentred": "RankMe: singular values, uncentred",
+    "erank_eig_centred": "effective rank: eigenvalues, centred",
+    "participation_ratio": "participation ratio, centred",
+    "alpha_req": "α-ReQ exponent",
+}
+
+_LISTED = 40
+"""Operators and singular values in the tables; the rest is in the JSON."""
+
+
+def shown(quantity: Quantity) -> str:
+    """Value ± error [interval], or a dash."""
+    if quantity.value is None:
+        return "–"
+    if quantity.low is None or quantity.high is None:
+        return f"{number(quantity.value)} (no interval)"
+    return f"{with_error(quantity.value, quantity.standard_error)} {interval(quantity.low, quantity.high)}"
+
+
+def key_numbers(audit: Audit) -> list[tuple[str, str]]:
+    """What a reader looks at first: name and number with its interval."""
+    rows = [("T = Σ s_i²", shown(audit.total))]
+    rows += [(f"top {k}", shown(value)) for k, value in audit.top.items()]
+    if audit.dictionary is not None:
+        rows.append((f"T of a dictionary of {audit.dictionary.width}", shown(audit.dictionary.total)))
+        rows += [(f"tail_dict beyond k = {k} (≥)", shown(value)) for k, value in audit.dictionary.tail.items()]
+        rows.append(("subspace deficit (≥)", shown(audit.dictionary.subspace_deficit)))
+    if audit.loss.value is not None:
+        rows.append(("spectral loss L", shown(audit.loss)))
+        rows.append(("calibration deficit", shown(audit.calibration_deficit)))
+    if audit.cells is not None:
+        rows += [(f"T, mean over {cells} cells", shown(value)) for cells, value in audit.cells.totals.items()]
+        rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
+    rows += [(f"T at ε = {number(one.noise)}", shown(one.total)) for one in audit.resolution]
+    rows += [(_RANKS[name], shown(value)) for name, value in audit.ranks.items()]
+    if audit.sizing is not None:
+        rows.append((f"width for n = {whole(audit.sizing.n)}", _advice(audit)))
+    return rows
+
+
+def _advice(audit: Audit) -> str:
+    sizing = audit.sizing
+    assert sizing is not None
+    best = f"{sizing.best_low}" if sizing.best_low == sizing.best_high else f"{sizing.best_low} … {sizing.best_high}"
+    return f"k* = {best}, not told from {sizing.low} … {sizing.high}"
+
+
+def head(audit: Audit) -> str:
+    """One sentence on what was audited."""
+    what = "predictions ẑ_{t+1} against z_{t+1}" if audit.predictions else "z_t against z_{t+1}: no predictions given"
+    return f"{whole(audit.rows)} transitions, {what}. {audit.layout[:1].upper()}{audit.layout[1:]}."
+
+
+def terminal_table(audit: Audit) -> Table:
+    """The numbers for a terminal."""
+    found = Table(title=f"{audit.summary_name}; {percent(audit.level)} intervals", title_justify="left")
+    found.add_column("quantity")
+    found.add_column("value ± standard error [interval]", justify="right")
+    for name, value in key_numbers(audit):
+        found.add_row(name, value)
+    return found
+
+
+def write_audit(audit: Audit, folder: Path) -> Path:
+    """Write ``audit.json``, ``report.html`` and ``figures/*.png``; each file whole or not at all.
+
+    Returns
+    -------
+    Path of the page.
+    """
+    drawn = [_figure(plot, audit, folder / "figures") for plot in PLOTS]
+    write_whole(folder / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
+    page = folder / "report.html"
+    write_whole(page, _page(audit, drawn).encode())
+    return page
+
+
+def _figure(plot: AuditPlot, audit: Audit, folder: Path) -> str:
+    file, why_not = folder / f"{plot.name}.png", plot.missing(audit)
+    if why_not:
+        # A picture of an earlier audit would pass for this one's.
+        file.unlink(missing_ok=True)
+        said = f"<b>{text(plot.title)}.</b> Not drawn: {text(why_not)}"
+        return f'<figure id="figure-{plot.name}"><figcaption>{said}</figcaption></figure>'
+    figure = plot.draw(audit)
+    write_whole(file, to_png(figure))
+    return card(f"figure-{plot.name}", plot.title, plot.caption(audit), to_svg(figure, plot.name))
+
+
+def _page(audit: Audit, drawn: list[str]) -> str:
+    warned = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in audit.warnings)
+    numbers = table(
+        ("quantity", "value ± standard error, interval"),
+        [(text(name), text(value)) for name, value in key_numbers(audit)],
+        text(f"{audit.summary_name}; n = {whole(audit.rows)}; {percent(audit.level)} jackknife intervals"),
+        (1,),
+    )
+    said = sufficiency(audit)
+    body = "\n".join(
+        [
+            f"<header><h1>{text(Path(audit.source).name)}</h1>",
+            f'<p class="question">{text(head(audit))}</p></header>',
+            warned,
+            f'<p class="lead">{text(said)}</p>' if said else "",
+            section("numbers", "Numbers", numbers),
+            section("figures", "Figures", *drawn),
+            section("operators", "Operators", _operators(audit)),
+            section("values", "Singular values", _values(audit)),
+            section("definitions", "Definitions", *(paragraph(sentence, "") for sentence in _DEFINITIONS)),
+        ]
+    )
+    return document(f"Audit of {Path(audit.source).name}", body)
+
+
+def _operators(audit: Audit) -> str:
+    rows = [_operator_row(one) for one in audit.operators[:_LISTED]]
+    head = ("operator", "transitions", "varying (h, f)", "T", "above the edge", "gap at the width", "LiDAR", "flags")
+    more = len(audit.operators) - len(rows)
+    note = paragraph(f"{plural(more, 'more operator')} in audit.json.") if more > 0 else ""
+    return table(head, rows, "One row for each action, cell, or the joint operator.", (1, 2, 3, 4, 5, 6)) + note
+
+
+def _operator_row(one: OperatorAudit) -> tuple[str, ...]:
+    gap = "–"
+    if one.gap is not None:
+        gap = shown(one.gap.difference) if one.gap.real else f"not told from 0 (cluster of {one.gap.cluster})"
+    rank = "–" if one.signal_rank is None else str(one.signal_rank)
+    cells = (one.name, whole(one.n), f"{one.p}, {one.q}", shown(one.total), rank, gap, shown(one.lidar_wm))
+    return (*(text(cell) for cell in cells), text(", ".join(one.flags) or "–"))
+
+
+def _values(audit: Audit) -> str:
+    parts = []
+    for one in [one for one in audit.operators if one.singular_values][:_LISTED]:
+        limit = "–" if one.detection_limit is None else f"≤ {number(one.detection_limit)}"
+        rows = [
+            (str(place), text(shown(value)), text(number(fixed) if fixed is not None else limit))
+            for place, (value, fixed) in enumerate(
+                zip(one.singular_values[:_LISTED], one.corrected[:_LISTED], strict=True), start=1
+            )
+        ]
+        caption = f"First {len(rows)} of {len(one.singular_values)}; noise edge {number(one.edge)}"
+        listed = table(("i", "s_i, jackknife", "s_i, closed form"), rows, text(caption), (0, 1, 2))
+        parts.append(f"<details><summary>{text(one.name)}</summary>{listed}</details>")
+    return "\n".join(parts) or paragraph("None: too few transitions.")
+
+
+_DEFINITIONS = (
+    "s_i: canonical correlations of [1, h] and [1, f], f = z_{t+1} and h = ẑ_{t+1} or z_t. They are at most the "
+    "singular values σ_i of the normalised co-occurrence matrix of the dynamics, and equal to them where embeddings "
+    "span its leading singular functions. Nothing changes when embeddings are shifted, scaled or mixed linearly.",
+    "T = Σ s_i²; top k its leading part. tail_dict: what a fixed dictionary of random features of the embeddings sees "
+    "beyond its k best functions; a lower bound on what any latent of width k leaves out.",
+    "Subspace deficit: how much more the best functions of the dictionary see than the embeddings, as many of them. "
+    "Calibration deficit: what a linear map of the embeddings would remove from the loss. Both are 0 for a perfect "
+    "model; a negative subspace deficit says that the dictionary is too small to improve on the embeddings.",
+    "L: the spectral loss tr(C_h C_f) − 2 tr C_hf without the pairs of a row with itself; L + ‖M̄‖² is the risk.",
+    "Intervals: delete-a-group jackknife over 16 groups of whole trajectories, with t quantiles. The closed form "
+    "assumes independent rows. Effective ranks of one embedding differ by factors of 3 to 15 between conventions: "
+    "compare only numbers of one name, and of similar n.",
+)

@@ -1,0 +1,409 @@
+"""Transitions of somebody else's embeddings, checked and cut into blocks of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.auditing.columns import Column, distinct, open_columns
+from jepa_scale.shapes import Float, Float64, Int64
+from jepa_scale.streams import stream_seed
+
+TOKENS = ("mean", "sample", "all")
+"""What becomes of an axis of patch tokens: averaged, one token for each row, or a row for each token."""
+
+BLOCKS = 256
+"""Contiguous blocks of rows that stand in for trajectories where the file names none."""
+
+_LEAST_ROWS, _MOST_ROWS = 1024, 65536
+_EMBEDDINGS = ("z", "z_next", "z_pred")
+# Not as floating types: NumPy saves bfloat16 as two bytes without a meaning.
+_BFLOAT16 = np.dtype("V2")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Transitions in the order of the file.
+
+    Embeddings are float32, or float64 where the file holds that; trajectories are numbers 0 … count − 1; discrete
+    actions keep their own numbers.
+    """
+
+    z: Float[np.ndarray, "B k"]
+    z_next: Float[np.ndarray, "B q"]
+    z_pred: Float[np.ndarray, "B q"] | None
+    actions: Int64[np.ndarray, " B"] | Float64[np.ndarray, "B d"] | None
+    trajectories: Int64[np.ndarray, " B"]
+    weights: Float64[np.ndarray, " B"] | None
+
+
+def open_rows(
+    path: Path,
+    names: Mapping[str, str] | None = None,
+    tokens: str = "mean",
+    drop_nonfinite: bool = False,
+    seed: int = 0,
+    block_bytes: int = 2**25,
+) -> Rows:
+    """Transitions of a file, its embeddings not yet read; arguments and errors of ``open_columns`` and ``Rows``."""
+    return Rows(open_columns(path, names or {}), tokens, drop_nonfinite, seed, block_bytes)
+
+
+class Rows:
+    """Transitions from arrays in one of three layouts.
+
+    ========  ================  ============================  ==================================================
+    layout    recognised by     embeddings                    transition i
+    ========  ================  ============================  ==================================================
+    pairs     ``z_next``        (n, k)                        row i of every array
+    series    ``trajectory``    (n, k)                        rows i and i + 1, if of one trajectory
+    episodes  neither           (E, T + 1, k)                 times t and t + 1 of an episode, its trajectory
+    ========  ================  ============================  ==================================================
+
+    Embeddings may have one more axis of patch tokens before the last. Actions, predictions and weights stand beside
+    the first of the two times; in episodes their time axis has length T, or T + 1 with the last entry unused.
+
+    Parameters
+    ----------
+    columns
+        Arrays by canonical name; ``z`` at least. The column of trajectories is read once, here.
+    tokens
+        ``"mean"`` averages over patch tokens; ``"sample"`` draws one position for each transition, the same in all
+        embeddings; ``"all"`` makes each token a row with the action, trajectory and weight of its transition.
+    drop_nonfinite, seed
+        Leave out transitions with NaN or infinity instead of refusing them; seed of the numbering of trajectories and
+        of the sampling of tokens.
+    block_bytes
+        What a block may take in memory, in bytes, as far as blocks of 1024 to 65536 rows allow. A single episode is
+        read whole.
+
+    Attributes
+    ----------
+    layout
+        One sentence that says how the arrays are read.
+    rows
+        Transitions (times tokens, for ``"all"``), dropped ones included.
+    width, next_width, predicted_width
+        Last axis of ``z``, ``z_next`` and ``z_pred``; the last is None where nothing is predicted.
+    action_kind, token_count
+        ``"none"``, ``"discrete"`` or ``"continuous"``; length of the axis of tokens, or None.
+    trajectory_count, trajectory_source
+        Trajectories with a transition, before any is dropped; ``"given"`` by the file, ``"episodes"``, or contiguous
+        ``"blocks"`` of rows.
+    dropped
+        Rows that the last complete pass left out as not finite.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, an array has the wrong type, shapes disagree, or there is no transition.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        tokens: str = "mean",
+        drop_nonfinite: bool = False,
+        seed: int = 0,
+        block_bytes: int = 2**25,
+    ):
+        if tokens not in TOKENS:
+            raise ValueError(f"expected tokens to be one of {', '.join(TOKENS)}, got {tokens!r}")
+        if block_bytes < 1:
+            raise ValueError(f"expected a positive number of bytes for a block, got {block_bytes}")
+        _check_types(columns)
+        self._columns, self._tokens, self._drop, self._seed = columns, tokens, drop_nonfinite, seed
+        layout = _Flat(columns) if {"z_next", "trajectory"} & columns.keys() else _Episodes(columns)
+        self._layout: _Flat | _Episodes = layout
+        z = columns["z"]
+        self.token_count: int | None = z.shape[-2] if len(z.shape) == layout.axes + 2 else None
+        self.width = z.shape[-1]
+        self.next_width = columns.get("z_next", z).shape[-1]
+        self.predicted_width = columns["z_pred"].shape[-1] if "z_pred" in columns else None
+        self.action_kind = "none"
+        if "action" in columns:
+            one = columns["action"].dtype.kind in "biu" and math.prod(columns["action"].shape[layout.axes :]) == 1
+            self.action_kind = "discrete" if one else "continuous"
+        self.trajectory_source = layout.source
+        self._number_trajectories()
+        self._repeats = (self.token_count or 1) if tokens == "all" else 1
+        self.rows *= self._repeats
+        self.dropped = 0
+        unit = sum(math.prod(column.shape[1:]) * column.dtype.itemsize for column in columns.values())
+        self._units = max(1, min(_MOST_ROWS // layout.per_unit, block_bytes // max(unit, 1)))
+        row = sum(max(4, c.dtype.itemsize) * c.shape[-1] for name, c in columns.items() if name in _EMBEDDINGS)
+        self._block_rows = min(max(block_bytes // row, _LEAST_ROWS), _MOST_ROWS)
+        self.layout = self._sentence()
+
+    def blocks(self) -> Iterator[Block]:
+        """Transitions in order; every pass gives the same blocks, and one pass at a time is fast.
+
+        Raises
+        ------
+        ValueError
+            If a row is not finite and such rows are not to be dropped, a weight is negative, the file is damaged, or,
+            at the end of the pass, no row is left or all weights are zero.
+        """
+        kept, mass = 0, 0.0
+        for block in _regroup(self._pieces(), self._block_rows):
+            kept += len(block.z)
+            mass += 1.0 if block.weights is None else float(block.weights.sum())
+            yield block
+        self.dropped = self.rows - kept
+        if kept == 0:
+            raise ValueError(f"expected finite embeddings, got none in {self.rows} rows: nothing is left to estimate")
+        if mass == 0:
+            raise ValueError("expected some positive weight, got zeros only: correct the weights or leave them out")
+
+    def action_blocks(self) -> Iterator[np.ndarray]:
+        """Actions alone, in order, shaped as in the file but for episodes' unused last ones: to plan by, not to count.
+
+        Rows that are no transition or are to be dropped are among them.
+        """
+        for start in range(0, self._layout.units, self._units):
+            values = self._columns["action"].read(start, min(start + self._units, self._layout.units))
+            yield (
+                values if self._layout.axes == 1 else values[:, : self._layout.per_unit].reshape(-1, *values.shape[2:])
+            )
+
+    def _pieces(self) -> Iterator[Block]:
+        for start in range(0, self._layout.units, self._units):
+            stop = min(start + self._units, self._layout.units)
+            numbers, arrays = self._layout.read(start, stop)
+            if len(numbers):
+                yield self._checked(numbers, arrays)
+
+    def _checked(self, numbers: np.ndarray, arrays: dict[str, np.ndarray]) -> Block:
+        """One block of raw transitions as ``Block``, ``numbers`` their places in the layout."""
+        ids = arrays["trajectory"]
+        ids = self._numbers[ids if self._values is None else np.searchsorted(self._values, ids)]
+        found = {name: self._embedding(arrays[name], numbers) for name in _EMBEDDINGS if name in arrays}
+        for name in ("action", "weight"):
+            if name in arrays:
+                found[name] = np.repeat(arrays[name], self._repeats, axis=0)
+        numbers, ids = np.repeat(numbers, self._repeats), np.repeat(ids, self._repeats)
+        if "action" in found:
+            shape = (-1,) if self.action_kind == "discrete" else (len(numbers), -1)
+            found["action"] = found["action"].reshape(shape).astype(np.int64 if len(shape) == 1 else np.float64)
+        keep = np.ones(len(numbers), dtype=bool)
+        for name, values in found.items():
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if not (self._drop or finite.all()):
+                raise ValueError(
+                    f"expected finite numbers, got NaN or infinity in {len(finite) - np.count_nonzero(finite)} rows of "
+                    f"the first block with any, first in {self._layout.place(name, numbers[finite.argmin()])}: mend "
+                    "these rows, or leave them out with --drop-nonfinite"
+                )
+            keep &= finite
+        weights = found["weight"].astype(np.float64) if "weight" in found else None
+        if weights is not None and (weights < 0).any():
+            place = self._layout.place("weight", numbers[(weights < 0).argmax()])
+            raise ValueError(f"expected weights of at least 0, got {weights.min():g}, first in {place}: correct them")
+        block = Block(found["z"], found["z_next"], found.get("z_pred"), found.get("action"), ids, weights)
+        return block if keep.all() else _select(block, keep)
+
+    def _embedding(self, values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """(rows, width) in float32 or float64, the axis of tokens resolved."""
+        if values.dtype.kind == "V":
+            values = (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        values = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False)
+        if self.token_count is None:
+            return values
+        if self._tokens == "all":
+            return values.reshape(-1, values.shape[-1])
+        if self._tokens == "sample":
+            return values[np.arange(len(values)), _draw(self._seed, numbers, self.token_count)]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return values.mean(axis=1, dtype=np.float64).astype(values.dtype)
+
+    def _number_trajectories(self) -> None:
+        """Number trajectories by first appearance, then shuffle the numbers.
+
+        Unshuffled, ids with a period (environments stepped in turn) would fall into few of the jackknife's groups.
+        """
+        self._values: np.ndarray | None = None
+        if self.trajectory_source == "given":
+            self._values, order, self.rows = distinct(self._layout.ids())
+            if self.rows == 0:
+                raise ValueError(
+                    "expected consecutive rows of z with one trajectory id, got none: give z_next (--columns "
+                    "z_next=NAME), or leave the ids of episodes out (--columns trajectory=)"
+                )
+        else:
+            self.rows = self._layout.units * self._layout.per_unit
+            order = np.arange(self._layout.trajectories)
+        self.trajectory_count = len(order)
+        generator = np.random.default_rng(stream_seed(self._seed, "trajectories"))
+        self._numbers = generator.permutation(len(order))[order]
+
+    def _sentence(self) -> str:
+        parts = [self._layout.sentence]
+        if self.token_count is not None:
+            how = {"mean": "averaged", "sample": "one drawn for each row", "all": "each a row"}[self._tokens]
+            parts.append(f"{self.token_count} tokens, {how}")
+        if any(self._columns[name].dtype == _BFLOAT16 for name in _EMBEDDINGS if name in self._columns):
+            parts.append("two-byte numbers read as bfloat16")
+        parts.append(f"{self.action_kind} actions" if self.action_kind != "none" else "no actions")
+        source = {"given": "by id", "episodes": "one per episode", "blocks": "contiguous blocks of rows"}
+        parts.append(f"{self.trajectory_count} trajectories ({source[self.trajectory_source]})")
+        return "; ".join(parts)
+
+
+class _Flat:
+    """Rows along one axis: pairs, or a series where rows i and i + 1 of one id are a transition."""
+
+    axes, per_unit = 1, 1
+
+    def __init__(self, columns: Mapping[str, Column]):
+        z, z_next = columns["z"].shape, columns.get("z_next", columns["z"]).shape
+        self._columns, self._series = columns, "z_next" not in columns
+        hint = ", or episodes without trajectory (--columns trajectory=)" if self._series else " beside z_next"
+        _check_axes(z, (2, 3), f"(n, width) or (n, tokens, width){hint}")
+        _agree(columns, "z_next", [(*z[:-1], None)])
+        _agree(columns, "z_pred", [z_next], "z" if self._series else "z_next")
+        _agree(columns, "action", [z[:1], (z[0], None)])
+        _agree(columns, "trajectory", [z[:1]])
+        _agree(columns, "weight", [z[:1]])
+        self.units = z[0] - self._series
+        self.source = "given" if "trajectory" in columns else "blocks"
+        self.trajectories = min(BLOCKS, self.units)
+        how = f"each with its z_next, {z_next[-1]} wide"
+        if self._series:
+            how = "consecutive rows of one trajectory are a transition"
+        self.sentence = f"{'series' if self._series else 'pairs'}: {z[0]} rows of z, {z[-1]} wide, {how}"
+
+    def ids(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.units, _MOST_ROWS):
+            stop = min(start + _MOST_ROWS, self.units)
+            ids = self._columns["trajectory"].read(start, stop + self._series)
+            yield ids[:-1][ids[:-1] == ids[1:]] if self._series else ids
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Numbers of the transitions from rows start … stop − 1, and what belongs to each."""
+        ends = {name: stop + (self._series and name in ("z", "trajectory")) for name in self._columns}
+        arrays = {name: column.read(start, ends[name]) for name, column in self._columns.items()}
+        numbers = np.arange(start, stop)
+        if not self._series:
+            return numbers, {"trajectory": numbers * self.trajectories // self.units, **arrays}
+        z, ids = arrays["z"], arrays["trajectory"]
+        arrays |= {"z": z[:-1], "z_next": z[1:], "trajectory": ids[:-1]}
+        inside = ids[:-1] == ids[1:]
+        return numbers[inside], {name: values[inside] for name, values in arrays.items()}
+
+    def place(self, name: str, number: int) -> str:
+        """Where the file holds what transition ``number`` has under this name."""
+        return f"row {number + 1} of z" if self._series and name == "z_next" else f"row {number} of {name}"
+
+
+class _Episodes:
+    """Consecutive times of (E, T + 1, ...), in the order of episodes, then times."""
+
+    axes, source = 2, "episodes"
+
+    def __init__(self, columns: Mapping[str, Column]):
+        z = columns["z"].shape
+        neither = "where there is neither z_next (--columns z_next=NAME) nor trajectory (--columns trajectory=NAME)"
+        _check_axes(z, (3, 4), f"(episodes, times, width) or (episodes, times, tokens, width) {neither}")
+        if z[1] < 2:
+            raise ValueError(f"expected episodes of two times at least, got z with shape {z}: give z_next instead")
+        self._columns, self.units, self.trajectories, self.per_unit = columns, z[0], z[0], z[1] - 1
+        times = [(z[0], z[1] - 1), z[:2]]
+        _agree(columns, "z_pred", [(*lead, *z[2:]) for lead in times])
+        _agree(columns, "action", [*times, *((*lead, None) for lead in times)])
+        _agree(columns, "weight", times)
+        self.sentence = f"episodes: {z[0]} of {z[1]} times, z {z[-1]} wide, consecutive times are a transition"
+
+    def ids(self) -> Iterator[np.ndarray]:
+        return iter(())
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        arrays = {name: column.read(start, stop) for name, column in self._columns.items()}
+        arrays["z_next"] = arrays["z"][:, 1:]
+        for name, values in arrays.items():
+            arrays[name] = values[:, : self.per_unit].reshape(-1, *values.shape[2:])
+        numbers = np.arange(start * self.per_unit, stop * self.per_unit)
+        return numbers, {"trajectory": numbers // self.per_unit, **arrays}
+
+    def place(self, name: str, number: int) -> str:
+        episode, time = divmod(number, self.per_unit)
+        return f"episode {episode} at time {time + (name == 'z_next')} of {'z' if name == 'z_next' else name}"
+
+
+def _check_types(columns: Mapping[str, Column]) -> None:
+    for name, column in columns.items():
+        kind, dtype = column.dtype.kind, column.dtype
+        if 0 in column.shape:
+            raise ValueError(f"expected rows of numbers in {name}, got shape {column.shape}: nothing to read")
+        if name in _EMBEDDINGS and kind != "f" and dtype != _BFLOAT16:
+            hint = "cast them to float32 if they are embeddings" if kind in "biu" else "save real numbers"
+            raise ValueError(f"expected floating numbers in {name}, got {dtype}: {hint}")
+        if name in ("action", "weight") and kind not in "biuf":
+            raise ValueError(f"expected real numbers in {name}, got {dtype}: number them, or leave {name} out")
+        if name == "trajectory" and kind not in "iuSU":
+            raise ValueError(f"expected integers or strings in trajectory, got {dtype}: cast the ids")
+
+
+def _check_axes(shape: tuple[int, ...], counts: tuple[int, ...], expected: str) -> None:
+    if len(shape) not in counts:
+        raise ValueError(f"expected z with shape {expected}, got {shape}: reshape z or say what it goes with")
+
+
+def _agree(
+    columns: Mapping[str, Column], name: str, allowed: Sequence[tuple[int | None, ...]], beside: str = "z"
+) -> None:
+    """Refuse a shape that is none of those allowed, where None is any length."""
+    if name not in columns:
+        return
+    shape = columns[name].shape
+    for lengths in allowed:
+        if len(shape) == len(lengths) and all(b in (None, a) for a, b in zip(shape, lengths, strict=True)):
+            return
+    shapes = " or ".join(str(lengths).replace("None", "any") for lengths in allowed)
+    raise ValueError(
+        f"expected {name} with shape {shapes} beside {beside} with shape {columns[beside].shape}, got {shape}: "
+        "cut or reshape one of them"
+    )
+
+
+def _draw(seed: int, numbers: np.ndarray, count: int) -> np.ndarray:
+    """For each number one of 0 … count − 1 that depends on it and the seed only (SplitMix64), however rows are cut."""
+    state = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(stream_seed(seed, "tokens"))
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((state ^ (state >> np.uint64(31))) % np.uint64(count)).astype(np.int64)
+
+
+def _select(block: Block, rows: slice | np.ndarray) -> Block:
+    values: list[Any] = [None if values is None else values[rows] for values in vars(block).values()]
+    return Block(*values)
+
+
+def _join(blocks: Sequence[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    parts = zip(*(vars(block).values() for block in blocks), strict=True)
+    values: list[Any] = [None if part[0] is None else np.concatenate(part) for part in parts]
+    return Block(*values)
+
+
+def _regroup(pieces: Iterator[Block], size: int) -> Iterator[Block]:
+    """The same rows in blocks of ``size``, the last one shorter."""
+    held: list[Block] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece.z)
+        if count < size:
+            continue
+        whole, full = _join(held), count - count % size
+        for start in range(0, full, size):
+            yield _select(whole, slice(start, start + size))
+        count -= full
+        held = [_select(whole, slice(full, None))] if count else []
+    if count:
+        yield _join(held)

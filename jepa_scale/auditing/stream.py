@@ -1,0 +1,283 @@
+"""One pass over the rows: everything that is accumulated, and nothing that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from jepa_scale.auditing.rows import Block, Rows
+from jepa_scale.auditing.settings import AuditSettings
+from jepa_scale.estimators.cells import ActionCells
+from jepa_scale.estimators.dictionary import RandomFeatures
+from jepa_scale.estimators.moments import GROUPS, MomentAccumulator
+from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
+from jepa_scale.streams import stream_seed
+
+STATE_BYTES = 640 * 2**20
+"""What moments may take; above it an audit asks for fewer components or cells."""
+
+_DICTIONARY_ROWS = 200_000
+_RESOLUTION_ROWS = 50_000
+"""Rows that go into the dictionary, and into each resolution: evenly spread blocks."""
+
+_MOST_LABELS = 256
+_MOST_CELLS = 16
+_SAMPLE = 100_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be accumulated: fixed before the first row of embeddings is."""
+
+    labels: np.ndarray | None
+    """(A,) discrete actions in increasing order; None where there are none."""
+    counts: np.ndarray | None
+    """(A,) rows with each."""
+    bins: ActionCells | None
+    """Cells of continuous actions."""
+    joint: bool
+    """Whether the joint operator (x, a) → x⁺ is what is audited, not each action's."""
+
+    bins_dimension: int = 1
+    """Coordinates of a continuous action."""
+
+    @property
+    def cells(self) -> int:
+        """Cells that moments are kept for."""
+        if self.labels is not None:
+            return len(self.labels)
+        return len(self.bins) if self.bins is not None else 1
+
+    def cells_of(self, block: Block) -> np.ndarray | None:
+        """Cell of each row."""
+        if block.actions is None:
+            return None
+        if self.labels is not None:
+            return np.searchsorted(self.labels, block.actions)
+        return self.bins(block.actions) if self.bins is not None else None
+
+
+def make_plan(rows: Rows, settings: AuditSettings) -> Plan:
+    """Read the actions, and decide on cells.
+
+    Raises
+    ------
+    ValueError
+        If there are more discrete actions than can be told apart, or moments would not fit into memory.
+    """
+    if rows.action_kind == "discrete":
+        labels, counts = _labels(rows)
+        plan = Plan(labels, counts, None, False)
+    elif rows.action_kind == "continuous":
+        sample = _sampled(rows, settings.seed)
+        count = settings.cells or _cells_that_fit(rows, settings)
+        bins = ActionCells.of(sample, min(count, 1 << (len(sample).bit_length() - 1)))
+        plan = Plan(None, None, bins, rows.predicted_width is not None, sample.shape[1])
+    else:
+        plan = Plan(None, None, None, False)
+    _check_memory(plan, rows, settings)
+    return plan
+
+
+def _state(cells: int, p: int, q: int) -> int:
+    return 8 * cells * GROUPS * ((p + 1) ** 2 + (q + 1) ** 2 + (p + 1) * (q + 1))
+
+
+def _widths(rows: Rows, settings: AuditSettings) -> tuple[int, int]:
+    limit = settings.components or max(rows.width, rows.next_width)
+    return min(rows.predicted_width or rows.width, limit), min(rows.next_width, limit)
+
+
+def _cells_that_fit(rows: Rows, settings: AuditSettings) -> int:
+    widths = _widths(rows, settings)
+    cells = _MOST_CELLS
+    while cells > 1 and (
+        rows.rows < 1.5 * cells * SAMPLES_PER_DIMENSION * max(widths) or _state(cells, *widths) > STATE_BYTES
+    ):
+        cells //= 2
+    return cells
+
+
+def _check_memory(plan: Plan, rows: Rows, settings: AuditSettings) -> None:
+    widths = _widths(rows, settings)
+    needed = _state(plan.cells, *widths)
+    if needed > STATE_BYTES:
+        fits = max(widths)
+        while _state(plan.cells, fits, fits) > STATE_BYTES:
+            fits -= 1
+        raise ValueError(
+            f"expected moments within {STATE_BYTES // 2**20} MiB, got {needed // 2**20} MiB for {plan.cells} actions "
+            f"or cells of width {max(widths)}: project with --components {2 ** (fits.bit_length() - 1)}, or take fewer "
+            "--cells"
+        )
+
+
+def _labels(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    counted: dict[int, int] = {}
+    for block in rows.action_blocks():
+        for label, count in zip(*np.unique(block.reshape(-1).astype(np.int64), return_counts=True), strict=True):
+            counted[int(label)] = counted.get(int(label), 0) + int(count)
+        if len(counted) > _MOST_LABELS:
+            raise ValueError(
+                f"expected at most {_MOST_LABELS} different discrete actions, got more: if they are continuous or "
+                "composed, save them as floating numbers (n, d)"
+            )
+    labels = np.array(sorted(counted))
+    return labels, np.array([counted[int(label)] for label in labels])
+
+
+def _sampled(rows: Rows, seed: int) -> np.ndarray:
+    """An even share of every block of actions."""
+    share = min(1.0, _SAMPLE / rows.rows)
+    generator = np.random.default_rng(stream_seed(seed, "actions"))
+    parts = []
+    for block in rows.action_blocks():
+        flat = block.reshape(len(block), -1).astype(np.float64)
+        flat = flat[np.isfinite(flat).all(1)]
+        chosen = generator.random(len(flat)) < share if share < 1 else slice(None)
+        parts.append(flat[chosen])
+    sample = np.concatenate(parts)
+    if len(sample) == 0:
+        raise ValueError("expected finite actions, got NaN or infinity in every row: mend them, or leave action out")
+    return sample
+
+
+@dataclass
+class Gathered:
+    """Everything that one pass accumulates."""
+
+    plan: Plan
+    moments: MomentAccumulator
+    dictionary: MomentAccumulator | None
+    resolution: dict[float, MomentAccumulator]
+    seen: np.ndarray
+    """Rows of each cell, dropped ones left out."""
+    keys: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def repeated(self) -> int:
+        """Rows whose transition another has, by 64-bit keys of a few coordinates and the action."""
+        keys = np.concatenate(self.keys) if self.keys else np.zeros(0, dtype=np.uint64)
+        return len(keys) - len(np.unique(keys))
+
+
+def gather(
+    rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
+) -> Gathered:
+    """Accumulate all moments; ``advance`` hears of every block's rows."""
+    gathered: Gathered | None = None
+    project: list[np.ndarray | None] = []
+    features: dict[float, tuple[RandomFeatures, RandomFeatures]] = {}
+    every = max(1, rows.rows // _DICTIONARY_ROWS)
+    rarely = max(1, rows.rows // _RESOLUTION_ROWS)
+    for number, block in enumerate(rows.blocks()):
+        h, f = (block.z if block.z_pred is None else block.z_pred), block.z_next
+        if gathered is None:
+            project = _projections(h, f, settings.components)
+            widths = [
+                part.shape[1] if matrix is None else matrix.shape[1]
+                for part, matrix in zip((h, f), project, strict=True)
+            ]
+            features = _features(rows, plan, block, settings)
+            gathered = _empty(plan, widths, features)
+        cells = plan.cells_of(block)
+        left, right = (part if matrix is None else part @ matrix for part, matrix in zip((h, f), project, strict=True))
+        trajectories = torch.from_numpy(block.trajectories)
+        weights = None if block.weights is None else torch.from_numpy(block.weights)
+        places = None if cells is None else torch.from_numpy(cells)
+        gathered.moments.update(torch.from_numpy(left), torch.from_numpy(right), places, trajectories, weights)
+        gathered.seen += np.bincount(np.zeros(len(h), int) if cells is None else cells, minlength=plan.cells)
+        gathered.keys.append(_keys(block))
+        for eps, (phi, psi) in features.items():
+            if number % (every if eps == 0 else rarely) == 0:
+                target = gathered.dictionary if eps == 0 else gathered.resolution[eps]
+                assert target is not None
+                target.update(
+                    torch.from_numpy(phi(_context(block, plan))),
+                    torch.from_numpy(psi(block.z_next.astype(np.float64))),
+                    None if plan.joint else places,
+                    trajectories,
+                    weights,
+                )
+        advance(len(h))
+    assert gathered is not None
+    return gathered
+
+
+def _context(block: Block, plan: Plan) -> np.ndarray:
+    """What the dictionary's left features are of: z, and the action where the operator is the joint one."""
+    parts = [block.z, block.actions] if plan.joint else [block.z]
+    return np.hstack([part.astype(np.float64) for part in parts if part is not None])
+
+
+def _features(
+    rows: Rows, plan: Plan, block: Block, settings: AuditSettings
+) -> dict[float, tuple[RandomFeatures, RandomFeatures]]:
+    """The dictionary by resolution, 0 for none; empty where rows are too few or nothing varies."""
+    context, following = _context(block, plan), block.z_next.astype(np.float64)
+    inputs = max(context.shape[1], following.shape[1])
+    cells = 1 if plan.joint else plan.cells
+    rarest = rows.rows / cells if plan.counts is None else float(plan.counts.min())
+    share = min(1.0, _DICTIONARY_ROWS / rows.rows)
+    most = int(rarest * share / (1.2 * SAMPLES_PER_DIMENSION))
+    width = min(max(4 * inputs, 128), 512, most) if settings.dictionary is None else settings.dictionary
+    # Twice the inputs at least: a dictionary hardly wider than the embeddings has no tail to show.
+    if width < (2 * inputs if settings.dictionary is None else 1):
+        return {}
+    if settings.dictionary is not None and width < inputs:
+        raise ValueError(f"expected a dictionary of at least the {inputs} coordinates, got --dictionary {width}")
+    seeds = [stream_seed(settings.seed, f"dictionary/{side}") for side in ("context", "following")]
+    found = {}
+    for eps in (0.0, *settings.resolution):
+        try:
+            found[eps] = (
+                RandomFeatures(context, width, seeds[0], eps),
+                RandomFeatures(following, width, seeds[1], eps),
+            )
+        except ValueError:
+            # Collapsed embeddings: the spectrum says so.
+            return {}
+    return found
+
+
+def _empty(plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeatures, RandomFeatures]]) -> Gathered:
+    cells = 1 if plan.joint else plan.cells
+
+    def accumulator(eps: float) -> MomentAccumulator:
+        return MomentAccumulator(features[eps][0].width, features[eps][1].width, cells)
+
+    return Gathered(
+        plan,
+        MomentAccumulator(widths[0], widths[1], plan.cells),
+        accumulator(0.0) if features else None,
+        {eps: accumulator(eps) for eps in features if eps > 0},
+        np.zeros(plan.cells, dtype=np.int64),
+    )
+
+
+def _projections(h: np.ndarray, f: np.ndarray, components: int | None) -> list[np.ndarray | None]:
+    """(width, components) leading principal directions of each side's first rows, or None where none is needed."""
+    found: list[np.ndarray | None] = []
+    for part in (h, f):
+        if components is None or components >= part.shape[1]:
+            found.append(None)
+            continue
+        covariance = np.cov(part.astype(np.float64).T)
+        found.append(np.linalg.eigh(covariance)[1][:, ::-1][:, :components].astype(part.dtype))
+    return found
+
+
+def _keys(block: Block) -> np.ndarray:
+    """A 64-bit key of each transition: equal rows have equal keys, and hardly any others."""
+    parts = [block.z, block.z_next] + ([] if block.actions is None else [block.actions.reshape(len(block.z), -1)])
+    keys = np.zeros(len(block.z), dtype=np.uint64)
+    for part in parts:
+        # A few coordinates suffice: embeddings that agree in eight of them to the last bit are the same.
+        chosen = part[:, :: max(1, part.shape[1] // 8)][:, :8].astype(np.float64)
+        for column in np.ascontiguousarray(chosen.T).view(np.uint64):
+            keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+            keys ^= keys >> np.uint64(29)
+    return keys
