@@ -80,8 +80,8 @@ def _against_deeptime(rows: int, width: int, repeats: int) -> None:
     ratio = median(a / b for a, b in zip(times["ours"], times["deeptime"], strict=True))
     off = np.abs(values["ours"][1 : 1 + width] - values["deeptime"][:width]).max()
     print(
-        f"n={rows} k={width}: deeptime covariance + VAMP {median(times['deeptime']):.2f} s, ours with the spectra of 16 "
-        f"jackknife groups {median(times['ours']):.2f} s, ratio {ratio:.2f}; largest difference in s_i {off:.1e}"
+        f"n={rows} k={width}: deeptime covariance + VAMP {median(times['deeptime']):.2f} s, ours with the spectra of "
+        f"16 jackknife groups {median(times['ours']):.2f} s, ratio {ratio:.2f}; largest difference in s_i {off:.1e}"
     )
 
 

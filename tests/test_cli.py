@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jepa_scale.cli import main
@@ -100,3 +101,42 @@ def test_theory_on_a_folder_that_is_a_file_leaves_it_alone(capsys, tmp_path, mon
     assert ended.value.code == 2
     assert "theory is a file" in capsys.readouterr().err
     assert (tmp_path / "theory").read_text() == "mine"
+
+
+def test_audit_of_a_file(capsys, tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    z = generator.normal(size=(3000, 3))
+    arrays = {"latents": z, "z_next": 0.7 * z + generator.normal(size=z.shape), "trajectory": np.arange(3000) // 10}
+    np.savez(tmp_path / "e.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "e.npz", "--columns", "z=latents", "--dictionary", "0"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "T = Σ s_i²" in shown
+    assert "No reference dictionary" in shown
+    assert (tmp_path / "audits/e/report.html").is_file()
+    assert (tmp_path / "audits/e/audit.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.npz"], "missing.npz"),
+        (["e.npz", "--columns", "latents"], "expected --columns NAME=ARRAY"),
+        (["e.npz"], "--columns z=NAME"),
+        (["e.npz", "--columns", "z=latents", "--level", "2"], "level between 0 and 1"),
+        (["e.npz", "--columns", "z=latents", "--fit", "none.json"], "none.json"),
+    ],
+)
+def test_audit_mistakes_end_with_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    np.savez(tmp_path / "e.npz", latents=np.random.default_rng(0).normal(size=(100, 3)))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", *arguments])
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert shown.err.startswith("jepa-scale: error:")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "audits").exists()

@@ -331,8 +331,9 @@ def _parquet(path: Path) -> dict[str, Callable[[], Column]]:
 def _open_parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet
 
-    # With a buffer, pages are fetched one by one instead of a row group's whole column.
-    with _reading(path, "a Parquet file"), pyarrow.parquet.ParquetFile(path, buffer_size=_CHUNK_BYTES) as file:
+    # A buffer fetches pages one by one instead of a row group's whole column; Arrow's own would fetch the whole file's.
+    options = {"buffer_size": _CHUNK_BYTES, "pre_buffer": False}
+    with _reading(path, "a Parquet file"), pyarrow.parquet.ParquetFile(path, **options) as file:
         yield file
 
 

@@ -192,6 +192,10 @@ class Rows:
             found["action"] = found["action"].reshape(shape).astype(np.int64 if len(shape) == 1 else np.float64)
         keep = np.ones(len(numbers), dtype=bool)
         for name, values in found.items():
+            # A sum is finite only if every term is: no array of truth values for blocks that are.
+            with np.errstate(invalid="ignore", over="ignore"):
+                if np.isfinite(values.sum()):
+                    continue
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
             if not (self._drop or finite.all()):
                 raise ValueError(
@@ -201,9 +205,9 @@ class Rows:
                 )
             keep &= finite
         weights = found["weight"].astype(np.float64) if "weight" in found else None
-        if weights is not None and (weights < 0).any():
-            place = self._layout.place("weight", numbers[(weights < 0).argmax()])
-            raise ValueError(f"expected weights of at least 0, got {weights.min():g}, first in {place}: correct them")
+        if weights is not None and (negative := (weights < 0) & np.isfinite(weights)).any():
+            place = self._layout.place("weight", numbers[negative.argmax()])
+            raise ValueError(f"expected weights of at least 0, got {weights[negative][0]:g} in {place}: correct them")
         block = Block(found["z"], found["z_next"], found.get("z_pred"), found.get("action"), ids, weights)
         return block if keep.all() else _select(block, keep)
 
@@ -396,6 +400,9 @@ def _regroup(pieces: Iterator[Block], size: int) -> Iterator[Block]:
     held: list[Block] = []
     count = 0
     for piece in pieces:
+        if not held and size // 2 <= len(piece.z) <= size:
+            yield piece  # large enough, and joining copies
+            continue
         held.append(piece)
         count += len(piece.z)
         if count < size:

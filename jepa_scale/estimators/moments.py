@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from jepa_scale.estimators.products import SEGMENT, augmented, exact_products, finite, windows
 from jepa_scale.shapes import Float, Float64, Int64
 
 GROUPS = 16
 """Trajectory groups of the jackknife: enough for a t interval, few enough to decompose every epoch."""
-
-_SEGMENT = 4096
-"""Rows of one single-precision product; longer sums are taken in float64, or rounding would show in small s_i."""
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-6}
 """Eigenvalues of a correlation matrix below this share of the largest are rounding, by the precision of products."""
@@ -79,7 +76,8 @@ class GroupedMoments:
         return replace(self, **parts)
 
 
-_SUMS = ("zz", "yy", "zy", "matched_square", "weight_square", "rows")
+_PRODUCTS = ("zz", "yy", "zy")
+_SUMS = (*_PRODUCTS, "matched_square", "weight_square", "rows")
 
 
 def _change(by: np.ndarray) -> np.ndarray:
@@ -121,6 +119,8 @@ class MomentAccumulator:
             "zy": torch.zeros(cells, groups, rows, columns, dtype=torch.float64),
             **{name: torch.zeros(cells, groups, dtype=torch.float64) for name in _SUMS[3:]},
         }
+        self._staged: dict[str, Tensor] = {}
+        self._staged_rows = [0] * (cells * groups)
         self._shift: tuple[Tensor, Tensor] | None = None
         self._tolerance = TOLERANCES[torch.float64]
 
@@ -165,21 +165,68 @@ class MomentAccumulator:
         if self._shift is None:
             self._shift = h.mean(0).double(), f.mean(0).double()
         key = self._key(len(h), cells, trajectories).to(h.device)
-        h, f, key, weights = _sorted(h, f, key, None if weights is None else weights.to(h.device, torch.float64))
-        self._add_scalars(h, f, key, weights)
-        z, y = (_augmented(part, shift) for part, shift in zip((h, f), self._shift, strict=True))
-        left, right = (z, y) if weights is None else (part * weights[:, None].to(part) for part in (z, y))
-        zz, yy, zy = (self._sums[name].flatten(0, 1) for name in ("zz", "yy", "zy"))
-        kept, counts = torch.unique_consecutive(key, return_counts=True)
-        with _exact_products(h.device.type):
-            start = 0
-            for place, count in zip(kept.tolist(), counts.tolist(), strict=True):
-                for first in range(start, start + count, _SEGMENT):
-                    part = slice(first, min(first + _SEGMENT, start + count))
-                    zz[place] += left[part].T @ z[part]
-                    yy[place] += right[part].T @ y[part]
-                    zy[place] += left[part].T @ y[part]
-                start += count
+        order = torch.argsort(key, stable=True) if bool((key != key[0]).any()) else None
+        if order is not None:
+            key = key[order]
+        zz, yy, zy = self._targets(precision)
+        matched, square = (
+            torch.empty(len(h), device=h.device, dtype=precision),
+            torch.ones(len(h), device=h.device).double(),
+        )
+        with exact_products(h.device.type):
+            for window, pieces in windows(key):
+                rows = window if order is None else order[window]
+                # For a slice no copy; ``index_select`` is twice as fast as indexing.
+                left, right = (part[rows] if isinstance(rows, slice) else part.index_select(0, rows) for part in (h, f))
+                if self.width_h == self.width_f:
+                    matched[window] = (left * right).sum(1)
+                z, y = augmented(left, self._shift[0]), augmented(right, self._shift[1])
+                left, right = z, y
+                if weights is not None:
+                    weight = weights[rows].to(h.device, torch.float64)
+                    square[window] = weight**2
+                    left, right = (part * weight[:, None].to(part) for part in (z, y))
+                for place, part in pieces:
+                    if precision == torch.float32:
+                        self._make_room(place, part.stop - part.start)
+                    zz[place].addmm_(left[part].T, z[part])
+                    yy[place].addmm_(right[part].T, y[part])
+                    zy[place].addmm_(left[part].T, y[part])
+        if self.width_h != self.width_f:
+            matched.fill_(torch.nan)
+        terms = {
+            "matched_square": square * matched.double() ** 2,
+            "weight_square": square,
+            "rows": torch.ones_like(square),
+        }
+        for name, term in terms.items():
+            self._sums[name].view(-1).index_add_(0, key, term)
+
+    def _targets(self, precision: torch.dtype) -> list[Tensor]:
+        """Where products are added up: the sums, or float32 stages that are emptied into them every 4096 rows."""
+        if precision == torch.float64:
+            return [self._sums[name].flatten(0, 1) for name in _PRODUCTS]
+        if not self._staged:
+            self._staged = {name: torch.zeros_like(self._sums[name], dtype=torch.float32) for name in _PRODUCTS}
+        return [self._staged[name].flatten(0, 1) for name in _PRODUCTS]
+
+    def _make_room(self, place: int, rows: int) -> None:
+        if self._staged_rows[place] + rows > SEGMENT:
+            self._empty(place)
+        self._staged_rows[place] += rows
+
+    def _empty(self, place: int) -> None:
+        for name, stage in self._staged.items():
+            part = stage.flatten(0, 1)[place]
+            self._sums[name].flatten(0, 1)[place].add_(part)
+            part.zero_()
+        self._staged_rows[place] = 0
+
+    def _settle(self) -> None:
+        """Take everything from the stages, before the sums are looked at."""
+        for place, rows in enumerate(self._staged_rows):
+            if rows:
+                self._empty(place)
 
     def _check(
         self, h: Tensor, f: Tensor, cells: Tensor | None, trajectories: Tensor | None, weights: Tensor | None
@@ -193,8 +240,7 @@ class MomentAccumulator:
                 raise ValueError(f"expected {name} of shape ({len(h)},), got {tuple(column.shape)}")
         if len(h) == 0:
             return
-        # A sum is finite only if every term is: one pass without a mask.
-        if not all(bool(torch.isfinite(part.sum(dtype=torch.float64))) for part in (h, f)):
+        if not (finite(h) and finite(f)):
             raise NotFiniteError("expected finite embeddings, got NaN or infinity: the model has diverged")
         if weights is not None and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
             raise NotFiniteError("expected finite weights ≥ 0")
@@ -211,15 +257,6 @@ class MomentAccumulator:
         groups = trajectories.long() % self.groups
         return groups if cells is None else cells.long().to(groups.device) * self.groups + groups
 
-    def _add_scalars(self, h: Tensor, f: Tensor, key: Tensor, weights: Tensor | None) -> None:
-        square = torch.ones(len(h), dtype=torch.float64, device=h.device) if weights is None else weights**2
-        if self.width_h == self.width_f:
-            matched = square * (h * f).sum(1).double() ** 2
-        else:
-            matched = torch.full_like(square, torch.nan)
-        for name, terms in (("matched_square", matched), ("weight_square", square), ("rows", torch.ones_like(square))):
-            self._sums[name].view(-1).index_add_(0, key, terms)
-
     def merge(self, other: MomentAccumulator) -> None:
         """Add another accumulator's rows to this one's.
 
@@ -235,6 +272,7 @@ class MomentAccumulator:
             return
         if self._shift is None:
             self._shift = other._shift
+        self._settle()
         self._tolerance = max(self._tolerance, other._tolerance)
         added = other._about(*self._shift)
         for name, part in self._sums.items():
@@ -242,6 +280,7 @@ class MomentAccumulator:
 
     def _about(self, shift_h: Tensor, shift_f: Tensor) -> dict[str, Tensor]:
         """Sums about another shift, in float64."""
+        self._settle()
         if self._shift is None:
             return self._sums
         device = self._shift[0].device
@@ -283,6 +322,7 @@ class MomentAccumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors on the CPU."""
+        self._settle()
         return {
             "sums": {name: part.cpu().clone() for name, part in self._sums.items()},
             "shift": None if self._shift is None else tuple(part.cpu() for part in self._shift),
@@ -303,11 +343,14 @@ class MomentAccumulator:
                     f"expected {name} of shape {tuple(part.shape)}, got {tuple(state['sums'][name].shape)}"
                 )
         self._sums = {name: part.clone() for name, part in state["sums"].items()}
+        self._staged, self._staged_rows = {}, [0] * len(self._staged_rows)
         self._shift = state["shift"]
         self._tolerance = state["tolerance"]
 
     def compute(self) -> GroupedMoments:
         """Return the moments so far. On the CPU they share this accumulator's memory: a later update changes them."""
+        self._settle()
+        self._staged = {}
         shift_h, shift_f = self._shift or (torch.zeros(self.width_h), torch.zeros(self.width_f))
         return GroupedMoments(
             **{name: part.cpu().numpy() for name, part in self._sums.items()},
@@ -318,39 +361,14 @@ class MomentAccumulator:
 
     def _move(self, device: torch.device) -> None:
         if self._sums["zz"].device != device:
+            self._settle()
+            self._staged = {}
             self._sums = {name: part.to(device) for name, part in self._sums.items()}
             self._shift = None if self._shift is None else (self._shift[0].to(device), self._shift[1].to(device))
 
 
-def _sorted(h: Tensor, f: Tensor, key: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Rows in the order of their cell and group, which they mostly have when one trajectory comes after another."""
-    if not (key != key[0]).any():
-        return h, f, key, weights
-    order = torch.argsort(key, stable=True)
-    return h[order], f[order], key[order], None if weights is None else weights[order]
-
-
-def _augmented(rows: Tensor, shift: Tensor) -> Tensor:
-    """[1, v − μ]"""
-    whole = rows.new_ones(len(rows), rows.shape[1] + 1)
-    torch.sub(rows, shift.to(rows), out=whole[:, 1:])
-    return whole
-
-
 def _torch_change(by: Tensor) -> Tensor:
     return torch.from_numpy(_change(by.cpu().numpy())).to(by.device)
-
-
-@contextmanager
-def _exact_products(device: str) -> Iterator[None]:
-    """Full single precision, whatever the trainer has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def grouped_moments(

@@ -287,6 +287,20 @@ def test_a_large_compressed_array_takes_little_memory(tmp_path):
     assert peak < 30e6
 
 
+@pytest.mark.parametrize("groups", [1, 10])
+def test_a_large_parquet_column_takes_little_memory(tmp_path, generator, groups):
+    rows = 100_000
+    values = pa.FixedSizeListArray.from_arrays(pa.array(generator.random(rows * 256, dtype=np.float32)), 256)
+    pq.write_table(pa.table({"z": values, "z_next": values}), tmp_path / "a.parquet", row_group_size=rows // groups)
+    before = most = pa.total_allocated_bytes()
+    column = open_columns(tmp_path / "a.parquet", {})["z"]
+    for start in range(0, rows, 2000):
+        column.read(start, start + 2000)
+        most = max(most, pa.total_allocated_bytes())
+    # The array has 102 MB.
+    assert most - before < 30e6
+
+
 @pytest.mark.parametrize("fortran", [False, True])
 def test_the_end_of_a_large_array_is_read_without_the_rest(tmp_path, fortran):
     with (tmp_path / "z.npy").open("wb") as file:

@@ -1,0 +1,97 @@
+import multiprocessing
+import os
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from jepa_scale.callbacks.spectrum import heldout_moments, split_estimates
+from jepa_scale.runs.build import build
+from jepa_scale.runs.config import compose
+from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.run import run
+
+OVERRIDES = ["logger=none", "world=torus", "world.side=4", "world.blur=0.6", "data.heldout=3000", "model.k=4"]
+
+
+def _estimates(rank, ranks, port, out):
+    torch.set_num_threads(1)
+    if ranks > 1:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        dist.init_process_group("gloo", rank=rank, world_size=ranks)
+    torch.manual_seed(0)
+    parts = build(compose(OVERRIDES))
+    parts.module.double().eval()
+    heldout = parts.data.heldout
+    doubled = type(heldout)(
+        heldout.observations.astype(np.float64), heldout.actions, heldout.states, heldout.seed, heldout.policy
+    )
+    moments = heldout_moments(parts.module, doubled, parts.context)
+    estimates = split_estimates("spectrum", parts.module, doubled, parts.context, 0, 0)
+    out.put((rank, moments, {row.name: row.value for row in estimates}))
+    if ranks > 1:
+        dist.destroy_process_group()
+
+
+def _with_ranks(ranks):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    workers = [context.Process(target=_estimates, args=(rank, ranks, port, out)) for rank in range(ranks)]
+    for worker in workers:
+        worker.start()
+    found = [out.get(timeout=300) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    return found
+
+
+@pytest.mark.slow
+def test_estimates_do_not_depend_on_the_number_of_processes():
+    """Real processes: every held-out trajectory once, groups by its number, one all-reduce."""
+    ((_, alone, values),) = _with_ranks(1)
+    for ranks in (2, 4):
+        for _, moments, others in _with_ranks(ranks):
+            assert moments.rows.sum() == alone.rows.sum() == 3000
+            zeros = np.zeros(4), np.zeros(4)
+            ours, theirs = moments.shifted(*zeros), alone.shifted(*zeros)
+            for name in ("zz", "yy", "zy", "matched_square"):
+                scale = np.abs(getattr(theirs, name)).max()
+                np.testing.assert_allclose(
+                    getattr(ours, name), getattr(theirs, name), atol=1e-12 * scale, rtol=0, err_msg=name
+                )
+            for name, value in values.items():
+                if value is not None:
+                    np.testing.assert_allclose(others[name], value, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["torus", "nuisance"])
+def test_epoch_estimates_cover_the_exact_spectrum_of_the_network(world, tmp_path):
+    """T of every action, every epoch of six runs, and L: the exact values of that network at least 90 times in 100."""
+    hits: dict[str, list[bool]] = {"total": [], "risk": []}
+    for seed in range(6):
+        overrides = [
+            "logger=none", f"world={world}", f"seed={seed}", "model.k=8", "data.n=3000", "trainer.epochs=4",
+            "trainer.steps_per_epoch=60",
+        ]  # fmt: skip
+        run(compose(overrides), tmp_path / f"{world}-{seed}")
+        rows = {(row["epoch"], row["name"]): row for row in RunFolder(tmp_path / f"{world}-{seed}").read_metrics()}
+        for epoch in range(4):
+            for action in range(5):
+                exact = np.array(rows[epoch, f"exact/action_{action}/singular_values"]["value"])
+                truth = {
+                    "total": (exact**2).sum(),
+                    "risk": rows[epoch, f"exact/action_{action}/risk"]["value"],
+                }
+                for name, value in truth.items():
+                    row = rows[epoch, f"spectrum/action_{action}/{name}"]
+                    # t quantile of 15 degrees of freedom.
+                    hits[name].append(abs(row["value"] - value) <= 2.131 * row["standard_error"])
+    for name, found in hits.items():
+        print(world, name, len(found), np.mean(found))
+        assert np.mean(found) >= 0.9, name
