@@ -11,19 +11,14 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.auditing.columns import Column, distinct, open_columns
+from jepa_scale.auditing.layouts import BFLOAT16, EMBEDDINGS, MOST_ROWS, Episodes, Flat, check_types
 from jepa_scale.shapes import Float, Float64, Int64
 from jepa_scale.streams import stream_seed
 
 TOKENS = ("mean", "sample", "all")
 """What becomes of an axis of patch tokens: averaged, one token for each row, or a row for each token."""
 
-BLOCKS = 256
-"""Contiguous blocks of rows that stand in for trajectories where the file names none."""
-
-_LEAST_ROWS, _MOST_ROWS = 1024, 65536
-_EMBEDDINGS = ("z", "z_next", "z_pred")
-# Not as floating types: NumPy saves bfloat16 as two bytes without a meaning.
-_BFLOAT16 = np.dtype("V2")
+_LEAST_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -116,10 +111,10 @@ class Rows:
             raise ValueError(f"expected tokens to be one of {', '.join(TOKENS)}, got {tokens!r}")
         if block_bytes < 1:
             raise ValueError(f"expected a positive number of bytes for a block, got {block_bytes}")
-        _check_types(columns)
+        check_types(columns)
         self._columns, self._tokens, self._drop, self._seed = columns, tokens, drop_nonfinite, seed
-        layout = _Flat(columns) if {"z_next", "trajectory"} & columns.keys() else _Episodes(columns)
-        self._layout: _Flat | _Episodes = layout
+        layout = Flat(columns) if {"z_next", "trajectory"} & columns.keys() else Episodes(columns)
+        self._layout: Flat | Episodes = layout
         z = columns["z"]
         self.token_count: int | None = z.shape[-2] if len(z.shape) == layout.axes + 2 else None
         self.width = z.shape[-1]
@@ -135,9 +130,9 @@ class Rows:
         self.rows *= self._repeats
         self.dropped = 0
         unit = sum(math.prod(column.shape[1:]) * column.dtype.itemsize for column in columns.values())
-        self._units = max(1, min(_MOST_ROWS // layout.per_unit, block_bytes // max(unit, 1)))
-        row = sum(max(4, c.dtype.itemsize) * c.shape[-1] for name, c in columns.items() if name in _EMBEDDINGS)
-        self._block_rows = min(max(block_bytes // row, _LEAST_ROWS), _MOST_ROWS)
+        self._units = max(1, min(MOST_ROWS // layout.per_unit, block_bytes // max(unit, 1)))
+        row = sum(max(4, c.dtype.itemsize) * c.shape[-1] for name, c in columns.items() if name in EMBEDDINGS)
+        self._block_rows = min(max(block_bytes // row, _LEAST_ROWS), MOST_ROWS)
         self.layout = self._sentence()
 
     def blocks(self) -> Iterator[Block]:
@@ -182,7 +177,7 @@ class Rows:
         """One block of raw transitions as ``Block``, ``numbers`` their places in the layout."""
         ids = arrays["trajectory"]
         ids = self._numbers[ids if self._values is None else np.searchsorted(self._values, ids)]
-        found = {name: self._embedding(arrays[name], numbers) for name in _EMBEDDINGS if name in arrays}
+        found = {name: self._embedding(arrays[name], numbers) for name in EMBEDDINGS if name in arrays}
         for name in ("action", "weight"):
             if name in arrays:
                 found[name] = np.repeat(arrays[name], self._repeats, axis=0)
@@ -250,128 +245,12 @@ class Rows:
         if self.token_count is not None:
             how = {"mean": "averaged", "sample": "one drawn for each row", "all": "each a row"}[self._tokens]
             parts.append(f"{self.token_count} tokens, {how}")
-        if any(self._columns[name].dtype == _BFLOAT16 for name in _EMBEDDINGS if name in self._columns):
+        if any(self._columns[name].dtype == BFLOAT16 for name in EMBEDDINGS if name in self._columns):
             parts.append("two-byte numbers read as bfloat16")
         parts.append(f"{self.action_kind} actions" if self.action_kind != "none" else "no actions")
         source = {"given": "by id", "episodes": "one per episode", "blocks": "contiguous blocks of rows"}
         parts.append(f"{self.trajectory_count} trajectories ({source[self.trajectory_source]})")
         return "; ".join(parts)
-
-
-class _Flat:
-    """Rows along one axis: pairs, or a series where rows i and i + 1 of one id are a transition."""
-
-    axes, per_unit = 1, 1
-
-    def __init__(self, columns: Mapping[str, Column]):
-        z, z_next = columns["z"].shape, columns.get("z_next", columns["z"]).shape
-        self._columns, self._series = columns, "z_next" not in columns
-        hint = ", or episodes without trajectory (--columns trajectory=)" if self._series else " beside z_next"
-        _check_axes(z, (2, 3), f"(n, width) or (n, tokens, width){hint}")
-        _agree(columns, "z_next", [(*z[:-1], None)])
-        _agree(columns, "z_pred", [z_next], "z" if self._series else "z_next")
-        _agree(columns, "action", [z[:1], (z[0], None)])
-        _agree(columns, "trajectory", [z[:1]])
-        _agree(columns, "weight", [z[:1]])
-        self.units = z[0] - self._series
-        self.source = "given" if "trajectory" in columns else "blocks"
-        self.trajectories = min(BLOCKS, self.units)
-        how = f"each with its z_next, {z_next[-1]} wide"
-        if self._series:
-            how = "consecutive rows of one trajectory are a transition"
-        self.sentence = f"{'series' if self._series else 'pairs'}: {z[0]} rows of z, {z[-1]} wide, {how}"
-
-    def ids(self) -> Iterator[np.ndarray]:
-        for start in range(0, self.units, _MOST_ROWS):
-            stop = min(start + _MOST_ROWS, self.units)
-            ids = self._columns["trajectory"].read(start, stop + self._series)
-            yield ids[:-1][ids[:-1] == ids[1:]] if self._series else ids
-
-    def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Numbers of the transitions from rows start … stop − 1, and what belongs to each."""
-        ends = {name: stop + (self._series and name in ("z", "trajectory")) for name in self._columns}
-        arrays = {name: column.read(start, ends[name]) for name, column in self._columns.items()}
-        numbers = np.arange(start, stop)
-        if not self._series:
-            return numbers, {"trajectory": numbers * self.trajectories // self.units, **arrays}
-        z, ids = arrays["z"], arrays["trajectory"]
-        arrays |= {"z": z[:-1], "z_next": z[1:], "trajectory": ids[:-1]}
-        inside = ids[:-1] == ids[1:]
-        return numbers[inside], {name: values[inside] for name, values in arrays.items()}
-
-    def place(self, name: str, number: int) -> str:
-        """Where the file holds what transition ``number`` has under this name."""
-        return f"row {number + 1} of z" if self._series and name == "z_next" else f"row {number} of {name}"
-
-
-class _Episodes:
-    """Consecutive times of (E, T + 1, ...), in the order of episodes, then times."""
-
-    axes, source = 2, "episodes"
-
-    def __init__(self, columns: Mapping[str, Column]):
-        z = columns["z"].shape
-        neither = "where there is neither z_next (--columns z_next=NAME) nor trajectory (--columns trajectory=NAME)"
-        _check_axes(z, (3, 4), f"(episodes, times, width) or (episodes, times, tokens, width) {neither}")
-        if z[1] < 2:
-            raise ValueError(f"expected episodes of two times at least, got z with shape {z}: give z_next instead")
-        self._columns, self.units, self.trajectories, self.per_unit = columns, z[0], z[0], z[1] - 1
-        times = [(z[0], z[1] - 1), z[:2]]
-        _agree(columns, "z_pred", [(*lead, *z[2:]) for lead in times])
-        _agree(columns, "action", [*times, *((*lead, None) for lead in times)])
-        _agree(columns, "weight", times)
-        self.sentence = f"episodes: {z[0]} of {z[1]} times, z {z[-1]} wide, consecutive times are a transition"
-
-    def ids(self) -> Iterator[np.ndarray]:
-        return iter(())
-
-    def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        arrays = {name: column.read(start, stop) for name, column in self._columns.items()}
-        arrays["z_next"] = arrays["z"][:, 1:]
-        for name, values in arrays.items():
-            arrays[name] = values[:, : self.per_unit].reshape(-1, *values.shape[2:])
-        numbers = np.arange(start * self.per_unit, stop * self.per_unit)
-        return numbers, {"trajectory": numbers // self.per_unit, **arrays}
-
-    def place(self, name: str, number: int) -> str:
-        episode, time = divmod(number, self.per_unit)
-        return f"episode {episode} at time {time + (name == 'z_next')} of {'z' if name == 'z_next' else name}"
-
-
-def _check_types(columns: Mapping[str, Column]) -> None:
-    for name, column in columns.items():
-        kind, dtype = column.dtype.kind, column.dtype
-        if 0 in column.shape:
-            raise ValueError(f"expected rows of numbers in {name}, got shape {column.shape}: nothing to read")
-        if name in _EMBEDDINGS and kind != "f" and dtype != _BFLOAT16:
-            hint = "cast them to float32 if they are embeddings" if kind in "biu" else "save real numbers"
-            raise ValueError(f"expected floating numbers in {name}, got {dtype}: {hint}")
-        if name in ("action", "weight") and kind not in "biuf":
-            raise ValueError(f"expected real numbers in {name}, got {dtype}: number them, or leave {name} out")
-        if name == "trajectory" and kind not in "iuSU":
-            raise ValueError(f"expected integers or strings in trajectory, got {dtype}: cast the ids")
-
-
-def _check_axes(shape: tuple[int, ...], counts: tuple[int, ...], expected: str) -> None:
-    if len(shape) not in counts:
-        raise ValueError(f"expected z with shape {expected}, got {shape}: reshape z or say what it goes with")
-
-
-def _agree(
-    columns: Mapping[str, Column], name: str, allowed: Sequence[tuple[int | None, ...]], beside: str = "z"
-) -> None:
-    """Refuse a shape that is none of those allowed, where None is any length."""
-    if name not in columns:
-        return
-    shape = columns[name].shape
-    for lengths in allowed:
-        if len(shape) == len(lengths) and all(b in (None, a) for a, b in zip(shape, lengths, strict=True)):
-            return
-    shapes = " or ".join(str(lengths).replace("None", "any") for lengths in allowed)
-    raise ValueError(
-        f"expected {name} with shape {shapes} beside {beside} with shape {columns[beside].shape}, got {shape}: "
-        "cut or reshape one of them"
-    )
 
 
 def _draw(seed: int, numbers: np.ndarray, count: int) -> np.ndarray:

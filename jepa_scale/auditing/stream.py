@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,12 @@ STATE_BYTES = 640 * 2**20
 _DICTIONARY_ROWS = 200_000
 _RESOLUTION_ROWS = 50_000
 """Rows that go into the dictionary, and into each resolution: evenly spread blocks."""
+
+_BATCH_BYTES = 2**26
+"""Of one side's rows that are accumulated at once."""
+
+_KEYS = 2_000_000
+"""Keys kept to find repeated rows."""
 
 _MOST_LABELS = 256
 _MOST_CELLS = 16
@@ -155,13 +162,17 @@ class Gathered:
     resolution: dict[float, MomentAccumulator]
     seen: np.ndarray
     """Rows of each cell, dropped ones left out."""
+    every: int
+    """One in so many keys is kept, chosen by the key: rows that are equal are kept or left together."""
     keys: list[np.ndarray] = field(default_factory=list)
+    """Of each block, without its repetitions."""
+    repeated_in_blocks: int = 0
 
     @property
     def repeated(self) -> int:
-        """Rows whose transition another has, by 64-bit keys of a few coordinates and the action."""
+        """Rows whose transition another has; of many rows a share is looked at, and the number scaled."""
         keys = np.concatenate(self.keys) if self.keys else np.zeros(0, dtype=np.uint64)
-        return len(keys) - len(np.unique(keys))
+        return self.every * (self.repeated_in_blocks + len(keys) - len(np.unique(keys)))
 
 
 def gather(
@@ -169,11 +180,12 @@ def gather(
 ) -> Gathered:
     """Accumulate all moments; ``advance`` hears of every block's rows."""
     gathered: Gathered | None = None
+    batches: _Batches | None = None
     project: list[np.ndarray | None] = []
     features: dict[float, tuple[RandomFeatures, RandomFeatures]] = {}
     every = max(1, rows.rows // _DICTIONARY_ROWS)
     rarely = max(1, rows.rows // _RESOLUTION_ROWS)
-    for number, block in enumerate(rows.blocks()):
+    for number, block in enumerate(_ahead(rows.blocks())):
         h, f = (block.z if block.z_pred is None else block.z_pred), block.z_next
         if gathered is None:
             project = _projections(h, f, settings.components)
@@ -182,15 +194,20 @@ def gather(
                 for part, matrix in zip((h, f), project, strict=True)
             ]
             features = _features(rows, plan, block, settings)
-            gathered = _empty(plan, widths, features)
+            gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS))
+            batches = _Batches(gathered.moments, np.result_type(h, f))
         cells = plan.cells_of(block)
         left, right = (part if matrix is None else part @ matrix for part, matrix in zip((h, f), project, strict=True))
         trajectories = torch.from_numpy(block.trajectories)
         weights = None if block.weights is None else torch.from_numpy(block.weights)
         places = None if cells is None else torch.from_numpy(cells)
-        gathered.moments.update(torch.from_numpy(left), torch.from_numpy(right), places, trajectories, weights)
+        assert batches is not None
+        batches.add(left, right, cells, block)
         gathered.seen += np.bincount(np.zeros(len(h), int) if cells is None else cells, minlength=plan.cells)
-        gathered.keys.append(_keys(block))
+        keys = _keys(block)
+        chosen = keys[keys % np.uint64(gathered.every) == 0]
+        gathered.keys.append(np.unique(chosen))
+        gathered.repeated_in_blocks += len(chosen) - len(gathered.keys[-1])
         for eps, (phi, psi) in features.items():
             if number % (every if eps == 0 else rarely) == 0:
                 target = gathered.dictionary if eps == 0 else gathered.resolution[eps]
@@ -204,7 +221,57 @@ def gather(
                 )
         advance(len(h))
     assert gathered is not None
+    assert batches is not None
+    batches.flush()
     return gathered
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next one being read while this one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
+            yield block
+
+
+class _Batches:
+    """Blocks put together, in memory that is used again: products over more rows of a group at once are faster."""
+
+    def __init__(self, moments: MomentAccumulator, dtype: np.dtype):
+        widths = moments.width_h, moments.width_f
+        self._rows = max(1024, _BATCH_BYTES // (max(widths) * dtype.itemsize))
+        self._moments = moments
+        kind = torch.float64 if dtype == np.float64 else torch.float32
+        self._h, self._f = (torch.empty(self._rows, width, dtype=kind) for width in widths)
+        self._cells, self._trajectories = (torch.zeros(self._rows, dtype=torch.int64) for _ in range(2))
+        self._weights = torch.ones(self._rows, dtype=torch.float64)
+        self._weighted = False
+        self._filled = 0
+
+    def add(self, h: np.ndarray, f: np.ndarray, cells: np.ndarray | None, block: Block) -> None:
+        """Copy a block's rows, handing full batches over."""
+        for start in range(0, len(h), self._rows):
+            part = slice(start, start + self._rows)
+            size = len(h[part])
+            if self._filled + size > self._rows:
+                self.flush()
+            to = slice(self._filled, self._filled + size)
+            self._h[to], self._f[to] = torch.from_numpy(h[part]), torch.from_numpy(f[part])
+            self._cells[to] = 0 if cells is None else torch.from_numpy(cells[part])
+            self._trajectories[to] = torch.from_numpy(block.trajectories[part])
+            if block.weights is not None:
+                self._weights[to] = torch.from_numpy(block.weights[part])
+                self._weighted = True
+            self._filled += size
+
+    def flush(self) -> None:
+        """Hand over what is there."""
+        if self._filled:
+            to = slice(0, self._filled)
+            weights = self._weights[to] if self._weighted else None
+            self._moments.update(self._h[to], self._f[to], self._cells[to], self._trajectories[to], weights)
+            self._filled = 0
 
 
 def _context(block: Block, plan: Plan) -> np.ndarray:
@@ -243,7 +310,9 @@ def _features(
     return found
 
 
-def _empty(plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeatures, RandomFeatures]]) -> Gathered:
+def _empty(
+    plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeatures, RandomFeatures]], every: int
+) -> Gathered:
     cells = 1 if plan.joint else plan.cells
 
     def accumulator(eps: float) -> MomentAccumulator:
@@ -255,6 +324,7 @@ def _empty(plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeat
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
         np.zeros(plan.cells, dtype=np.int64),
+        every,
     )
 
 

@@ -270,3 +270,38 @@ def test_page_and_json_hold_what_was_found(generator, tmp_path):
 def test_settings_at_the_door(settings, message, generator, tmp_path):
     with pytest.raises(ValueError, match=message):
         jepa_scale.audit(saved(tmp_path, **pairs(generator, n=2000)), **settings)
+
+
+def test_the_readme_exports_any_model(generator, tmp_path):
+    """The ten lines of the README, on a model with the three methods, into an audit."""
+    import re
+    from pathlib import Path
+
+    import torch
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def export" in block)
+    space: dict = {}
+    exec(code, space)
+
+    class Model:
+        def encode(self, observations):
+            return observations @ torch.ones(2, 3).cumsum(1) + observations.sum(1, keepdim=True).sin()
+
+        def embed_action(self, actions):
+            return torch.nn.functional.one_hot(actions, 2).float()
+
+        def predict(self, latents, embedded):
+            return 0.9 * latents + 0.1 * embedded[:, :1]
+
+    episodes = [
+        (
+            torch.from_numpy(generator.normal(size=(31, 2)).cumsum(0)).float(),
+            torch.from_numpy(generator.integers(2, size=30)),
+        )
+        for _ in range(100)
+    ]
+    space["export"](Model(), episodes, tmp_path / "exported.npz")
+    found = jepa_scale.audit(tmp_path / "exported.npz", **QUICK)
+    assert (found.rows, found.predictions, found.trajectories) == (3000, True, 100)
+    assert found.total.low < found.total.value < found.total.high

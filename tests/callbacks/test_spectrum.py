@@ -72,9 +72,9 @@ def test_estimates_do_not_depend_on_the_number_of_processes():
 @pytest.mark.slow
 @pytest.mark.parametrize("world", ["torus", "nuisance"])
 def test_epoch_estimates_cover_the_exact_spectrum_of_the_network(world, tmp_path):
-    """T of every action, every epoch of six runs, and L: the exact values of that network at least 90 times in 100."""
+    """T of every action, every epoch of twelve runs, and L: the exact values of that network at least 90 times in 100."""
     hits: dict[str, list[bool]] = {"total": [], "risk": []}
-    for seed in range(6):
+    for seed in range(12):
         overrides = [
             "logger=none", f"world={world}", f"seed={seed}", "model.k=8", "data.n=3000", "trainer.epochs=4",
             "trainer.steps_per_epoch=60",
