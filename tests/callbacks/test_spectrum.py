@@ -94,6 +94,6 @@ def test_epoch_estimates_cover_the_exact_spectrum_of_the_network(world, tmp_path
                     hits[name].append(abs(row["value"] - value) <= 2.131 * row["standard_error"])
     for name, found in hits.items():
         print(world, name, len(found), np.mean(found))
-        # Five actions of twelve held-out sets are 60 independent intervals, a network's epochs share theirs: a share
-        # of .95 is uncertain by .028. Of T at least .9 is asked; of R, whose U-statistic is skewed, .95 less 2.3 errors.
+        # Five actions of twelve held-out sets are 60 independent intervals (epochs share theirs), so that a share of
+        # .95 is uncertain by .028. Of T at least .9 is asked; of R, whose loss is skewed, .95 less 2.3 errors.
         assert np.mean(found) >= {"total": 0.9, "risk": 0.885}[name], name
