@@ -114,7 +114,7 @@ def test_audit_of_a_file(capsys, tmp_path, monkeypatch):
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     assert "T = Σ s_i²" in shown
-    assert "No reference dictionary" in shown
+    assert "No reference dictionary: it was switched off" in shown
     assert (tmp_path / "audits/e/report.html").is_file()
     assert (tmp_path / "audits/e/audit.json").is_file()
 

@@ -116,7 +116,7 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         sizing=sizing,
         warnings=(),
     )
-    return warnings_of(audit, gathered.plan, gathered.seen)
+    return warnings_of(audit, gathered.plan, gathered.seen, settings.dictionary != 0)
 
 
 def _operators(

@@ -14,8 +14,8 @@ from jepa_scale.report.wording import listed, number, percent, plural, whole
 _NEARLY_ONE = 0.98
 
 
-def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray) -> Audit:
-    """Return the audit with its warnings."""
+def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, wanted: bool) -> Audit:
+    """Return the audit with its warnings; ``wanted`` says whether a dictionary was."""
     found = [
         *_collapsed(audit),
         *_too_small(audit),
@@ -23,7 +23,7 @@ def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray) -> Audit:
         *_actions(audit, plan, seen),
         *_data(audit),
         *_noiseless(audit),
-        *_dictionary(audit),
+        *_dictionary(audit, wanted),
     ]
     return replace(audit, warnings=tuple(found))
 
@@ -122,12 +122,14 @@ def _noiseless(audit: Audit) -> list[str]:
     ]
 
 
-def _dictionary(audit: Audit) -> list[str]:
+def _dictionary(audit: Audit, wanted: bool) -> list[str]:
     if audit.dictionary is not None:
         return []
+    flat = any("degenerate" in one.flags for one in audit.operators)
+    why = "the embeddings do not vary" if flat else "too few rows for one twice as wide as the embeddings"
     return [
-        "No reference dictionary: too few rows for one twice as wide as the embeddings. Without it nothing is known of "
-        "the tail, and no width can be advised: an embedding sees no singular value beyond its own width."
+        f"No reference dictionary: {why if wanted else 'it was switched off'}. Without it nothing is known of the tail, "
+        "and no width can be advised: an embedding sees no singular value beyond its own width."
     ]
 
 
