@@ -128,8 +128,8 @@ def _dictionary(audit: Audit, wanted: bool) -> list[str]:
     flat = any("degenerate" in one.flags for one in audit.operators)
     why = "the embeddings do not vary" if flat else "too few rows for one twice as wide as the embeddings"
     return [
-        f"No reference dictionary: {why if wanted else 'it was switched off'}. Without it nothing is known of the tail, "
-        "and no width can be advised: an embedding sees no singular value beyond its own width."
+        f"No reference dictionary: {why if wanted else 'it was switched off'}. Without it nothing is known of the "
+        "tail, and no width can be advised: an embedding sees no singular value beyond its own width."
     ]
 
 
