@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,11 +24,17 @@ from jepa_scale.auditing.stream import Gathered, gather, make_plan
 from jepa_scale.auditing.warn import warnings_of
 from jepa_scale.estimators.cells import estimate_cells
 from jepa_scale.estimators.jackknife import Jackknifed, average
-from jepa_scale.estimators.moments import GroupedMoments
+from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
 from jepa_scale.estimators.rank import effective_ranks, lidar
-from jepa_scale.estimators.risk import estimate_risk
-from jepa_scale.estimators.sizing import Sizing, StudyTerm, choose_width
+from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
+from jepa_scale.estimators.sizing import StudyTerm, choose_width
 from jepa_scale.estimators.spectrum import OperatorSpectrum, OperatorSums, operator_spectrum
+from jepa_scale.report.wording import number
+
+_NEARLY_ONE = 0.98
+
+_SATURATED = 0.9
+"""Share of T that half of a dictionary must see before its tail says anything of the true one."""
 
 Advance = Callable[[int], None]
 
@@ -55,84 +62,82 @@ def run_audit(
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None) -> Audit:
     moments, level = gathered.moments.compute(), settings.level
-    whole = moments.joined(np.zeros(len(moments.count), dtype=np.int64))
-    names, spectra, of = _operators(moments, whole, gathered)
+    if not all(np.isfinite(part).all() for part in (moments.zz, moments.yy, moments.zy)):
+        raise ValueError(
+            "expected embeddings and weights whose squares can be added up, got some too large for that: divide each "
+            "array by a constant, which changes no spectrum"
+        )
+    names, sums = _operators(moments, gathered)
+    spectra = [operator_spectrum(one) for one in sums]
     widths = _widths(settings, moments)
-    predictions = rows.predicted_width is not None and settings.components is None
-    risks = [
-        estimate_risk(part, cell, "same_action", spectrum) if predictions else None
-        for (part, cell), spectrum in zip(of, spectra, strict=True)
-    ]
+    predictions = rows.predicted_width is not None
+    scored = predictions and settings.components is None
+    risks = [estimate_risk(*both) if scored else None for both in zip(sums, spectra, strict=True)]
+    operators = tuple(
+        _operator(name, spectrum, widths, level, risk)
+        for name, spectrum, risk in zip(names, spectra, risks, strict=True)
+    )
     usable = [spectrum for spectrum in spectra if not spectrum.n_too_small]
     shares = [spectrum.n for spectrum in usable]
-    dictionary = _dictionary_spectra(gathered.dictionary.compute()) if gathered.dictionary is not None else []
-    sizing = _sizing(dictionary, settings, rows, study)
+    losses = [risk for risk, one in zip(risks, spectra, strict=True) if risk and not one.n_too_small]
+    dictionary = _dictionary(gathered.dictionary, 0.0, widths, level, usable)
+    noiseless = any("noiseless" in one.flags for one in operators)
+    no_sizing = _no_sizing(dictionary, noiseless)
     audit = Audit(
         source=str(path),
-        layout=rows.layout,
+        layout=rows.layout + ("" if settings.components is None else _projected(rows, moments)),
         rows=int(moments.rows.sum()),
         dropped=rows.dropped,
         repeated=gathered.repeated,
         trajectories=rows.trajectory_count,
         trajectory_source=rows.trajectory_source,
         widths=(moments.zz.shape[-1] - 1, moments.yy.shape[-1] - 1),
-        predictions=rows.predicted_width is not None,
+        predictions=predictions,
         level=level,
-        summary_name=_summary_name(gathered, len(spectra)),
+        summary_name=_summary_name(gathered, len(usable)),
         total=_mean([one.total for one in usable], shares, level),
         top={k: _mean([one.top(k) for one in usable], shares, level) for k in widths},
-        loss=_mean([risk.loss for risk in risks if risk], None, level),
-        calibration_deficit=_mean(
-            [
-                risk.calibration_deficit
-                for risk, one in zip(risks, spectra, strict=True)
-                if risk and not one.n_too_small
-            ],
-            None,
-            level,
-        ),
-        operators=tuple(
-            _operator(name, spectrum, widths, level, risk)
-            for name, spectrum, risk in zip(names, spectra, risks, strict=True)
-        ),
+        loss=_mean([risk.loss for risk in losses], None, level),
+        calibration_deficit=_mean([risk.calibration_deficit for risk in losses], None, level),
+        operators=operators,
         ranks={
             name: Quantity.of(one, level) if np.isfinite(one.whole) else Quantity.missing()
             for name, one in effective_ranks(moments).items()
         },
-        dictionary=_dictionary(dictionary, gathered, 0.0, widths, level, usable),
+        dictionary=dictionary,
         resolution=tuple(
             found
-            for eps, sums in sorted(gathered.resolution.items())
-            if (found := _dictionary(_dictionary_spectra(sums.compute()), gathered, eps, widths, level, usable))
+            for eps, part in sorted(gathered.resolution.items())
+            if (found := _dictionary(part, eps, widths, level, usable))
         ),
-        cells=_cells(moments, gathered, rows, level),
-        sizing=sizing,
+        cells=_cells(moments, gathered, predictions, level),
+        sizing=None if no_sizing else _sizing(gathered, settings, rows, study),
+        no_sizing=no_sizing,
         warnings=(),
     )
-    return warnings_of(audit, gathered.plan, gathered.seen, settings.dictionary != 0)
+    return warnings_of(audit, gathered.plan, gathered.seen, settings)
 
 
-def _operators(
-    moments: GroupedMoments, whole: GroupedMoments, gathered: Gathered
-) -> tuple[list[str], list[OperatorSpectrum], list[tuple[GroupedMoments, int]]]:
-    """Names, spectra and where they come from."""
+def _projected(rows: Rows, moments: GroupedMoments) -> str:
+    p, q = moments.zz.shape[-1] - 1, moments.yy.shape[-1] - 1
+    return f"; projected on {p} and {q} principal directions: a lower bound"
+
+
+def _operators(moments: GroupedMoments, gathered: Gathered) -> tuple[list[str], list[OperatorSums]]:
+    """Names and sums of what is audited."""
     plan = gathered.plan
-    if plan.joint or plan.cells == 1:
-        names, of = ["joint operator (x, a) → x⁺" if plan.joint else "x → x⁺"], [(whole, 0)]
-        if plan.labels is not None:
-            names = [f"action {plan.labels[0]}"]
-    else:
-        kept = [cell for cell in range(plan.cells) if gathered.seen[cell] > 0 and moments.count[cell].sum() > 0]
-        names = [f"cell {cell}" if plan.labels is None else f"action {plan.labels[cell]}" for cell in kept]
-        of = [(moments, cell) for cell in kept]
-    return names, [operator_spectrum(OperatorSums.of(part, cell, "same_action")) for part, cell in of], of
+    if plan.joint or (plan.labels is None and plan.bins is None):
+        whole = moments.joined(np.zeros(len(moments.count), dtype=np.int64))
+        name = "joint operator (x, a) → x⁺" if plan.joint else "x → x⁺"
+        return [name], [OperatorSums.of(whole, 0, "same_action")]
+    kept = [cell for cell in range(plan.cells) if moments.count[cell].any()]
+    names = [f"cell {cell}" if plan.labels is None else f"action {plan.labels[cell]}" for cell in kept]
+    return names, [OperatorSums.of(moments, cell, "same_action") for cell in kept]
 
 
 def _summary_name(gathered: Gathered, operators: int) -> str:
@@ -150,18 +155,11 @@ def _widths(settings: AuditSettings, moments: GroupedMoments) -> tuple[int, ...]
 
 
 def _mean(statistics: Sequence[Jackknifed], shares: Sequence[float] | None, level: float) -> Quantity:
-    """Average of those of the same groups; missing if there is none."""
-    groups = {one.groups for one in statistics}
-    if not statistics:
-        return Quantity.missing()
-    if len(groups) > 1:
-        # Some operator lacks a group: no common sample to leave out, so a value without an error.
-        return Quantity(float(np.average([float(one.value) for one in statistics], weights=shares)), None, None, None)
-    return Quantity.of(average(statistics, shares), level)
+    return Quantity.of(average(statistics, shares), level) if statistics else Quantity.missing()
 
 
 def _operator(
-    name: str, spectrum: OperatorSpectrum, widths: Sequence[int], level: float, risk: object | None
+    name: str, spectrum: OperatorSpectrum, widths: Sequence[int], level: float, risk: RiskEstimate | None
 ) -> OperatorAudit:
     small = spectrum.n_too_small
     values = spectrum.singular_values
@@ -171,6 +169,7 @@ def _operator(
         "degenerate": spectrum.degenerate,
         "rank_deficient": spectrum.rank_deficient,
         "spans_constant": spectrum.spans_constant,
+        "noiseless": not small and _noiseless(values.whole),
         "no_interval": values.groups < 2,
         "s0_not_one": abs(float(values.whole[0]) - 1) > 1e-6,
     }
@@ -197,34 +196,36 @@ def _operator(
         top={} if small else {k: Quantity.of(spectrum.top(k), level) for k in widths},
         gap=None if gap is None else GapAudit(k, Quantity.of(gap.difference, level), gap.real, gap.cluster),
         lidar_wm=Quantity.missing() if small else Quantity.of(lidar(spectrum), level),
-        loss=Quantity.of(risk.loss, level) if risk else Quantity.missing(),  # type: ignore[attr-defined]
-        calibration_deficit=Quantity.of(risk.calibration_deficit, level)  # type: ignore[attr-defined]
-        if risk and not small
-        else Quantity.missing(),
+        loss=Quantity.of(risk.loss, level) if risk else Quantity.missing(),
+        calibration_deficit=Quantity.of(risk.calibration_deficit, level) if risk and not small else Quantity.missing(),
     )
 
 
+def _noiseless(values: np.ndarray) -> bool:
+    """Whether most directions are carried over without loss, the constant aside."""
+    return len(values) > 2 and bool((values[1:] > _NEARLY_ONE).mean() > 0.5)
+
+
 def _dictionary_spectra(moments: GroupedMoments) -> list[OperatorSpectrum]:
-    """Of each action, or of one joint operator; empty where a sample is too small for it."""
-    cells = [cell for cell in range(len(moments.count)) if moments.count[cell].sum() > 0]
+    """Of each action that has rows enough, or of one joint operator."""
+    cells = [cell for cell in range(len(moments.count)) if moments.count[cell].any()]
     spectra = [operator_spectrum(OperatorSums.of(moments, cell, "same_action")) for cell in cells]
-    return [] if any(one.n_too_small for one in spectra) else spectra
+    # Without groups to leave out a spectrum of so many features is mostly bias.
+    return [one for one in spectra if not one.n_too_small and one.total.groups > 1]
 
 
 def _dictionary(
-    spectra: list[OperatorSpectrum],
-    gathered: Gathered,
+    sums: MomentAccumulator | None,
     eps: float,
     widths: Sequence[int],
     level: float,
     own: Sequence[OperatorSpectrum],
 ) -> DictionaryAudit | None:
-    if not spectra:
+    if sums is None or not own or not (spectra := _dictionary_spectra(sums.compute())):
         return None
+    half = _dictionary_spectra(sums.compute().leading(sums.width_f // 2)) if eps == 0 else []
     shares = [one.n for one in spectra]
-    sums = gathered.dictionary if eps == 0 else gathered.resolution[eps]
-    assert sums is not None
-    size = min(min(one.p, one.q) for one in own) + 1 if own else 0
+    size = min(min(one.p, one.q) for one in own) + 1
     best = _mean([one.top(size) for one in spectra], shares, level)
     seen = _mean([one.total for one in own], [one.n for one in own], level)
     return DictionaryAudit(
@@ -234,8 +235,25 @@ def _dictionary(
         total=_mean([one.total for one in spectra], shares, level),
         top={k: _mean([one.top(k) for one in spectra], shares, level) for k in widths},
         tail={k: _mean([one.tail(k) for one in spectra], shares, level) for k in widths},
-        subspace_deficit=_difference(best, seen) if eps == 0 and own else Quantity.missing(),
+        tail_own=_mean([one.tail(size) for one in spectra], shares, level),
+        half_total=_mean([one.total for one in half], [one.n for one in half], level),
+        subspace_deficit=_difference(best, seen) if eps == 0 else Quantity.missing(),
     )
+
+
+def _no_sizing(dictionary: DictionaryAudit | None, noiseless: bool) -> str:
+    """Why no width can be advised; empty if one can."""
+    if dictionary is None:
+        return "There is no reference dictionary, so nothing is known of the tail."
+    if noiseless:
+        return "The dynamics look noiseless, so that the tail has no end."
+    total, half = dictionary.total.value, dictionary.half_total.value
+    if total is None or half is None or half < _SATURATED * total:
+        return (
+            f"The dictionary is too small: with half of its {dictionary.width} features T is {number(half)}, with all "
+            f"{number(total)}, so that its tail is far below the true one and k* would follow its size."
+        )
+    return ""
 
 
 def _difference(one: Quantity, other: Quantity) -> Quantity:
@@ -250,11 +268,11 @@ def _difference(one: Quantity, other: Quantity) -> Quantity:
     return Quantity(value, error, value - half, value + half)
 
 
-def _cells(moments: GroupedMoments, gathered: Gathered, rows: Rows, level: float) -> CellsAudit | None:
+def _cells(moments: GroupedMoments, gathered: Gathered, predictions: bool, level: float) -> CellsAudit | None:
     plan = gathered.plan
     if plan.bins is None or plan.cells < 2:
         return None
-    found = estimate_cells(moments, plan.bins_dimension)
+    found = estimate_cells(moments, plan.bins_dimension, predictions)
     return CellsAudit(
         {cells: Quantity.of(total, level) for cells, total in found.totals.items()},
         Quantity.of(found.extrapolated, level) if found.extrapolated is not None else Quantity.missing(),
@@ -262,18 +280,23 @@ def _cells(moments: GroupedMoments, gathered: Gathered, rows: Rows, level: float
     )
 
 
-def _sizing(
-    spectra: list[OperatorSpectrum], settings: AuditSettings, rows: Rows, study: StudyTerm | None
-) -> SizingAudit | None:
-    if not spectra:
-        return None
-    found: Sizing = choose_width(spectra, settings.train_n or float(rows.rows), study, settings.level)
+def _sizing(gathered: Gathered, settings: AuditSettings, rows: Rows, study: StudyTerm | None) -> SizingAudit:
+    """The choice by the whole dictionary, its range widened to that by the first half."""
+    assert gathered.dictionary is not None
+    moments, n = gathered.dictionary.compute(), settings.train_n or float(rows.rows)
+    found, half = (
+        choose_width(_dictionary_spectra(part), n, study, settings.level)
+        for part in (moments, moments.leading(gathered.dictionary.width_f // 2))
+    )
+    best = (min(found.best_low, half.best_low), max(found.best_high, half.best_high))
+    low, high = min(found.low, half.low), max(found.high, half.high)
     return SizingAudit(
         n=found.n,
-        best_low=found.best_low,
-        best_high=found.best_high,
-        low=found.low,
-        high=found.high,
+        best_low=best[0],
+        best_high=best[1],
+        low=low,
+        high=high,
+        open_ended=max(best) >= int(found.widths[-1]) or half.best_high >= int(half.widths[-1]),
         source=found.source,
         widths=tuple(map(int, found.widths)),
         tail=tuple(map(float, found.tail)),

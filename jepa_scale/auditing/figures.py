@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
+from jepa_scale.report.plot import Plot
 from jepa_scale.report.style import EXACT, MARKERS, MISS, MUTED, log_height, sequential, styled, width_axis
 from jepa_scale.report.wording import number, percent, plural, whole
 
 _SHOWN = 6
 """Operators in one panel; the rest is in the tables."""
-
-
-@dataclass(frozen=True)
-class AuditPlot:
-    """A figure, its title and its words."""
-
-    name: str
-    title: str
-    missing: Callable[[Audit], str]
-    """Why it cannot be drawn; empty if it can."""
-    caption: Callable[[Audit], str]
-    draw: Callable[[Audit], Figure]
 
 
 def _shown(audit: Audit) -> list[OperatorAudit]:
@@ -113,7 +100,8 @@ def _draw_actions(audit: Audit) -> Figure:
             axes.hlines(place, one.total.low, one.total.high, color=EXACT, linewidth=1.2)
         axes.plot([one.total.value or 0.0], [place], "o", color=EXACT, markersize=4)
     if audit.total.value is not None:
-        axes.axvline(audit.total.value, color=MUTED, linewidth=1)
+        axes.axvline(audit.total.value, color=MUTED, linewidth=1, label="mean")
+        axes.legend(loc="best")
     step = max(1, len(usable) // 24)
     axes.set_yticks(places[::step], [one.name for one in usable][::step])
     axes.set_ylim(-0.7, len(usable) - 0.3)
@@ -122,7 +110,7 @@ def _draw_actions(audit: Audit) -> Figure:
 
 
 def _no_sizing(audit: Audit) -> str:
-    return "" if audit.sizing is not None else "There is no reference dictionary, so nothing is known of the tail."
+    return audit.no_sizing
 
 
 def _sizing_caption(audit: Audit) -> str:
@@ -146,7 +134,7 @@ def _draw_sizing(audit: Audit) -> Figure:
     k, tail = np.array(sizing.widths), np.array(sizing.tail)
     error = np.array([np.nan if value is None else value for value in sizing.tail_error])
     low, high = np.array(sizing.sample_low), np.array(sizing.sample_high)
-    axes.axvspan(sizing.low, sizing.high, color=MUTED, alpha=0.15, linewidth=0)
+    axes.axvspan(sizing.low, sizing.high, color=MUTED, alpha=0.15, linewidth=0, label="widths not told from the least")
     axes.fill_between(
         k, np.maximum(tail - error, 1e-9), np.maximum(tail + error, 1e-9), color=EXACT, alpha=0.2, linewidth=0
     )
@@ -203,9 +191,9 @@ def _draw_resolution(audit: Audit) -> Figure:
     return figure
 
 
-PLOTS = (
-    AuditPlot("spectrum", "What the embeddings see", _no_spectrum, _spectrum_caption, _draw_spectrum),
-    AuditPlot("actions", "How actions differ", _few_operators, _actions_caption, _draw_actions),
-    AuditPlot("sizing", "Which width", _no_sizing, _sizing_caption, _draw_sizing),
-    AuditPlot("resolution", "T at a stated resolution", _no_resolution, _resolution_caption, _draw_resolution),
+PLOTS: tuple[Plot[Audit], ...] = (
+    Plot("spectrum", "What the embeddings see", _draw_spectrum, _spectrum_caption, _no_spectrum),
+    Plot("actions", "How actions differ", _draw_actions, _actions_caption, _few_operators),
+    Plot("sizing", "Which width", _draw_sizing, _sizing_caption, _no_sizing),
+    Plot("resolution", "T at a stated resolution", _draw_resolution, _resolution_caption, _no_resolution),
 )

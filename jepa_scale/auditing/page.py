@@ -7,13 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from jepa_scale.auditing.figures import PLOTS, AuditPlot
-from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
-from jepa_scale.auditing.warn import sufficiency
+from jepa_scale.auditing.figures import PLOTS
+from jepa_scale.auditing.record import Audit, OperatorAudit
+from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.report.files import write_whole
-from jepa_scale.report.markup import card, document, paragraph, section, table, text
-from jepa_scale.report.style import to_png, to_svg
-from jepa_scale.report.wording import interval, number, percent, plural, whole, with_error
+from jepa_scale.report.markup import document, paragraph, section, table, text
+from jepa_scale.report.wording import number, percent, plural, whole
 
 _RANKS = {
     "rankme_sv_uncentred": "RankMe: singular values, uncentred",
@@ -24,15 +23,6 @@ _RANKS = {
 
 _LISTED = 40
 """Operators and singular values in the tables; the rest is in the JSON."""
-
-
-def shown(quantity: Quantity) -> str:
-    """Value ± error [interval], or a dash."""
-    if quantity.value is None:
-        return "–"
-    if quantity.low is None or quantity.high is None:
-        return f"{number(quantity.value)} (no interval)"
-    return f"{with_error(quantity.value, quantity.standard_error)} {interval(quantity.low, quantity.high)}"
 
 
 def key_numbers(audit: Audit) -> list[tuple[str, str]]:
@@ -47,10 +37,15 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
         rows.append(("spectral loss L", shown(audit.loss)))
         rows.append(("calibration deficit", shown(audit.calibration_deficit)))
     if audit.cells is not None:
-        rows += [(f"T, mean over {cells} cells", shown(value)) for cells, value in audit.cells.totals.items()]
-        rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
+        rows += [
+            (f"T, mean over {plural(cells, 'cell')} of actions", shown(value))
+            for cells, value in audit.cells.totals.items()
+        ]
+        if audit.cells.extrapolated.value is not None:
+            rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
     rows += [(f"T at ε = {number(one.noise)}", shown(one.total)) for one in audit.resolution]
-    rows += [(_RANKS[name], shown(value)) for name, value in audit.ranks.items()]
+    # α-ReQ needs twenty coordinates.
+    rows += [(_RANKS[name], shown(value)) for name, value in audit.ranks.items() if value.value is not None]
     if audit.sizing is not None:
         rows.append((f"width for n = {whole(audit.sizing.n)}", _advice(audit)))
     return rows
@@ -59,6 +54,8 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
 def _advice(audit: Audit) -> str:
     sizing = audit.sizing
     assert sizing is not None
+    if sizing.open_ended:
+        return f"≥ {sizing.low}: the dictionary ends before the sum rises"
     best = f"{sizing.best_low}" if sizing.best_low == sizing.best_high else f"{sizing.best_low} … {sizing.best_high}"
     return f"k* = {best}, not told from {sizing.low} … {sizing.high}"
 
@@ -86,23 +83,11 @@ def write_audit(audit: Audit, folder: Path) -> Path:
     -------
     Path of the page.
     """
-    drawn = [_figure(plot, audit, folder / "figures") for plot in PLOTS]
+    drawn = [plot.place(audit, folder / "figures") for plot in PLOTS]
     write_whole(folder / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
     page = folder / "report.html"
     write_whole(page, _page(audit, drawn).encode())
     return page
-
-
-def _figure(plot: AuditPlot, audit: Audit, folder: Path) -> str:
-    file, why_not = folder / f"{plot.name}.png", plot.missing(audit)
-    if why_not:
-        # A picture of an earlier audit would pass for this one's.
-        file.unlink(missing_ok=True)
-        said = f"<b>{text(plot.title)}.</b> Not drawn: {text(why_not)}"
-        return f'<figure id="figure-{plot.name}"><figcaption>{said}</figcaption></figure>'
-    figure = plot.draw(audit)
-    write_whole(file, to_png(figure))
-    return card(f"figure-{plot.name}", plot.title, plot.caption(audit), to_svg(figure, plot.name))
 
 
 def _page(audit: Audit, drawn: list[str]) -> str:

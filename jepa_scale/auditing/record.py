@@ -62,7 +62,8 @@ class OperatorAudit:
     q: int
     """Directions that vary, of h and of f."""
     flags: tuple[str, ...]
-    """``n_too_small``, ``degenerate``, ``rank_deficient``, ``spans_constant``, ``no_interval``, ``s0_not_one``"""
+    """``n_too_small``, ``degenerate``, ``rank_deficient``, ``spans_constant``, ``noiseless``, ``no_interval``,
+    ``s0_not_one``"""
     singular_values: tuple[Quantity, ...]
     """s_i, the constant's first; none where there are too few transitions."""
     corrected: tuple[float | None, ...]
@@ -95,7 +96,11 @@ class DictionaryAudit:
     total: Quantity
     top: Mapping[int, Quantity]
     tail: Mapping[int, Quantity]
-    """``tail_dict``: T − Σ_{i≤k} s_i² within the dictionary, a lower bound on tail_k."""
+    """``tail_dict``: T − Σ_{i≤k} s_i² within the dictionary, the constant one of the k: a lower bound on tail_k."""
+    tail_own: Quantity
+    """The tail beyond as many functions as the embeddings have, the constant besides."""
+    half_total: Quantity
+    """T of the first half of the dictionary."""
     subspace_deficit: Quantity
     """Σ of the dictionary's leading squares, as many as the embeddings have, less T of the embeddings."""
 
@@ -124,6 +129,8 @@ class SizingAudit:
     low: int
     high: int
     """Widths that the tail's error does not tell from these."""
+    open_ended: bool
+    """Whether they reach the end of the dictionary, so that they are lower bounds."""
     source: str
     """Where the sample term comes from."""
     widths: tuple[int, ...]
@@ -139,7 +146,7 @@ class Audit:
 
     source: str
     layout: str
-    """How the arrays were read, in a sentence."""
+    """How the arrays were read, and projected, in a sentence."""
     rows: int
     """Transitions used."""
     dropped: int
@@ -167,6 +174,8 @@ class Audit:
     """T and tail at stated resolutions ε."""
     cells: CellsAudit | None
     sizing: SizingAudit | None
+    no_sizing: str
+    """Why no width is advised; empty where one is."""
     warnings: tuple[str, ...]
     """Plain sentences, the worst first."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,12 +50,13 @@ class AuditSettings:
             f"widths ≥ 1, got {self.widths}": all(k >= 1 for k in self.widths),
             f"components ≥ 1, got {self.components}": self.components is None or self.components >= 1,
             f"a dictionary of ≥ 0 features, got {self.dictionary}": self.dictionary is None or self.dictionary >= 0,
-            f"resolutions above 0, got {self.resolution}: at 0 a noiseless world has no finite T": all(
-                eps > 0 for eps in self.resolution
+            f"finite resolutions above 0, got {self.resolution}: at 0 a noiseless world has no finite T": all(
+                0 < eps < math.inf for eps in self.resolution
             ),
             f"a power of two of cells, got {self.cells}": self.cells is None
             or (self.cells >= 1 and self.cells & (self.cells - 1) == 0),
-            f"a positive number of training transitions, got {self.train_n}": self.train_n is None or self.train_n > 0,
+            f"one training transition or more, got {self.train_n}": self.train_n is None
+            or 1 <= self.train_n < math.inf,
             f"a level between 0 and 1, got {self.level}": 0 < self.level < 1,
             f"at least one thread, got {self.threads}": self.threads is None or self.threads >= 1,
             f"a seed ≥ 0, got {self.seed}": self.seed >= 0,

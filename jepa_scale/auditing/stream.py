@@ -287,7 +287,11 @@ def _features(
     context, following = _context(block, plan), block.z_next.astype(np.float64)
     inputs = max(context.shape[1], following.shape[1])
     cells = 1 if plan.joint else plan.cells
-    rarest = rows.rows / cells if plan.counts is None else float(plan.counts.min())
+    rarest = rows.rows / cells
+    if plan.counts is not None:
+        # An action too rare for its own spectrum has no say in the others' dictionary.
+        common = plan.counts[plan.counts >= 2 * SAMPLES_PER_DIMENSION * inputs]
+        rarest = float(common.min()) if len(common) else 0.0
     share = min(1.0, _DICTIONARY_ROWS / rows.rows)
     most = int(rarest * share / (1.2 * SAMPLES_PER_DIMENSION))
     width = min(max(4 * inputs, 128), 512, most) if settings.dictionary is None else settings.dictionary

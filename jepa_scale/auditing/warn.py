@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from jepa_scale.auditing.record import Audit, OperatorAudit
+from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
+from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.auditing.stream import Plan
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
-from jepa_scale.report.wording import listed, number, percent, plural, whole
-
-_NEARLY_ONE = 0.98
+from jepa_scale.report.wording import listed, number, percent, plural, whole, with_interval
 
 
-def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, wanted: bool) -> Audit:
-    """Return the audit with its warnings; ``wanted`` says whether a dictionary was."""
+def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
+    """Return the audit with its warnings."""
     found = [
         *_collapsed(audit),
         *_too_small(audit),
@@ -23,7 +22,8 @@ def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, wanted: bool) -> Aud
         *_actions(audit, plan, seen),
         *_data(audit),
         *_noiseless(audit),
-        *_dictionary(audit, wanted),
+        *_leak(audit),
+        *_dictionary(audit, settings),
     ]
     return replace(audit, warnings=tuple(found))
 
@@ -40,7 +40,9 @@ def _collapsed(audit: Audit) -> list[str]:
             f"The embeddings do not vary ({_named(flat)}): the model has collapsed, or the wrong array was given. "
             "There is no spectrum but the constant's."
         )
-    deficient = [one for one in audit.operators if "rank_deficient" in one.flags and "degenerate" not in one.flags]
+    # Fewer rows than directions vary in fewer, whatever the model.
+    besides = {"degenerate", "n_too_small"}
+    deficient = [one for one in audit.operators if "rank_deficient" in one.flags and not besides & set(one.flags)]
     if deficient:
         worst = min(deficient, key=lambda one: min(one.p, one.q))
         found.append(
@@ -54,19 +56,22 @@ def _too_small(audit: Audit) -> list[str]:
     small = [one for one in audit.operators if "n_too_small" in one.flags]
     if not small:
         return []
-    needed = max(SAMPLES_PER_DIMENSION * max(one.p, one.q) for one in small)
+    needed = SAMPLES_PER_DIMENSION * max(audit.widths)
+    least = min(small, key=lambda one: one.n)
+    weighed = f" ({whole(least.rows)} rows, of unequal weight)" if least.n < 0.9 * least.rows else ""
     return [
-        f"Too few transitions for {_named(small)}: {whole(min(one.n for one in small))} where {whole(needed)} are "
-        f"needed ({SAMPLES_PER_DIMENSION} for each direction). No number is shown for it; give more rows, or project "
-        "with --components."
+        f"Too few transitions for {_named(small)}: {whole(least.n)}{weighed} where {whole(needed)} are needed "
+        f"({SAMPLES_PER_DIMENSION} for each coordinate). No spectrum is shown for it; give more, or project with "
+        "--components."
     ]
 
 
 def _trajectories(audit: Audit) -> list[str]:
-    if any("no_interval" in one.flags for one in audit.operators):
+    alone = [one for one in audit.operators if "no_interval" in one.flags and "n_too_small" not in one.flags]
+    if alone:
         return [
-            "No intervals: trajectories are what is independent, and at least one operator has rows of a single one "
-            f"(or of one group of them; {audit.trajectories} in all). Give the ids of several."
+            f"No intervals, and values that are too high, for {_named(alone)}: trajectories are what is independent, "
+            f"and all rows are of one, or of one group of them ({audit.trajectories} in all). Give the ids of several."
         ]
     if audit.trajectory_source == "blocks":
         return [
@@ -90,8 +95,8 @@ def _actions(audit: Audit, plan: Plan, seen: np.ndarray) -> list[str]:
     )
     if not holes or len(holes) > len(present):
         return []
-    word = "Action" if len(holes) == 1 else "Actions"
-    return [f"{word} {listed(holes)} never occurs: nothing can be said of what it does."]
+    occurs = f"Action {holes[0]} never occurs" if len(holes) == 1 else f"Actions {listed(holes)} never occur"
+    return [f"{occurs}: nothing can be said of what it does."]
 
 
 def _data(audit: Audit) -> list[str]:
@@ -108,43 +113,67 @@ def _data(audit: Audit) -> list[str]:
 
 
 def _noiseless(audit: Audit) -> list[str]:
-    near = [
-        one.name
-        for one in audit.operators
-        if len(one.singular_values) > 2
-        and sum((v.value or 0) > _NEARLY_ONE for v in one.singular_values) > len(one.singular_values) / 2
-    ]
-    if not near:
+    if not any("noiseless" in one.flags for one in audit.operators):
         return []
+    leak = (
+        " Or predictions were given that know their target: see whether z_pred is z_next." if audit.predictions else ""
+    )
     return [
         "Most singular values are nearly 1: the dynamics look noiseless (degenerate). Then T grows with the number of "
-        "features without end, there is no gap, and only T(ε) at a stated resolution ε means something."
+        "features without end, there is no gap, and only T(ε) at a stated resolution ε means something." + leak
     ]
 
 
-def _dictionary(audit: Audit, wanted: bool) -> list[str]:
-    if audit.dictionary is not None:
+def _leak(audit: Audit) -> list[str]:
+    deficit = None if audit.dictionary is None else audit.dictionary.subspace_deficit
+    if not audit.predictions or deficit is None or deficit.high is None or deficit.high >= 0:
         return []
-    flat = any("degenerate" in one.flags for one in audit.operators)
-    why = "the embeddings do not vary" if flat else "too few rows for one twice as wide as the embeddings"
     return [
-        f"No reference dictionary: {why if wanted else 'it was switched off'}. Without it nothing is known of the "
-        "tail, and no width can be advised: an embedding sees no singular value beyond its own width."
+        f"Predictions see more of the next embedding than the dictionary of z and actions (by {shown(deficit, -1)}): "
+        "the dictionary is too small to judge them, or they know something of their target that z does not."
     ]
+
+
+def _dictionary(audit: Audit, settings: AuditSettings) -> list[str]:
+    if audit.dictionary is not None:
+        return [f"No width is advised. {audit.no_sizing}"] if audit.no_sizing else []
+    if settings.dictionary == 0:
+        why = "it was switched off"
+    elif any("degenerate" in one.flags for one in audit.operators):
+        why = "the embeddings do not vary"
+    elif all("no_interval" in one.flags for one in audit.operators):
+        why = "without several groups of trajectories its bias cannot be removed"
+    elif settings.dictionary is not None:
+        why = f"too few rows for {settings.dictionary} features"
+    else:
+        why = "too few rows for one twice as wide as the embeddings"
+    return [
+        f"No reference dictionary: {why}. Without it nothing is known of the tail, and no width can be advised: an "
+        "embedding sees no singular value beyond its own width."
+    ]
+
+
+def shown(quantity: Quantity, sign: int = 1) -> str:
+    """Value ± error [interval], or a dash; with the other sign for −1."""
+    if quantity.value is None:
+        return "–"
+    if quantity.low is None or quantity.high is None:
+        return f"{number(sign * quantity.value)} (no interval)"
+    low, high = sorted((sign * quantity.low, sign * quantity.high))
+    return with_interval(sign * quantity.value, quantity.standard_error, low, high)
 
 
 def sufficiency(audit: Audit) -> str:
-    """One sentence on what the width leaves out."""
-    if audit.dictionary is None or audit.total.value is None:
+    """One sentence on what the width leaves out, or nothing where the dictionary cannot tell."""
+    if (
+        audit.dictionary is None
+        or audit.total.value is None
+        or any("noiseless" in one.flags for one in audit.operators)
+    ):
         return ""
-    k = min(audit.widths)
-    tail = audit.dictionary.tail.get(k)
-    deficit = audit.dictionary.subspace_deficit
-    if tail is None or tail.value is None or deficit.value is None:
-        return ""
+    k, tail, deficit = min(audit.widths), audit.dictionary.tail_own, audit.dictionary.subspace_deficit
+    beyond = f"a tail of at least {shown(tail)}" if (tail.low or 0) > 0 else f"no tail, {shown(tail)}"
     missed = (
-        f"within k the embeddings miss {number(deficit.value)} of what as many of its best functions see"
-        if deficit.value > 0
-        else "within k it finds nothing that the embeddings miss"
+        f"miss at least {shown(deficit)}" if (deficit.low or 0) > 0 else f"miss nothing that it finds, {shown(deficit)}"
     )
-    return f"Beyond k = {k} the dictionary still sees a tail of {number(tail.value)}, and {missed} (lower bounds)."
+    return f"Beyond {k} functions and the constant the dictionary sees {beyond}; of as many the embeddings {missed}."

@@ -87,29 +87,25 @@ def split_estimates(
     """Estimates from trajectories that the model was not trained on, per action and averaged over actions."""
     moments = heldout_moments(module, trajectories, context)
     model = estimate_model(moments, context.negatives)
-    rows = [
+    return [
         Estimate(f"{prefix}/{name}", value, error, n, epoch, step, flag)
         for name, value, error, n, flag in _listed(model, context)
     ]
-    return rows
 
 
 def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
     every: dict[str, list[Jackknifed]] = {}
-    flags = []
+    flags: dict[str, None] = {}
     for action, spectrum in enumerate(model.spectra):
         statistics = _statistics(model, action, context)
         flag = _flag(spectrum)
-        flags.append(flag)
+        flags.update(dict.fromkeys(filter(None, flag.split(","))))
         for name, statistic in statistics.items():
             every.setdefault(name, []).append(statistic)
             yield _row(f"action_{action}/{name}", statistic, spectrum.rows, flag)
         yield from _gap_rows(f"action_{action}/gap", [spectrum], context.k, spectrum.rows, flag)
         yield _row(f"action_{action}/singular_values", spectrum.own, spectrum.rows, flag)
-    total, flag = (
-        sum(spectrum.rows for spectrum in model.spectra),
-        ",".join(sorted({*",".join(flags).split(",")} - {""})),
-    )
+    total, flag = sum(spectrum.rows for spectrum in model.spectra), ",".join(sorted(flags))
     for name, statistics_of_actions in every.items():
         yield _row(name, average(statistics_of_actions), total, flag)
     yield from _gap_rows("gap", model.spectra, context.k, total, flag)

@@ -33,12 +33,11 @@ def estimate_model(moments: GroupedMoments, negatives: Negatives) -> ModelEstima
     ValueError
         If an action has no transitions.
     """
-    actions = range(len(moments.count))
-    sums = [OperatorSums.of(moments, action, negatives) for action in actions]
-    # One law of f for all actions, unless an action lacks a group.
-    shared = negatives == "pooled" and bool((moments.count > 0).all())
-    right = WhiteSide.of(sums[0].yy, sums[0].origin_f, moments.tolerance) if shared else None
+    sums = [OperatorSums.of(moments, action, negatives) for action in range(len(moments.count))]
+    # One law of f for all actions.
+    pooled = negatives == "pooled"
+    right = WhiteSide.of(sums[0].yy, sums[0].origin_f, moments.tolerance) if pooled else None
     spectra = tuple(operator_spectrum(one, right) for one in sums)
     square = moments.zz.shape[-1] == moments.yy.shape[-1]
-    risks = tuple(estimate_risk(moments, action, negatives, spectra[action]) for action in actions) if square else ()
+    risks = tuple(map(estimate_risk, sums, spectra)) if square else ()
     return ModelEstimate(spectra, risks, effective_ranks(moments))

@@ -63,6 +63,19 @@ class GroupedMoments:
             shift_f=shift_f,
         )
 
+    def leading(self, width: int) -> GroupedMoments:
+        """Return the moments of the first ``width`` coordinates of both sides."""
+        part = slice(0, width + 1)
+        return replace(
+            self,
+            zz=self.zz[..., part, part],
+            yy=self.yy[..., part, part],
+            zy=self.zy[..., part, part],
+            matched_square=np.full_like(self.matched_square, np.nan),
+            shift_h=self.shift_h[:width],
+            shift_f=self.shift_f[:width],
+        )
+
     def joined(self, cells: Int64[np.ndarray, " A"]) -> GroupedMoments:
         """Return moments of coarser cells; ``cells`` gives each cell's new number, from 0 without holes.
 

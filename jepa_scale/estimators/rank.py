@@ -61,8 +61,7 @@ def lidar_wm(
 def effective_ranks(moments: GroupedMoments) -> dict[str, Jackknifed]:
     """The ranks of f(x⁺), all cells together, by name."""
     groups = moments.yy.sum(0)
-    groups = groups[groups[:, 0, 0] > 0]
-    sums = with_left_out(groups)
+    sums = with_left_out(groups, groups[:, 0, 0])
     means = sums / sums[:, :1, :1]
     mean = means[:, 0, 1:]
     covariance = means[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]

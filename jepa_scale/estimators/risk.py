@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jepa_scale.estimators.jackknife import Jackknifed, with_left_out
-from jepa_scale.estimators.moments import GroupedMoments
-from jepa_scale.estimators.spectrum import OperatorSpectrum
-from jepa_scale.records import Negatives
+from jepa_scale.estimators.jackknife import Jackknifed
+from jepa_scale.estimators.spectrum import OperatorSpectrum, OperatorSums
 from jepa_scale.shapes import Float64
 from jepa_scale.theory.spectrum import Moments, spectral_loss, spectral_tail
 
@@ -34,7 +32,7 @@ def subspace_deficit(spectrum: OperatorSpectrum, singular_values: Float64[np.nda
     return spectrum.own.map(lambda values: best - (values**2).sum(-1))
 
 
-def estimate_risk(moments: GroupedMoments, cell: int, negatives: Negatives, spectrum: OperatorSpectrum) -> RiskEstimate:
+def estimate_risk(sums: OperatorSums, spectrum: OperatorSpectrum) -> RiskEstimate:
     """L and its calibration part of one action.
 
     Raises
@@ -42,27 +40,24 @@ def estimate_risk(moments: GroupedMoments, cell: int, negatives: Negatives, spec
     ValueError
         If h and f differ in width: there is no inner product then.
     """
-    if moments.zz.shape[-1] != moments.yy.shape[-1]:
-        raise ValueError(
-            f"expected h and f of one width, got {moments.zz.shape[-1] - 1} and {moments.yy.shape[-1] - 1}"
-        )
-    kept = moments.count[cell] > 0
-    parts = [_raw(moments, name, cell, negatives)[kept] for name in ("zz", "yy", "zy")]
-    hh, ff, hf = (with_left_out(part) for part in parts)
-    matched, square = (with_left_out(part[cell, kept]) for part in (moments.matched_square, moments.weight_square))
+    if len(sums.origin_h) != len(sums.origin_f):
+        raise ValueError(f"expected h and f of one width, got {len(sums.origin_h)} and {len(sums.origin_f)}")
+    shift_h, shift_f = -sums.origin_h, -sums.origin_f
+    raw = (_raw(sums.zz, shift_h, shift_h), _raw(sums.yy, shift_f, shift_f), _raw(sums.zy, shift_h, shift_f))
+    hh, ff, hf = (sums.with_left_out(part) for part in raw)
+    matched, square = (sums.with_left_out(part) for part in (sums.matched_square, sums.weight_square))
     weight, rivals = hh[:, 0, 0], ff[:, 0, 0]
     means = Moments(
         hh=hh[:, 1:, 1:] / weight[:, None, None],
         ff=ff[:, 1:, 1:] / rivals[:, None, None],
         hf=hf[:, 1:, 1:] / weight[:, None, None],
     )
-    weights = moments.count[cell, kept]
-    loss = Jackknifed.of(unbiased_loss(means, matched, weight, rivals, square), weights)
+    loss = Jackknifed.of(unbiased_loss(means, matched, weight, rivals, square), sums.weights)
     # From the plain moments: the U-statistic's correction is noise here, where both terms share it.
     total = spectrum.own.map(lambda values: (values**2).sum(-1))
     plug_in = spectral_loss(means)
-    calibration = Jackknifed.of(np.append(plug_in[0] + total.whole, plug_in[1:] + total.left_out), weights)
-    return RiskEstimate(loss, calibration)
+    whole, left_out = np.asarray(plug_in[0] + total.whole), plug_in[1:] + total.left_out
+    return RiskEstimate(loss, replace(total, whole=whole, left_out=left_out))
 
 
 def unbiased_loss(
@@ -82,13 +77,8 @@ def unbiased_loss(
     return (pairs - matched_square) / (weight * rivals - weight_square) - 2 * positives
 
 
-def _raw(moments: GroupedMoments, name: str, cell: int, negatives: Negatives) -> np.ndarray:
+def _raw(sums: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Sums of [1, h] and [1, f], unshifted: O(K²) a group, as the shift is a change of rank two."""
-    pooled = name == "yy" and negatives == "pooled"
-    sums = getattr(moments, name)
-    sums = sums.sum(0) if pooled else sums[cell]
-    rows = moments.shift_f if name == "yy" else moments.shift_h
-    columns = moments.shift_h if name == "zz" else moments.shift_f
     raw = sums.copy()
     raw[:, 1:, :] += rows[:, None] * sums[:, :1, :]
     raw[:, :, 1:] += raw[:, :, :1] * columns

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from jepa_scale.estimators.jackknife import average
 from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.shapes import Float64, Int64
 from jepa_scale.theory.spectrum import spectral_tail
@@ -30,7 +32,7 @@ class StudyTerm:
 
     law: str
     draws: Float64[np.ndarray, "draws 4"]
-    """(A, B, p, q); the first row is the fit, the others are its bootstrap."""
+    """(A, B, p, q) of the fit and its bootstrap, those with A > 0 and B ≥ 0."""
 
     @classmethod
     def read(cls, path: Path) -> StudyTerm:
@@ -43,24 +45,30 @@ class StudyTerm:
         """
         try:
             fits = json.loads(path.read_text(encoding="utf-8"))["fits"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no fit.json of a study: {error}") from None
-        for name in ("theory_free", "theory_fixed"):
-            for fit in fits:
-                if (fit["law"], fit["target"], fit["status"]) == (name, "risk", "converged"):
-                    return cls(name, _draws(fit))
-        found = ", ".join(" ".join(str(fit[key]) for key in ("law", "target", "status")) for fit in fits)
+            found = [(fit["law"], fit["target"], fit["status"]) for fit in fits]
+            for name in ("theory_free", "theory_fixed"):
+                if (name, "risk", "converged") in found:
+                    return cls(name, _draws(fits[found.index((name, "risk", "converged"))]))
+        except OSError as error:
+            raise ValueError(f"expected fit.json of a study, got {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"expected fit.json of a study, got {path}, which is not one: give its path") from None
+        listed = ", ".join(" ".join(map(str, one)) for one in found) or "no fit"
         raise ValueError(
-            f"expected in {path} a converged fit of the risk by theory_free or theory_fixed, got {found or 'no fit'}"
+            f"expected in {path} a converged fit of the risk by theory_free or theory_fixed with positive A and B, got "
+            f"{listed}"
         )
 
 
-def _draws(fit: Mapping[str, object]) -> np.ndarray:
-    parameters = {one["name"]: one for one in fit["parameters"]}  # type: ignore[attr-defined]
-    names = list(parameters)
-    centre = np.array([[parameters[name]["value"] for name in names]], dtype=float)
-    drawn = np.array(fit["bootstrap_draws"], dtype=float).reshape(-1, len(names))
-    return np.concatenate([centre, drawn])[:, [names.index(name) for name in ("A", "B", "p", "q")]]
+def _draws(fit: Mapping[str, Any]) -> np.ndarray:
+    values = {one["name"]: one["value"] for one in fit["parameters"]}
+    drawn = np.array(fit["bootstrap_draws"], dtype=float).reshape(-1, len(values))
+    every = np.concatenate([np.array([list(values.values())], dtype=float), drawn])
+    every = every[:, [list(values).index(name) for name in ("A", "B", "p", "q")]]
+    usable = every[np.isfinite(every).all(1) & (every[:, 0] > 0) & (every[:, 1] >= 0)]
+    if len(usable) == 0:
+        raise ValueError("no usable draw")
+    return usable
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,8 @@ class Sizing:
     """… and with the lowest."""
     low: int
     high: int
-    """Widths that the error of the tail does not tell from k*, over the whole range of the sample term."""
+    """Widths that the error of the tail does not tell from k*, over the whole range of the sample term; all of them
+    without a jackknife."""
     n: float
     """Training transitions of all actions together."""
     source: str
@@ -107,9 +116,8 @@ def choose_width(
     def tails(values: np.ndarray) -> np.ndarray:
         return np.stack([np.asarray(spectral_tail(values, int(k))) for k in widths], axis=-1)
 
-    every = [spectrum.singular_values.map(tails) for spectrum in spectra]
-    value = np.mean([one.value for one in every], axis=0)
-    left_out = np.mean([one.left_out[: min(e.groups for e in every)] for one in every], axis=0)
+    # The shortest spectrum sets the widths; a tail beyond it is 0 there.
+    tail = average([one.singular_values.map(tails) for one in spectra])
     if study is None:
         freedom = np.mean([widths * (one.p + one.q + 2 - widths) for one in spectra], axis=0) * len(spectra) / n
         samples = [constant * freedom for constant in LEAST_SQUARES]
@@ -119,22 +127,21 @@ def choose_width(
         )
     else:
         # In units of A: the width is chosen, not the risk.
-        terms = np.array([b / a * widths**p * n**-q for a, b, p, q in study.draws if a > 0 and b >= 0])
+        terms = np.array([b / a * widths**p * n**-q for a, b, p, q in study.draws])
         samples = [np.quantile(terms, (1 - level) / 2, axis=0), np.quantile(terms, (1 + level) / 2, axis=0)]
         source = f"B k^p n^−q of the study's law {study.law}, {100 * level:g} % bootstrap band"
     best, near = [], []
-    groups = len(left_out)
     for sample in samples:
-        objective = value + sample
+        objective = np.asarray(tail.value) + sample
         star = int(np.argmin(objective))
         best.append(int(widths[star]))
-        difference = left_out - left_out[:, star : star + 1]
-        spread = np.sqrt((groups - 1) / groups * ((difference - difference.mean(0)) ** 2).sum(0)) if groups > 1 else 0.0
-        half = student.ppf((1 + level) / 2, groups - 1) * spread if groups > 1 else 0.0
-        near += widths[objective - objective[star] <= half].tolist()
-    error = (
-        np.sqrt((groups - 1) / groups * ((left_out - left_out.mean(0)) ** 2).sum(0)) if groups > 1 else value * np.nan
-    )
-    return Sizing(
-        widths, value, error, samples[0], samples[1], min(best), max(best), min(near), max(near), float(n), source
-    )
+        # ``sample`` is known, so the difference's error is that of the tails'.
+        low = np.nan_to_num(tail.map(partial(_apart, star)).interval(level)[0], nan=-np.inf)
+        near += widths[low + sample - sample[star] <= 0].tolist()
+    error = np.asarray(tail.standard_error)
+    ends = (min(best), max(best), min(near), max(near))
+    return Sizing(widths, np.asarray(tail.value), error, samples[0], samples[1], *ends, float(n), source)
+
+
+def _apart(star: int, values: np.ndarray) -> np.ndarray:
+    return values - values[..., star : star + 1]

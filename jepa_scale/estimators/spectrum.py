@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,8 @@ class OperatorSums:
     zy: Float64[np.ndarray, "G P Q"]
     yy: Float64[np.ndarray, "G Q Q"]
     """Over the law of the negatives."""
+    matched_square: Float64[np.ndarray, " G"]
+    """Σ_j w_j² (h_jᵀf_j)², unshifted."""
     weight_square: Float64[np.ndarray, " G"]
     rows: Float64[np.ndarray, " G"]
     origin_h: Float64[np.ndarray, " p"]
@@ -47,15 +49,15 @@ class OperatorSums:
         ValueError
             If the cell has no transitions.
         """
-        kept = moments.count[cell] > 0
-        if not kept.any():
+        if not moments.count[cell].any():
             raise ValueError(f"expected transitions with every action, got none of action {cell}")
         return cls(
-            moments.zz[cell, kept],
-            moments.zy[cell, kept],
-            (moments.yy.sum(0) if negatives == "pooled" else moments.yy[cell])[kept],
-            moments.weight_square[cell, kept],
-            moments.rows[cell, kept],
+            moments.zz[cell],
+            moments.zy[cell],
+            moments.yy.sum(0) if negatives == "pooled" else moments.yy[cell],
+            moments.matched_square[cell],
+            moments.weight_square[cell],
+            moments.rows[cell],
             -moments.shift_h,
             -moments.shift_f,
             moments.tolerance,
@@ -63,8 +65,12 @@ class OperatorSums:
 
     @property
     def weights(self) -> Float64[np.ndarray, " G"]:
-        """Each group's weight."""
-        return self.zz[:, 0, 0]
+        """Each group's weight, of all that the estimate is made of: with pooled negatives, of all cells."""
+        return self.yy[:, 0, 0]
+
+    def with_left_out(self, parts: Float64[np.ndarray, "G ..."]) -> Float64[np.ndarray, "rows ..."]:
+        """The sum over groups, then the sums without each, unless all of h is in one group."""
+        return with_left_out(parts, self.zz[:, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class OperatorSpectrum:
     @property
     def n_too_small(self) -> bool:
         """Whether n < 25 max(p, q), so that no number should be shown."""
-        return self.n < SAMPLES_PER_DIMENSION * max(self.p, self.q)
+        return self.n < SAMPLES_PER_DIMENSION * max(self.p, self.q, 1)
 
     @property
     def degenerate(self) -> bool:
@@ -216,8 +222,11 @@ def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> Ope
     """
     left = WhiteSide.of(sums.zz, sums.origin_h, sums.tolerance)
     right = right or WhiteSide.of(sums.yy, sums.origin_f, sums.tolerance)
-    weights = with_left_out(sums.weights)[:, None, None]
-    cross = with_left_out(left.map.T @ sums.zy @ right.map) / weights
+    if len(left.inverses) != len(right.inverses):
+        # All of h in one group, which cannot be left out.
+        right = replace(right, inverses=right.inverses[:1])
+    cross = sums.with_left_out(left.map.T @ sums.zy @ right.map)
+    cross /= sums.with_left_out(sums.zz[:, 0, 0])[:, None, None]
     whitened = left.inverses @ cross @ right.inverses.swapaxes(-1, -2)
     values = np.linalg.svd(whitened, compute_uv=False)
     own = np.linalg.svd(_without_constant(whitened, left, right), compute_uv=False)
@@ -232,7 +241,7 @@ def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> Ope
         left.rank,
         right.rank,
         widths,
-        float(sums.weights.sum()) ** 2 / float(sums.weight_square.sum()),
+        float(sums.zz[:, 0, 0].sum()) ** 2 / float(sums.weight_square.sum()),
         int(sums.rows.sum()),
         left.spans_constant or right.spans_constant,
     )
@@ -280,7 +289,7 @@ class WhiteSide:
         missing = np.abs(from_mean - covariance @ root @ white)
         scale = np.sqrt(np.diagonal(covariance)) * (1 + np.linalg.norm(white))
         spans = np.where(flat, np.abs(from_mean) > 0, missing > 1e-4 * scale)
-        grams = with_left_out(matrix.T @ groups @ matrix)
+        grams = with_left_out(matrix.T @ groups @ matrix, groups[:, 0, 0])
         return cls(matrix, white, bool(spans.any()), _inverse_factors(grams / grams[:, :1, :1]))
 
 

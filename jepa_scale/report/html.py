@@ -10,10 +10,9 @@ from typing import Any
 from jepa_scale.records import StudyResult
 from jepa_scale.report import tables
 from jepa_scale.report.conclusions import conclusions, headline
-from jepa_scale.report.figures import PLOTS, Plot
+from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.files import write_whole
-from jepa_scale.report.markup import card, document, paragraph, section, table, text
-from jepa_scale.report.style import to_png, to_svg
+from jepa_scale.report.markup import document, paragraph, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
 from jepa_scale.report.wording import measured, number, percent, place, whole
 
@@ -39,22 +38,10 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     -------
     Path of the page.
     """
-    drawn = [_figure(plot, result, folder / "figures") for plot in PLOTS]
+    drawn = [plot.place(result, folder / "figures") for plot in PLOTS]
     page = folder / "report.html"
     write_whole(page, _page(result, "\n".join(drawn)).encode("utf-8"))
     return page
-
-
-def _figure(plot: Plot, result: StudyResult, folder: Path) -> str:
-    file, why_not = folder / f"{plot.name}.png", plot.missing(result)
-    if why_not:
-        # A picture of an earlier state would pass for this one's.
-        file.unlink(missing_ok=True)
-        said = f"<b>{text(plot.title)}.</b> Not drawn: {text(why_not)}"
-        return f'<figure id="figure-{plot.name}"><figcaption>{said}</figcaption></figure>'
-    figure, caption = plot.draw(result), plot.caption(result)
-    write_whole(file, to_png(figure))
-    return card(f"figure-{plot.name}", plot.title, caption, to_svg(figure, plot.name))
 
 
 def _page(result: StudyResult, figures: str) -> str:

@@ -47,6 +47,17 @@ def with_error(mean: float, standard_error: float | None) -> str:
     return f"{mean:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
 
 
+def with_interval(mean: float, standard_error: float | None, low: float, high: float) -> str:
+    """Return mean ± SE [low, high], the ends with the decimals of the mean."""
+    shown = with_error(mean, standard_error)
+    head = shown.split(" ± ")[0]
+    if (" ± 0" in shown and shown.endswith(" ± 0")) or "·" in shown:
+        return f"{shown} {interval(low, high)}"
+    decimals = len(head.partition(".")[2])
+    ends = (f"{end:.{decimals}f}".replace("-", "−") for end in (low, high))
+    return f"{shown} [{', '.join(ends)}]"
+
+
 def seeds(count: int) -> str:
     """Return how many seeds are behind a mean."""
     return "1 seed, no standard error" if count == 1 else f"{count} seeds"

@@ -6,6 +6,7 @@ import pytest
 import jepa_scale
 from jepa_scale.auditing.page import key_numbers, terminal_table, write_audit
 from jepa_scale.auditing.stream import STATE_BYTES
+from jepa_scale.auditing.warn import sufficiency
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, singular_values, spectral_loss
 from jepa_scale.worlds.torus import Torus
 
@@ -233,9 +234,20 @@ def test_a_study_calibrates_the_sample_term(generator, tmp_path):
     assert free.low <= free.best_low <= free.best_high <= free.high
     larger = jepa_scale.audit(saved(tmp_path, **arrays), train_n=1e7).sizing
     assert larger.best_low > free.best_low
-    (tmp_path / "fit.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"no fit\.json"):
-        jepa_scale.audit(saved(tmp_path, **arrays), fit=tmp_path / "fit.json")
+    negative = [{"name": name, "value": -1.0} for name in names]
+    for broken in (
+        "",
+        "{}",
+        "[1]",
+        '{"fits": 5}',
+        '{"fits": [{}]}',
+        '{"fits": []}',
+        '{"fits": [{"law": "theory_free", "target": "risk", "status": "converged"}]}',
+        json.dumps({"fits": [{**fits[0], "parameters": negative, "bootstrap_draws": []}]}),
+    ):
+        (tmp_path / "fit.json").write_text(broken)
+        with pytest.raises(ValueError, match=r"^expected .*fit\.json"):
+            jepa_scale.audit(saved(tmp_path, **arrays), fit=tmp_path / "fit.json")
 
 
 def test_page_and_json_hold_what_was_found(generator, tmp_path):
@@ -262,6 +274,8 @@ def test_page_and_json_hold_what_was_found(generator, tmp_path):
         ({"widths": (0,)}, "widths ≥ 1"),
         ({"cells": 3}, "power of two"),
         ({"resolution": (0.0,)}, "resolutions above 0"),
+        ({"resolution": (np.inf,)}, "finite resolutions"),
+        ({"train_n": np.inf}, "one training transition"),
         ({"level": 1.0}, "level between"),
         ({"tokens": "first"}, "tokens"),
         ({"dictionary": 3}, "dictionary of at least the 4 coordinates"),
@@ -305,3 +319,62 @@ def test_the_readme_exports_any_model(generator, tmp_path):
     found = jepa_scale.audit(tmp_path / "exported.npz", **QUICK)
     assert (found.rows, found.predictions, found.trajectories) == (3000, True, 100)
     assert found.total.low < found.total.value < found.total.high
+
+
+def test_a_rare_action_leaves_the_others_alone(generator, tmp_path):
+    arrays = pairs(generator, n=6000, k=3)
+    plain = jepa_scale.audit(saved(tmp_path, **arrays))
+    arrays["action"][100] = 5
+    found = jepa_scale.audit(saved(tmp_path, **arrays))
+    assert found.dictionary is not None
+    assert found.total.value == pytest.approx(plain.total.value, abs=0.05)
+    assert found.total.low < found.total.value < found.total.high
+    assert found.summary_name.startswith("mean over 3 actions")
+    assert "n_too_small" in found.operators[3].flags
+    said = " ".join(found.warnings)
+    assert "Too few transitions for action 5: 1 where 75 are needed" in said
+    assert "Actions 3 and 4 never occur:" in said
+    assert "depend on each other" not in said
+    assert "No intervals" not in said
+
+
+def test_no_width_where_none_can_be_advised(generator, tmp_path):
+    """A dictionary that half of it would not do, noiseless dynamics, and a single trajectory."""
+    z = generator.normal(size=(20_000, 8))
+    arrays = {"z": z, "z_next": z + generator.normal(size=z.shape), "trajectory": np.arange(20_000) // 20}
+    # True T is 2⁸: 128 features see 12.
+    wide = jepa_scale.audit(saved(tmp_path, **arrays), resolution=())
+    assert wide.sizing is None
+    assert any("dictionary is too small" in sentence for sentence in wide.warnings)
+    assert "Not drawn: The dictionary is too small" in write_audit(wide, tmp_path / "out").read_text()
+    same = jepa_scale.audit(saved(tmp_path, **{**arrays, "z_next": z}), resolution=())
+    assert same.sizing is None
+    assert sufficiency(same) == ""
+    independent = {**arrays, "z_next": generator.normal(size=z.shape), "trajectory": np.zeros(20_000, dtype=int)}
+    alone = jepa_scale.audit(saved(tmp_path, **independent), resolution=())
+    assert alone.dictionary is None
+    assert any("bias cannot be removed" in sentence for sentence in alone.warnings)
+
+
+def test_independent_embeddings_miss_nothing(generator, tmp_path):
+    arrays = {name: generator.normal(size=(20_000, 4)) for name in ("z", "z_next")}
+    found = jepa_scale.audit(saved(tmp_path, **arrays, trajectory=np.arange(20_000) // 20), resolution=())
+    assert found.total.low <= 1 <= found.total.high
+    assert "sees no tail" in sufficiency(found)
+    assert "miss nothing" in sufficiency(found)
+
+
+def test_predictions_that_know_their_target(generator, tmp_path):
+    arrays = pairs(generator, n=8000, actions=1)
+    leaked = arrays["z_next"] + 0.1 * generator.normal(size=(8000, 4))
+    found = jepa_scale.audit(saved(tmp_path, **arrays, z_pred=leaked), resolution=())
+    assert any("know something of their target" in sentence for sentence in found.warnings)
+    copied = jepa_scale.audit(saved(tmp_path, **arrays, z_pred=arrays["z_next"]), **QUICK)
+    assert any("see whether z_pred is z_next" in sentence for sentence in copied.warnings)
+
+
+def test_numbers_too_large_to_square(generator, tmp_path):
+    arrays = pairs(generator)
+    big = {**arrays, "z": (1e30 * arrays["z"]).astype(np.float32), "z_next": arrays["z_next"].astype(np.float32)}
+    with pytest.raises(ValueError, match="too large"):
+        jepa_scale.audit(saved(tmp_path, **big), **QUICK)

@@ -8,7 +8,7 @@ from jepa_scale.estimators.jackknife import Jackknifed, average, with_left_out
 def of_mean(values, groups):
     """The jackknife of a mean over rows in groups."""
     parts = np.array([[values[groups == g].sum(), (groups == g).sum()] for g in np.unique(groups)])
-    sums = with_left_out(parts)
+    sums = with_left_out(parts, parts[:, 1])
     return Jackknifed.of(sums[:, 0] / sums[:, 1], parts[:, 1])
 
 
@@ -52,3 +52,19 @@ def test_functions_and_averages_go_through(generator):
     np.testing.assert_allclose(one.map(lambda v: 2 * v).value, 2 * one.value)
     both = average([one, other], [3.0, 1.0])
     np.testing.assert_allclose(both.value, 0.75 * one.value + 0.25 * other.value)
+
+
+def test_a_group_without_weight_changes_nothing(generator):
+    values, groups = generator.normal(size=32), np.arange(32) % 8
+    parts = np.array([[values[groups == g].sum(), 4.0] for g in range(8)])
+    padded = np.insert(parts, 3, 0.0, axis=0)
+    found, plain = (
+        Jackknifed.of((lambda sums: sums[:, 0] / sums[:, 1])(with_left_out(part, part[:, 1])), part[:, 1])
+        for part in (padded, parts)
+    )
+    assert found.groups == plain.groups == 8
+    assert found.value == pytest.approx(plain.value, abs=1e-12)
+    assert found.standard_error == pytest.approx(plain.standard_error, rel=1e-12)
+    np.testing.assert_allclose(found.interval(), plain.interval())
+    both = average([found, of_mean(values, np.zeros(32, dtype=int))])
+    assert np.isnan(both.standard_error), "one of them has no error, so the mean has none"
