@@ -238,10 +238,10 @@ class LawFit:
     """One law fitted to one target over cells (k, n)."""
 
     law: str
-    """``generic``, ``theory_free`` or ``theory_fixed``"""
+    """Name, for example ``generic``, ``theory_free`` or ``theory_fixed``."""
     formula: str
     target: str
-    """``risk`` or ``regret``"""
+    """``risk`` or ``regret`` for a study."""
     status: Literal["converged", "not_identified", "failed"]
     reason: str
     """Empty if converged, else one sentence."""
@@ -262,6 +262,18 @@ class LawFit:
     failed_refits: int
     noise: tuple[float, float]
     """(s0, c): the sd of one seed is √(s0² + (c·R)²)"""
+    loss: str = ""
+    """What was minimised."""
+    bootstrap: str = ""
+    """What was drawn: ``cluster pairs`` or ``wild cluster``."""
+    optima: int = 1
+    """Distinct minima within χ² of one of the lowest, itself included."""
+    starts: tuple[int, int] = (0, 0)
+    """Starts that ended in the lowest minimum, of how many."""
+    condition: float = float("nan")
+    """Condition number of the scaled Hessian in centred coordinates."""
+    correlations: NDArray[np.float64] | None = None
+    """(parameters, parameters) in centred coordinates; NaN at bounds."""
 
 
 @dataclass(frozen=True)
@@ -295,10 +307,12 @@ class Forecast:
     level: float
     points: tuple[ForecastPoint, ...]
     inflation: float
-    """Factor on the bootstrap half-width, learned by forecasting the largest n of the training part from the rest."""
+    """Factor on the bootstrap half-width at this distance, learned by forecasting inside the training part."""
     inflation_source: str
     extrapolation_decades: float
     """log10 of (held-out n / largest n that the law was fitted to)."""
+    validated_decades: float = 0.0
+    """Largest such distance at which a forecast of this law was checked inside the training part."""
 
     @property
     def coverage(self) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.laws.base import Cells, cells_from_table
+from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.diagnostics import interior_optimum
 from jepa_scale.records import LawFit, RunTable
 

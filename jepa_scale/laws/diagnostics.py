@@ -1,12 +1,16 @@
-"""Reasons to distrust a fit: what the cells cannot identify, and what the fitted law cannot explain."""
+"""Reasons to distrust a fit: what the rows cannot identify, and what the fitted law cannot explain."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from jepa_scale.laws.base import Cells, Law
+from jepa_scale.laws.cells import Cells
+from jepa_scale.laws.law import Law
 from jepa_scale.laws.problem import Problem
+from jepa_scale.laws.rows import Rows
 from jepa_scale.shapes import Float64
 
 MAX_P_SD = 0.3
@@ -15,22 +19,78 @@ MAX_P_SD = 0.3
 MAX_MOVE = 0.3
 """Largest change of an exponent between the two passes of a fit that goes unmentioned."""
 
+MAX_COLLINEAR = 0.9
+"""Largest correlation of the logarithms of two columns: beyond it, two exponents cannot be told apart."""
 
-def why_not_identified(law: Law, cells: Cells) -> str:
-    """Return one sentence if the cells cannot identify the law, else an empty string."""
-    for axis, values in (("k", cells.k), ("n", cells.n)):
-        levels = len(np.unique(values))
-        if levels < 2:
-            return f"{levels} level of {axis}: at least 2 are needed"
-    free = len(law.terms) + sum(shape.fixed is None for shape in law.shapes)
-    if len(cells) < free + 2:
-        return f"{len(cells)} cells for {free} free parameters: at least {free + 2} are needed"
-    if law.uses_tail and not np.isfinite(cells.tail).all():
-        missing = int((~np.isfinite(cells.tail)).sum())
-        return f"{law.name} needs the measured tail, which is missing in {missing} of {len(cells)} cells"
-    if law.uses_tail and not (cells.tail > 0).any():
-        return f"the tail is 0 in all {len(cells)} cells: its coefficient cannot be fitted"
+
+def why_not_identified(law: Law, rows: Rows) -> str:
+    """Return one sentence, with what to run, if the rows cannot identify the law; else an empty string."""
+    for name in law.columns:
+        column = rows.columns[name]
+        if not np.isfinite(column).all():
+            missing = int((~np.isfinite(column)).sum())
+            what = "the measured tail" if name == "tail" else name
+            return f"{law.name} needs {what}, which is missing in {missing} of {len(rows)} cells"
+        if name == "tail" and not (column > 0).any():
+            return f"the tail is 0 in all {len(rows)} cells: its coefficient cannot be fitted"
+    exponents: dict[str, set[str]] = {}
+    for term in law.parsed.terms:
+        for power in term.powers:
+            exponents.setdefault(power.column, set())
+            if isinstance(power.exponent, str):
+                exponents[power.column].add(power.exponent)
+    for name in exponents:
+        levels = len(np.unique(rows.columns[name]))
+        if levels < 2 and name != "tail":
+            return f"{levels} level of {name}: at least 2 are needed; run other values of {name}"
+    free = int(law.free.sum())
+    if rows.clusters < free + 2:
+        return (
+            f"{rows.clusters} cells for {free} free parameters: at least {free + 2} are needed; "
+            f"run more values of {' or '.join(exponents)}"
+        )
+    return _collinear(law, rows)
+
+
+def _collinear(law: Law, rows: Rows) -> str:
+    """Say which two columns with free exponents move together, whatever the law."""
+    free = {
+        power.column
+        for term in law.parsed.terms
+        for power in term.powers
+        if isinstance(power.exponent, str) and power.exponent not in law.fixed and rows.columns[power.column].min() > 0
+    }
+    names = sorted(free)
+    for i, one in enumerate(names):
+        for other in names[:i]:
+            correlation = np.corrcoef(np.log(rows.columns[one]), np.log(rows.columns[other]))[0, 1]
+            if abs(correlation) > 0.995:
+                return (
+                    f"{other} and {one} move together (correlation of logarithms {correlation:.3f}): their exponents "
+                    f"cannot be told apart; run cells with large {other} and small {one}, and the other way round"
+                )
     return ""
+
+
+def rows_warnings(rows: Rows) -> tuple[str, ...]:
+    """Return one sentence for each peculiarity of the rows themselves."""
+    warnings = []
+    table = np.column_stack([*rows.columns.values(), rows.target])
+    repeated = len(table) - len(np.unique(table, axis=0))
+    if repeated:
+        warnings.append(
+            f"{repeated} of {len(table)} rows repeat another row exactly, target included: copies, not runs"
+        )
+    logs = {name: np.log(column) for name, column in rows.columns.items() if column.min() > 0 and np.ptp(column) > 0}
+    names = list(logs)
+    for i, one in enumerate(names):
+        for other in names[:i]:
+            correlation = float(np.corrcoef(logs[one], logs[other])[0, 1])
+            if abs(correlation) > MAX_COLLINEAR:
+                warnings.append(
+                    f"ln {other} and ln {one} have correlation {correlation:.2f}: their exponents trade off"
+                )
+    return tuple(warnings)
 
 
 def interior_optimum(means: Float64[np.ndarray, " widths"]) -> bool:
@@ -47,38 +107,37 @@ def shows_interior_optimum(cells: Cells) -> bool:
     return any(interior_optimum(row) for row in rows)
 
 
-def corrected_akaike(objective: float, variance: Float64[np.ndarray, " cells"], free: int) -> float:
-    """Return AICc = N ln(χ²/N) + Σ ln v_i + 2 q + 2 q (q+1)/(N − q − 1), q counting the scale.
-
-    The Gaussian −2 ln L with Var(mean_i) = τ² v_i, τ² fitted and N(1 + ln 2π) dropped. A common scale is fitted because
-    no law is exact: with τ = 1 the lack of fit would count as evidence as if it were independent noise, and weights
-    would be 0 or 1 always. Infinite where N ≤ q + 1.
-    """
-    cells, q = len(variance), free + 1
-    if cells <= q + 1:
-        return float("inf")
-    # A perfect fit has an unbounded likelihood; the smallest positive scale keeps the number finite.
-    scale = max(objective / cells, 1e-300)
-    return float(cells * np.log(scale) + np.log(variance).sum() + 2 * q + 2 * q * (q + 1) / (cells - q - 1))
-
-
 def lack_of_fit(
-    cells: Cells, fitted: Float64[np.ndarray, " cells"], variance: Float64[np.ndarray, " cells"], free: int
+    rows: Rows,
+    fitted: Float64[np.ndarray, " rows"],
+    free: int,
+    relative: bool,
+    cells: Cells | None = None,
+    variance: Float64[np.ndarray, " rows"] | None = None,
 ) -> float | None:
-    """Return the p value of F = [Σ w_i (ȳ_i − R_i)²/(N − q)] / [Σ_i w'_i Σ_s (y_is − ȳ_i)²/Σ(m_i − 1)].
+    """Return the p value of F = [Σ w_i m_i (ȳ_i − R_i)²/(G − q)] / [Σ_i w_i Σ_s (y_is − ȳ_i)²/Σ(m_i − 1)].
 
-    w_i is the precision of a cell's mean, w'_i = w_i/m_i that of one seed, so the noise model sets the weights and
-    the replicate seeds set the scale. None without replicates, or if the replicates do not differ at all.
+    G configurations, m_i runs each, w_i the precision of one run: the noise model sets the weights and the replicates
+    set the scale. Residuals are of logarithms where ``relative``. None without replicates, or if they do not differ.
     """
-    pure_degrees = int((cells.seeds - 1).sum())
-    fit_degrees = len(cells) - free
-    if pure_degrees == 0 or fit_degrees <= 0:
+    if cells is not None and variance is not None:
+        values, weight = list(cells.values), 1.0 / (variance * cells.seeds)
+        level = fitted
+    else:
+        scaled = np.log(rows.target) if relative else rows.target
+        values = [scaled[rows.cluster == index] for index in range(rows.clusters)]
+        weight = np.array([rows.weight[rows.cluster == index].mean() for index in range(rows.clusters)])
+        smooth = np.log(fitted) if relative else fitted
+        level = np.array([smooth[rows.cluster == index].mean() for index in range(rows.clusters)])
+    counts = np.array([len(value) for value in values])
+    pure_degrees, fit_degrees = int((counts - 1).sum()), len(values) - free
+    if pure_degrees <= 0 or fit_degrees <= 0:
         return None
-    spread = np.array([((values - values.mean()) ** 2).sum() for values in cells.values])
-    pure = float((spread / (variance * cells.seeds)).sum()) / pure_degrees
-    if pure == 0:
+    means = np.array([value.mean() for value in values])
+    pure = float((weight * [((value - value.mean()) ** 2).sum() for value in values]).sum()) / pure_degrees
+    if pure <= 0:
         return None
-    misfit = float(((cells.mean - fitted) ** 2 / variance).sum()) / fit_degrees
+    misfit = float((weight * counts * (means - level) ** 2).sum()) / fit_degrees
     return float(stats.f.sf(misfit / pure, fit_degrees, pure_degrees))
 
 
@@ -89,35 +148,45 @@ def fit_warnings(
     lack_of_fit_p: float | None,
 ) -> tuple[str, ...]:
     """Return one sentence for each reason to distrust the fit; ``theta`` and ``draws`` in natural units."""
-    law, cells = problem.law, problem.cells
+    law, rows = problem.law, problem.rows
     values = dict(zip(law.names, theta, strict=True))
     warnings = [
         f"{name} = {values[name]:.3g} lies at the bound of its range"
         for name, bound in zip(law.names, at_bound(problem, theta), strict=True)
         if bound
     ]
-    for shape in law.shapes:
-        column = law.names.index(shape.name)
-        if shape.fixed is None and values[shape.term] == 0:
-            warnings.append(f"{shape.name} is not identified: the coefficient {shape.term} of its term is 0")
-        if shape.needs_interior_optimum and not shows_interior_optimum(cells):
-            warnings.append(f"this grid does not test {shape.name}: no n has an interior optimum in k")
-        spread = float(draws[:, column].std()) if len(draws) else np.inf
-        if shape.needs_interior_optimum and shape.fixed is None and spread > MAX_P_SD:
-            warnings.append(
-                f"this grid does not test {shape.name}: sd({shape.name}) = {spread:.2g} is above {MAX_P_SD}"
-            )
+    for term in law.parsed.terms:
+        for power in term.powers:
+            named = isinstance(power.exponent, str) and power.exponent not in law.fixed
+            if named and values[term.coefficient] == 0:
+                warnings.append(
+                    f"{power.exponent} is not identified: the coefficient {term.coefficient} of its term is 0"
+                )
     if lack_of_fit_p is None:
-        warnings.append("no replicate seeds that differ: the lack of fit was not tested")
+        warnings.append("no replicate runs that differ: the lack of fit was not tested")
     elif lack_of_fit_p < 0.01:
-        warnings.append(f"lack of fit: p = {lack_of_fit_p:.1g}, the law misses cell means by more than seeds scatter")
+        warnings.append(f"lack of fit: p = {lack_of_fit_p:.1g}, the law misses cell means by more than runs scatter")
+    zeros = int((rows.target == 0).sum())
+    if zeros:
+        warnings.append(f"{law.target} is exactly 0 in {zeros} of {len(rows)} cells, a value that no power law reaches")
+    del draws
+    return tuple(warnings)
+
+
+def interior_warnings(
+    problem: Problem, cells: Cells, draws: Float64[np.ndarray, "draws parameters"]
+) -> tuple[str, ...]:
+    """Return why this grid does not test the growth p of the sample term in k, which only a U-turn shows."""
+    law = problem.law
+    warnings = []
+    for shape in (shape for shape in law.shapes if shape.name == "p"):
+        spread = float(draws[:, law.names.index("p")].std()) if len(draws) else np.inf
+        if not shows_interior_optimum(cells):
+            warnings.append("this grid does not test p: no n has an interior optimum in k")
+        if shape.fixed is None and spread > MAX_P_SD:
+            warnings.append(f"this grid does not test p: sd(p) = {spread:.2g} is above {MAX_P_SD}")
     if not (cells.seeds > 1).any():
         warnings.append("one seed per cell: the noise was estimated from the residuals, lack of fit included")
-    zeros = int((cells.mean == 0).sum())
-    if zeros:
-        warnings.append(
-            f"{cells.target} is exactly 0 in {zeros} of {len(cells)} cells, a value that no power law reaches"
-        )
     return tuple(warnings)
 
 
@@ -140,3 +209,35 @@ def weight_warnings(
 def at_bound(problem: Problem, theta: Float64[np.ndarray, " parameters"]) -> np.ndarray:
     """Return which free parameters lie at a bound, (parameters,) boolean."""
     return problem.free & ((theta <= problem.low) | (theta >= problem.high))
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian of a fit in centred coordinates, scaled to a unit diagonal."""
+
+    condition: float
+    """Infinite where a direction is flat; NaN where nothing is free inside its bounds."""
+    correlations: Float64[np.ndarray, "parameters parameters"]
+    """Of the parameters inside their bounds, from the inverse Hessian; NaN elsewhere."""
+
+
+def curvature(
+    problem: Problem, weights: Float64[np.ndarray, " rows"], theta: Float64[np.ndarray, " parameters"]
+) -> Curvature:
+    """Return condition and correlations at a minimum; of the majorant where the loss has no curvature."""
+    inside = np.flatnonzero(problem.free & (theta > problem.low) & (theta < problem.high))
+    correlations = np.full((len(theta), len(theta)), np.nan)
+    if len(inside) == 0:
+        return Curvature(float("nan"), correlations)
+    state = problem.state(theta[None])
+    hessian = problem.curvature(state, weights[None], problem.rows.target[None], np.array([False]))[1][0]
+    block = hessian[np.ix_(inside, inside)]
+    scale = np.sqrt(np.maximum(np.diag(block), 1e-300))
+    values, vectors = np.linalg.eigh(block / np.outer(scale, scale))
+    values = np.maximum(values, 0.0)
+    if values[0] <= 1e-14 * values[-1]:
+        return Curvature(float("inf"), correlations)
+    inverse = (vectors / values) @ vectors.T
+    spread = np.sqrt(np.diag(inverse))
+    correlations[np.ix_(inside, inside)] = inverse / np.outer(spread, spread)
+    return Curvature(float(values[-1] / values[0]), correlations)

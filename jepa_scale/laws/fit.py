@@ -1,30 +1,40 @@
-"""Fit a law to a run table."""
+"""Fit a law: to the runs of a study, or to anybody's table."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.laws.base import Cells, Law, cells_from_table
-from jepa_scale.laws.bootstrap import Bootstrap, cluster_bootstrap
+from jepa_scale.laws.bootstrap import Bootstrap, bootstrap
+from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.diagnostics import (
     at_bound,
-    corrected_akaike,
+    curvature,
     fit_warnings,
+    interior_warnings,
     lack_of_fit,
+    rows_warnings,
     weight_warnings,
     why_not_identified,
 )
-from jepa_scale.laws.levenberg import polish
+from jepa_scale.laws.law import Law, LawFamily
+from jepa_scale.laws.likelihood import corrected_akaike, scaled_deviance
+from jepa_scale.laws.losses import HuberLog, Loss, Squares
+from jepa_scale.laws.newton import minimise
 from jepa_scale.laws.noise import mean_variance, noise_floor, residual_noise, seed_noise
 from jepa_scale.laws.problem import Problem
-from jepa_scale.laws.varpro import grid_starts
+from jepa_scale.laws.rows import Rows
+from jepa_scale.laws.varpro import Grid
+from jepa_scale.laws.vertex import settle
 from jepa_scale.records import LawFit, Parameter, RunTable
 from jepa_scale.shapes import Float64
 
-STARTS = 32
-"""Grid points polished for the fit; the best few usually end in one and the same minimum."""
+STARTS = 16
+"""Grid points, none a neighbour of another, polished for a fit; most end in one and the same minimum."""
+POINTS = 4096
+"""Grid points of the shapes that are compared."""
 
 _UNREPLICATED = 0.1
 """Relative noise assumed in the first pass where no cell has two seeds; the second pass estimates it."""
@@ -38,11 +48,106 @@ class Solution:
     """Centred coordinates."""
     objective: float
     converged: bool
-    fitted: Float64[np.ndarray, " cells"]
+    fitted: Float64[np.ndarray, " rows"]
+    optima: int
+    """Distinct minima within χ² of one of the lowest, itself included."""
+    hits: int
+    """Starts that ended in the lowest."""
+
+
+def solve(
+    problem: Problem,
+    weights: Float64[np.ndarray, " rows"],
+    warm: Float64[np.ndarray, " parameters"] | None = None,
+) -> Solution:
+    """Minimise Σ_i w_i ℓ_i: the best grid points, and ``warm`` if given, are polished and the lowest kept."""
+    starts = Grid(problem, POINTS).starts(weights[None], problem.rows.target[None], STARTS)[0]
+    if warm is not None:
+        starts = np.concatenate([starts, warm[None]])
+    minima = minimise(problem, weights[None], starts)
+    objective = np.where(minima.converged, minima.objective, np.inf)
+    best = int(objective.argmin())
+    theta, lowest = settle(problem, weights, minima.theta[best], float(minima.objective[best]))
+    freedom = max(len(problem.rows) - int(problem.free.sum()), 1)
+    near = objective <= lowest * (1 + 0.5 / freedom) + 1e-300
+    return Solution(
+        theta=theta,
+        objective=lowest,
+        converged=bool(minima.converged[best]),
+        fitted=np.exp(problem.state(theta[None]).y[0]),
+        optima=_distinct(problem, minima.theta[near]) if near.any() else 1,
+        hits=int((objective <= lowest * (1 + 1e-7)).sum()),
+    )
+
+
+def _distinct(problem: Problem, theta: Float64[np.ndarray, "minima parameters"]) -> int:
+    """Count minima whose predictions differ by more than 1 % somewhere."""
+    y = problem.state(theta).y
+    kept: list[np.ndarray] = []
+    for row in y:
+        if all(np.abs(row - other).max() > 0.01 for other in kept):
+            kept.append(row)
+    return max(len(kept), 1)
+
+
+def fit_table(
+    law: Law,
+    columns: Mapping[str, np.ndarray],
+    loss: Loss | None = None,
+    *,
+    cluster: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    episodes: np.ndarray | None = None,
+    level: float = 0.9,
+    draws: int = 1000,
+    seed: int = 0,
+    kind: str = "auto",
+) -> LawFit:
+    """Fit ``law`` to a table of anybody's runs, one row for each run.
+
+    min_θ Σ_i w_i ℓ(R_θ(x_i); R_i) over every combination of exponents within bounds; intervals are percentiles of a
+    bootstrap of configurations, rows that agree in all columns of the law unless ``cluster`` names them.
+
+    Parameters
+    ----------
+    law, columns
+        The law names its columns and its target.
+    loss
+        Default: Huber of log residuals with δ = 10⁻³, that of published fits.
+    cluster, weight, episodes
+        One entry for each row: rows that belong together, counts, and trials behind a rate.
+    level, draws, seed, kind
+        Of the bootstrap; ``draws = 0`` gives no intervals. ``kind``: see ``bootstrap.bootstrap``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or has values that the law or loss cannot use, or ``level`` or ``draws`` is out of range.
+    """
+    _check_level(level, draws)
+    loss = HuberLog() if loss is None else loss
+    rows = Rows.of(law, columns, cluster=cluster, weight=weight, episodes=episodes)
+    loss.check(rows)
+    reason = why_not_identified(law, rows)
+    if reason:
+        return _without_fit(law, rows, loss, level, "not_identified", reason)
+    problem = Problem(law, rows, loss)
+    solution = solve(problem, rows.weight)
+    if not solution.converged:
+        return _without_fit(law, rows, loss, level, "failed", f"no start of {STARTS} converged: look for outliers")
+    found = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else _no_draws(law)
+    spread = _residual_spread(problem, solution)
+    noise = (0.0, spread) if loss.relative else (spread, 0.0)
+    lack = lack_of_fit(rows, solution.fitted, int(problem.free.sum()), loss.relative)
+    natural = problem.natural(solution.theta)
+    warnings = fit_warnings(problem, natural, found.draws, lack) + rows_warnings(rows)
+    return _record(
+        problem, solution, found, level, noise, lack, scaled_deviance(loss, solution.objective, rows), (), warnings
+    )
 
 
 def fit(
-    law: Law,
+    family: LawFamily,
     table: RunTable,
     target: str,
     *,
@@ -51,7 +156,7 @@ def fit(
     seed: int = 0,
     saturation: float = 0.9,
 ) -> LawFit:
-    """Fit ``law`` to the cell means of ``target`` by weighted least squares.
+    """Fit a law to the cell means of ``target`` of a study by weighted least squares.
 
     min_θ Σ_i (ȳ_i − R_θ(k_i, n_i))² / Var(ȳ_i), Var(ȳ_i) = (s0² + (c·R_i)²)/m_i, on the scale of R itself: a regret of
     exactly 0 is common and legitimate (B5) and has no logarithm. (s0, c) is pooled over replicate seeds once, with
@@ -60,101 +165,132 @@ def fit(
     percentiles of the cluster bootstrap at ``level``.
 
     What must hold for the parameters to mean anything: an interior optimum in k for p, at least two levels of k
-    and n, cells below saturation. What does not hold is in ``warnings``, ``excluded`` or ``status``.
+    and n, cells below saturation unless the law has a ceiling. What does not hold is in ``warnings``, ``excluded`` or
+    ``status``.
 
     Parameters
     ----------
-    law, table, target
+    family, table, target
         ``target`` is "risk" or "regret", a column of ``table``.
     level
         Probability content of the intervals.
     draws, seed
         Bootstrap resamples and the seed that decides them.
     saturation
-        Share of ``regret_random`` from which a cell's mean regret is left out; infinity keeps every cell.
+        Share of ``regret_random`` from which a cell's mean regret is left out; infinity keeps every cell, and so does a
+        law that saturates itself.
 
     Raises
     ------
     ValueError
         If ``target`` is unknown, ``level`` is not inside (0, 1), ``draws`` < 1 or ``saturation`` ≤ 0.
     """
+    _check_level(level, draws, 1)
+    law = family.on(target)
+    cells = cells_from_table(table, target, np.inf if law.parsed.ceiling is not None else saturation)
+    rows = rows_of_cells(law, cells)
+    reason = why_not_identified(law, rows)
+    if reason:
+        return _without_fit(law, rows, Squares(), level, "not_identified", reason, cells)
+    problem = Problem(law, rows, Squares())
+    noise, first = _two_passes(problem, cells)
+    if not first.converged:
+        reason = f"no start of {STARTS} converged: look for outlying cells"
+        return _without_fit(law, rows, Squares(), level, "failed", reason, cells)
+    variance = mean_variance(cells, first.fitted, noise)
+    final = solve(problem, 1.0 / variance, first.theta)
+    found = bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
+    lack = lack_of_fit(rows, final.fitted, int(problem.free.sum()), False, cells, variance)
+    natural = problem.natural(final.theta)
+    warnings = fit_warnings(problem, natural, found.draws, lack)
+    warnings += interior_warnings(problem, cells, found.draws)
+    warnings += weight_warnings(problem, first.theta, final.theta)
+    akaike = corrected_akaike(2 * final.objective, variance, int(problem.free.sum()))
+    return _record(problem, final, found, level, noise, lack, akaike, cells.excluded, warnings, cells)
+
+
+def rows_of_cells(law: Law, cells: Cells) -> Rows:
+    """Return the cells as rows, each its own cluster; columns that are not known stay NaN."""
+    columns = {name: cells.columns[name] for name in law.columns if name in cells.columns}
+    missing = [name for name in law.columns if name not in columns]
+    if missing:
+        raise ValueError(f"{law.formula!r} needs {', '.join(missing)}; a study has {', '.join(cells.columns)}")
+    return Rows(columns, cells.mean, np.ones(len(cells)), np.arange(len(cells)))
+
+
+def _check_level(level: float, draws: int, least: int = 0) -> None:
     if not 0 < level < 1:
         raise ValueError(f"expected a level inside (0, 1), for example 0.9, got {level=}")
-    cells = cells_from_table(table, target, saturation)
-    reason = why_not_identified(law, cells)
-    if reason:
-        return _without_fit(law, cells, level, "not_identified", reason)
-    problem = Problem(law, cells)
-    noise, solution = _two_passes(problem)
-    if not solution.converged:
-        return _without_fit(law, cells, level, "failed", f"no start of {STARTS} converged: look for outlying cells")
-    variance = mean_variance(cells, solution.fitted, noise)
-    final = solve(problem, 1.0 / variance, solution.theta)
-    bootstrap = cluster_bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
-    return _report(problem, final, variance, bootstrap, level, noise, solution)
+    if draws < least:
+        raise ValueError(f"expected at least {least} bootstrap draws, got {draws=}")
 
 
-def solve(
-    problem: Problem, weights: Float64[np.ndarray, " cells"], warm: Float64[np.ndarray, " parameters"] | None = None
-) -> Solution:
-    """Minimise Σ_i w_i (ȳ_i − R_i)²: the best grid points, and ``warm`` if given, are polished and the lowest kept."""
-    starts = grid_starts(problem, weights[None], STARTS)[0]
-    if warm is not None:
-        starts = np.concatenate([starts, warm[None]])
-    minima = polish(problem, np.tile(weights, (len(starts), 1)), starts)
-    best = int(np.where(minima.converged, minima.objective, np.inf).argmin())
-    return Solution(
-        theta=minima.theta[best],
-        objective=float(minima.objective[best]),
-        converged=bool(minima.converged[best]),
-        fitted=problem.predict(minima.theta[best : best + 1])[0],
-    )
+def _no_draws(law: Law) -> Bootstrap:
+    return Bootstrap(np.empty((0, len(law.names))), 0, "none")
 
 
-def _two_passes(problem: Problem) -> tuple[tuple[float, float], Solution]:
+def _two_passes(problem: Problem, cells: Cells) -> tuple[tuple[float, float], Solution]:
     """Return the noise model, and the fit with weights at R = cell means."""
-    cells = problem.cells
     noise = seed_noise(cells)
     first = noise or (noise_floor(cells), _UNREPLICATED)
     solution = solve(problem, 1.0 / mean_variance(cells, cells.mean, first))
     return noise or residual_noise(cells, solution.fitted, int(problem.free.sum())), solution
 
 
-def _report(
+def _residual_spread(problem: Problem, solution: Solution) -> float:
+    """Return a robust sd of the residuals, 1.4826 × their median size, for the freedom that the fit took."""
+    rows = problem.rows
+    with np.errstate(divide="ignore"):
+        residual = (
+            np.log(rows.target) - np.log(solution.fitted) if problem.loss.relative else rows.target - solution.fitted
+        )
+    freedom = max(len(rows) - int(problem.free.sum()), 1)
+    return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(len(rows) / freedom))
+
+
+def _record(
     problem: Problem,
     solution: Solution,
-    variance: Float64[np.ndarray, " cells"],
-    bootstrap: Bootstrap,
+    found: Bootstrap,
     level: float,
     noise: tuple[float, float],
-    first_pass: Solution,
+    lack: float | None,
+    aicc: float,
+    excluded: tuple[str, ...],
+    warnings: tuple[str, ...],
+    cells: Cells | None = None,
 ) -> LawFit:
-    law, cells = problem.law, problem.cells
-    free = int(problem.free.sum())
-    theta = problem.natural(solution.theta)
-    lack = lack_of_fit(cells, solution.fitted, variance, free)
-    warnings = fit_warnings(problem, theta, bootstrap.draws, lack)
-    warnings += weight_warnings(problem, first_pass.theta, solution.theta)
-    if bootstrap.failed:
-        warnings += (f"{bootstrap.failed} bootstrap refits failed and are not in the intervals",)
+    law, rows = problem.law, problem.rows
+    if found.failed:
+        warnings += (f"{found.failed} bootstrap refits failed and are not in the intervals",)
+    if solution.optima > 1:
+        warnings += (f"{solution.optima} different minima lie within χ² of one: the data do not choose between them",)
+    weights = rows.weight if cells is None else 1.0 / mean_variance(cells, solution.fitted, noise)
+    bent = curvature(problem, weights, solution.theta)
     return LawFit(
         law=law.name,
-        formula=law.formula(cells.target),
-        target=cells.target,
+        formula=law.formula,
+        target=law.target,
         status="converged",
         reason="",
-        parameters=_parameters(problem, theta, bootstrap.draws, level),
+        parameters=_parameters(problem, problem.natural(solution.theta), found.draws, level),
         level=level,
-        objective=solution.objective,
-        aicc=corrected_akaike(solution.objective, variance, free),
-        cells=len(cells),
-        runs=cells.runs,
+        objective=solution.objective * (1.0 if cells is None else 2.0),
+        aicc=aicc,
+        cells=rows.clusters,
+        runs=len(rows) if cells is None else cells.runs,
         lack_of_fit_p=lack,
-        excluded=cells.excluded,
+        excluded=excluded,
         warnings=warnings,
-        bootstrap_draws=bootstrap.draws,
-        failed_refits=bootstrap.failed,
+        bootstrap_draws=found.draws,
+        failed_refits=found.failed,
         noise=noise,
+        loss=problem.loss.name,
+        bootstrap=found.kind,
+        optima=solution.optima,
+        starts=(solution.hits, STARTS),
+        condition=bent.condition,
+        correlations=bent.correlations,
     )
 
 
@@ -183,15 +319,17 @@ def _parameters(
     )
 
 
-def _without_fit(law: Law, cells: Cells, level: float, status: str, reason: str) -> LawFit:
+def _without_fit(
+    law: Law, rows: Rows, loss: Loss, level: float, status: str, reason: str, cells: Cells | None = None
+) -> LawFit:
     """Return the record of a law that could not be fitted: every number in it is missing."""
     nan = float("nan")
     theory = [None] * len(law.terms) + [shape.theory for shape in law.shapes]
     fixed = [None] * len(law.terms) + [shape.fixed for shape in law.shapes]
     return LawFit(
         law=law.name,
-        formula=law.formula(cells.target),
-        target=cells.target,
+        formula=law.formula,
+        target=law.target,
         status="not_identified" if status == "not_identified" else "failed",
         reason=reason,
         parameters=tuple(
@@ -201,12 +339,13 @@ def _without_fit(law: Law, cells: Cells, level: float, status: str, reason: str)
         level=level,
         objective=nan,
         aicc=nan,
-        cells=len(cells),
-        runs=cells.runs,
+        cells=rows.clusters,
+        runs=len(rows) if cells is None else cells.runs,
         lack_of_fit_p=None,
-        excluded=cells.excluded,
+        excluded=() if cells is None else cells.excluded,
         warnings=(),
         bootstrap_draws=np.empty((0, len(law.names))),
         failed_refits=0,
         noise=(nan, nan),
+        loss=loss.name,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jepa_scale.laws.base import Cells
+from jepa_scale.laws.cells import Cells
 from jepa_scale.shapes import Float64
 
 NOISE_FLOOR = {"risk": 1e-4, "regret": 1e-2}

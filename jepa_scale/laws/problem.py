@@ -1,87 +1,287 @@
-"""One least-squares problem of a law on cells, in coordinates centred on the grid."""
+"""A law on rows, in coordinates centred on them: predictions with both derivatives for a batch of parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from jepa_scale.laws.base import Cells, Law
+from jepa_scale.laws.law import Law
+from jepa_scale.laws.losses import Loss
+from jepa_scale.laws.rows import Rows
 from jepa_scale.shapes import Float64
 
-_STEP = 1e-5
-"""Step of the central differences in the shapes: truncation and rounding are both about 1e-10 of φ."""
-_TINY = 1e-24
-"""Smallest Σ c φ whose root is taken: the derivative of a root at 0 is infinite."""
+_EXTREME = 600.0
+"""Largest |ln φ|: beyond it exp overflows, and no fit ends there."""
+_TINY = 1e-60
+"""Smallest Σ c φ: the logarithm of 0 is infinite, and a step from there must not be."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A batch of parameters with what they predict."""
+
+    theta: Float64[np.ndarray, "draws parameters"]
+    basis: Float64[np.ndarray, "draws terms rows"]
+    """φ_j at the rows, divided by φ_j at the centre."""
+    total: Float64[np.ndarray, "draws rows"]
+    """S = Σ_j c_j φ_j"""
+    raised: Float64[np.ndarray, "draws rows"]
+    """h = S^m"""
+    level: Float64[np.ndarray, "draws rows"]
+    """H = C + h, before the ceiling."""
+    y: Float64[np.ndarray, "draws rows"]
+    """ln R̂"""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """min_θ Σ_i w_i (R_θ(k_i, n_i) − y_i)² over bounded θ.
+    """min_θ Σ_i w_i ℓ(ln R_θ(x_i); R_i) over c ≥ 0 and bounded shapes.
 
-    Internally a coefficient c_j is measured as the size of its term at the centre of the grid (geometric means of k and
-    n, mean tail): c̃_j = c_j φ_j(centre; ψ). For power laws this is centring of ln k and ln n; without it A and α
-    have correlation .999. It also makes the problem independent of the units of k and n. Parameters leave this
-    class in the formula's natural units only.
+    A coefficient is measured as the size of its term at the centre of the rows (geometric mean of each column):
+    c̃_j = c_j φ_j(centre). That centres the logarithms of all columns; without it A and α have correlation .999.
+    Parameters leave this class in the formula's own units by ``natural`` only.
     """
 
     law: Law
-    cells: Cells
+    rows: Rows
+    loss: Loss
 
-    @property
+    @cached_property
     def free(self) -> np.ndarray:
-        """(parameters,) boolean: which parameters are fitted."""
-        return np.array([True] * len(self.law.terms) + [shape.fixed is None for shape in self.law.shapes])
+        """(parameters,) boolean"""
+        return self.law.free
 
-    @property
+    @cached_property
     def low(self) -> Float64[np.ndarray, " parameters"]:
         """Lower bounds: 0 for coefficients."""
-        shapes = [shape.low if shape.fixed is None else shape.fixed for shape in self.law.shapes]
-        return np.array([0.0] * len(self.law.terms) + shapes)
+        return np.array([0.0] * len(self.law.terms) + [s.low if s.fixed is None else s.fixed for s in self.law.shapes])
 
-    @property
+    @cached_property
     def high(self) -> Float64[np.ndarray, " parameters"]:
         """Upper bounds: none for coefficients."""
-        shapes = [shape.high if shape.fixed is None else shape.fixed for shape in self.law.shapes]
+        shapes = [s.high if s.fixed is None else s.fixed for s in self.law.shapes]
         return np.array([np.inf] * len(self.law.terms) + shapes)
 
-    def centre(self, shape: Float64[np.ndarray, "*draws shapes"]) -> Float64[np.ndarray, "*draws terms"]:
-        """Return φ_j at the centre of the grid."""
-        positive = self.cells.tail[self.cells.tail > 0]
-        tail = np.array([positive.mean() if len(positive) else 1.0])
-        k, n = np.exp(np.log(self.cells.k).mean(keepdims=True)), np.exp(np.log(self.cells.n).mean(keepdims=True))
-        return self.law.basis(shape, k, n, tail)[..., 0, :]
+    @property
+    def inner(self) -> int:
+        """Number of terms inside the power."""
+        return len(self.law.parsed.terms)
 
-    def basis(self, shape: Float64[np.ndarray, "*draws shapes"]) -> Float64[np.ndarray, "*draws cells terms"]:
-        """Return φ_j at the cells divided by φ_j at the centre."""
-        cells = self.cells
-        return self.law.basis(shape, cells.k, cells.n, cells.tail) / self.centre(shape)[..., None, :]
+    @cached_property
+    def logarithms(self) -> dict[str, np.ndarray]:
+        """ln of each column less its mean over the rows; −∞ at 0."""
+        found = {}
+        with np.errstate(divide="ignore"):
+            for term in self.law.parsed.terms:
+                for power in term.powers:
+                    column = np.log(self.rows.columns[power.column])
+                    found[power.column] = column - column[np.isfinite(column)].mean()
+        return found
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Mean of the logarithm of each column."""
+        with np.errstate(divide="ignore"):
+            found = {name: np.log(self.rows.columns[name]) for name in self.logarithms}
+        return {name: float(column[np.isfinite(column)].mean()) for name, column in found.items()}
+
+    @cached_property
+    def offsets(self) -> Float64[np.ndarray, "rows terms"]:
+        """ln of the part of φ_j that no parameter changes."""
+        offsets = np.zeros((len(self.rows), self.inner))
+        for j, term in enumerate(self.law.parsed.terms):
+            for power in term.powers:
+                if isinstance(power.exponent, float) and power.exponent != 0:
+                    offsets[:, j] += power.sign * power.exponent * self.logarithms[power.column]
+        return offsets
+
+    @cached_property
+    def slots(self) -> tuple[tuple[int, int, np.ndarray], ...]:
+        """Term j, parameter q and the column that q multiplies inside ln φ_j, for every exponent with a name."""
+        place = {name: index for index, name in enumerate(self.law.names)}
+        found: dict[tuple[int, int], np.ndarray] = {}
+        for j, term in enumerate(self.law.parsed.terms):
+            for power in term.powers:
+                if isinstance(power.exponent, str):
+                    key = j, place[power.exponent]
+                    found[key] = found.get(key, 0.0) + power.sign * self.logarithms[power.column]
+        return tuple((j, q, column) for (j, q), column in found.items())
+
+    @cached_property
+    def power_index(self) -> int | None:
+        """Place of m among the parameters; None where it is a number."""
+        m = self.law.parsed.power
+        return self.law.names.index(m) if isinstance(m, str) else None
+
+    @property
+    def floor_index(self) -> int | None:
+        """Place of the floor outside the power among the parameters; None where there is none."""
+        return None if self.law.parsed.floor is None else self.inner
+
+    @cached_property
+    def ceiling(self) -> np.ndarray | None:
+        """(rows,) or (1,) C of the saturating link; None without one."""
+        top = self.law.parsed.ceiling
+        if top is None:
+            return None
+        return self.rows.columns[top] if isinstance(top, str) else np.array([top])
+
+    def powers(self, theta: Float64[np.ndarray, "draws parameters"]) -> np.ndarray:
+        """(draws, 1) or (1, 1) m"""
+        if self.power_index is None:
+            return np.full((1, 1), float(self.law.parsed.power))
+        return theta[:, self.power_index, None]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether H is S itself: m = 1 and no floor outside."""
+        return self.power_index is None and self.floor_index is None and float(self.law.parsed.power) == 1.0
 
     def natural(self, theta: Float64[np.ndarray, "*draws parameters"]) -> Float64[np.ndarray, "*draws parameters"]:
-        """Return centred parameters in the units of the formula."""
-        terms = len(self.law.terms)
-        return np.concatenate([theta[..., :terms] / self.centre(theta[..., terms:]), theta[..., terms:]], axis=-1)
+        """Return centred parameters in the formula's own units."""
+        return self._scaled(theta, -1.0)
 
-    def predict(self, theta: Float64[np.ndarray, "draws parameters"]) -> Float64[np.ndarray, "draws cells"]:
-        """Return R at the cells for centred parameters."""
-        terms = len(self.law.terms)
-        total = np.einsum("dct,dt->dc", self.basis(theta[:, terms:]), theta[:, :terms])
-        power = self.law.power(self.cells.target)
-        return total if power == 1.0 else np.maximum(total, _TINY) ** power
+    def centred(self, theta: Float64[np.ndarray, "*draws parameters"]) -> Float64[np.ndarray, "*draws parameters"]:
+        """Return parameters in the formula's own units in centred coordinates."""
+        return self._scaled(theta, 1.0)
 
-    def jacobian(self, theta: Float64[np.ndarray, "draws parameters"]) -> Float64[np.ndarray, "draws cells parameters"]:
-        """Return ∂R/∂θ in centred coordinates: exact in the coefficients, central differences in the shapes."""
-        terms = len(self.law.terms)
-        coefficients, shape = theta[:, :terms], theta[:, terms:]
-        basis = self.basis(shape)
-        jacobian = np.zeros((*basis.shape[:2], theta.shape[1]))
-        jacobian[..., :terms] = basis
-        for column in np.flatnonzero(self.free[terms:]):
-            step = _STEP * np.eye(shape.shape[1])[column]
-            slope = (self.basis(shape + step) - self.basis(shape - step)) / (2 * _STEP)
-            jacobian[..., terms + column] = np.einsum("dct,dt->dc", slope, coefficients)
-        power = self.law.power(self.cells.target)
-        if power != 1.0:
-            total = np.maximum(np.einsum("dct,dt->dc", basis, coefficients), _TINY)
-            jacobian *= (power * total ** (power - 1.0))[..., None]
-        return jacobian
+    def _scaled(self, theta: np.ndarray, sign: float) -> np.ndarray:
+        result = np.array(theta, dtype=np.float64)
+        place = {name: index for index, name in enumerate(self.law.names)}
+        for j, term in enumerate(self.law.parsed.terms):
+            shift = np.zeros(result.shape[:-1])
+            for power in term.powers:
+                exponent = result[..., place[power.exponent]] if isinstance(power.exponent, str) else power.exponent
+                shift = shift + power.sign * exponent * self.means[power.column]
+            result[..., j] *= np.exp(sign * shift)
+        return result
+
+    def basis(self, theta: Float64[np.ndarray, "draws parameters"]) -> Float64[np.ndarray, "draws terms rows"]:
+        """Return φ_j at the rows divided by φ_j at the centre."""
+        basis = np.empty((len(theta), self.inner, len(self.rows)))
+        for j in range(self.inner):
+            slots = [(q, column) for term, q, column in self.slots if term == j]
+            logarithm = self.offsets[:, j]
+            for q, column in slots:
+                logarithm = logarithm + theta[:, q, None] * column
+            # A constant needs no exponential for each draw.
+            basis[:, j] = np.exp(np.minimum(logarithm, _EXTREME))
+        return basis
+
+    def state(self, theta: Float64[np.ndarray, "draws parameters"]) -> State:
+        """Evaluate the law."""
+        basis = self.basis(theta)
+        total = np.maximum(np.matmul(theta[:, None, : self.inner], basis)[:, 0], _TINY)
+        m = self.powers(theta)
+        with np.errstate(over="ignore"):
+            raised = total if self.power_index is None and m[0, 0] == 1.0 else np.maximum(total**m, _TINY)
+        level = raised if self.floor_index is None else theta[:, self.floor_index, None] + raised
+        y = np.log(level)
+        if self.ceiling is not None:
+            y = y - np.log1p(level / self.ceiling)
+        return State(theta, basis, total, raised, level, y)
+
+    def objective(
+        self, state: State, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray
+    ) -> Float64[np.ndarray, " draws"]:
+        """Return Σ w ℓ; infinite where a prediction overflows, so that such a step is never kept."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = (weights * self.loss.value(state.y, self.rows, target)).sum(axis=1)
+        return np.where(np.isfinite(value), value, np.inf)
+
+    def sensitivity(self, state: State) -> Float64[np.ndarray, "draws parameters rows"]:
+        """Return ∂y/∂θ."""
+        gradient = self._total_gradient(state)
+        level = self._level_gradient(state, gradient)
+        return level * self._link(state)[:, None]
+
+    def _link(self, state: State) -> np.ndarray:
+        """Return ∂y/∂ln H."""
+        return np.ones((1, 1)) if self.ceiling is None else 1.0 / (1.0 + state.level / self.ceiling)
+
+    def _total_gradient(self, state: State) -> Float64[np.ndarray, "draws parameters rows"]:
+        """Return ∂ ln S/∂θ."""
+        inner = self.inner
+        gradient = np.zeros((len(state.y), state.theta.shape[1], len(self.rows)))
+        np.divide(state.basis, state.total[:, None], out=gradient[:, :inner])
+        for j, q, column in self.slots:
+            gradient[:, q] += state.theta[:, j, None] * gradient[:, j] * column
+        return gradient
+
+    def _level_gradient(self, state: State, gradient: np.ndarray) -> np.ndarray:
+        """Return ∂ ln H/∂θ from ∂ ln S/∂θ."""
+        if self.plain:
+            return gradient
+        share = state.raised / state.level
+        result = gradient * (self.powers(state.theta) * share)[:, None]
+        if self.power_index is not None:
+            result[:, self.power_index] += np.log(state.total) * share
+        if self.floor_index is not None:
+            result[:, self.floor_index] += 1.0 / state.level
+        return result
+
+    def curvature(
+        self, state: State, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray, exact: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return gradient, Hessian and a positive diagonal, of Σ w ℓ in θ.
+
+        ``exact``, (draws,) boolean: the exact Hessian, or the majorant J^T κ J whose steps always descend.
+        """
+        slopes = self.loss.slopes(state.y, self.rows, target)
+        first = weights * slopes.first
+        link = self._link(state)
+        total = self._total_gradient(state)
+        level = self._level_gradient(state, total)
+        gradient = np.matmul(level, (first * link)[..., None])[..., 0]
+        major = weights * slopes.majorant * link**2
+        diagonal = np.matmul(level**2, major[..., None])[..., 0]
+        bend = weights * slopes.second * link**2 - first * link * (1 - link)
+        outer = np.where(exact[:, None], bend, major)
+        hessian = np.matmul(level * outer[:, None], level.transpose(0, 2, 1))
+        if exact.any():
+            hessian += np.where(exact, 1.0, 0.0)[:, None, None] * self._bend(state, first * link, total)
+        return gradient, hessian, diagonal
+
+    def _bend(self, state: State, pull: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """Return Σ_i pull_i ∇² ln H_i."""
+        m, share = self.powers(state.theta), state.raised / state.level
+        simple = self.power_index is None and self.floor_index is None
+        # ∇² ln S = (second derivatives of S)/S − ∇ ln S ∇ ln Sᵀ, and ln H bends in ln S where there is a floor.
+        own = pull * (m**2 * share * (1 - share) - m * share)
+        result = np.matmul(total * own[:, None], total.transpose(0, 2, 1))
+        scaled = pull * m * share
+        terms = total[:, : self.inner]
+        for j, q, column in self.slots:
+            pulled = scaled * terms[:, j]
+            mixed = pulled @ column
+            result[:, j, q] += mixed
+            result[:, q, j] += mixed
+            for other, r, second in self.slots:
+                if other == j:
+                    result[:, q, r] += state.theta[:, j] * (pulled @ (column * second))
+        if not simple:
+            self._bend_outside(state, pull, total, result)
+        return result
+
+    def _bend_outside(self, state: State, pull: np.ndarray, total: np.ndarray, result: np.ndarray) -> None:
+        """Add the second derivatives that involve m or the floor."""
+        m, share, s = self.powers(state.theta), state.raised / state.level, np.log(state.total)
+        mixture = share * (1 - share)
+        if self.power_index is not None:
+            p = self.power_index
+            with_total = np.matmul(total, (pull * (share + m * s * mixture))[..., None])[..., 0]
+            result[:, p, :] += with_total
+            result[:, :, p] += with_total
+            result[:, p, p] += (pull * s**2 * mixture).sum(axis=1)
+        if self.floor_index is not None:
+            c = self.floor_index
+            with_total = np.matmul(total, (-pull * m * share / state.level)[..., None])[..., 0]
+            result[:, c, :] += with_total
+            result[:, :, c] += with_total
+            result[:, c, c] -= (pull / state.level**2).sum(axis=1)
+            if self.power_index is not None:
+                both = -(pull * s * share / state.level).sum(axis=1)
+                result[:, c, self.power_index] += both
+                result[:, self.power_index, c] += both

@@ -10,38 +10,126 @@ from jepa_scale.laws.problem import Problem
 from jepa_scale.shapes import Float64
 
 _RIDGE = 1e-12
-"""Relative ridge on a Gram matrix: two terms can be proportional on a small resample of cells."""
+"""Relative ridge on a Gram matrix: two terms can be proportional on a small resample of rows."""
+_FLOORS = (0.0, 0.5, 0.9)
+"""Floors outside the power that are tried, as shares of the smallest target."""
 
 
-def grid_starts(
-    problem: Problem, weights: Float64[np.ndarray, "draws cells"], count: int
-) -> Float64[np.ndarray, "draws starts parameters"]:
-    """Return the ``count`` best grid points of each draw, best first, in centred coordinates.
+class Grid:
+    """Every combination of shapes on a grid, with the products that all draws share.
 
-    For fixed shapes the law is linear on the scale R^(1/m), so its coefficients follow from non-negative least
-    squares, with weights w (dR^(1/m)/dR)^(−2). The grid's Gram matrices are one matrix product for all draws together.
-    For m ≠ 1 this objective is only close to the real one, which is why every start is polished on the latter.
+    For given shapes, m and floor the law is linear in its coefficients on the scale z = (S⁻¹(R) − C)^(1/m), S the
+    link, so they follow from non-negative least squares with weights w (dR/dz)², or w R² (d ln R/dz)² for relative
+    losses. The Gram matrices of the grid are one matrix product for all draws. The true objective is only close to
+    this one, so every start is polished on the latter.
     """
-    law = problem.law
-    target = problem.cells.mean
-    power = law.power(problem.cells.target)
-    shapes = np.array(list(itertools.product(*(shape.starts() for shape in law.shapes))))
-    basis = problem.basis(shapes)
-    if power != 1.0:
-        # Below its own noise a regret says nothing about its slope; at 0 the weight would be infinite.
-        floor = 1.0 / np.sqrt(np.where(weights > 0, weights, np.inf))
-        slope = np.maximum(target, np.where(np.isfinite(floor), floor, 0.0)) ** (1.0 / power - 1.0) / power
-        weights = weights / np.maximum(slope, 1e-150) ** 2
-        target = target ** (1.0 / power)
-    terms = len(law.terms)
-    products = np.einsum("gci,gcj->cgij", basis, basis).reshape(len(target), -1)
-    gram = (weights @ products).reshape(len(weights), len(shapes), terms, terms)
-    moment = (weights * target) @ basis.transpose(1, 0, 2).reshape(len(target), -1)
-    moment = moment.reshape(len(weights), len(shapes), terms)
-    coefficients, gain = nonnegative_least_squares(gram, moment)
-    best = np.argsort(-gain, axis=1, kind="stable")[:, : min(count, len(shapes))]
-    chosen = np.take_along_axis(coefficients, best[..., None], axis=1)
-    return np.concatenate([chosen, shapes[best]], axis=-1)
+
+    def __init__(self, problem: Problem, points: int) -> None:
+        self.problem = problem
+        shapes = problem.law.shapes
+        each = _points_each(problem, points)
+        floors = (0.0,) if problem.floor_index is None else _FLOORS
+        combinations = list(itertools.product(*(shape.grid(each) for shape in shapes)))
+        self.shapes = np.array(combinations, dtype=np.float64).reshape(len(combinations), len(shapes))
+        theta = np.zeros((len(self.shapes), len(problem.law.names)))
+        theta[:, len(problem.law.terms) :] = self.shapes
+        self.basis = problem.basis(theta)
+        self.theta = theta
+        # For one m (the usual case) the observations are transformed once; a free m has few grid values.
+        self.powers = np.unique(problem.powers(theta))
+        self.floors = floors
+
+    def starts(
+        self, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray, count: int
+    ) -> Float64[np.ndarray, "draws starts parameters"]:
+        """Return ``count`` grid points of each draw, best first, in centred coordinates, no two of them neighbours."""
+        best, gains = [], []
+        powers = np.broadcast_to(self.problem.powers(self.theta)[:, 0], (len(self.theta),))
+        for m, share in itertools.product(self.powers, self.floors):
+            chosen = powers == m
+            theta, gain = self._solve(chosen, float(m), share, weights, target)
+            best.append(theta)
+            gains.append(gain)
+        theta, gain = np.concatenate(best, axis=1), np.concatenate(gains, axis=1)
+        order = np.argsort(-gain, axis=1, kind="stable")
+        if count < theta.shape[1] and count > 1:
+            order = self._spread(theta, order, count)
+        return np.take_along_axis(theta, order[:, :count, None], axis=1)
+
+    def _solve(
+        self, chosen: np.ndarray, m: float, share: float, weights: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        problem, basis = self.problem, self.basis[chosen]
+        floor = share * max(float(problem.rows.target.min()), 0.0)
+        z, slope = self._straighten(weights, target, m, floor)
+        weights = np.broadcast_to(weights * slope**2, np.broadcast_shapes(weights.shape, z.shape))
+        inner, grid, rows = problem.inner, len(basis), len(problem.rows)
+        pairs = [(i, j) for i in range(inner) for j in range(i + 1)]
+        products = np.stack([basis[:, i] * basis[:, j] for i, j in pairs], axis=-1)
+        flat = weights @ products.transpose(1, 0, 2).reshape(rows, -1)
+        flat = flat.reshape(len(weights), grid, len(pairs))
+        gram = np.empty((len(weights), grid, inner, inner))
+        for index, (i, j) in enumerate(pairs):
+            gram[..., i, j] = gram[..., j, i] = flat[..., index]
+        moment = ((weights * z) @ basis.transpose(2, 0, 1).reshape(rows, -1)).reshape(len(weights), grid, inner)
+        coefficients, gain = nonnegative_least_squares(gram, moment)
+        theta = np.broadcast_to(self.theta[chosen], (len(weights), grid, self.theta.shape[1])).copy()
+        theta[..., :inner] = coefficients
+        if problem.floor_index is not None:
+            theta[..., problem.floor_index] = floor
+        # What is left of Σ w z², so that different m, whose z differ, can be compared.
+        return theta, gain - (weights * z**2).sum(axis=1)[:, None]
+
+    def _straighten(
+        self, weights: np.ndarray, target: np.ndarray, m: float, floor: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return z and |d residual / dz| at the observations."""
+        relative = self.problem.loss.relative
+        level = np.atleast_2d(target)
+        link = np.ones_like(level)
+        if self.problem.ceiling is not None:
+            inside = np.minimum(level / self.problem.ceiling, 0.98)
+            level, link = inside * self.problem.ceiling / (1 - inside), (1 - inside) ** 2
+        # Below its own noise an observation says nothing about its slope; at 0 the weight would be infinite.
+        least = 1e-12 * np.abs(level).max() if relative else _noise(weights, level)
+        raised = np.maximum(level - floor, least)
+        z = raised ** (1.0 / m)
+        slope = m * raised / z * link
+        return z, slope / np.maximum(np.atleast_2d(target), 1e-300) if relative else slope
+
+    def _spread(self, theta: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
+        """Reorder: the best, then the best that is no neighbour of one already chosen, and so on."""
+        shape = theta[..., len(self.problem.law.terms) :]
+        span = np.maximum(np.ptp(self.shapes, axis=0), 1e-12) if len(self.shapes) > 1 else np.ones(shape.shape[-1])
+        result = np.empty((len(theta), count), dtype=order.dtype)
+        for draw in range(len(theta)):
+            ranked = order[draw, : 40 * count]
+            taken: list[int] = []
+            points = shape[draw, ranked] / span
+            open_ = np.ones(len(ranked), dtype=bool)
+            while len(taken) < count:
+                left = np.flatnonzero(open_)
+                if len(left) == 0:
+                    left = np.setdiff1d(np.arange(len(ranked)), taken)
+                    taken += left[: count - len(taken)].tolist()
+                    break
+                taken.append(int(left[0]))
+                open_ &= np.abs(points - points[left[0]]).max(axis=1) > 0.06
+            result[draw] = np.concatenate([ranked[taken], np.resize(ranked[taken], count)])[:count]
+        return result
+
+
+def _noise(weights: np.ndarray, level: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        noise = 1.0 / np.sqrt(np.where(weights > 0, weights, np.inf))
+    # Without a noise model weights are counts, and their root is no noise.
+    return np.minimum(np.maximum(noise, 1e-9 * np.abs(level).max()), 0.02 * np.abs(level).max())
+
+
+def _points_each(problem: Problem, points: int) -> int:
+    """Return grid points for each free shape so that their product is about ``points``."""
+    free = sum(shape.fixed is None for shape in problem.law.shapes)
+    return max(4, round(points ** (1 / max(free, 1)))) if free else 1
 
 
 def nonnegative_least_squares(
@@ -49,8 +137,8 @@ def nonnegative_least_squares(
 ) -> tuple[Float64[np.ndarray, "draws grid terms"], Float64[np.ndarray, "draws grid"]]:
     """Minimise cᵀGc − 2bᵀc over c ≥ 0 for a whole batch; return c and the decrease 2bᵀc − cᵀGc.
 
-    The minimum solves the normal equations on its own support, so with two or three terms it is cheapest to solve on
-    every support and to keep the best non-negative solution.
+    The minimum solves the normal equations on its own support, so with a few terms it is cheapest to solve on every
+    support and to keep the best non-negative solution. Up to two terms are solved by hand.
     """
     terms = moment.shape[-1]
     best = np.zeros_like(moment)
@@ -62,14 +150,26 @@ def nonnegative_least_squares(
     for size in range(1, terms + 1):
         for support in itertools.combinations(range(terms), size):
             index = list(support)
-            block = scaled_gram[..., index, :][..., :, index] + _RIDGE * np.eye(size)
             right = scaled_moment[..., index]
-            solution = np.linalg.solve(block, right[..., None])[..., 0]
-            decrease = 2 * np.einsum("...i,...i->...", right, solution)
-            decrease -= np.einsum("...i,...ij,...j->...", solution, block, solution)
+            solution = _small_solve(scaled_gram, right, index)
+            # At the solution of the normal equations the decrease is bᵀc.
+            decrease = (right * solution).sum(axis=-1)
             better = (solution >= 0).all(axis=-1) & (decrease > gain)
             gain = np.where(better, decrease, gain)
             padded = np.zeros_like(moment)
             padded[..., index] = solution
             best = np.where(better[..., None], padded, best)
     return best / scale, gain
+
+
+def _small_solve(gram: np.ndarray, right: np.ndarray, index: list[int]) -> np.ndarray:
+    """Solve the block of a unit-diagonal Gram matrix."""
+    if len(index) == 1:
+        return right / (1 + _RIDGE)
+    if len(index) == 2:
+        r, d = gram[..., index[0], index[1]], 1 + _RIDGE
+        determinant = np.maximum(d * d - r * r, _RIDGE)
+        one = (d * right[..., 0] - r * right[..., 1]) / determinant
+        return np.stack([one, (d * right[..., 1] - r * right[..., 0]) / determinant], axis=-1)
+    block = gram[..., index, :][..., :, index] + _RIDGE * np.eye(len(index))
+    return np.linalg.solve(block, right[..., None])[..., 0]

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_scale.laws.base import cells_from_table
+from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.compare import UTurn, u_turn
 from jepa_scale.records import RunRecord, RunTable, StudyResult
 

@@ -11,8 +11,10 @@ import torch
 
 from jepa_scale.callbacks.base import Context, EpochCallback
 from jepa_scale.data.module import WorldData
+from jepa_scale.laws.law import LawFamily
 from jepa_scale.models.size import ModelSize
 from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
 from jepa_scale.streams import stream_seed
@@ -117,3 +119,22 @@ def build(config: Mapping[str, Any]) -> Parts:
     module = Pretrain(encoder, predictor, objective, optimizer)
     callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)
+
+
+def build_law(name: str) -> LawFamily:
+    """Build a law of ``conf/law``.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name, or it refuses its settings.
+    """
+    import yaml
+
+    path = conf_dir() / "law" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(leaf.stem for leaf in path.parent.glob("*.yaml")))
+        raise UserError(f"no law {name!r}: expected one of {known}, or a formula such as 'loss = E + A N^-alpha'")
+    law = instantiate(f"law.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert isinstance(law, LawFamily)
+    return law

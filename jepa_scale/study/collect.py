@@ -15,8 +15,7 @@ import numpy as np
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.records import Forecast, LawFit, RunRecord, RunTable, StudyResult
-from jepa_scale.runs.build import instantiate
-from jepa_scale.runs.config import conf_dir
+from jepa_scale.runs.build import build_law
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
@@ -132,15 +131,12 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
 
 
 def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
-    import yaml
-
     inside = table if held_out is None else table.where(table["n"] < held_out)
-    leaves = {name: yaml.safe_load((conf_dir() / "law" / f"{name}.yaml").read_text()) for name in spec.laws}
     options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
     fits, forecasts = [], []
     for target in TARGETS:
-        for name, leaf in leaves.items():
-            law = instantiate(f"law.{name}", leaf)
+        for name in spec.laws:
+            law = build_law(name)
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))

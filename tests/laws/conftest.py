@@ -5,23 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_scale.laws.generic import Generic
-from jepa_scale.laws.theory_shaped import TheoryShaped
+from jepa_scale.runs.build import build_law
 
 
 @pytest.fixture
 def generic():
-    return Generic()
+    return build_law("generic")
 
 
 @pytest.fixture
 def theory_free():
-    return TheoryShaped(name="theory_free")
+    return build_law("theory_free")
 
 
 @pytest.fixture
 def theory_fixed():
-    return TheoryShaped(name="theory_fixed", p=2.0, q=0.5)
+    return build_law("theory_fixed")
 
 
 @pytest.fixture

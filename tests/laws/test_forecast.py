@@ -34,7 +34,7 @@ def test_forecast_covers_a_planted_law(generic):
         hits += sum(bool(point.covered) for point in result.points)
         total += len(result.points)
         assert result.inflation >= 1
-        assert "6 cells at n=10000" in result.inflation_source
+        assert "18 forecasts from 2 origins, up to 1.00 decades" in result.inflation_source
     # Nominal .9 or more, as λ ≥ 1. The points of one table share the fit, so 48 points count as about 8: sd .11, and
     # three of these below .9 is .58.
     assert hits / total > 0.58
@@ -63,7 +63,7 @@ def test_a_single_training_level_after_the_inner_split_is_said(generic):
     result = forecast(generic, table, "risk", 3000, draws=20)
     assert result.inflation == 1.0
     assert "not calibrated" in result.inflation_source
-    assert "1 level of n" in result.inflation_source
+    assert "needs three sizes" in result.inflation_source
     assert len(result.points) == 6
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from jepa_scale.laws.base import cells_from_table
-from jepa_scale.laws.levenberg import polish
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.fit import rows_of_cells
+from jepa_scale.laws.losses import Squares
+from jepa_scale.laws.newton import minimise
 from jepa_scale.laws.problem import Problem
-from jepa_scale.laws.varpro import grid_starts, nonnegative_least_squares
+from jepa_scale.laws.varpro import Grid, nonnegative_least_squares
 from tests.reference import laws as reference
 
 
@@ -36,36 +38,37 @@ def test_proportional_terms_do_not_break_it():
 
 @pytest.mark.parametrize("target", ["risk", "regret"])
 @pytest.mark.parametrize("name", ["generic", "theory_free", "theory_fixed"])
-def test_polish_never_rises_and_stays_within_bounds(name, target, request, generator):
+def test_newton_never_rises_and_stays_within_bounds(name, target, request, generator):
     cells = cells_from_table(reference.observed_table(target, generator), target)
-    problem = Problem(request.getfixturevalue(name), cells)
+    law = request.getfixturevalue(name).on(target)
+    problem = Problem(law, rows_of_cells(law, cells), Squares())
     weights = generator.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), size=15) / 0.05**2
-    starts = grid_starts(problem, weights, 1)[:, 0]
-    minima = polish(problem, weights, starts)
-    before = (weights * (problem.predict(starts) - cells.mean) ** 2).sum(axis=1)
+    starts = Grid(problem, 256).starts(weights, problem.rows.target[None], 1)[:, 0]
+    minima = minimise(problem, weights, starts)
+    before = problem.objective(problem.state(starts), weights, problem.rows.target[None])
     assert (minima.objective <= before * (1 + 1e-12)).all()
     assert (minima.theta >= problem.low).all()
     assert (minima.theta <= problem.high).all()
 
 
-def test_jacobian_is_the_derivative(theory_free, generator):
-    cells = cells_from_table(reference.observed_table("regret", generator), "regret")
-    problem = Problem(theory_free, cells)
-    theta = np.array([[0.04, 0.02, 1.3, 0.7]])
-    step = 1e-6
-    for column in range(4):
-        shift = step * np.eye(4)[column]
-        slope = (problem.predict(theta + shift) - problem.predict(theta - shift)) / (2 * step)
-        # Central differences: h² φ''' ~ 1e-9 at the steepest cell, and rounding 1e-16/1e-6.
-        np.testing.assert_allclose(problem.jacobian(theta)[..., column], slope, rtol=1e-6, atol=1e-8)
+def test_starts_of_one_fit_are_no_neighbours(generic, generator):
+    cells = cells_from_table(reference.observed_table("risk", generator), "risk")
+    law = generic.on("risk")
+    problem = Problem(law, rows_of_cells(law, cells), Squares())
+    starts = Grid(problem, 4096).starts(np.ones((1, len(cells))), cells.mean[None], 8)[0]
+    shapes = starts[:, 3:] / np.ptp(Grid(problem, 4096).shapes, axis=0)
+    apart = np.abs(shapes[:, None] - shapes[None]).max(axis=-1)[~np.eye(8, dtype=bool)]
+    assert apart.min() > 0.06
 
 
 def test_natural_parameters_predict_the_same(generic, theory_free, generator):
     planted = ((generic, "risk", [0.5, 2.0, 3.0, 0.9, 0.4]), (theory_free, "regret", [0.1, 0.2, 1.5, 0.6]))
-    for law, target, theta in planted:
+    for family, target, theta in planted:
         cells = cells_from_table(reference.observed_table(target, generator), target)
-        problem = Problem(law, cells)
+        law = family.on(target)
+        problem = Problem(law, rows_of_cells(law, cells), Squares())
         natural = problem.natural(np.array([theta]))
         np.testing.assert_allclose(
-            law.predict(natural, cells.k, cells.n, cells.tail, target), problem.predict(np.array([theta])), rtol=1e-12
+            law.predict(natural, cells.columns), np.exp(problem.state(np.array([theta])).y), rtol=1e-12
         )
+        np.testing.assert_allclose(problem.centred(natural)[0], theta, rtol=1e-12)

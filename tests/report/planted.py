@@ -32,6 +32,14 @@ SHARED = (9.38, 8.05, 6.05, 2.78, 0.0, 0.0)
 SIGMA = np.concatenate([np.linspace(1.0, 0.43, 25), np.full(175, 1e-16)])
 
 
+FORMULAS = {
+    ("generic", "risk"): "risk = E + A k^-alpha + B n^-beta",
+    ("generic", "regret"): "regret = E + A k^-alpha + B n^-beta",
+    **{(law, "risk"): "risk = A tail + B k^p n^-q" for law in ("theory_free", "theory_fixed")},
+    **{(law, "regret"): "regret = (A tail + B k^p n^-q)^0.5" for law in ("theory_free", "theory_fixed")},
+}
+
+
 def study_result(
     regret: dict[int, tuple[float, ...]] = REGRET,
     seeds: tuple[int, ...] = SEEDS,
@@ -186,7 +194,7 @@ def law_fit(law: str, target: str, parameters: tuple[Parameter, ...], **changes:
     """Return a converged fit on the 24 cells that are not held out."""
     fit = LawFit(
         law=law,
-        formula=f"formula of {law} for {target}",
+        formula=FORMULAS[law, target],
         target=target,
         status="converged",
         reason="",

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jepa_scale.laws.base import Law
-from jepa_scale.laws.generic import Generic
-from jepa_scale.laws.theory_shaped import TheoryShaped
+from jepa_scale.laws.law import Law
 from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
 from jepa_scale.report.style import MARKERS, log_height, sequential, styled, width_axis
-from jepa_scale.report.summary import by_width, cells, rows_by_n, sizes, widths
+from jepa_scale.report.summary import by_width, cells, level, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, probability
 
 NAME = "laws"
@@ -70,10 +68,18 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
     tails = by_width(result.table, "tail")
     theta = np.array([parameter.value for parameter in fit.parameters])
-    grid = [k for k in widths(result.table) if not law.uses_tail or k in tails]
+    grid = [k for k in widths(result.table) if "tail" not in law.columns or k in tails]
+    random = level(result.table, "regret_random")
     for n, row in rows_by_n(cells(result.table, fit.target)).items():
         tail = np.array([tails.get(k, np.nan) for k in grid])
-        curve = law.predict(theta, np.array(grid, float), np.full(len(grid), float(n)), tail, fit.target)
+        ceiling = np.full(len(grid), np.nan if random is None else random)
+        columns = {
+            "k": np.array(grid, float),
+            "n": np.full(len(grid), float(n)),
+            "tail": tail,
+            "regret_random": ceiling,
+        }
+        curve = law.predict(theta, columns)
         axes.plot(grid, curve, color=colors[n], linewidth=1.2, linestyle="--" if n == result.held_out_n else "-")
         axes.errorbar(
             [cell.k for cell in row],
@@ -90,10 +96,12 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
 
 
 def _law(fit: LawFit) -> Law | None:
-    """Return a law with the parameters that the fit names; a fixed exponent is one of its parameters too."""
-    names = tuple(parameter.name for parameter in fit.parameters)
-    known: tuple[Law, ...] = (Generic(), TheoryShaped())
-    return next((law for law in known if law.names == names), None)
+    """Return the law with all the parameters that the fit names; a fixed exponent is one of them too."""
+    try:
+        law = Law(fit.law, fit.formula)
+    except ValueError:
+        return None
+    return law if law.names == tuple(parameter.name for parameter in fit.parameters) else None
 
 
 def _drawable(result: StudyResult) -> list[LawFit]:

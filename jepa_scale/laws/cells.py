@@ -1,8 +1,7 @@
-"""What a law is, with the cells (k, n) that it is fitted to."""
+"""The runs of a study grouped by (k, n)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +27,8 @@ class Cells:
     """Number of finished runs."""
     tail: Float64[np.ndarray, " cells"]
     """Σ_{i>k} σ_i², mean over actions: a property of the world; NaN where the world is not exact."""
+    ceiling: Float64[np.ndarray, " cells"]
+    """Regret of random plans; NaN where it is not known."""
     values: tuple[Float64[np.ndarray, " _"], ...]
     """The target of each run, by cell."""
     seed_labels: tuple[Int64[np.ndarray, " _"], ...]
@@ -42,6 +43,17 @@ class Cells:
     def runs(self) -> int:
         """Finished runs in all cells."""
         return int(self.seeds.sum())
+
+    @property
+    def columns(self) -> dict[str, Float64[np.ndarray, " cells"]]:
+        """What a law can read, by the name that formulas use."""
+        return {
+            "k": self.k,
+            "n": self.n,
+            "tail": self.tail,
+            "regret_random": self.ceiling,
+            self.target: self.mean,
+        }
 
 
 def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> Cells:
@@ -85,6 +97,7 @@ def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> C
         sd=np.array([value[rows].std(ddof=1) if len(rows) > 1 else np.nan for rows in groups]),
         seeds=np.array([len(rows) for rows in groups], dtype=np.int64),
         tail=np.array([finite_mean(tail[rows]) for rows in groups]),
+        ceiling=np.array([finite_mean(ceiling[rows]) for rows in groups]),
         values=tuple(value[rows] for rows in groups),
         seed_labels=tuple(table["seed"][rows].astype(np.int64) for rows in groups),
         excluded=tuple(excluded),
@@ -114,103 +127,3 @@ def _why_unusable(table: RunTable, row: int, target: str) -> str:
     if table["status"][row] != "finished":
         return f"{where}: {table['status'][row]}: {table['reason'][row]}"
     return f"{where}: finished without a finite {target}"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A parameter in which a law is not linear, for example an exponent."""
-
-    name: str
-    term: str
-    """Coefficient of the term that it shapes: where that coefficient is 0, this parameter is not identified."""
-    low: float
-    high: float
-    theory: float | None = None
-    """What the theory predicts for it."""
-    fixed: float | None = None
-    """Its value where it is not fitted."""
-    needs_interior_optimum: bool = False
-    """Whether only an optimum in k inside the grid tests it."""
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"expected bounds low < high for {self.name}, got low={self.low}, high={self.high}")
-
-    def starts(self, points: int = 17) -> Float64[np.ndarray, " points"]:
-        """Grid of starting values: geometric where the bounds are positive, else even; one point if fixed."""
-        if self.fixed is not None:
-            return np.array([self.fixed])
-        spacing = np.geomspace if self.low > 0 else np.linspace
-        return spacing(self.low, self.high, points)
-
-
-class Law(ABC):
-    """A separable law R^(1/m) = Σ_j c_j φ_j(k, n, tail; ψ), with coefficients c_j ≥ 0 and shapes ψ within bounds.
-
-    A new law is one file with one subclass and one YAML in ``conf/law``. It states its formula, its terms, its shapes
-    and the basis φ; predictions, fits, bootstraps and forecasts follow from these. Subclasses are frozen dataclasses.
-    """
-
-    name: str
-    """Short name, as in ``LawFit.law``."""
-
-    @property
-    @abstractmethod
-    def terms(self) -> tuple[str, ...]:
-        """Names of the coefficients c_j."""
-
-    @property
-    @abstractmethod
-    def shapes(self) -> tuple[Shape, ...]:
-        """The shapes ψ, fixed ones included."""
-
-    @property
-    def uses_tail(self) -> bool:
-        """Whether φ depends on the measured tail."""
-        return False
-
-    @abstractmethod
-    def formula(self, target: str) -> str:
-        """Return the formula as text."""
-
-    def power(self, target: str) -> float:
-        """Return m of R = (Σ_j c_j φ_j)^m."""
-        del target  # most laws treat both targets alike
-        return 1.0
-
-    @abstractmethod
-    def basis(
-        self,
-        shape: Float64[np.ndarray, "*draws shapes"],
-        k: Float64[np.ndarray, "*#cells"],
-        n: Float64[np.ndarray, "*#cells"],
-        tail: Float64[np.ndarray, "*#cells"],
-    ) -> Float64[np.ndarray, "*draws cells terms"]:
-        """Return φ_j ≥ 0 for each row of shapes, cell and term."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all parameters θ: coefficients, then shapes."""
-        return (*self.terms, *(shape.name for shape in self.shapes))
-
-    def predict(
-        self,
-        theta: Float64[np.ndarray, "*draws parameters"],
-        k: Float64[np.ndarray, " cells"],
-        n: Float64[np.ndarray, " cells"],
-        tail: Float64[np.ndarray, " cells"],
-        target: str,
-    ) -> Float64[np.ndarray, "*draws cells"]:
-        """Return R(k, n) for parameters in the formula's natural units, ordered as ``names``.
-
-        Raises
-        ------
-        ValueError
-            If ``theta`` does not end in one entry per parameter.
-        """
-        theta = np.asarray(theta, dtype=np.float64)
-        if theta.shape[-1] != len(self.names):
-            raise ValueError(f"expected {len(self.names)} parameters {self.names}, got {theta.shape[-1]}")
-        coefficients, shape = theta[..., : len(self.terms)], theta[..., len(self.terms) :]
-        phi = self.basis(shape, np.asarray(k, float), np.asarray(n, float), np.asarray(tail, float))
-        return np.einsum("...ct,...t->...c", phi, coefficients) ** self.power(target)

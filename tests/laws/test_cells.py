@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from jepa_scale.laws.base import Law, Shape, cells_from_table
+from jepa_scale.laws.cells import cells_from_table
 from tests.reference import laws as reference
-
-LEAVES = sorted((Path(__file__).parents[2] / "conf" / "law").glob("*.yaml"))
 
 
 def test_cells_are_groups_of_runs_by_k_and_n():
@@ -81,51 +75,3 @@ def test_refusals():
         cells_from_table(table, "loss")
     with pytest.raises(ValueError, match=r"saturation=0\.0"):
         cells_from_table(table, "risk", saturation=0.0)
-    with pytest.raises(ValueError, match="low < high"):
-        Shape("p", "B", 2.0, 1.0)
-
-
-@pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.stem)
-def test_every_configured_law_keeps_the_contract(leaf):
-    keywords = dict(OmegaConf.load(leaf))
-    module, _, name = keywords.pop("_target_").rpartition(".")
-    law = getattr(importlib.import_module(module), name)(**keywords)
-    assert isinstance(law, Law)
-    assert law.name == leaf.stem
-    assert {shape.term for shape in law.shapes} <= set(law.terms)
-    k, n = np.array([2.0, 64.0, 8.0]), np.array([300.0, 3e4, 1e3])
-    tail = np.array([2.0, 0.0, 1.0])
-    shapes = np.array([[shape.starts()[0] for shape in law.shapes], [shape.starts()[-1] for shape in law.shapes]])
-    basis = law.basis(shapes, k, n, tail)
-    assert basis.shape == (2, 3, len(law.terms))
-    assert basis.dtype == np.float64
-    assert (basis >= 0).all()
-    for target in ("risk", "regret"):
-        assert target in law.formula(target)
-        assert law.predict(np.ones(len(law.names)), k, n, tail, target).shape == (3,)
-        # Every law is separable: doubling all coefficients multiplies R by 2^m.
-        theta = np.ones(len(law.names))
-        doubled = np.where(np.arange(len(theta)) < len(law.terms), 2.0, 1.0)
-        np.testing.assert_allclose(
-            law.predict(doubled, k, n, tail, target),
-            2 ** law.power(target) * law.predict(theta, k, n, tail, target),
-            rtol=1e-14,
-        )
-
-
-def test_predictions_follow_the_written_formulas(generic, theory_free, generator):
-    k, n, tail = np.array([2.0, 16.0, 64.0]), np.array([300.0, 3e3, 3e4]), np.array([9.3, 2.4, 0.0])
-    theta = generator.uniform(0.3, 2.0, 5)
-    # Both sides round each power once: a few ulp of 2.2e-16.
-    np.testing.assert_allclose(
-        generic.predict(theta, k, n, tail, "risk"), reference.generic(theta, k, n, tail), rtol=1e-13
-    )
-    for target, formula in (("risk", reference.theory_risk), ("regret", reference.theory_regret)):
-        np.testing.assert_allclose(
-            theory_free.predict(theta[:4], k, n, tail, target), formula(theta[:4], k, n, tail), rtol=1e-13
-        )
-
-
-def test_predict_refuses_a_wrong_number_of_parameters(generic):
-    with pytest.raises(ValueError, match="5 parameters"):
-        generic.predict(np.ones(4), np.ones(1), np.ones(1), np.ones(1), "risk")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jepa_scale.laws.fit import fit_table
+from jepa_scale.laws.law import Law
+from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Squares
+
+LAW = Law("nested", "R = c + (A k^-g + B k^p n^-q)^0.5")
+THETA = (1.5, 0.02, 0.05, 1.5, 1.8, 0.5)
+
+
+def surface(law=LAW, theta=THETA, widths=(2, 4, 8, 16, 32, 64), samples=(300, 1e3, 3e3, 1e4, 3e4, 1e5)):
+    k, n = (axis.ravel() for axis in np.meshgrid(widths, samples))
+    columns = {"k": k.astype(float), "n": n.astype(float)}
+    return {**columns, "R": law.predict(np.array(theta), columns)}
+
+
+LOSSES = [HuberLog(1e-3), HuberLog(np.inf), Squares(), Absolute(), Absolute(1, 5, logarithmic=False)]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_noise_free_surfaces_are_recovered(loss):
+    fit = fit_table(LAW, surface(), loss, draws=0)
+    values = {one.name: one.value for one in fit.parameters}
+    np.testing.assert_allclose([values[name] for name in LAW.names], THETA, rtol=1e-8)
+
+
+def test_three_columns_and_a_tied_exponent_are_recovered(generator):
+    law = Law("three", "L = E + A w^-a d^-a + B t^-b")
+    columns = {name: np.exp(generator.uniform(0, 5, 60)) for name in ("w", "d", "t")}
+    theta = (0.7, 3.0, 5.0, 0.4, 0.8)
+    fit = fit_table(law, columns | {"L": law.predict(np.array(theta), columns)}, HuberLog(1e-2), draws=0)
+    np.testing.assert_allclose([one.value for one in fit.parameters], theta, rtol=1e-8)
+
+
+def test_counts_of_failures_are_fitted_by_their_likelihood(generator):
+    law = Law("bounded", "R = saturating(A k^-g + B n^-b, 1)")
+    theta, episodes = (1.2, 60.0, 1.0, 0.7), 2_000
+    columns = surface(law, theta)
+    failures = generator.binomial(episodes, columns["R"])
+    noisy = {**columns, "R": failures / episodes}
+    fit = fit_table(law, noisy, Binomial(), episodes=np.full(len(failures), float(episodes)), draws=200, level=0.95)
+    for one, truth in zip(fit.parameters, theta, strict=True):
+        # Four intervals of one data set: all contain the truth in about 4/5 of data sets, so twice the width is asked.
+        assert one.value - 2 * (one.value - one.low) < truth < one.value + 2 * (one.high - one.value)
+    # Half the deviance of 36 cells with 4 parameters: χ²_32 / 2 = 16 ± 4.
+    assert 16 - 12 < fit.objective < 16 + 16
+
+
+def test_absolute_loss_passes_through_as_many_rows_as_parameters(generator):
+    columns = surface(theta=(1.5, 0.02, 0.05, 1.5, 1.8, 0.5))
+    noisy = {**columns, "R": columns["R"] * np.exp(0.05 * generator.standard_normal(36))}
+    law = Law("simple", "R = A k^-g + B k^p n^-q")
+    fit = fit_table(law, noisy, Absolute(), draws=0)
+    predicted = law.predict(np.array([one.value for one in fit.parameters]), noisy)
+    residual = np.abs(np.log(predicted) - np.log(noisy["R"]))
+    # A vertex: at least as many rows as free parameters, exactly.
+    assert (residual < 1e-9).sum() >= 5
+
+
+def test_a_plane_of_copies_is_said_and_a_line_of_cells_refused():
+    columns = surface()
+    twice = {name: np.concatenate([column, column]) for name, column in columns.items()}
+    assert any("repeat another row exactly" in one for one in fit_table(LAW, twice, draws=0).warnings)
+    k = np.geomspace(2, 128, 12)
+    diagonal = {"k": k, "n": 100 * k**2, "R": k**-0.5}
+    refused = fit_table(Law("two", "R = E + A k^-a + B n^-b"), diagonal, draws=0)
+    assert refused.status == "not_identified"
+    assert "k and n move together" in refused.reason
+    assert "run cells with large" in refused.reason
+
+
+def test_fewer_rows_than_parameters_says_what_to_run():
+    columns = {name: values[:5] for name, values in surface().items()}
+    fit = fit_table(LAW, columns, draws=0)
+    assert fit.status == "not_identified"
+    assert "run other values of n" in fit.reason
+    few = {name: values[[0, 1, 6, 7, 12]] for name, values in surface().items()}
+    assert "5 cells for 6 free parameters: at least 8 are needed; run more values of" in fit_table(LAW, few).reason
+
+
+def test_the_order_and_the_units_of_rows_do_not_matter(generator):
+    columns = surface()
+    noisy = {**columns, "R": columns["R"] * np.exp(0.05 * generator.standard_normal(36))}
+    one = fit_table(LAW, noisy, draws=0)
+    order = generator.permutation(36)
+    other = fit_table(LAW, {name: values[order] for name, values in noisy.items()} | {}, draws=0)
+    scaled = fit_table(LAW, {**noisy, "n": noisy["n"] * 1000}, draws=0)
+    assert other.objective == pytest.approx(one.objective, rel=1e-10)
+    assert scaled.objective == pytest.approx(one.objective, rel=1e-10)
