@@ -277,6 +277,47 @@ class LawFit:
 
 
 @dataclass(frozen=True)
+class Vuong:
+    """Which of two laws is closer to the truth."""
+
+    one: str
+    other: str
+    z: float
+    """Positive for ``one``; standard normal if both are equally close."""
+    p: float
+    """Two-sided."""
+
+
+@dataclass(frozen=True)
+class TheoryVerdict:
+    """What the cells say of the theory's law."""
+
+    status: Literal["for", "against", "refused"]
+    reason: str
+    """For a refusal, with what to run."""
+    law: str = ""
+    """The law that BIC prefers; empty for a refusal."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Laws of one target, fitted to the same cells."""
+
+    target: str
+    akaike: Mapping[str, float]
+    """exp(−ΔAICc/2), normalised; empty where the laws could not be compared."""
+    bayes: Mapping[str, float]
+    """exp(−ΔBIC/2), normalised."""
+    vuong: tuple[Vuong, ...]
+    """The theory's laws against the generic one."""
+    fixed_exponents_p: float | None
+    """p value of p = 2, q = 1/2 inside the law with free exponents."""
+    u_turns: tuple[int, ...]
+    """Every n at which a width inside the grid is better than both ends beyond chance."""
+    verdict: TheoryVerdict
+
+
+@dataclass(frozen=True)
 class ForecastPoint:
     """A forecast of one cell's mean over seeds, against what came."""
 
@@ -319,6 +360,82 @@ class Forecast:
         """Share of observed points inside their interval; None if nothing was observed."""
         seen = [point.covered for point in self.points if point.covered is not None]
         return sum(seen) / len(seen) if seen else None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a user wants to know before a run is paid for."""
+
+    target_regret: float
+    level: float = 0.9
+    """Probability from which an answer is given."""
+    n: int | None = None
+    """Training transitions asked about; None: the largest of the study."""
+    k: int | None = None
+    """Latent width asked about; None: the best one at n."""
+    budget_hours: float | None = None
+    """Hours that one run may take; None: no limit."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether (n, k) reaches the target."""
+
+    n: int
+    k: int
+    status: Literal["sufficient", "insufficient", "undecided", "cannot say"]
+    probability: float | None
+    """P(regret of one run ≤ target); None where it cannot be said."""
+    predicted: float | None
+    low: float | None
+    high: float | None
+    """Middle ``level`` of the calibrated draws for one run."""
+    basis: str
+    """``measured``, ``forecast`` or why nothing can be said."""
+    decades: tuple[float, float]
+    """Distance beyond the runs in n and in k, log10; 0 inside."""
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A cell worth running."""
+
+    n: int
+    k: int
+    seeds: int
+    hours: float | None
+    """Predicted from the study's own wall times; None where none were recorded."""
+    shrinkage: float
+    """Expected width of the answer's interval after it, as a share of the width now."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer to one question, from one study."""
+
+    ask: Ask
+    verdict: Verdict
+    cheapest: Verdict | None
+    """The smallest n, then the width of highest probability there, that is sufficient; None if there is none within what
+    was validated."""
+    cheapest_n: tuple[float, float, float] | None
+    """Least n at which the best width reaches the target: median and ends of the interval over draws; infinite where a
+    draw never does."""
+    best_k: tuple[int, int, int] | None
+    """k*(n) at the n asked about: median and ends of the interval over draws."""
+    tolerated_k: tuple[int, int] | None
+    """Widths between which the predicted regret stays below 1.05 of its least."""
+    limits: Mapping[str, float]
+    """Share of the predicted regret at (n, k) by what limits it: tail, samples, floor."""
+    noise: float | None
+    """sd of one run at (n, k)."""
+    next_runs: tuple[NextRun, ...]
+    laws: Mapping[str, float]
+    """Weight of each law in the average, from the errors of its back-tests."""
+    inflation: str
+    """How the intervals were calibrated."""
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,22 @@
-"""Compare laws on the same cells, and test the U-turn in k without any law."""
+"""Compare laws on the same cells, and say what the comparison means for the theory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
-from jepa_scale.laws.cells import Cells, cells_from_table
-from jepa_scale.laws.diagnostics import interior_optimum
-from jepa_scale.records import LawFit, RunTable
+from jepa_scale.laws.cells import Cells
+from jepa_scale.laws.diagnostics import MAX_P_SD
+from jepa_scale.laws.law import Law
+from jepa_scale.laws.likelihood import bayes
+from jepa_scale.laws.noise import mean_variance
+from jepa_scale.laws.u_turn import established_u_turns
+from jepa_scale.records import Comparison, LawFit, Parameter, TheoryVerdict, Vuong
+
+TIE = 2.0
+"""Difference of AICc or BIC below which two laws are called tied."""
 
 
 def akaike_weights(fits: Sequence[LawFit]) -> dict[str, float]:
@@ -24,6 +31,20 @@ def akaike_weights(fits: Sequence[LawFit]) -> dict[str, float]:
     ValueError
         If no fit converged, two fits have one name, or the fits differ in target, cells or exclusions.
     """
+    return _weights(_same_cells(fits), lambda fit: fit.aicc)
+
+
+def bayes_weights(fits: Sequence[LawFit]) -> dict[str, float]:
+    """Return exp(−ΔBIC/2), normalised, by law; as ``akaike_weights``, with a larger price for a parameter."""
+    return _weights(_same_cells(fits), information)
+
+
+def information(fit: LawFit) -> float:
+    """Return BIC, from AICc and the number of fitted parameters."""
+    return bayes(fit.aicc, fit.cells, sum(not one.fixed for one in fit.parameters))
+
+
+def _same_cells(fits: Sequence[LawFit]) -> list[LawFit]:
     usable = [fit for fit in fits if fit.status == "converged"]
     if not usable:
         raise ValueError(f"expected at least one converged fit, got {[(fit.law, fit.status) for fit in fits]}")
@@ -34,89 +55,152 @@ def akaike_weights(fits: Sequence[LawFit]) -> dict[str, float]:
     names = [fit.law for fit in usable]
     if len(set(names)) < len(names):
         raise ValueError(f"expected one fit per law, got {names}")
-    values = np.array([fit.aicc for fit in usable])
+    return usable
+
+
+def _weights(fits: Sequence[LawFit], criterion: Callable[[LawFit], float]) -> dict[str, float]:
+    values = np.array([criterion(fit) for fit in fits])
     if not np.isfinite(values).any():
         raise ValueError("expected a finite AICc for at least one law: there are too few cells for its correction")
     weights = np.exp(-0.5 * (values - values.min()))
-    return dict(zip(names, (weights / weights.sum()).tolist(), strict=True))
+    return dict(zip((fit.law for fit in fits), (weights / weights.sum()).tolist(), strict=True))
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of the target at one end of a row minus its mean at the best k."""
-
-    k: int
-    """The end that is compared."""
-    mean: float
-    """All seeds of both cells."""
-    welch_standard_error: float
-    """√(s_1²/m_1 + s_2²/m_2); NaN with one seed in either cell."""
-    paired_mean: float
-    """Seeds that both cells have; NaN if none."""
-    paired_standard_error: float
-    """NaN with fewer than two pairs."""
-    pairs: int
+def log_likelihoods(law: Law, fit: LawFit, cells: Cells) -> np.ndarray:
+    """Return each cell's Gaussian ln L at the fit, with a common factor on the variances at its maximum; (cells,)"""
+    theta = np.array([one.value for one in fit.parameters])
+    fitted = law.predict(theta, cells.columns)
+    variance = mean_variance(cells, fitted, fit.noise)
+    squares = (cells.mean - fitted) ** 2 / variance
+    scale = max(float(squares.mean()), 1e-300)
+    return -0.5 * (np.log(2 * np.pi * scale * variance) + squares / scale)
 
 
-@dataclass(frozen=True)
-class UTurn:
-    """The row of one n: where the target is lowest in k, and by how much the ends are worse."""
+def vuong(one: tuple[Law, LawFit], other: tuple[Law, LawFit], cells: Cells) -> Vuong:
+    """Test whether one of two laws, neither a case of the other, is closer to the truth (Vuong 1989).
 
-    n: int
-    best_k: int
-    """The smallest one among ties."""
-    best_mean: float
-    interior: bool
-    """Whether some width inside the row is strictly better than both ends."""
-    narrowest: Difference | None
-    """k_min against the best k; None if k_min is the best."""
-    widest: Difference | None
-    """k_max against the best k; None if k_max is the best."""
+    z = (Σ_i d_i − ½ (q₁ − q₂) ln N)/(√N sd(d)), d_i the difference of the cells' log likelihoods; positive for ``one``.
+    """
+    difference = log_likelihoods(*one, cells) - log_likelihoods(*other, cells)
+    count = len(difference)
+    freedom = [sum(not parameter.fixed for parameter in fit.parameters) for _, fit in (one, other)]
+    spread = float(difference.std()) * np.sqrt(count)
+    corrected = float(difference.sum()) - 0.5 * (freedom[0] - freedom[1]) * np.log(count)
+    z = corrected / spread if spread > 0 else 0.0
+    return Vuong(one[1].law, other[1].law, float(z), float(2 * stats.norm.sf(abs(z))))
 
 
-def u_turn(table: RunTable, target: str) -> tuple[UTurn, ...]:
-    """Return the best width at each n, with the differences that make it an optimum; no law is assumed.
-
-    The theory (T6) predicts an interior k*(n) that grows with n, a law that falls in k everywhere predicts
-    none. Saturated cells are kept: they are no worse than they look. Runs of one seed share data and
-    initialisation streams, so the paired difference is the sharper one. The best k is chosen on the same runs, which
-    favours it by about one standard error: a difference below two says nothing.
+def likelihood_ratio(free: LawFit, fixed: LawFit) -> float:
+    """Return the p value of the fixed exponents inside the free law, from N ln(χ²) differences as χ².
 
     Raises
     ------
     ValueError
-        If ``target`` is neither "risk" nor "regret".
+        If ``fixed`` has no fewer parameters than ``free``.
     """
-    cells = cells_from_table(table, target, np.inf)
-    return tuple(_row(cells, np.flatnonzero(cells.n == n)) for n in np.unique(cells.n))
+    degrees = sum(not one.fixed for one in free.parameters) - sum(not one.fixed for one in fixed.parameters)
+    if degrees <= 0:
+        raise ValueError(f"expected {fixed.law} to have fewer free parameters than {free.law}")
+    # Undo the penalties: −2 ln L of either law.
+    deviance = [_deviance(fit) for fit in (free, fixed)]
+    return float(stats.chi2.sf(max(deviance[1] - deviance[0], 0.0), degrees))
 
 
-def _row(cells: Cells, row: np.ndarray) -> UTurn:
-    """Return the U-turn of the cells ``row``, which are sorted by k."""
-    best = int(row[cells.mean[row].argmin()])
-    return UTurn(
-        n=int(cells.n[best]),
-        best_k=int(cells.k[best]),
-        best_mean=float(cells.mean[best]),
-        interior=interior_optimum(cells.mean[row]),
-        narrowest=None if best == row[0] else _difference(cells, int(row[0]), best),
-        widest=None if best == row[-1] else _difference(cells, int(row[-1]), best),
+def _deviance(fit: LawFit) -> float:
+    q = sum(not one.fixed for one in fit.parameters) + 1
+    return fit.aicc - 2 * q - 2 * q * (q + 1) / (fit.cells - q - 1)
+
+
+def horizon_slope(horizon: np.ndarray, regret: np.ndarray, level: float = 0.95) -> Parameter:
+    """Return d ln R/d ln T with its t interval: T5 and T6 are linear in the horizon, a slope of 1.
+
+    ``horizon``, ``regret``: one entry for each cell, everything else equal.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three cells, two horizons, or a regret is not positive.
+    """
+    horizon, regret = np.asarray(horizon, dtype=float), np.asarray(regret, dtype=float)
+    if len(horizon) < 3 or len(np.unique(horizon)) < 2 or (regret <= 0).any():
+        raise ValueError(
+            f"expected at least three cells with positive regrets at two horizons or more, got T = {horizon.tolist()} "
+            f"and regrets {regret.tolist()}: run other values of planner.horizon"
+        )
+    found = stats.linregress(np.log(horizon), np.log(regret))
+    half = float(stats.t.ppf((1 + level) / 2, len(horizon) - 2) * found.stderr)
+    slope = float(found.slope)
+    return Parameter("d ln R / d ln T", slope, slope - half, slope + half, False, 1.0)
+
+
+def compare(fits: Sequence[LawFit], laws: Mapping[str, Law], cells: Cells) -> Comparison:
+    """Rank the laws of one target on the same cells, and hold the theory's exponents against them."""
+    usable = [fit for fit in fits if fit.status == "converged" and np.isfinite(fit.aicc)]
+    shared = {(fit.cells, fit.runs, fit.excluded) for fit in usable}
+    if len(usable) < 2 or len(shared) > 1:
+        reason = (
+            f"{len(usable)} law with a finite AICc" if len(usable) < 2 else "the laws were not fitted to the same cells"
+        )
+        return Comparison(cells.target, {}, {}, (), None, (), TheoryVerdict("refused", f"laws not compared: {reason}"))
+    by_name = {fit.law: fit for fit in usable}
+    pairs = [(one, other) for one in ("theory_free", "theory_fixed") for other in ("generic",)]
+    tests = tuple(
+        vuong((laws[one], by_name[one]), (laws[other], by_name[other]), cells)
+        for one, other in pairs
+        if one in by_name and other in by_name
+    )
+    ratio = None
+    if {"theory_free", "theory_fixed"} <= by_name.keys():
+        ratio = likelihood_ratio(by_name["theory_free"], by_name["theory_fixed"])
+    turns = established_u_turns(cells)
+    return Comparison(
+        target=cells.target,
+        akaike=akaike_weights(usable),
+        bayes=bayes_weights(usable),
+        vuong=tests,
+        fixed_exponents_p=ratio,
+        u_turns=turns,
+        verdict=theory_verdict(usable, turns),
     )
 
 
-def _difference(cells: Cells, end: int, best: int) -> Difference:
-    common, at_end, at_best = np.intersect1d(
-        cells.seed_labels[end], cells.seed_labels[best], assume_unique=False, return_indices=True
-    )
-    paired = cells.values[end][at_end] - cells.values[best][at_best]
-    pairs = len(common)
-    return Difference(
-        k=int(cells.k[end]),
-        mean=float(cells.mean[end] - cells.mean[best]),
-        welch_standard_error=float(
-            np.sqrt(cells.sd[end] ** 2 / cells.seeds[end] + cells.sd[best] ** 2 / cells.seeds[best])
-        ),
-        paired_mean=float(paired.mean()) if pairs else float("nan"),
-        paired_standard_error=float(paired.std(ddof=1) / np.sqrt(pairs)) if pairs > 1 else float("nan"),
-        pairs=pairs,
+def theory_verdict(fits: Sequence[LawFit], u_turns: Sequence[int]) -> TheoryVerdict:
+    """Say whether these cells speak for the theory's law, against it, or not at all.
+
+    The growth of the sample term in k is seen only where the regret turns up again. Without such a row, or with
+    sd(p) ≥ 0.3, the theory's exponents win by AICc over their rivals also where they are wrong: no verdict then.
+    """
+    if not u_turns:
+        return TheoryVerdict(
+            "refused",
+            "at no n is a width inside the grid better than both ends beyond chance: run larger k at the smaller n, or "
+            "more seeds",
+        )
+    free = next((fit for fit in fits if any(one.name == "p" and not one.fixed for one in fit.parameters)), None)
+    if free is None:
+        return TheoryVerdict("refused", "no law with a free exponent p was fitted: add theory_free or nested to laws")
+    place = [one.name for one in free.parameters].index("p")
+    p = free.parameters[place]
+    spread = float(free.bootstrap_draws[:, place].std()) if len(free.bootstrap_draws) else float("inf")
+    if not spread < MAX_P_SD or p.at_boundary:
+        return TheoryVerdict(
+            "refused",
+            f"sd(p) = {spread:.2g} in {free.law}{' and p lies at its bound' if p.at_boundary else ''}, expected below "
+            f"{MAX_P_SD}: run large k at small n, where the regret still lies below that of random plans",
+        )
+    best = min(fits, key=information)
+    second = min((information(fit) for fit in fits if fit is not best), default=np.inf)
+    margin = f"BIC prefers {best.law} by {second - information(best):.1f}" if np.isfinite(second) else best.law
+    if p.low <= 0.0:
+        return TheoryVerdict(
+            "against", f"p = {p.value:.2f} [{p.low:.2f}, {p.high:.2f}] does not exclude 0; {margin}", best.law
+        )
+    if best.law == "generic":
+        return TheoryVerdict("against", f"{margin}, a law without a best width", best.law)
+    inside = p.theory is not None and p.low <= p.theory <= p.high
+    word = "contains" if inside else "does not contain"
+    return TheoryVerdict(
+        "for",
+        f"{margin}; p = {p.value:.2f} [{p.low:.2f}, {p.high:.2f}] excludes 0 and {word} the theorem's 2",
+        best.law,
     )

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jepa_scale.laws.cells import cells_from_table
-from jepa_scale.laws.compare import UTurn, u_turn
+from jepa_scale.laws.u_turn import UTurn, u_turn
 from jepa_scale.records import RunRecord, RunTable, StudyResult
 
 Place = Literal["interior", "lowest", "highest", "plateau", "single"]

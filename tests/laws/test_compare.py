@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jepa_scale.laws.compare import akaike_weights, u_turn
+from jepa_scale.laws.compare import akaike_weights
 from jepa_scale.laws.fit import fit
+from jepa_scale.laws.u_turn import u_turn
 from tests.reference import laws as reference
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from jepa_scale.laws.compare import u_turn
+from jepa_scale.laws.u_turn import u_turn
 from jepa_scale.records import Parameter, RunTable, StudyResult
 from jepa_scale.report.conclusions import conclusions, headline
 from jepa_scale.report.summary import cells, optima

@@ -1,0 +1,85 @@
+"""A law as the mean of a Gaussian process: between cells that were run, what the law misses there is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from jepa_scale.laws.cells import Cells
+from jepa_scale.laws.noise import mean_variance
+from jepa_scale.laws.predictive import Predictive
+from jepa_scale.shapes import Float64
+
+_LENGTHS = (0.15, 0.3, 0.6, 1.2)
+"""Decades of k or n over which the miss of a law may stay alike."""
+
+
+@dataclass(frozen=True)
+class Corrected(Predictive):
+    """R(x) = law(x) + e(x), e a Gaussian process with covariance τ² exp(−|Δ log₁₀ (k, n)|/ℓ), given the cells.
+
+    No law is exact. Near a cell that was run, the run is the better forecast; far from all of them e returns to 0 with
+    sd τ, and the law is alone. τ and ℓ maximise the marginal likelihood of the cells' residuals given their seed noise,
+    on a grid. Each bootstrap draw of the law has residuals of its own, so draws agree where there are runs and part
+    beyond.
+    """
+
+    cells: Cells
+
+    @cached_property
+    def _places(self) -> Float64[np.ndarray, "cells 2"]:
+        return np.log10(np.column_stack([self.cells.k, self.cells.n]))
+
+    @cached_property
+    def _residual(self) -> Float64[np.ndarray, " cells"]:
+        return self.cells.mean - super().predicted(self.cells.columns)
+
+    @cached_property
+    def _seed_variance(self) -> Float64[np.ndarray, " cells"]:
+        return mean_variance(self.cells, np.maximum(self.cells.mean, 0.0), self.fit.noise)
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """τ, in units of R, and ℓ, in decades."""
+        size = max(float(np.sqrt(np.mean(self._residual**2))), 1e-12)
+        best = (np.inf, 0.0, _LENGTHS[0])
+        for length in _LENGTHS:
+            shape = np.exp(-_distance(self._places, self._places) / length)
+            for tau in size * np.array([0.1, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0]):
+                covariance = tau**2 * shape + np.diag(self._seed_variance)
+                triangle = np.linalg.cholesky(covariance + 1e-12 * np.trace(covariance) * np.eye(len(shape)))
+                whitened = np.linalg.solve(triangle, self._residual)
+                value = float(2 * np.log(np.diag(triangle)).sum() + whitened @ whitened)
+                best = min(best, (value, float(tau), length))
+        return best[1], best[2]
+
+    def _gain(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the cells' residuals at some places, and what of the process they leave open."""
+        tau, length = self.scale
+        covariance = tau**2 * np.exp(-_distance(self._places, self._places) / length) + np.diag(self._seed_variance)
+        covariance += 1e-12 * np.trace(covariance) * np.eye(len(covariance))
+        cross = tau**2 * np.exp(-_distance(places, self._places) / length)
+        weights = np.linalg.solve(covariance, cross.T).T
+        left = tau**2 * np.exp(-_distance(places, places) / length) - weights @ cross.T
+        return weights, left
+
+    def predicted(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " points"]:
+        """Return R of the fit, corrected by what it misses nearby."""
+        weights, _ = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
+        return super().predicted(columns) + weights @ self._residual
+
+    def mean_draws(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "draws points"]:
+        """Return R of each bootstrap refit, corrected by its own residuals, plus a draw of what stays open."""
+        weights, left = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
+        drawn = super().mean_draws(columns)
+        residual = self.cells.mean - super().mean_draws(self.cells.columns)
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        normal = np.random.default_rng([len(drawn), len(left)]).standard_normal(drawn.shape)
+        return drawn + residual @ weights.T + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.sqrt(((one[:, None] - other[None]) ** 2).sum(axis=-1))

@@ -1,0 +1,84 @@
+"""Which cell to run next: variance of an answer that an observation takes away, per cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_scale.shapes import Float64
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Cells in the order in which they are worth running."""
+
+    order: tuple[int, ...]
+    """Indices of candidates; a candidate may come more than once: another seed."""
+    remaining: Float64[np.ndarray, " steps"]
+    """Variance of the answer after each, as a share of the variance now."""
+
+
+def variance_gain(
+    target: Float64[np.ndarray, "directions targets"],
+    candidates: Float64[np.ndarray, "directions candidates"],
+    noise: Float64[np.ndarray, " candidates"],
+) -> Float64[np.ndarray, " candidates"]:
+    """Return Σ_t (g_tᵀ g_x)²/(s_x² + g_xᵀ g_x): what one observation at x takes from the variances of the targets.
+
+    V-optimality for a linear model. The columns g are in directions of unit prior variance: deviations of S draws of the
+    quantity divided by √S, or L ᵀ j with covariance L Lᵀ of the parameters and sensitivities j.
+    """
+    cross = target.T @ candidates
+    own = (candidates**2).sum(axis=0)
+    return np.asarray((cross**2).sum(axis=0) / (noise**2 + own))
+
+
+def greedy(
+    target: Float64[np.ndarray, "directions targets"],
+    candidates: Float64[np.ndarray, "directions candidates"],
+    noise: Float64[np.ndarray, " candidates"],
+    cost: Float64[np.ndarray, " candidates"],
+    steps: int,
+    *,
+    per_cost: float = 1.0,
+    cap: int | Sequence[int] = 3,
+) -> Choice:
+    """Choose ``steps`` observations one after the other, each by gain/cost^``per_cost`` given those before it.
+
+    A best design piles its runs on as few points as there are parameters (Elfving), which leaves nothing to test the law
+    with; ``cap`` is how often a cell may still be chosen.
+    """
+    target, candidates = target.copy(), candidates.copy()
+    left = np.broadcast_to(np.asarray(cap), cost.shape).copy()
+    before = float((target**2).sum())
+    order, remaining = [], []
+    for _ in range(steps):
+        score = np.where(left > 0, variance_gain(target, candidates, noise) / cost**per_cost, -np.inf)
+        best = int(score.argmax())
+        if not np.isfinite(score[best]) or before <= 0:
+            break
+        order.append(best)
+        left[best] -= 1
+        target, candidates = _observe(best, target, candidates, noise)
+        remaining.append(float((target**2).sum()) / before)
+    return Choice(tuple(order), np.array(remaining))
+
+
+def _observe(
+    index: int, target: np.ndarray, candidates: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take an observation into account: a square-root Kalman update of every column."""
+    seen = candidates[:, index]
+    own, variance = float(seen @ seen), float(noise[index] ** 2)
+    if own <= 0:
+        return target, candidates
+    # I − c v vᵀ with this c is a square root of I − v vᵀ/(s² + vᵀv).
+    share = (1 - np.sqrt(variance / (variance + own))) / own
+    return target - share * np.outer(seen, seen @ target), candidates - share * np.outer(seen, seen @ candidates)
+
+
+def deviations(draws: Float64[np.ndarray, "draws points"]) -> Float64[np.ndarray, "draws points"]:
+    """Return draws less their mean over √S, so that products of columns are covariances."""
+    return np.asarray((draws - draws.mean(axis=0)) / np.sqrt(len(draws)))
