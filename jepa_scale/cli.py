@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
+from jepa_scale import cli_laws
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,8 @@ examples:
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
+  jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
+  jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
@@ -63,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("study", type=Path, help="study folder")
     _add_theory(commands)
     _add_audit(commands)
+    cli_laws.add_parsers(commands)
     return top
 
 
@@ -132,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
-    if any(text.startswith("-") for text in rest) or (rest and parsed.command in ("report", "audit")):
+    if any(text.startswith("-") for text in rest) or (rest and parsed.command in ("report", "audit", "fit", "advise")):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
@@ -142,7 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        commands = {"study": _study, "train": _train, "report": _report, "theory": _theory, "audit": _audit}
+        commands = {
+            "study": _study,
+            "train": _train,
+            "report": _report,
+            "theory": _theory,
+            "audit": _audit,
+            "fit": cli_laws.run_fit,
+            "advise": cli_laws.run_advise,
+        }
         code = commands[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
@@ -262,7 +274,7 @@ def _audit(parsed: argparse.Namespace) -> int:
     console = _console()
     try:
         settings = AuditSettings(
-            columns=_renamed(parsed.columns),
+            columns=cli_laws.pairs("--columns", parsed.columns, "z=latents"),
             tokens=parsed.tokens,
             drop_nonfinite=parsed.drop_nonfinite,
             widths=tuple(parsed.widths),
@@ -292,15 +304,6 @@ def _audit(parsed: argparse.Namespace) -> int:
             console.print(f"• {sentence}", highlight=False, markup=False)
     console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _renamed(texts: Sequence[str]) -> dict[str, str]:
-    from jepa_scale.runs.errors import UserError
-
-    for text in texts:
-        if "=" not in text:
-            raise UserError(f"expected --columns NAME=ARRAY, such as z=latents, got {text}")
-    return dict(text.split("=", 1) for text in texts)
 
 
 def _replay(path: Path) -> int:

@@ -417,8 +417,8 @@ class Advice:
     ask: Ask
     verdict: Verdict
     cheapest: Verdict | None
-    """The smallest n, then the width of highest probability there, that is sufficient; None if there is none within what
-    was validated."""
+    """The smallest n, then the width of highest probability there, that is sufficient; None if there is none as far
+    as forecasts were checked."""
     cheapest_n: tuple[float, float, float] | None
     """Least n at which the best width reaches the target: median and ends of the interval over draws; infinite where a
     draw never does."""

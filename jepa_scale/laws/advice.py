@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -16,6 +17,8 @@ from jepa_scale.laws.law import LawFamily
 from jepa_scale.laws.mixture import Mixture, mix
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Verdict
 from jepa_scale.shapes import Float64
+
+Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
 
 TOLERANCE = 1.05
 """Regret over its least from which a width is called too far from the best."""
@@ -30,9 +33,9 @@ def advise(
 ) -> Advice:
     """Answer one question from the runs of a study.
 
-    P(regret of one more run ≤ target) comes from the average of all laws, widened by λ(d); where the cell itself was run,
-    from its own runs. Sufficient means P ≥ ``level``, insufficient P ≤ 1 − ``level``. Beyond the distance in n or k at which
-    a forecast was ever checked, or where no law has what it needs, nothing is said.
+    P(regret of one more run ≤ target) comes from the average of all laws, widened by λ(d); where the cell itself was
+    run, from its own runs. Sufficient means P ≥ ``level``, insufficient P ≤ 1 − ``level``. Beyond the distance in n
+    or k at which a forecast was ever checked, or where no law has what it needs, nothing is said.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def advise(
     """
     if not 0 < ask.target_regret < 1 or not 0.5 < ask.level < 1:
         raise ValueError(
-            f"expected a target regret inside (0, 1) and a level inside (0.5, 1), got {ask.target_regret} and {ask.level}"
+            f"expected a target regret inside (0, 1) and a level inside (0.5, 1), got {ask.target_regret}, {ask.level}"
         )
     model = mix(families, table, "regret", level=ask.level, draws=draws, seed=seed)
     cost = cost_from_table(table)
@@ -114,7 +117,7 @@ def _measured(model: Mixture, place: int, ask: Ask) -> Verdict:
     )
 
 
-def _status(probability: float, level: float) -> str:
+def _status(probability: float, level: float) -> Status:
     return "sufficient" if probability >= level else "insufficient" if probability <= 1 - level else "undecided"
 
 
@@ -210,8 +213,9 @@ def next_runs(
 ) -> tuple[NextRun, ...]:
     """Return the runs that narrow the answer at (n, k) most for their cost.
 
-    The answer is the expected regret at (n, k). Candidates are the cells of the study and those between and a step beyond
-    them; what they would tell is read off the joint scatter of the draws (V-optimality), each next run given those before.
+    The answer is the expected regret at (n, k). Candidates are the cells of the study and those between and a step
+    beyond them; what they would tell is read off the joint scatter of the draws (V-optimality), each next run given
+    those before.
     """
     cells = model.cells
     widths = np.unique(
@@ -248,9 +252,9 @@ def next_runs(
 
 def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
     found = list(model.reasons)
-    for axis, one in zip("nk", model.inflation, strict=True):
-        if one.forecasts == 0:
-            found.append(f"intervals along {axis} are {one.source}")
+    for axis, learned in zip("nk", model.inflation, strict=True):
+        if learned.forecasts == 0:
+            found.append(f"intervals along {axis} are {learned.source}")
     for one in model.models:
         if one.fit.lack_of_fit_p is not None and one.fit.lack_of_fit_p < 0.01:
             found.append(
@@ -265,7 +269,7 @@ def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
 def score(
     families: Sequence[LawFamily], table: RunTable, target_regret: float, *, level: float = 0.9, draws: int = 200
 ) -> tuple[tuple[Verdict, float], ...]:
-    """Advise from the smaller half of the sizes on every larger cell; return each verdict with the mean regret that came.
+    """Advise from the smaller half of the sizes on every larger cell; return verdicts with the mean regret that came.
 
     The forecast is for one more run, the truth the mean over seeds.
 

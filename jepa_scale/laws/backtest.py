@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
 
 from jepa_scale.laws.predictive import Predictive, band, error_ratio
 from jepa_scale.laws.rows import Rows
@@ -38,8 +40,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Inflation:
-    """λ(d) = 1 + b d: the factor on half-widths at d decades beyond the fitted runs."""
+    """λ(d) = a + b d: the factor on half-widths at d decades beyond the fitted runs."""
 
+    intercept: float
+    """≥ 1: no interval is narrowed."""
     slope: float
     farthest: float
     """Largest distance at which a forecast was checked."""
@@ -48,7 +52,7 @@ class Inflation:
 
     def at(self, distance: np.ndarray | float) -> Float64[np.ndarray, " points"]:
         """Return λ; beyond what was validated the line goes on, and a forecast there is refused elsewhere."""
-        return np.asarray(1.0 + self.slope * np.maximum(np.asarray(distance, dtype=float), 0.0))
+        return np.asarray(self.intercept + self.slope * np.maximum(np.asarray(distance, dtype=float), 0.0))
 
 
 def rolling(
@@ -88,12 +92,37 @@ def rolling(
 
 
 def learn_inflation(tracks: Sequence[Track], level: float) -> Inflation:
-    """Return the least λ(d) = 1 + b d with which a share ``level`` of the forecasts would have been covered.
+    """Return the line a + b d, a ≥ 1, b ≥ 0, below which a share ``level`` of |error|/half-width lies.
 
-    Bootstrap intervals do not know that a law bends beyond its data: nominal 90 % intervals covered 58 % of ten public
-    held-out sets. All laws and origins are pooled, and b is the quantile of (|error|/half-width − 1)/d over them, that of
-    one more forecast exchangeable with the m seen: ⌈level (m + 1)⌉ of m. It is never below 0: no interval is narrowed.
+    Bootstrap intervals do not know that a law bends beyond its data: nominal 90 % intervals covered 58 % of ten
+    public held-out sets. All laws and origins are pooled; quantile regression at the level of one more forecast
+    exchangeable with the m seen, level (m + 1)/m.
     """
+    distance, ratio, blank = _pooled(tracks)
+    if len(ratio) == 0:
+        return blank
+    quantile = min(1.0, level * (len(ratio) + 1) / len(ratio))
+    # An interval without width has a ratio of 10⁶ and more, which must not decide the scaling of the linear program.
+    a, b = _quantile_line(distance, np.minimum(ratio, 1e4), quantile)
+    return replace(blank, intercept=a, slope=b)
+
+
+def learn_growth(tracks: Sequence[Track], level: float) -> Inflation:
+    """Return the line 1 + b d with which a share ``level`` of the forecasts would have been covered.
+
+    For models that know the runs they stand on, so that inside them nothing is to be widened. b is the quantile of
+    (|error|/half-width − 1)/d, ⌈level (m + 1)⌉ of m.
+    """
+    distance, ratio, blank = _pooled(tracks)
+    if len(ratio) == 0:
+        return blank
+    needed = np.sort((ratio - 1) / distance)
+    rank = min(int(np.ceil(level * (len(needed) + 1))), len(needed))
+    return replace(blank, slope=max(float(needed[rank - 1]), 0.0))
+
+
+def _pooled(tracks: Sequence[Track]) -> tuple[np.ndarray, np.ndarray, Inflation]:
+    """Return distances and ratios of all forecasts, and the record without its line."""
     distance = np.concatenate([track.distance for track in tracks] or [np.empty(0)])
     ratio = np.concatenate([track.ratio for track in tracks] or [np.empty(0)])
     usable = np.isfinite(ratio) & (distance > 0)
@@ -101,10 +130,24 @@ def learn_inflation(tracks: Sequence[Track], level: float) -> Inflation:
     if len(ratio) == 0:
         reasons = [reason for track in tracks for reason in track.reasons]
         why = reasons[0] if reasons else "a back-test needs three sizes, two to fit and one to forecast"
-        return Inflation(0.0, 0.0, 0, f"not calibrated: {why}")
-    needed = np.sort((ratio - 1) / distance)
-    rank = min(int(np.ceil(level * (len(needed) + 1))), len(needed))
-    farthest = float(distance.max())
+        return distance, ratio, Inflation(1.0, 0.0, 0.0, 0, f"not calibrated: {why}")
     origins = sum(track.origins for track in tracks)
+    farthest = float(distance.max())
     source = f"{len(ratio)} forecasts from {origins} origins, up to {farthest:.2f} decades"
-    return Inflation(max(float(needed[rank - 1]), 0.0), farthest, len(ratio), source)
+    return distance, ratio, Inflation(1.0, 0.0, farthest, len(ratio), source)
+
+
+def _quantile_line(x: np.ndarray, y: np.ndarray, quantile: float) -> tuple[float, float]:
+    """Return a ≥ 1, b ≥ 0 minimising Σ ρ(y − a − b x), ρ the check function of ``quantile``."""
+    count = len(x)
+    if quantile >= 1.0 or np.ptp(x) < 1e-9:
+        return max(1.0, float(np.quantile(y, quantile))), 0.0
+    cost = np.concatenate([[0.0, 0.0], np.full(count, quantile), np.full(count, 1 - quantile)])
+    equal = sparse.hstack([np.ones((count, 1)), x[:, None], sparse.eye(count), -sparse.eye(count)], format="csc")
+    bounds = [(1.0, None), *[(0.0, None)] * (2 * count + 1)]
+    found = linprog(cost, A_eq=equal, b_eq=y, bounds=bounds, method="highs")
+    return (
+        (float(found.x[0]), float(found.x[1]))
+        if found.status == 0
+        else (max(1.0, float(np.quantile(y, quantile))), 0.0)
+    )

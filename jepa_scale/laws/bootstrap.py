@@ -152,10 +152,9 @@ def _identified(problem: Problem, counts: np.ndarray) -> np.ndarray:
     drawn = counts > 0
     enough = drawn.sum(axis=1) >= problem.free.sum()
     rows = problem.rows
-    first = np.unique(rows.cluster, return_index=True)[1]
     for name in {power.column for term in problem.law.parsed.terms for power in term.powers}:
-        axis = rows.columns[name][first]
-        lowest = np.where(drawn, axis, np.inf).min(axis=1)
-        highest = np.where(drawn, axis, -np.inf).max(axis=1)
-        enough &= lowest < highest
+        lowest, highest = np.full(rows.clusters, np.inf), np.full(rows.clusters, -np.inf)
+        np.minimum.at(lowest, rows.cluster, rows.columns[name])
+        np.maximum.at(highest, rows.cluster, rows.columns[name])
+        enough &= np.where(drawn, lowest, np.inf).min(axis=1) < np.where(drawn, highest, -np.inf).max(axis=1)
     return enough

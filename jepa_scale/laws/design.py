@@ -27,8 +27,8 @@ def variance_gain(
 ) -> Float64[np.ndarray, " candidates"]:
     """Return Σ_t (g_tᵀ g_x)²/(s_x² + g_xᵀ g_x): what one observation at x takes from the variances of the targets.
 
-    V-optimality for a linear model. The columns g are in directions of unit prior variance: deviations of S draws of the
-    quantity divided by √S, or L ᵀ j with covariance L Lᵀ of the parameters and sensitivities j.
+    V-optimality for a linear model. The columns g are in directions of unit prior variance: deviations of S draws of
+    the quantity divided by √S, or L ᵀ j with covariance L Lᵀ of the parameters and sensitivities j.
     """
     cross = target.T @ candidates
     own = (candidates**2).sum(axis=0)
@@ -47,8 +47,8 @@ def greedy(
 ) -> Choice:
     """Choose ``steps`` observations one after the other, each by gain/cost^``per_cost`` given those before it.
 
-    A best design piles its runs on as few points as there are parameters (Elfving), which leaves nothing to test the law
-    with; ``cap`` is how often a cell may still be chosen.
+    A best design piles its runs on as few points as there are parameters (Elfving), which leaves nothing to test the
+    law with; ``cap`` is how often a cell may still be chosen.
     """
     target, candidates = target.copy(), candidates.copy()
     left = np.broadcast_to(np.asarray(cap), cost.shape).copy()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.laws.backtest import Inflation, Track, learn_inflation, rolling
+from jepa_scale.laws.backtest import Inflation, Track, learn_growth, rolling
 from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.corrected import Corrected
 from jepa_scale.laws.fit import fit, rows_of_cells
@@ -116,10 +116,10 @@ def mix(
 ) -> Mixture:
     """Fit every law to all cells and back-test it along n and along k.
 
-    A back-test fits the cells up to some n (or k) and forecasts the larger ones. λ(d) is learned from all laws, for each
-    direction by itself, d the distance in decades. A law weighs by 1/(1 + median squared error of its forecasts in units of the noise of
-    a cell's mean), so laws that all miss by far more than the noise share by their errors, and laws that cannot be told
-    apart share equally.
+    A back-test fits the cells up to some n (or k) and forecasts the larger ones. λ(d) is learned from all laws, for
+    each direction by itself, d the distance in decades. A law weighs by 1/(1 + median squared error of its forecasts
+    in units of the noise of a cell's mean), so laws that all miss by far more than the noise share by their errors,
+    and laws that cannot be told apart share equally.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def mix(
         tracks[family.name] = [_along(axis, family, table, cells, options) for axis in ("n", "k")]
     if not models:
         raise ValueError("no law can be fitted: " + "; ".join(reasons or ["no law was given"]))
-    along_n, along_k = (learn_inflation([pair[axis] for pair in tracks.values()], level) for axis in (0, 1))
+    along_n, along_k = (learn_growth([pair[axis] for pair in tracks.values()], level) for axis in (0, 1))
     return Mixture(table, cells, tuple(models), _weights(models, tracks, cells), (along_n, along_k), tuple(reasons))
 
 
@@ -156,8 +156,8 @@ def check_target_values(cells: Cells) -> None:
     values = np.concatenate(cells.values)
     if cells.target == "regret" and ((values < 0).any() or (values > 1).any()):
         raise ValueError(
-            f"a regret is a lost probability, expected values in [0, 1], got {values.min():g} to {values.max():g}: give "
-            "the probability of success lost against the best plan"
+            f"a regret is a lost probability, expected values in [0, 1], got {values.min():g} to {values.max():g}: "
+            "give the probability of success lost against the best plan"
         )
 
 

@@ -47,6 +47,9 @@ class Problem:
     law: Law
     rows: Rows
     loss: Loss
+    prior: tuple[np.ndarray, np.ndarray] | None = None
+    """Centre and precision of a Gaussian prior on the centred parameters, (parameters,) each; the objective is then
+    −ln posterior if the weights are those of a likelihood. For designs with fewer cells than parameters."""
 
     @cached_property
     def free(self) -> np.ndarray:
@@ -189,6 +192,8 @@ class Problem:
         """Return Σ w ℓ; infinite where a prediction overflows, so that such a step is never kept."""
         with np.errstate(over="ignore", invalid="ignore"):
             value = (weights * self.loss.value(state.y, self.rows, target)).sum(axis=1)
+        if self.prior is not None:
+            value = value + 0.5 * ((state.theta - self.prior[0]) ** 2 * self.prior[1]).sum(axis=1)
         return np.where(np.isfinite(value), value, np.inf)
 
     def sensitivity(self, state: State) -> Float64[np.ndarray, "draws parameters rows"]:
@@ -242,6 +247,10 @@ class Problem:
         hessian = np.matmul(level * outer[:, None], level.transpose(0, 2, 1))
         if exact.any():
             hessian += np.where(exact, 1.0, 0.0)[:, None, None] * self._bend(state, first * link, total)
+        if self.prior is not None:
+            gradient = gradient + (state.theta - self.prior[0]) * self.prior[1]
+            hessian = hessian + np.diag(self.prior[1])
+            diagonal = diagonal + self.prior[1]
         return gradient, hessian, diagonal
 
     def _bend(self, state: State, pull: np.ndarray, total: np.ndarray) -> np.ndarray:

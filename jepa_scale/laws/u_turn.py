@@ -100,9 +100,9 @@ def _difference(cells: Cells, end: int, best: int) -> Difference:
 def established_u_turns(cells: Cells) -> tuple[int, ...]:
     """Return the n at which a width inside the grid is better than both ends beyond chance.
 
-    Noise alone puts the lowest of several equal means inside a row most of the time, and the best is chosen on the same
-    runs. So the difference to each end is held against the seed noise pooled over all cells, √(v_end + v_best), at a level
-    that counts every pair of width and n tried (Bonferroni). Empty where no cell has two seeds.
+    Noise alone puts the lowest of several equal means inside a row most of the time, and the best is chosen on the
+    same runs. So the difference to each end is held against the seed noise pooled over all cells, √(v_end + v_best),
+    at a level that counts every pair of width and n tried (Bonferroni). Empty where no cell has two seeds.
     """
     noise = seed_noise(cells)
     if noise is None:

@@ -51,7 +51,9 @@ def design(spec: StudySpec) -> list[DesignPoint]:
 
     preflight(base)
     points = []
-    for seed, k, n in itertools.product(spec.seeds, sorted(spec.dials["model.k"], reverse=True), spec.dials["data.n"]):
+    grid = itertools.product(spec.seeds, sorted(spec.dials["model.k"], reverse=True), spec.dials["data.n"])
+    extra = ((one["seed"], one["model.k"], one["data.n"]) for one in spec.extra)
+    for seed, k, n in dict.fromkeys([*grid, *extra]):
         try:
             config = with_values(base, {"data.n": n, "model.k": k, "seed": seed})
         except UserError as error:

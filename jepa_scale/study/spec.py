@@ -46,6 +46,8 @@ class StudySpec:
     dials: Mapping[str, tuple[int, ...]]
     """``data.n`` and ``model.k``"""
     seeds: tuple[int, ...]
+    extra: tuple[Mapping[str, int], ...] = ()
+    """Single runs beside the grid: ``data.n``, ``model.k`` and ``seed`` of each."""
     overrides: tuple[str, ...] = ()
     """Overrides that every run shares, as on the command line."""
     sampler: str = "grid"
@@ -60,6 +62,7 @@ class StudySpec:
         """Return lists and dictionaries, ready for YAML."""
         content = asdict(self)
         content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
+        content["extra"] = [dict(one) for one in self.extra]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
 
     def with_overrides(self, overrides: list[str]) -> StudySpec:
@@ -169,6 +172,7 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     else:
         found += [problem for dial in DIALS for problem in _whole_numbers(f"dials.{dial}", dials[dial], 1)]
     found += _whole_numbers("seeds", content["seeds"], 0)
+    found += _wrong_extra(content.get("extra", []))
     if content.get("sampler", "grid") != "grid":
         found.append(f"sampler: expected grid, got {content['sampler']!r}")
     for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
@@ -188,6 +192,19 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
     return found
+
+
+def _wrong_extra(runs: Any) -> list[str]:
+    wanted = {*DIALS, "seed"}
+    proper = isinstance(runs, list) and all(
+        isinstance(one, dict)
+        and set(one) == wanted
+        and all(type(value) is int and value >= 0 for value in one.values())
+        for one in runs
+    )
+    if proper and all(one[dial] >= 1 for one in runs for dial in DIALS):
+        return []
+    return [f"extra: expected a list of runs such as {{data.n: 3000, model.k: 16, seed: 3}}, got {runs!r}"]
 
 
 def _whole_numbers(name: str, values: Any, least: int) -> list[str]:

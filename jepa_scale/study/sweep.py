@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,13 @@ def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
         and held.overrides == wanted.overrides
         and grows
         and set(held.seeds) <= set(wanted.seeds)
+        and all(_holds(wanted, one) for one in held.extra)
     )
+
+
+def _holds(spec: StudySpec, run: Mapping[str, int]) -> bool:
+    inside = all(run[dial] in spec.dials[dial] for dial in spec.dials) and run["seed"] in spec.seeds
+    return inside or dict(run) in [dict(one) for one in spec.extra]
 
 
 def _in_process(study: Path, queue: Queue, points: Sequence[DesignPoint], progress: StudyProgress) -> None:

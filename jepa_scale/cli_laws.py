@@ -1,0 +1,176 @@
+"""The commands on laws: `fit` and `advise`."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+# Nothing heavy is imported up here: --help must not wait for numpy.
+
+_FIT = """\
+--law takes a name (chinchilla, generic, nested, nested_fixed, …: conf/law) or a formula, several to compare them:
+  TARGET = E + A N^-alpha + B D^-beta            a constant and powers of any columns
+  TARGET = c + (A k^-g + B k^p n^-q)^0.5         a power of the sum, a number or a name
+  TARGET = saturating(A k^-g + B n^-q, 1)        levels off at a number or column
+  An exponent is a name (fitted) or a number; the first name of a term is its coefficient, the others are columns.
+
+examples:
+  jepa-scale fit runs.csv --columns N=params D=tokens loss=final_loss --at N=1e9 D=2e10
+  jepa-scale fit wandb.csv --law 'loss = E + A width^-a + B depth^-b + C tokens^-c' --cluster run_name
+  jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
+"""
+
+
+def add_parsers(commands: typing.Any) -> None:
+    """Add both commands."""
+    fit = commands.add_parser(
+        "fit",
+        help="laws with intervals, back-tests and forecasts from anybody's table of runs",
+        description="Fit scaling laws to a CSV, parquet or JSON-lines table, one row for each run.",
+        epilog=_FIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fit.add_argument("table", type=Path, metavar="TABLE")
+    fit.add_argument("--law", nargs="+", default=["chinchilla"], metavar="LAW", help="default: chinchilla")
+    fit.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="N=params, C=6*params*tokens …")
+    fit.add_argument(
+        "--loss",
+        default="huber",
+        help="huber[:δ], squares-log, squares, absolute-log, absolute, envelope[:w], binomial, beta-binomial:ρ",
+    )
+    fit.add_argument("--cluster", metavar="COLUMN", help="rows that belong together (default: equal configurations)")
+    fit.add_argument("--weight", metavar="COLUMN", help="how often a row counts")
+    fit.add_argument("--episodes", metavar="COLUMN", help="trials behind a rate, for binomial losses")
+    fit.add_argument(
+        "--scale", metavar="COLUMN", help="what makes a run large, for back-tests (default: product of the columns)"
+    )
+    fit.add_argument(
+        "--at",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a point to forecast; repeat for more",
+    )
+    fit.add_argument("--goal", type=float, metavar="VALUE", help="P(target ≤ VALUE) at each point")
+    fit.add_argument("--level", type=float, default=0.9, help="of intervals (default: 0.9)")
+    fit.add_argument("--draws", type=int, default=1000, help="bootstrap refits (default: 1000)")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--folder", type=Path, help="where report and JSON go (default: fits/NAME)")
+
+    advise = commands.add_parser(
+        "advise",
+        help="is (n, k) sufficient, and which run should be bought next?",
+        description="Answer from the runs of a study: sufficient, insufficient, undecided or cannot say.",
+    )
+    advise.add_argument("study", type=Path, help="study folder")
+    advise.add_argument("--target-regret", type=float, metavar="R", help="default: the study's")
+    advise.add_argument("--n", type=int, help="training transitions asked about (default: the study's largest)")
+    advise.add_argument("--k", type=int, help="latent width asked about (default: the best at n)")
+    advise.add_argument("--budget", type=float, metavar="HOURS", help="hours that one run may take")
+    advise.add_argument("--level", type=float, default=0.9, help="probability of an answer (default: 0.9)")
+    advise.add_argument("--law", nargs="+", default=[], metavar="LAW", help="laws to average (default: the study's)")
+    advise.add_argument(
+        "--next",
+        type=Path,
+        default=Path("sweeps/next.yaml"),
+        metavar="FILE",
+        help="where the next runs go (default: sweeps/next.yaml)",
+    )
+
+
+def run_fit(parsed: argparse.Namespace) -> int:
+    """Fit, print, write the page."""
+    from rich.console import Console
+
+    from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.fitting import FitSettings, fit_file
+
+    folder = parsed.folder or Path("fits") / parsed.table.stem
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    settings = FitSettings(
+        laws=tuple(parsed.law),
+        columns=pairs("--columns", parsed.columns, "N=params"),
+        loss=parsed.loss,
+        scale=parsed.scale,
+        cluster=parsed.cluster,
+        weight=parsed.weight,
+        episodes=parsed.episodes,
+        at=tuple(_numbers(point) for point in parsed.at),
+        goal=parsed.goal,
+        level=parsed.level,
+        draws=parsed.draws,
+        seed=parsed.seed,
+    )
+    study = fit_file(parsed.table, settings)
+    console = Console()
+    console.print(head(study), highlight=False, markup=False)
+    console.print(parameters_table(study))
+    for sentence in (*sentences(study), *forecast_lines(study)):
+        console.print(f"• {sentence}", highlight=False, markup=False)
+    console.print(f"report: {write_fit(study, folder)}", highlight=False, soft_wrap=True)
+    return 0 if all(one.fit.status == "converged" for one in study.laws) else 1
+
+
+def run_advise(parsed: argparse.Namespace) -> int:
+    """Answer, print, write the next study file."""
+    from rich.console import Console
+
+    from jepa_scale.records import Ask
+    from jepa_scale.report.advice import advice_lines
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.advising import advise_study, write_next
+    from jepa_scale.study.spec import read_spec
+
+    written = parsed.study / "study.yaml"
+    if not written.is_file():
+        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
+    for name in ("n", "k", "budget"):
+        value = getattr(parsed, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name}: expected a number above 0, got {value}")
+    target = read_spec(written).target_regret if parsed.target_regret is None else parsed.target_regret
+    ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
+    spec, advice = advise_study(parsed.study, ask, tuple(parsed.law))
+    console = Console()
+    for index, line in enumerate(advice_lines(advice)):
+        console.print(
+            line if index == 0 else f"• {line}", highlight=False, markup=False, style="bold" if index == 0 else ""
+        )
+    if advice.next_runs:
+        write_next(spec, advice, parsed.next)
+        again = f"jepa-scale study {parsed.next} --folder {parsed.study}"
+        console.print(f"next: {again}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def pairs(option: str, texts: typing.Sequence[str], example: str) -> dict[str, str]:
+    """Read NAME=VALUE texts.
+
+    Raises
+    ------
+    UserError
+        Shows what one looks like.
+    """
+    from jepa_scale.runs.errors import UserError
+
+    for text in texts:
+        name, equal, value = text.partition("=")
+        if not (name and equal and value):
+            raise UserError(f"{option}: expected NAME=VALUE, such as {example}, got {text}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _numbers(texts: list[str]) -> dict[str, float]:
+    from jepa_scale.runs.errors import UserError
+
+    found = {}
+    for name, value in pairs("--at", texts, "N=1e9").items():
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9, got {name}={value}") from None
+    return found

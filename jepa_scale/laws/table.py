@@ -1,0 +1,234 @@
+"""Back-tests and forecasts of anybody's table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_scale.laws.backtest import Inflation, Track, learn_inflation, rolling
+from jepa_scale.laws.compare import akaike_weights
+from jepa_scale.laws.fit import fit_table
+from jepa_scale.laws.law import Law
+from jepa_scale.laws.losses import Loss
+from jepa_scale.laws.predictive import Band, Predictive, band, widen
+from jepa_scale.laws.problem import Problem
+from jepa_scale.laws.profile import Profile, profile
+from jepa_scale.laws.rows import Rows
+from jepa_scale.records import LawFit
+from jepa_scale.shapes import Float64
+
+SHARES = (0.4, 0.5, 0.6, 0.75, 0.9)
+"""Shares of the runs, the smaller ones, from which back-tests forecast the rest."""
+
+
+@dataclass(frozen=True)
+class TableForecast:
+    """What a law fitted to a table says at other points."""
+
+    plain: Band
+    """Bootstrap and the noise of one run."""
+    calibrated: Band
+    """Half-widths times λ of the distance."""
+    distance: Float64[np.ndarray, " points"]
+    """Decades of scale beyond the largest run; 0 inside."""
+    refused: np.ndarray
+    """(points,) boolean: beyond the largest distance at which a forecast was checked."""
+    inflation: Inflation
+    draws: Float64[np.ndarray, "draws points"]
+    """Calibrated draws of one run, for the probability of a target."""
+
+
+def default_scale(law: Law, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " rows"]:
+    """Return the product of the columns that a law takes powers of: compute, up to a constant, for N and D."""
+    names = {power.column for term in law.parsed.terms for power in term.powers}
+    return np.exp(sum(np.log(np.asarray(columns[name], dtype=float)) for name in sorted(names)))
+
+
+def backtest_table(
+    law: Law,
+    columns: Mapping[str, np.ndarray],
+    scale: Float64[np.ndarray, " rows"],
+    loss: Loss,
+    *,
+    cluster: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    episodes: np.ndarray | None = None,
+    level: float = 0.9,
+    draws: int = 200,
+    seed: int = 0,
+) -> Track:
+    """Fit the smaller 40, 50, 60, 75 and 90 % of the runs by ``scale`` and forecast the others."""
+    rows = Rows.of(law, columns, cluster=cluster, weight=weight, episodes=episodes)
+
+    def part(values: np.ndarray | None, mask: np.ndarray) -> np.ndarray | None:
+        return None if values is None else np.asarray(values)[mask]
+
+    def fit_to(inside: np.ndarray) -> Predictive:
+        fitted = fit_table(
+            law,
+            {name: np.asarray(columns[name])[inside] for name in (*law.columns, law.target)},
+            loss,
+            cluster=part(cluster, inside),
+            weight=part(weight, inside),
+            episodes=part(episodes, inside),
+            level=level,
+            draws=draws,
+            seed=seed,
+        )
+        return Predictive(law, fitted, loss.relative)
+
+    cuts = np.unique(np.quantile(scale, SHARES, method="lower")).tolist()
+    return rolling(rows, scale, cuts, fit_to, level=level, seed=seed)
+
+
+def forecast_table(
+    law: Law,
+    fitted: LawFit,
+    track: Track,
+    at: Mapping[str, np.ndarray],
+    scale: Float64[np.ndarray, " rows"],
+    at_scale: Float64[np.ndarray, " points"],
+    relative: bool,
+    *,
+    seed: int = 0,
+) -> TableForecast:
+    """Forecast one more run at each point, with intervals widened by what back-tests of this law missed.
+
+    Raises
+    ------
+    ValueError
+        If the fit has no interval.
+    """
+    model = Predictive(law, fitted, relative)
+    if not model.usable:
+        raise ValueError(f"{law.name} has no interval to forecast with: {fitted.status}, {fitted.reason or 'no draws'}")
+    inflation = learn_inflation([track], fitted.level)
+    distance = np.maximum(np.log10(at_scale / scale.max()), 0.0)
+    factor = inflation.at(distance)
+    plain = band(model, at, 1.0, fitted.level, seed)
+    centre = model.straight(plain.predicted)
+    draws = model.straight(model.draws(at, 1.0, seed))
+    return TableForecast(
+        plain,
+        widen(model, plain, factor),
+        distance,
+        (distance > 0) & (distance > inflation.farthest),
+        inflation,
+        model.back(centre + factor * (draws - centre)),
+    )
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """One law on a table, with everything that says how far to trust it."""
+
+    law: Law
+    fit: LawFit
+    track: Track
+    profiles: tuple[Profile, ...]
+    fitted: Float64[np.ndarray, " rows"]
+    """R of the fit at every row; empty where it failed."""
+    forecast: TableForecast | None
+
+
+@dataclass(frozen=True)
+class TableStudy:
+    """A table of anybody's runs, fitted by one or several laws."""
+
+    source: str
+    columns: Mapping[str, Float64[np.ndarray, " rows"]]
+    target: str
+    scale: Float64[np.ndarray, " rows"]
+    scale_name: str
+    dropped: int
+    """Rows left out for want of a number."""
+    loss: str
+    relative: bool
+    laws: tuple[FittedLaw, ...]
+    akaike: Mapping[str, float]
+    """exp(−ΔAICc/2), normalised, where several laws can be compared."""
+    at: Mapping[str, Float64[np.ndarray, " points"]]
+    """Where a forecast was asked for; empty columns where none was."""
+    goal: float | None
+    """A value of the target asked about."""
+
+
+def study_table(
+    laws: Sequence[Law],
+    columns: Mapping[str, np.ndarray],
+    loss: Loss,
+    *,
+    source: str = "",
+    dropped: int = 0,
+    scale: Float64[np.ndarray, " rows"] | None = None,
+    scale_name: str = "",
+    cluster: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    episodes: np.ndarray | None = None,
+    at: Mapping[str, np.ndarray] | None = None,
+    at_scale: np.ndarray | None = None,
+    goal: float | None = None,
+    level: float = 0.9,
+    draws: int = 1000,
+    seed: int = 0,
+) -> TableStudy:
+    """Fit every law to a table, with profiles, back-tests and forecasts.
+
+    Raises
+    ------
+    ValueError
+        If a law cannot read the table; see ``fit_table``.
+    """
+    rows = {"cluster": cluster, "weight": weight, "episodes": episodes}
+    options = {"level": level, "seed": seed, **rows}
+    # Two laws that read different columns must still be ordered alike.
+    order = default_scale(laws[0], columns) if scale is None else np.asarray(scale, dtype=float)
+    points = {name: np.asarray(values, dtype=float) for name, values in (at or {}).items()}
+    found = []
+    for law in laws:
+        fitted = fit_table(law, columns, loss, draws=draws, **options)  # type: ignore[arg-type]
+        track = backtest_table(law, columns, order, loss, **options)  # type: ignore[arg-type]
+        forecast, predicted = None, np.empty(0)
+        profiles: tuple[Profile, ...] = ()
+        if fitted.status == "converged":
+            theta = np.array([one.value for one in fitted.parameters])
+            predicted = law.predict(theta, columns)
+            profiles = _profiles(law, fitted, columns, loss, level, rows)
+            if points and draws:
+                reach = default_scale(law, points) if at_scale is None else at_scale
+                forecast = forecast_table(law, fitted, track, points, order, reach, loss.relative, seed=seed)
+        found.append(FittedLaw(law, fitted, track, profiles, predicted, forecast))
+    converged = [one.fit for one in found if one.fit.status == "converged" and np.isfinite(one.fit.aicc)]
+    return TableStudy(
+        source,
+        {name: np.asarray(values) for name, values in columns.items()},
+        laws[0].target,
+        order,
+        scale_name or " × ".join(sorted({p.column for term in laws[0].parsed.terms for p in term.powers})),
+        dropped,
+        loss.name,
+        loss.relative,
+        tuple(found),
+        akaike_weights(converged) if len(converged) > 1 else {},
+        points,
+        goal,
+    )
+
+
+def _profiles(
+    law: Law,
+    fitted: LawFit,
+    columns: Mapping[str, np.ndarray],
+    loss: Loss,
+    level: float,
+    rows: Mapping[str, np.ndarray | None],
+) -> tuple[Profile, ...]:
+    """Return profiles of the exponents and of a constant, the parameters that are questions in their own right."""
+    problem = Problem(law, Rows.of(law, columns, **rows), loss)
+    theta = problem.centred(np.array([one.value for one in fitted.parameters]))
+    constants = [term.coefficient for term in law.parsed.terms if not term.powers]
+    wanted = [*constants, *([law.parsed.floor] if law.parsed.floor else [])]
+    wanted += [shape.name for shape in law.shapes if shape.fixed is None]
+    return tuple(profile(problem, problem.rows.weight, theta, name, level=level) for name in wanted)

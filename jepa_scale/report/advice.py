@@ -1,0 +1,116 @@
+"""Advice in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jepa_scale.records import Advice, Verdict
+from jepa_scale.report.wording import interval, listed, number, percent, plural, whole
+
+_LIMITS = {
+    "tail": "the width: what k features cannot represent",
+    "samples": "the samples: more data would help",
+    "floor": "a floor that neither n nor k moves: optimisation, or the world",
+}
+
+
+def advice_lines(advice: Advice) -> list[str]:
+    """Return the answer, sentence by sentence, the verdict first."""
+    ask = advice.ask
+    lines = [f"{advice.verdict.status.upper()}: {verdict_line(advice.verdict, ask.target_regret, ask.level)}"]
+    lines += _cheapest(advice)
+    lines += _best_width(advice)
+    if advice.limits:
+        kind = max(advice.limits, key=lambda name: advice.limits[name])
+        lines.append(
+            f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: {_LIMITS[kind]} ({percent(advice.limits[kind])} "
+            "of the law's sum)."
+        )
+    if advice.noise is not None:
+        lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
+    lines += next_lines(advice)
+    weights = ", ".join(f"{law} {number(weight, 2)}" for law, weight in advice.laws.items())
+    lines.append(f"Averaged over laws by their back-tests: {weights}; intervals calibrated by {advice.inflation}.")
+    return lines + [f"Caution: {warning}." for warning in advice.warnings]
+
+
+def verdict_line(verdict: Verdict, target: float, level: float) -> str:
+    """Return one sentence on (n, k)."""
+    where = f"n = {whole(verdict.n)}, k = {verdict.k}"
+    if verdict.probability is None or verdict.low is None or verdict.high is None:
+        return f"{where}: {verdict.basis}"
+    return (
+        f"{where}: regret {number(verdict.predicted)} {interval(verdict.low, verdict.high)} ({percent(level)}, one "
+        f"run, {verdict.basis}); P(regret ≤ {number(target)}) = {number(verdict.probability, 2)}"
+    )
+
+
+def _best_width(advice: Advice) -> list[str]:
+    if advice.best_k is None or advice.ask.n is None:
+        return []
+    best, low, high = advice.best_k
+    near = ""
+    if advice.tolerated_k is not None and advice.tolerated_k[0] < advice.tolerated_k[1]:
+        near = f"; k = {advice.tolerated_k[0]} … {advice.tolerated_k[1]} costs less than 5 % more regret"
+    share = percent(advice.ask.level)
+    return [f"Best width at n = {whole(advice.ask.n)}: k* = {best}, {share} of the draws in {low} … {high}{near}."]
+
+
+def _cheapest(advice: Advice) -> list[str]:
+    target = number(advice.ask.target_regret)
+    lines = []
+    if advice.cheapest is None:
+        lines.append(
+            f"No (n, k) that was run, or lies as near as forecasts were checked, reaches {target} with "
+            f"P ≥ {advice.ask.level:g}."
+        )
+    else:
+        one = advice.cheapest
+        lines.append(
+            f"Least data: n = {whole(one.n)} with k = {one.k} ({one.basis}, P = {number(one.probability, 2)})."
+        )
+    if advice.cheapest_n is not None:
+        median, low, high = advice.cheapest_n
+        ends = ", ".join("more than was tried" if math.isinf(end) else whole(end) for end in (low, high))
+        middle = "more than was tried" if math.isinf(median) else whole(median)
+        lines.append(
+            f"Expected regret of the best width falls below {target} at n = {middle} [{ends}] "
+            f"({percent(advice.ask.level)} of the draws)."
+        )
+    return lines
+
+
+def next_lines(advice: Advice) -> list[str]:
+    """Return the next runs."""
+    lines = []
+    for place, run in enumerate(advice.next_runs, start=1):
+        hours = "" if run.hours is None else f", about {number(run.hours, 2)} h"
+        lines.append(
+            f"Next run {place}: n = {whole(run.n)}, k = {run.k} ({run.why}{hours}): the answer's interval shrinks "
+            f"to {percent(run.shrinkage)} of its width now."
+        )
+    return lines
+
+
+def score_lines(judged: Sequence[tuple[Verdict, float]], target: float) -> list[str]:
+    """Say how advice from the smaller half of the sizes fared on the larger ones."""
+    if not judged:
+        return []
+    hits = [one for one, came in judged if one.status == ("sufficient" if came <= target else "insufficient")]
+    wrong = [
+        (one, came)
+        for one, came in judged
+        if one.status in ("sufficient", "insufficient")
+        and one.status != ("sufficient" if came <= target else "insufficient")
+    ]
+    refused = sum(one.status == "cannot say" for one, _ in judged)
+    undecided = sum(one.status == "undecided" for one, _ in judged)
+    lines = [
+        f"Advice from the smaller half of the sizes on the {plural(len(judged), 'larger cell')}: {len(hits)} right, "
+        f"{len(wrong)} wrong, {undecided} undecided, {refused} refused as too far."
+    ]
+    if wrong:
+        where = [f"n = {whole(one.n)}, k = {one.k} ({one.status}, regret came {number(came)})" for one, came in wrong]
+        lines.append(f"Wrong at {listed(where)}.")
+    return lines

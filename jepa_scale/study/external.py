@@ -1,0 +1,149 @@
+"""Tables of runs from anywhere: CSV, parquet, JSON lines, a W&B export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.runs.errors import UserError
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class ExternalTable:
+    """Columns of equal length, rows with a missing number left out."""
+
+    path: Path
+    columns: Mapping[str, np.ndarray]
+    """Under the names that the law uses."""
+    label: np.ndarray | None
+    """Names of what rows belong to, such as their run; None where none was asked for."""
+    dropped: int
+    """Rows without a finite number in a column that is needed."""
+
+
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """Read a table as it stands.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, of an unknown kind, broken or empty.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}: expected a table of runs, {', '.join(ENDINGS)}")
+    readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".jsonl": _lines, ".ndjson": _lines}
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: expected a table ending in {', '.join(ENDINGS)}, got {path.suffix or 'no ending'}")
+    columns = readers[path.suffix.lower()](path)
+    if not columns or not len(next(iter(columns.values()))):
+        raise UserError(f"{path} has no rows: expected one row for each run and a header")
+    return columns
+
+
+def pick(
+    path: Path,
+    columns: Mapping[str, Sequence[Any]],
+    names: Mapping[str, str],
+    needed: Sequence[str],
+    label: str | None = None,
+) -> ExternalTable:
+    """Take the columns that are needed, under the law's names; rows that lack one of their numbers are left out.
+
+    ``names`` maps a name of the law to a column of the table, or to a product such as ``n_embd*n_layer``.
+
+    Raises
+    ------
+    UserError
+        If a column is missing, or no row has all numbers.
+    """
+    found = {name: _column(path, columns, names.get(name, name), name) for name in needed}
+    usable = np.all([np.isfinite(values) for values in found.values()], axis=0)
+    if not usable.any():
+        empty = [names.get(name, name) for name, values in found.items() if not np.isfinite(values).any()]
+        raise UserError(
+            f"{path}: no row has a number in every one of {', '.join(needed)}; without any: {', '.join(empty)}"
+        )
+    if label is not None and label not in columns:
+        raise UserError(_no_column(path, columns, label))
+    grouped = None if label is None else np.array([str(value) for value in columns[label]])[usable]
+    return ExternalTable(path, {name: values[usable] for name, values in found.items()}, grouped, int((~usable).sum()))
+
+
+def _column(path: Path, columns: Mapping[str, Sequence[Any]], source: str, name: str) -> np.ndarray:
+    if source in columns:
+        return np.array([_number(value) for value in columns[source]], dtype=np.float64)
+    parts = [part.strip() for part in re.split(r"\*", source)]
+    if len(parts) > 1 and all(part in columns or _is_number(part) for part in parts):
+        product = np.ones(len(next(iter(columns.values()))))
+        for part in parts:
+            product = product * (float(part) if _is_number(part) else _column(path, columns, part, name))
+        return product
+    raise UserError(_no_column(path, columns, source) + f"; name it with --columns {name}=COLUMN")
+
+
+def _no_column(path: Path, columns: Mapping[str, Sequence[Any]], name: str) -> str:
+    return f"{path} has no column {name!r}; it has {', '.join(map(str, columns))}"
+
+
+def _number(value: Any) -> float:
+    if value is None or value == "":
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9.]+(?:[eE][+-]?\d+)?", text))
+
+
+def _csv(path: Path) -> dict[str, list[Any]]:
+    try:
+        # W&B writes a byte order mark on Windows.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table of text ({error})") from None
+    if not rows:
+        return {}
+    head, body = rows[0], [row for row in rows[1:] if row]
+    short = next((index for index, row in enumerate(body) if len(row) != len(head)), None)
+    if short is not None:
+        raise UserError(f"{path}: line {short + 2} has {len(body[short])} cells, the header has {len(head)}")
+    return {name: [row[index] for row in body] for index, name in enumerate(head)}
+
+
+def _lines(path: Path) -> dict[str, list[Any]]:
+    rows = []
+    for index, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: line {index} is not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: expected an object on each line, got {type(row).__name__} on line {index}")
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pydict()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a parquet file ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,155 @@
+"""Fit laws to a table on disk: what `jepa-scale fit` does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jepa_scale.laws.law import Law
+from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
+from jepa_scale.laws.table import TableStudy, study_table
+from jepa_scale.runs.build import build_law
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.external import pick, read_columns
+
+LOSSES = (
+    "huber[:DELTA] (of log residuals, δ = 1e-3), squares-log, squares, absolute-log, absolute, "
+    "envelope[:WEIGHT] (absolute, predictions above a run cost WEIGHT = 10), binomial, beta-binomial:RHO"
+)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a user asks of a table."""
+
+    laws: tuple[str, ...] = ("chinchilla",)
+    """Names of ``conf/law``, or formulas."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """From a name of the law to a column of the table, or to a product of columns."""
+    loss: str = "huber"
+    scale: str | None = None
+    """Column by which runs are small or large; None: the product of the law's columns."""
+    cluster: str | None = None
+    """Column that names what rows belong to, such as the run; None: equal configurations."""
+    weight: str | None = None
+    episodes: str | None = None
+    at: tuple[Mapping[str, float], ...] = ()
+    """Points to forecast, by the law's names."""
+    goal: float | None = None
+    level: float = 0.9
+    draws: int = 1000
+    seed: int = 0
+
+
+def fit_file(path: Path, settings: FitSettings) -> TableStudy:
+    """Read a table, fit every law, back-test it and forecast.
+
+    Raises
+    ------
+    UserError
+        If the table, a law, a column or the loss is not what it should be.
+    """
+    if not 0 < settings.level < 1 or settings.draws < 0:
+        raise UserError(f"expected --level inside (0, 1) and --draws ≥ 0, got {settings.level:g} and {settings.draws}")
+    loss = parse_loss(settings.loss)
+    columns = read_columns(path)
+    try:
+        laws = [_law(text, columns, settings.columns) for text in settings.laws]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    targets = {law.target for law in laws}
+    if len(targets) > 1:
+        raise UserError(f"expected laws of one target, got {', '.join(sorted(targets))}")
+    needed = list(dict.fromkeys(name for law in laws for name in (*law.columns, law.target)))
+    extra = {"weight": settings.weight, "episodes": settings.episodes, "scale": settings.scale}
+    names = {**settings.columns, **{name: source for name, source in extra.items() if source}}
+    needed += [name for name, source in extra.items() if source and name not in needed]
+    table = pick(path, columns, names, needed, settings.cluster)
+    at, at_scale = _points(settings, laws)
+    try:
+        return study_table(
+            laws,
+            table.columns,
+            loss,
+            source=str(path),
+            dropped=table.dropped,
+            scale=table.columns.get("scale") if settings.scale else None,
+            scale_name=settings.scale or "",
+            cluster=table.label,
+            weight=table.columns.get("weight") if settings.weight else None,
+            episodes=table.columns.get("episodes") if settings.episodes else None,
+            at=at,
+            at_scale=at_scale,
+            goal=settings.goal,
+            level=settings.level,
+            draws=settings.draws,
+            seed=settings.seed,
+        )
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def parse_loss(text: str) -> Loss:
+    """Read the name of a loss, with its number after a colon.
+
+    Raises
+    ------
+    UserError
+        Lists the losses.
+    """
+    name, _, number = text.partition(":")
+    try:
+        value = float(number) if number else None
+        if name == "huber":
+            return HuberLog(1e-3 if value is None else value)
+        if name == "envelope":
+            return Absolute(over=10.0 if value is None else value, under=1.0, logarithmic=False)
+        if name == "beta-binomial" and value is not None:
+            return Binomial(value)
+        plain: dict[str, Loss] = {
+            "squares-log": HuberLog(math.inf),
+            "squares": Squares(),
+            "absolute-log": Absolute(),
+            "absolute": Absolute(logarithmic=False),
+            "binomial": Binomial(),
+        }
+        if name in plain and value is None:
+            return plain[name]
+    except ValueError as error:
+        raise UserError(f"--loss {text}: {error}") from None
+    raise UserError(f"--loss: expected one of {LOSSES}; got {text!r}")
+
+
+def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str, str]) -> Law:
+    if "=" in text:
+        return Law(text, text)
+    family = build_law(text)
+    offered = [target for target in family.formulas if target in columns or target in names]
+    if not offered:
+        raise UserError(
+            f"the law {text} describes {' or '.join(family.formulas)}, and the table has neither: name the column with "
+            f"--columns {next(iter(family.formulas))}=COLUMN"
+        )
+    return family.on(offered[0])
+
+
+def _points(settings: FitSettings, laws: Sequence[Law]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Return the points to forecast as columns, with their scale where it is one of them."""
+    if not settings.at:
+        return {}, None
+    needed = list(dict.fromkeys(name for law in laws for name in law.columns))
+    for point in settings.at:
+        missing = [name for name in needed if name not in point]
+        if missing or any(not value > 0 for value in point.values()):
+            given = ", ".join(f"{name}={value:g}" for name, value in point.items())
+            raise UserError(f"--at {given}: expected a number above 0 for each of {', '.join(needed)}")
+    at = {name: np.array([point[name] for point in settings.at]) for name in needed}
+    if settings.scale is None:
+        return at, None
+    if any(settings.scale not in point for point in settings.at):
+        raise UserError(f"--at: with --scale {settings.scale} each point needs {settings.scale}=NUMBER too")
+    return at, np.array([point[settings.scale] for point in settings.at])
