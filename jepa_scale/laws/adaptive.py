@@ -26,8 +26,8 @@ _PRIOR = {"g": (1.0, 1.0), "p": (1.0, 1.0), "q": (0.6, 0.4), "alpha": (1.0, 1.0)
 _UNKNOWN = 0.1
 """Relative sd of one run assumed until cells have been repeated."""
 _SATURATED = 0.7
-"""Share of the level of random plans from which a cell is not worth a run: it says how the scale ends, not how the law
-bends, and optimal designs that do not know this chase such cells."""
+"""Share of the level of random plans from which a cell is not worth a run: it says how the scale ends, not how the
+law bends, and optimal designs that do not know this chase such cells."""
 _CYCLE = 5
 """Of five runs one fills space or tells the laws apart, in turns: about a fifth of the budget for what the law may hide."""
 
@@ -99,10 +99,10 @@ class _Posterior:
 def propose(settings: DesignSettings, runs: Runs, cost: Float64[np.ndarray, " cells"]) -> Proposal | None:
     """Return the cell to run next; None where nothing is affordable or the forecast is sure enough.
 
-    After the factorial start: the cell with the largest variance gain at the target for its cost, under the law fitted
-    with a weak prior (V-optimality per cost). Runs still going count with the variance that they will take away: that
-    needs no outcome, so any number of workers may ask. Every fifth run is chosen where the two laws differ most for their
-    noise, or farthest from all runs, in turns, both for their cost.
+    After the factorial start: the cell with the largest variance gain at the target for its cost, under the law
+    fitted with a weak prior (V-optimality per cost). Runs still going count with the variance that they will take
+    away: that needs no outcome, so any number of workers may ask. Every fifth run is chosen where the two laws differ
+    most for their noise, or farthest from all runs, in turns, both for their cost.
 
     ``cost`` has one entry for each of ``settings.cells``; infinite: not affordable.
     """

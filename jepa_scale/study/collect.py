@@ -125,9 +125,19 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
         goal_law=planner["goal_law"],
         horizon=planner["horizon"],
         target_regret=spec.target_regret,
-        unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
+        unfinished=_unfinished(spec, points, study, records),
         settings=_shared(points[0].config),
     )
+
+
+def _unfinished(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, records: Mapping[str, RunRecord]
+) -> tuple[str, ...]:
+    """Say why runs have no record; a run that a design has not chosen lacks nothing."""
+    lacking = [point for point in points if point.run_id not in records]
+    if spec.design is not None:
+        lacking = [point for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()]
+    return tuple(f"{point}: {why_missing(point, study)}" for point in lacking)
 
 
 def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:

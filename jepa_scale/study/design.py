@@ -6,13 +6,16 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jepa_scale.runs.config import compose, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
 from jepa_scale.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from jepa_scale.study.sampler import ScalingDesignSampler
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,22 @@ def design(spec: StudySpec) -> list[DesignPoint]:
             raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
         points.append(DesignPoint(n, k, seed, config, run_id(config)))
     return points
+
+
+def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:
+    """Return the sampler of a study that chooses its cells; None for a grid."""
+    if spec.design is None:
+        return None
+    # Imported here: only such a study needs it.
+    from jepa_scale.laws.adaptive import DesignSettings
+    from jepa_scale.study.sampler import Budget, ScalingDesignSampler
+
+    settings = DesignSettings(
+        widths=spec.dials["model.k"],
+        sizes=spec.dials["data.n"],
+        target_k=spec.design["model.k"],
+        target_n=spec.design["data.n"],
+        cap=len(spec.seeds),
+        tolerance=float(spec.design.get("tolerance", 0.0)),
+    )
+    return ScalingDesignSampler(settings, Budget(spec.design.get("runs"), spec.design.get("hours")))

@@ -51,18 +51,22 @@ class StudySpec:
     overrides: tuple[str, ...] = ()
     """Overrides that every run shares, as on the command line."""
     sampler: str = "grid"
+    """``grid``: every cell with every seed; ``design``: cells and seeds chosen one after another."""
     launcher: str = "local"
     laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed")
     hold_out_largest_n: bool = True
     level: float = 0.9
     bootstrap_draws: int = 200
     target_regret: float = 0.02
+    design: Mapping[str, Any] | None = None
+    """Of ``sampler: design``: ``data.n`` and ``model.k`` of the forecast, and ``runs``, ``hours`` or ``tolerance``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists and dictionaries, ready for YAML."""
         content = asdict(self)
         content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
         content["extra"] = [dict(one) for one in self.extra]
+        content["design"] = None if self.design is None else dict(self.design)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
 
     def with_overrides(self, overrides: list[str]) -> StudySpec:
@@ -173,10 +177,9 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
         found += [problem for dial in DIALS for problem in _whole_numbers(f"dials.{dial}", dials[dial], 1)]
     found += _whole_numbers("seeds", content["seeds"], 0)
     found += _wrong_extra(content.get("extra", []))
-    if content.get("sampler", "grid") != "grid":
-        found.append(f"sampler: expected grid, got {content['sampler']!r}")
+    found += _wrong_design(content)
     for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
-        options = sorted(leaf.stem for leaf in (conf_dir() / group).glob("*.yaml"))
+        options = _options(group)
         found += [
             f"{group}: expected one of {', '.join(options)}, got {name!r}" for name in names if name not in options
         ]
@@ -192,6 +195,39 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
     return found
+
+
+def _options(group: str) -> list[str]:
+    leaves = sorted((conf_dir() / group).glob("*.yaml"))
+    if group != "law":
+        return [leaf.stem for leaf in leaves]
+    import yaml
+
+    # Laws of other tables have no formula for a study's targets.
+    return [leaf.stem for leaf in leaves if "regret" in yaml.safe_load(leaf.read_text(encoding="utf-8"))["formulas"]]
+
+
+_DESIGN = ("data.n", "model.k", "runs", "hours", "tolerance")
+
+
+def _wrong_design(content: Mapping[str, Any]) -> list[str]:
+    sampler, settings = content.get("sampler", "grid"), content.get("design")
+    if sampler not in ("grid", "design"):
+        return [f"sampler: expected grid or design, got {sampler!r}"]
+    if sampler == "grid":
+        return [] if settings is None else ["design: only with sampler: design"]
+    wanted = "design: expected data.n and model.k to forecast, and runs, hours or tolerance (sd of ln R) as an end"
+    if not isinstance(settings, dict) or not {"data.n", "model.k"} <= set(settings) <= set(_DESIGN):
+        return [f"{wanted}, got {settings!r}"]
+    if not {"runs", "hours", "tolerance"} & set(settings):
+        return [f"{wanted}, got no end"]
+    return [
+        f"design.{name}: expected a {'whole ' * (name in ('data.n', 'model.k', 'runs'))}number above 0, got {value!r}"
+        for name, value in settings.items()
+        if isinstance(value, bool)
+        or not isinstance(value, int if name in ("data.n", "model.k", "runs") else (int, float))
+        or not value > 0
+    ]
 
 
 def _wrong_extra(runs: Any) -> list[str]:

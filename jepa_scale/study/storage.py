@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
 from jepa_scale.study.design import DesignPoint
+from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
 
 # Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
 _WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
@@ -59,12 +60,17 @@ class _KernelLock(JournalFileOpenLock):
 class Queue:
     """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value."""
 
-    def __init__(self, study_folder: Path, name: str) -> None:
+    def __init__(self, study_folder: Path, name: str, sampler: ScalingDesignSampler | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = study_folder / "journal.log"
         self.storage = self._open()
+        self.sampler = sampler
         self.study = optuna.create_study(
-            study_name=name, storage=self.storage, direction="minimize", load_if_exists=True, sampler=_never_asked()
+            study_name=name,
+            storage=self.storage,
+            direction="minimize",
+            load_if_exists=True,
+            sampler=sampler or _never_asked(),
         )
 
     def _open(self) -> JournalStorage:
@@ -87,6 +93,7 @@ class Queue:
 
         Only the process that holds the study may call this: whatever is still RUNNING then has no one to finish it.
         """
+        points = list(points)
         by_run: dict[str, list[FrozenTrial]] = {}
         for trial in self.trials():
             if trial.state == TrialState.RUNNING:
@@ -98,6 +105,9 @@ class Queue:
             trials = by_run.get(point.run_id, [])
             record = done.get(point.run_id)
             if record is None:
+                # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
+                if self.sampler is not None and not trials:
+                    continue
                 waiting += 1
                 if not any(trial.state == TrialState.WAITING for trial in trials):
                     self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
@@ -107,10 +117,38 @@ class Queue:
                     self.finish(trial._trial_id, record)
             if not trials:
                 self.study.add_trial(_finished_trial(point, record))
-        return waiting
+        return waiting + int(self.undecided(points))
 
-    def claim(self, worker: str) -> Claim | None:
-        """Take the first waiting run, or None when there is none left."""
+    def undecided(self, points: Iterable[DesignPoint]) -> bool:
+        """Whether a design would choose another run."""
+        return self.sampler is not None and self._proposed(points) is not None
+
+    def _proposed(self, points: Iterable[DesignPoint]) -> DesignPoint | None:
+        """Return the run that the design chooses next; None where it is done."""
+        assert self.sampler is not None  # asked of designs only
+        trials = [trial for trial in self.trials() if trial.state != TrialState.WAITING]
+        # A trial that failed under a dying worker is tried again by its queue; its cell counts once.
+        chosen = self.sampler.proposal([trial for trial in trials if trial.state != TrialState.FAIL])
+        if chosen is None:
+            return None
+        taken = {trial.user_attrs.get("run") for trial in self.trials()}
+        cell = [point for point in points if (point.n, point.k) == (chosen.n, chosen.k) and point.run_id not in taken]
+        return min(cell, key=lambda point: point.seed) if cell else None
+
+    def claim(self, worker: str, points: Iterable[DesignPoint] = ()) -> Claim | None:
+        """Take the first waiting run, or the one that the design chooses; None when there is none left."""
+        claimed = self._claim_waiting(worker)
+        if claimed is not None or self.sampler is None:
+            return claimed
+        # One at a time: each choice must count the runs that the others have just begun.
+        with FileLock(self.path.with_name("design.lock")):
+            point = self._proposed(points)
+            if point is None:
+                return None
+            self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
+            return self._claim_waiting(worker)
+
+    def _claim_waiting(self, worker: str) -> Claim | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             if self._take(trial._trial_id):
                 handle = optuna.trial.Trial(self.study, trial._trial_id)
@@ -134,6 +172,7 @@ class Queue:
         if value is None:
             self._tell(trial_id, TrialState.FAIL, reason=f"{record.status}: {record.reason}")
         else:
+            self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
             self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
 
     def fail(self, trial_id: int, reason: str) -> None:
@@ -175,7 +214,7 @@ def regret_of(record: RunRecord) -> float | None:
 
 def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
     value: float | None = regret_of(record)
-    attributes: dict[str, Any] = {"run": point.run_id, "attempt": 1}
+    attributes: dict[str, Any] = {"run": point.run_id, "attempt": 1, SECONDS: record.times.get("wall_seconds")}
     if value is None:
         attributes["reason"] = f"{record.status}: {record.reason}"
     return create_trial(

@@ -17,7 +17,7 @@ from jepa_scale.records import RunRecord, StudyResult
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.collect import collect, read_records
-from jepa_scale.study.design import DesignPoint, design
+from jepa_scale.study.design import DesignPoint, design, design_sampler
 from jepa_scale.study.progress import StudyProgress
 from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
@@ -39,16 +39,23 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> S
     points = design(spec)
     with study_folder(spec, study):
         records = read_records(points, study)
-        queue = Queue(study, spec.name)
+        queue = Queue(study, spec.name, design_sampler(spec))
         waiting = queue.plan(points, records)
-        if len(points) > waiting > 0:
+        total, busy = len(points), min(workers, waiting)
+        if spec.design is not None:
+            total = min(total, spec.design.get("runs", total))
+            busy = min(workers, total) if waiting else 0
+            console.print(f"a design chooses up to {total} of {len(points)} runs, {len(records)} are done already")
+        elif len(points) > waiting > 0:
             console.print(f"{len(points) - waiting} of {len(points)} runs are done already, {waiting} to do")
         if waiting:
-            with StudyProgress(console, len(points), len(points) - waiting) as progress:
-                if min(workers, waiting) == 1:
+            with StudyProgress(
+                console, total, len(records) if spec.design is not None else total - waiting
+            ) as progress:
+                if busy == 1:
                     _in_process(study, queue, points, progress)
                 else:
-                    _in_workers(study, queue, points, min(workers, waiting), progress)
+                    _in_workers(study, queue, points, busy, progress)
         return collect(spec, points, study)
 
 
@@ -100,6 +107,7 @@ def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
     grows = all(set(held.dials[dial]) <= set(wanted.dials[dial]) for dial in held.dials)
     return (
         held.name == wanted.name
+        and held.sampler == wanted.sampler
         and held.overrides == wanted.overrides
         and grows
         and set(held.seeds) <= set(wanted.seeds)

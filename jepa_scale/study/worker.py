@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.folder import atomic_write
-from jepa_scale.study.design import DesignPoint, design
+from jepa_scale.study.design import DesignPoint, design, design_sampler
 from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
 
@@ -25,7 +25,7 @@ def work(
     on_end: Callable[[DesignPoint, RunRecord | None], None] = lambda point, record: None,
 ) -> None:
     """Do runs until the queue is empty; a run that raises is told as failed, and the next one is taken."""
-    while (claim := queue.claim(name)) is not None:
+    while (claim := queue.claim(name, points.values())) is not None:
         point = points.get(claim.run_id)
         if point is None:
             queue.fail(claim.trial_id, "the study no longer holds this run")
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
     study, name = Path(arguments[0]), arguments[1]
     spec = read_spec(study / "study.yaml")
     points = {point.run_id: point for point in design(spec)}
-    work(study, Queue(study, spec.name), points, name)
+    work(study, Queue(study, spec.name, design_sampler(spec)), points, name)
 
 
 if __name__ == "__main__":
