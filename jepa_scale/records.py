@@ -411,6 +411,20 @@ class NextRun:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """The regret that the average of all laws predicts, where forecasts were checked."""
+
+    k: NDArray[np.float64]
+    """(K,)"""
+    n: NDArray[np.float64]
+    """(N,)"""
+    regret: NDArray[np.float64]
+    """(N, K); NaN where no law can say."""
+    best_k: NDArray[np.float64]
+    """(3, N): k*(n), and the ends of its interval over draws."""
+
+
+@dataclass(frozen=True)
 class Advice:
     """The answer to one question, from one study."""
 
@@ -436,6 +450,7 @@ class Advice:
     inflation: str
     """How the intervals were calibrated."""
     warnings: tuple[str, ...]
+    surface: Surface
 
 
 @dataclass(frozen=True)
@@ -464,3 +479,11 @@ class StudyResult:
     """One sentence per run that has no record: not run yet, or failed with an error."""
     settings: Mapping[str, Any]
     """The configuration that all runs share, dials left out."""
+    comparisons: tuple[Comparison, ...] = ()
+    """One for each target."""
+    advice: Advice | None = None
+    """On the largest n, for the target regret, from all runs; None where nothing can be said."""
+    no_advice: str = ""
+    """Why not."""
+    judged: tuple[tuple[Verdict, float], ...] = ()
+    """Advice from the smaller half of the sizes on each larger cell, with the mean regret that came."""

@@ -29,7 +29,7 @@ _SATURATED = 0.7
 """Share of the level of random plans from which a cell is not worth a run: it says how the scale ends, not how the
 law bends, and optimal designs that do not know this chase such cells."""
 _CYCLE = 5
-"""Of five runs one fills space or tells the laws apart, in turns: about a fifth of the budget for what the law may hide."""
+"""Of five runs one fills space or tells the laws apart, in turns: a fifth of the runs for what the law may hide."""
 
 
 @dataclass(frozen=True)

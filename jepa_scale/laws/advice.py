@@ -15,7 +15,7 @@ from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecast import columns_at
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.laws.mixture import Mixture, mix
-from jepa_scale.records import Advice, Ask, NextRun, RunTable, Verdict
+from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
 from jepa_scale.shapes import Float64
 
 Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
@@ -50,8 +50,10 @@ def advise(
     cost = cost_from_table(table)
     n = int(model.cells.n.max()) if ask.n is None else ask.n
     widths, sizes = _candidates(model)
-    best, tolerated = _best_width(model, widths, n, ask.level, seed)
-    k = ask.k if ask.k is not None else (best[0] if best else int(model.cells.k.max()))
+    # A law without a best width always finds the widest that is offered: beyond the runs that would say nothing.
+    tried = widths[(widths >= model.cells.k.min()) & (widths <= model.cells.k.max())]
+    best, tolerated = _best_width(model, tried, n, ask.level, seed)
+    k = _width_asked(model, ask, n, best)
     asked = verdict(model, n, k, ask, seed)
     cheapest, interval = _cheapest(model, widths, sizes, ask, cost, seed)
     limits = _limits(model, k, n)
@@ -67,9 +69,20 @@ def advise(
         noise=noise if np.isfinite(noise) else None,
         next_runs=next_runs(model, n, k, cost, ask, steps, seed),
         laws=dict(model.weights),
-        inflation="; ".join(f"along {axis}: {one.source}" for axis, one in zip("nk", model.inflation, strict=True)),
+        inflation=", ".join(f"along {axis} by {one.source}" for axis, one in zip("nk", model.inflation, strict=True)),
         warnings=_warnings(model, ask),
+        surface=_surface(model, widths, sizes, ask.level, seed),
     )
+
+
+def _width_asked(model: Mixture, ask: Ask, n: int, best: tuple[int, int, int] | None) -> int:
+    """Return the width asked about: the best that was run at n, else the best that is predicted."""
+    if ask.k is not None:
+        return ask.k
+    row = np.flatnonzero((model.cells.n == n) & (model.cells.seeds > 1))
+    if len(row):
+        return int(model.cells.k[row[model.cells.mean[row].argmin()]])
+    return best[0] if best else int(model.cells.k.max())
 
 
 def verdict(model: Mixture, n: int, k: int, ask: Ask, seed: int = 0) -> Verdict:
@@ -140,14 +153,14 @@ def _best_width(
     at = np.full(len(widths), float(n))
     far = model.decades(widths, at)
     inside = (far[0] <= model.validated[0] + _SLACK) & (far[1] <= model.validated[1] + _SLACK)
-    predicted = model.predicted(widths, at)
+    predicted, order = model.predicted(widths, at), model.unclipped(widths, at)
     inside &= np.isfinite(predicted)
     if not inside.any():
         return None, None
-    widths, predicted = widths[inside], predicted[inside]
+    widths, predicted, order = widths[inside], predicted[inside], order[inside]
     stars = widths[model.curves(widths, at[inside], seed).argmin(axis=1)]
     low, high = np.quantile(stars, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-    star = int(predicted.argmin())
+    star = int(order.argmin())
     good = predicted <= TOLERANCE * predicted[star] + 1e-12
     left, right = star, star
     while left > 0 and good[left - 1]:
@@ -173,12 +186,15 @@ def _cheapest(
     for place in np.flatnonzero(model.cells.seeds > 1):
         here = (k == model.cells.k[place]) & (n == model.cells.n[place])
         probability[here] = _measured(model, int(place), ask).probability
-    enough = np.flatnonzero(probability >= ask.level)
     found = None
-    if len(enough):
-        first = enough[n[enough] == n[enough].min()]
-        place = first[probability[first].argmax()]
-        found = verdict(model, int(n[place]), int(k[place]), ask, seed)
+    for size in np.unique(n[probability >= ask.level]):
+        row = np.flatnonzero(n == size)
+        place = row[probability[row].argmax()]
+        # Again by itself: the best of many probabilities is a little too good.
+        one = verdict(model, int(n[place]), int(k[place]), ask, seed + 1)
+        if one.status == "sufficient":
+            found = one
+            break
     # Without the noise of one run: the n at which the expected regret arrives.
     reached = model.draws(k, n, seed) <= ask.target_regret
     least = np.where(reached, n, np.inf).min(axis=1)
@@ -206,6 +222,20 @@ def _limits(model: Mixture, k: int, n: int) -> dict[str, float]:
         shares["floor"] = values[heaviest.law.parsed.floor] ** (1 / (values[m] if isinstance(m, str) else m))
     total = sum(shares.values())
     return {kind: size / total for kind, size in shares.items()} if np.isfinite(total) and total > 0 else {}
+
+
+def _surface(model: Mixture, widths: np.ndarray, sizes: np.ndarray, level: float, seed: int) -> Surface:
+    k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
+    regret = model.predicted(k, n).reshape(len(sizes), len(widths))
+    known = np.isfinite(regret).all(axis=0) & (widths >= model.cells.k.min()) & (widths <= model.cells.k.max())
+    stars = np.full((3, len(sizes)), np.nan)
+    if known.any():
+        k, n = (axis.ravel() for axis in np.meshgrid(widths[known], sizes))
+        curves = model.curves(k, n, seed).reshape(-1, len(sizes), int(known.sum()))
+        drawn = widths[known][curves.argmin(axis=2)]
+        stars[0] = widths[known][model.unclipped(k, n).reshape(len(sizes), -1).argmin(axis=1)]
+        stars[1:] = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+    return Surface(widths, sizes, regret, stars)
 
 
 def next_runs(

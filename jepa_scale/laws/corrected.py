@@ -13,6 +13,7 @@ from jepa_scale.laws.noise import mean_variance
 from jepa_scale.laws.predictive import Predictive
 from jepa_scale.shapes import Float64
 
+_DRAWS = 1000
 _LENGTHS = (0.15, 0.3, 0.6, 1.2)
 """Decades of k or n over which the miss of a law may stay alike."""
 
@@ -74,8 +75,10 @@ class Corrected(Predictive):
     def mean_draws(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "draws points"]:
         """Return R of each bootstrap refit, corrected by its own residuals, plus a draw of what stays open."""
         weights, left = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
-        drawn = super().mean_draws(columns)
-        residual = self.cells.mean - super().mean_draws(self.cells.columns)
+        # What stays open has draws of its own: as many as that takes, not only one for each refit.
+        times = max(1, round(_DRAWS / len(self.fit.bootstrap_draws)))
+        drawn = np.tile(super().mean_draws(columns), (times, 1))
+        residual = self.cells.mean - np.tile(super().mean_draws(self.cells.columns), (times, 1))
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         normal = np.random.default_rng([len(drawn), len(left)]).standard_normal(drawn.shape)
         return drawn + residual @ weights.T + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

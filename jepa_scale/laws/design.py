@@ -80,5 +80,11 @@ def _observe(
 
 
 def deviations(draws: Float64[np.ndarray, "draws points"]) -> Float64[np.ndarray, "draws points"]:
-    """Return draws less their mean over √S, so that products of columns are covariances."""
-    return np.asarray((draws - draws.mean(axis=0)) / np.sqrt(len(draws)))
+    """Return draws less their mean over √S, so that products of columns are covariances.
+
+    Each point is first cut to the middle 95 % of its draws: a bootstrap refit that lost its way is wrong everywhere
+    at once, and one such draw would make all points look correlated.
+    """
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    cut = np.clip(draws, low, high)
+    return np.asarray((cut - cut.mean(axis=0)) / np.sqrt(len(cut)))

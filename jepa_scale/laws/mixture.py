@@ -67,7 +67,7 @@ class Mixture:
                 continue
             every = model.mean_draws(columns) if np.isinf(runs) else model.draws(columns, runs, seed)
             centre = model.predicted(columns)
-            chosen = every[np.sort(generator.choice(len(every), count, replace=count > len(every)))]
+            chosen = _some(every, count, generator)
             parts.append(np.clip(centre + factor * (chosen - centre), 0.0, self.ceiling))
         return np.concatenate(parts)
 
@@ -78,9 +78,7 @@ class Mixture:
         counts = {model.fit.law: round(DRAWS * self.weights[model.fit.law]) for model in self.models}
         return np.concatenate(
             [
-                model.mean_draws(columns)[
-                    generator.integers(len(model.fit.bootstrap_draws), size=counts[model.fit.law])
-                ]
+                _some(model.mean_draws(columns), counts[model.fit.law], generator)
                 for model in self.models
                 if counts[model.fit.law]
             ]
@@ -93,15 +91,21 @@ class Mixture:
 
     def predicted(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
         """Return the weighted mean of the laws' predictions; NaN where one that has weight cannot say."""
+        return np.clip(self.unclipped(k, n), 0.0, self.ceiling)
+
+    def unclipped(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
+        """Return the same before it is cut to the target's range: where several widths reach 0, one is still best."""
         columns = columns_at(self.table, np.asarray(k, float), np.asarray(n, float))
-        return np.clip(
-            sum(self.weights[model.fit.law] * model.predicted(columns) for model in self.models), 0.0, self.ceiling
-        )
+        return np.asarray(sum(self.weights[model.fit.law] * model.predicted(columns) for model in self.models))
 
     def noise(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
         """Return the sd of one run at (k, n)."""
         offset, slope = self.models[0].fit.noise
         return np.hypot(offset, slope * self.predicted(k, n))
+
+
+def _some(draws: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    return draws[np.sort(generator.choice(len(draws), count, replace=count > len(draws)))]
 
 
 def mix(

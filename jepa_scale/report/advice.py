@@ -31,7 +31,7 @@ def advice_lines(advice: Advice) -> list[str]:
         lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
     lines += next_lines(advice)
     weights = ", ".join(f"{law} {number(weight, 2)}" for law, weight in advice.laws.items())
-    lines.append(f"Averaged over laws by their back-tests: {weights}; intervals calibrated by {advice.inflation}.")
+    lines.append(f"Averaged over laws by their back-tests: {weights}; intervals calibrated {advice.inflation}.")
     return lines + [f"Caution: {warning}." for warning in advice.warnings]
 
 

@@ -9,16 +9,18 @@ from typing import Any
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report import tables
+from jepa_scale.report.advice import advice_lines, score_lines
 from jepa_scale.report.conclusions import conclusions, headline
 from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.files import write_whole
-from jepa_scale.report.markup import document, paragraph, section, table, text
+from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
-from jepa_scale.report.wording import measured, number, percent, place, whole
+from jepa_scale.report.wording import interval, measured, number, percent, place, whole
 
 _SECTIONS = {
     "figures": "Figures",
     "conclusions": "Conclusions in detail",
+    "advice": "Advice",
     "means": "Means by n and k",
     "laws": "Fitted laws",
     "forecasts": "Forecasts",
@@ -53,6 +55,7 @@ def _page(result: StudyResult, figures: str) -> str:
             f"<h3>{title}</h3>{tables.heat(result, target)}"
             for title, target in (("Expected regret", "regret"), ("Exact risk", "risk"))
         ),
+        "advice": _advice(result),
         "laws": tables.parameters(result),
         "forecasts": tables.forecasts(result),
         "bounds": tables.bounds(result),
@@ -83,6 +86,32 @@ def _conclusions(result: StudyResult) -> str:
         items = "".join(f'<li class="{kinds[one.alarm]}">{text(one.text)}</li>' for one in shown)
         parts.append(f'<h3>{text(topic)}</h3><ul class="says">{items}</ul>')
     return "\n".join(parts)
+
+
+def _advice(result: StudyResult) -> str:
+    if result.advice is None:
+        return paragraph(f"No advice: {result.no_advice or 'no run finished'}.")
+    lines = advice_lines(result.advice)
+    judged = score_lines(result.judged, result.target_regret)
+    rows = [
+        (
+            whole(one.n),
+            str(one.k),
+            text(one.status),
+            number(one.probability, 2),
+            number(one.predicted),
+            "–" if one.low is None or one.high is None else interval(one.low, one.high),
+            number(came),
+        )
+        for one, came in result.judged
+    ]
+    head = ("n", "k", "verdict", f"P(regret ≤ {number(result.target_regret)})", "predicted", "interval", "came")
+    shown = (
+        table(head, rows, "Advice from the smaller half of the sizes, cell by cell.", (0, 1, 3, 4, 5, 6))
+        if rows
+        else ""
+    )
+    return paragraph(lines[0], "lead") + says([*lines[1:], *judged]) + shown
 
 
 def _key_numbers(result: StudyResult) -> str:

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from jepa_scale.laws.advice import advise, score
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.compare import compare
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
-from jepa_scale.records import Forecast, LawFit, RunRecord, RunTable, StudyResult
+from jepa_scale.records import Advice, Ask, Comparison, Forecast, LawFit, RunRecord, RunTable, StudyResult, Verdict
 from jepa_scale.runs.build import build_law
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.design import DesignPoint
@@ -111,6 +114,7 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
     held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
     fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
     atomic_write(study / "fit.json", _fit_json(fits, forecasts))
+    advice, no_advice, judged = _advice(spec, table)
     planner = points[0].config["planner"]
     return StudyResult(
         name=spec.name,
@@ -127,6 +131,10 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
         target_regret=spec.target_regret,
         unfinished=_unfinished(spec, points, study, records),
         settings=_shared(points[0].config),
+        comparisons=_comparisons(spec, table, held_out, fits),
+        advice=advice,
+        no_advice=no_advice,
+        judged=judged,
     )
 
 
@@ -151,6 +159,31 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))
     return tuple(fits), tuple(forecasts)
+
+
+def _comparisons(
+    spec: StudySpec, table: RunTable, held_out: int | None, fits: Sequence[LawFit]
+) -> tuple[Comparison, ...]:
+    inside = table if held_out is None or not len(table) else table.where(table["n"] < held_out)
+    found = []
+    for target in TARGETS if fits else ():
+        chosen = [fit for fit in fits if fit.target == target]
+        laws = {name: build_law(name).on(target) for name in spec.laws}
+        found.append(compare(chosen, laws, cells_from_table(inside, target)))
+    return tuple(found)
+
+
+def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
+    families = [build_law(name) for name in spec.laws]
+    try:
+        advice = advise(families, table, Ask(spec.target_regret, spec.level), draws=spec.bootstrap_draws)
+    except ValueError as error:
+        return None, str(error), ()
+    try:
+        return advice, "", score(families, table, spec.target_regret, level=spec.level, draws=spec.bootstrap_draws)
+    except ValueError:
+        # Too few sizes to learn from half of them: the advice stands, nothing judges it.
+        return advice, "", ()
 
 
 def _fit_json(fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:

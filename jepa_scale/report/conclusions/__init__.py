@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.conclusions import bounds, completeness, forecasts, laws, optimum, risk
+from jepa_scale.report.conclusions import advice, bounds, completeness, forecasts, laws, optimum, risk, theory
 from jepa_scale.report.conclusions.base import Conclusion
 
 __all__ = ["Conclusion", "conclusions", "headline"]
@@ -13,7 +13,9 @@ _TOPICS = {
     "Risk": risk,
     "Bounds": bounds,
     "Laws": laws,
+    "Theory": theory,
     "Forecast": forecasts,
+    "Advice": advice,
     "Completeness": completeness,
 }
 

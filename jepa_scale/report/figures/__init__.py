@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jepa_scale.report.figures import bounds, epochs, forecast, laws, regret, risk, spectrum
+from jepa_scale.report.figures import bounds, epochs, forecast, laws, regret, risk, spectrum, surface
 from jepa_scale.report.plot import Plot
 
-PLOTS = tuple(Plot.of(module) for module in (regret, risk, spectrum, bounds, epochs, laws, forecast))
+PLOTS = tuple(Plot.of(module) for module in (regret, risk, spectrum, bounds, epochs, laws, forecast, surface))
 """In the order of the page."""
