@@ -22,6 +22,9 @@ SAMPLES_PER_DIMENSION = 25
 STANDARD_ERRORS = 3
 """A gap of fewer is not told from none: equal values repel each other in a sample."""
 
+_ROUNDING = 1e-12
+"""Differences of singular values below it are rounding: equal ones may differ by less, with no error at all."""
+
 
 @dataclass(frozen=True)
 class OperatorSums:
@@ -138,10 +141,10 @@ class OperatorSpectrum:
             raise ValueError(f"expected 1 ≤ k ≤ {size} singular values, got {k=}")
         difference = values.map(lambda v: v[..., k - 1] - (v[..., k] if k < size else 0.0))
         following = float(values.whole[k]) if k < size else 0.0
-        real = bool(difference.value > STANDARD_ERRORS * difference.standard_error)
+        real = bool(difference.value > max(STANDARD_ERRORS * difference.standard_error, _ROUNDING))
         # The same test between s_k and every other value: those that it cannot tell apart are one cluster.
         apart = values.map(lambda v: v - v[..., k - 1 : k])
-        near = np.abs(apart.value) <= STANDARD_ERRORS * np.maximum(apart.standard_error, 1e-12)
+        near = np.abs(apart.value) <= STANDARD_ERRORS * np.maximum(apart.standard_error, _ROUNDING)
         return Gap(difference, real, k < size and not following > self.edge, int(_run_around(near, k - 1)))
 
     @property
