@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from jepa_scale.auditing.record import (
     Audit,
@@ -51,18 +49,8 @@ def run_audit(
     """
     study = None if settings.fit is None else StudyTerm.read(settings.fit)
     rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or _cores())
-    try:
-        plan = make_plan(rows, settings)
-        gathered = gather(rows, plan, settings, started(rows))
-        return _conclude(path, rows, gathered, settings, study)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gathered = gather(rows, make_plan(rows, settings), settings, started(rows))
+    return _conclude(path, rows, gathered, settings, study)
 
 
 def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None) -> Audit:

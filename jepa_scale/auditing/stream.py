@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -179,6 +181,32 @@ def gather(
     rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
 ) -> Gathered:
     """Accumulate all moments; ``advance`` hears of every block's rows."""
+    with _threads(settings.threads) as pool:
+        return _gather(rows, plan, settings, advance, pool)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each compute on one core.
+
+    Not one product on all cores: its parts end together only if nobody else, such as the reader, takes a core.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count or _cores()) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gather(
+    rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None], pool: ThreadPoolExecutor
+) -> Gathered:
     gathered: Gathered | None = None
     batches: _Batches | None = None
     project: list[np.ndarray | None] = []
@@ -194,7 +222,7 @@ def gather(
                 for part, matrix in zip((h, f), project, strict=True)
             ]
             features = _features(rows, plan, block, settings)
-            gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS))
+            gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS), pool)
             batches = _Batches(gathered.moments, np.result_type(h, f))
         cells = plan.cells_of(block)
         left, right = (part if matrix is None else part @ matrix for part, matrix in zip((h, f), project, strict=True))
@@ -315,16 +343,20 @@ def _features(
 
 
 def _empty(
-    plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeatures, RandomFeatures]], every: int
+    plan: Plan,
+    widths: list[int],
+    features: dict[float, tuple[RandomFeatures, RandomFeatures]],
+    every: int,
+    pool: ThreadPoolExecutor,
 ) -> Gathered:
     cells = 1 if plan.joint else plan.cells
 
     def accumulator(eps: float) -> MomentAccumulator:
-        return MomentAccumulator(features[eps][0].width, features[eps][1].width, cells)
+        return MomentAccumulator(features[eps][0].width, features[eps][1].width, cells, pool=pool)
 
     return Gathered(
         plan,
-        MomentAccumulator(widths[0], widths[1], plan.cells),
+        MomentAccumulator(widths[0], widths[1], plan.cells, pool=pool),
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
         np.zeros(plan.cells, dtype=np.int64),

@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from jepa_scale.records import Estimate
 
-
 _BINS = 16
 """Of a histogram in W&B: its default of 64 for as many values shows no more, and takes most of the time of logging."""
 
