@@ -45,7 +45,7 @@ class GapAudit:
     k: int
     difference: Quantity
     real: bool
-    """More than three standard errors, and not to noise."""
+    """More than equal values would show, and not to noise."""
     cluster: int
     """Neighbouring values not told from s_k."""
 

@@ -11,12 +11,13 @@ import torch
 import torch.distributed as dist
 
 from jepa_scale.callbacks.base import Context, EpochCallback, exact, predict_all, tabulate
+from jepa_scale.estimators.gaps import Gap
 from jepa_scale.estimators.jackknife import Jackknifed, average
 from jepa_scale.estimators.model import ModelEstimate, estimate_model
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
 from jepa_scale.estimators.rank import lidar
 from jepa_scale.estimators.risk import subspace_deficit
-from jepa_scale.estimators.spectrum import Gap, OperatorSpectrum
+from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, spectral_loss, spectral_tail
 from jepa_scale.training.pretrain import Pretrain

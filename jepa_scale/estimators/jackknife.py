@@ -51,10 +51,18 @@ class Jackknifed:
         """√(1/G Σ_g (h_g θ − (h_g − 1) θ_(−g) − θ_J)²/(h_g − 1)); NaN with fewer than two groups."""
         if self.groups < 2:
             return np.full(self.whole.shape, np.nan)[()]
+        return np.sqrt((self.deviations**2).mean(0))
+
+    @cached_property
+    def deviations(self) -> Float64[np.ndarray, "G ..."]:
+        """(h_g θ − (h_g − 1) θ_(−g) − θ_J)/√(h_g − 1), one row for each group with weight.
+
+        Linear in θ: the error of a difference of two coordinates is the root mean square of their rows' difference.
+        """
         weighty = self.shares > 0
         sizes = (1 / self.shares[weighty]).reshape(-1, *[1] * self.whole.ndim)
         pseudo = sizes * self.whole - (sizes - 1) * self.left_out[weighty]
-        return np.sqrt(((pseudo - self.value) ** 2 / (sizes - 1)).mean(0))
+        return (pseudo - self.value) / np.sqrt(sizes - 1)
 
     def interval(self, level: float = 0.95) -> Float64[np.ndarray, "ends ..."]:
         """θ_J ∓ t_{(1+level)/2, G−1} SE, both ends on the first axis.
