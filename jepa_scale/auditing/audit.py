@@ -97,6 +97,7 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
             name: Quantity.of(one, level) if np.isfinite(one.whole) else Quantity.missing()
             for name, one in effective_ranks(moments).items()
         },
+        ranks_above_width=_above_width(moments),
         dictionary=dictionary,
         resolution=tuple(
             found
@@ -108,7 +109,15 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         no_sizing=no_sizing,
         warnings=(),
     )
-    return warnings_of(audit, gathered.plan, gathered.seen, settings)
+    return warnings_of(audit, rows, gathered.plan, gathered.seen, settings)
+
+
+def _above_width(moments: GroupedMoments) -> tuple[str, ...]:
+    """Ranks that the correction for bias has carried beyond what a rank can be."""
+    width = moments.yy.shape[-1] - 1
+    # The exponent of α-ReQ is no rank.
+    ranks = {name: one for name, one in effective_ranks(moments).items() if name != "alpha_req"}
+    return tuple(name for name, one in ranks.items() if one.value > width * (1 + 1e-9))
 
 
 def _projected(rows: Rows, moments: GroupedMoments) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from jepa_scale.auditing.figures import PLOTS
 from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
-from jepa_scale.report.files import write_whole
+from jepa_scale.report.files import replaced_together, write_whole
 from jepa_scale.report.markup import document, paragraph, section, table, text
 from jepa_scale.report.wording import number, percent, plural, whole
 
@@ -45,7 +45,11 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
             rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
     rows += [(f"T at ε = {number(one.noise)}", shown(one.total)) for one in audit.resolution]
     # α-ReQ needs twenty coordinates.
-    rows += [(_RANKS[name], shown(value)) for name, value in audit.ranks.items() if value.value is not None]
+    rows += [
+        (_RANKS[name], shown(value) + (" above the width" if name in audit.ranks_above_width else ""))
+        for name, value in audit.ranks.items()
+        if value.value is not None
+    ]
     if audit.sizing is not None:
         rows.append((f"width for n = {whole(audit.sizing.n)}", _advice(audit)))
     return rows
@@ -77,17 +81,21 @@ def terminal_table(audit: Audit) -> Table:
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write ``audit.json``, ``report.html`` and ``figures/*.png``; each file whole or not at all.
+    """Write ``audit.json``, ``report.html`` and ``figures/*.png``: all of this audit, or nothing of it.
 
     Returns
     -------
     Path of the page.
     """
-    drawn = [plot.place(audit, folder / "figures") for plot in PLOTS]
-    write_whole(folder / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
-    page = folder / "report.html"
-    write_whole(page, _page(audit, drawn).encode())
-    return page
+    with replaced_together(folder) as draft:
+        drawn = [plot.place(audit, draft / "figures") for plot in PLOTS]
+        write_whole(draft / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
+        write_whole(draft / "report.html", _page(audit, drawn).encode())
+        for plot in PLOTS:
+            # A picture of an earlier audit would pass for this one's.
+            if not (draft / "figures" / f"{plot.name}.png").exists():
+                (folder / "figures" / f"{plot.name}.png").unlink(missing_ok=True)
+    return folder / "report.html"
 
 
 def _page(audit: Audit, drawn: list[str]) -> str:

@@ -169,6 +169,8 @@ class Audit:
     operators: tuple[OperatorAudit, ...]
     ranks: Mapping[str, Quantity]
     """Effective ranks of f, under the names of their conventions."""
+    ranks_above_width: tuple[str, ...]
+    """Those that the correction for bias has carried above the width: full, within their error."""
     dictionary: DictionaryAudit | None
     resolution: tuple[DictionaryAudit, ...]
     """T and tail at stated resolutions ε."""

@@ -146,7 +146,8 @@ def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
     yield from _gap_rows("gap", model.spectra, context.k, total, flag)
     # α-ReQ of a narrow latent is none.
     for name, statistic in ((name, one) for name, one in model.ranks.items() if np.isfinite(one.whole)):
-        yield _row(name, statistic, total, "")
+        above = name != "alpha_req" and statistic.value > context.k * (1 + 1e-9)
+        yield _row(name, statistic, total, "above_width" if above else "")
 
 
 _Row = tuple[str, float | tuple[float, ...] | None, float | tuple[float, ...] | None, int, str]
