@@ -22,6 +22,7 @@ from jepa_scale.auditing.stream import Gathered, gather, make_plan
 from jepa_scale.auditing.warn import warnings_of
 from jepa_scale.estimators.cells import estimate_cells
 from jepa_scale.estimators.jackknife import Jackknifed, average
+from jepa_scale.estimators.joint import joint_spectrum
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
 from jepa_scale.estimators.rank import effective_ranks, lidar
 from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
@@ -70,6 +71,7 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         _operator(name, spectrum, widths, level, risk)
         for name, spectrum, risk in zip(names, spectra, risks, strict=True)
     )
+    joint = _joint(moments, gathered, predictions, widths, level)
     usable = [spectrum for spectrum in spectra if not spectrum.n_too_small]
     shares = [spectrum.n for spectrum in usable]
     losses = [risk for risk, one in zip(risks, spectra, strict=True) if risk and not one.n_too_small]
@@ -93,6 +95,8 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         loss=_mean([risk.loss for risk in losses], None, level),
         calibration_deficit=_mean([risk.calibration_deficit for risk in losses], None, level),
         operators=operators,
+        joint=joint,
+        no_joint=gathered.plan.no_basis,
         ranks={
             name: Quantity.of(one, level) if np.isfinite(one.whole) else Quantity.missing()
             for name, one in effective_ranks(moments).items()
@@ -135,6 +139,25 @@ def _operators(moments: GroupedMoments, gathered: Gathered) -> tuple[list[str], 
     kept = [cell for cell in range(plan.cells) if moments.count[cell].any()]
     names = [f"cell {cell}" if plan.labels is None else f"action {plan.labels[cell]}" for cell in kept]
     return names, [OperatorSums.of(moments, cell, "same_action") for cell in kept]
+
+
+def _joint(
+    moments: GroupedMoments, gathered: Gathered, predictions: bool, widths: Sequence[int], level: float
+) -> OperatorAudit | None:
+    """The joint operator beside actions or cells: of predictions, of z ⊗ onehot(a), or of z ⊗ φ(a)."""
+    plan = gathered.plan
+    if plan.labels is not None and len(plan.labels) > 1:
+        if predictions:
+            whole = moments.joined(np.zeros(len(moments.count), dtype=np.int64))
+            features, spectrum = "h = ẑ", operator_spectrum(OperatorSums.of(whole, 0, "same_action"))
+        else:
+            features, spectrum = "h = z ⊗ onehot(a)", joint_spectrum(moments)
+    elif plan.basis is not None and gathered.joint is not None:
+        features = f"h = z ⊗ {len(plan.basis)} Legendre products of a, of degree ≤ {plan.basis.degree}"
+        spectrum = operator_spectrum(OperatorSums.of(gathered.joint.compute(), 0, "same_action"))
+    else:
+        return None
+    return _operator(f"joint operator (x, a) → x⁺, {features}", spectrum, widths, level, None)
 
 
 def _summary_name(gathered: Gathered, operators: int) -> str:

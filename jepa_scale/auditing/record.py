@@ -167,6 +167,11 @@ class Audit:
     loss: Quantity
     calibration_deficit: Quantity
     operators: tuple[OperatorAudit, ...]
+    joint: OperatorAudit | None
+    """(x, a) → x⁺ with pooled negatives, beside the actions or cells; its name says of which features of x and a. None
+    where it is the audited operator itself, or where there is none."""
+    no_joint: str
+    """Why there is none; empty where nothing is missing."""
     ranks: Mapping[str, Quantity]
     """Effective ranks of f, under the names of their conventions."""
     ranks_above_width: tuple[str, ...]

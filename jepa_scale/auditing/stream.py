@@ -13,6 +13,7 @@ import torch
 
 from jepa_scale.auditing.rows import Block, Rows
 from jepa_scale.auditing.settings import AuditSettings
+from jepa_scale.estimators.actions import ActionBasis, with_actions
 from jepa_scale.estimators.cells import ActionCells
 from jepa_scale.estimators.dictionary import RandomFeatures
 from jepa_scale.estimators.moments import GROUPS, MomentAccumulator
@@ -25,6 +26,9 @@ STATE_BYTES = 640 * 2**20
 _DICTIONARY_ROWS = 200_000
 _RESOLUTION_ROWS = 50_000
 """Rows that go into the dictionary, and into each resolution: evenly spread blocks."""
+
+_JOINT_FEATURES = 512
+"""Products of embeddings and functions of actions, at most."""
 
 _BATCH_BYTES = 2**26
 """Of one side's rows that are accumulated at once."""
@@ -52,6 +56,10 @@ class Plan:
 
     bins_dimension: int = 1
     """Coordinates of a continuous action."""
+    basis: ActionBasis | None = None
+    """Functions of continuous actions for a joint operator beside the cells, where there are no predictions."""
+    no_basis: str = ""
+    """Why there are none."""
 
     @property
     def cells(self) -> int:
@@ -84,11 +92,22 @@ def make_plan(rows: Rows, settings: AuditSettings) -> Plan:
         sample = _sampled(rows, settings.seed)
         count = settings.cells or _cells_that_fit(rows, settings)
         bins = ActionCells.of(sample, min(count, 1 << (len(sample).bit_length() - 1)))
-        plan = Plan(None, None, bins, rows.predicted_width is not None, sample.shape[1])
+        basis, why = (None, "") if rows.predicted_width is not None else _basis(sample, rows, settings)
+        plan = Plan(None, None, bins, rows.predicted_width is not None, sample.shape[1], basis, why)
     else:
         plan = Plan(None, None, None, False)
     _check_memory(plan, rows, settings)
     return plan
+
+
+def _basis(sample: np.ndarray, rows: Rows, settings: AuditSettings) -> tuple[ActionBasis | None, str]:
+    """As many functions of actions as their products with z have rows for, or why there are none."""
+    width = _widths(rows, settings)[0] + 1
+    enough = int(min(rows.rows, _DICTIONARY_ROWS) / (1.2 * SAMPLES_PER_DIMENSION))
+    try:
+        return ActionBasis(sample, min(_JOINT_FEATURES, enough) // width), ""
+    except ValueError as error:
+        return None, f"{error}, or give more rows: at most {_JOINT_FEATURES} products with the {width - 1} coordinates"
 
 
 def _state(cells: int, p: int, q: int) -> int:
@@ -162,6 +181,8 @@ class Gathered:
     moments: MomentAccumulator
     dictionary: MomentAccumulator | None
     resolution: dict[float, MomentAccumulator]
+    joint: MomentAccumulator | None
+    """Of z ⊗ φ(a), for the plan's basis."""
     seen: np.ndarray
     """Rows of each cell, dropped ones left out."""
     every: int
@@ -236,6 +257,11 @@ def _gather(
         chosen = keys[keys % np.uint64(gathered.every) == 0]
         gathered.keys.append(np.unique(chosen))
         gathered.repeated_in_blocks += len(chosen) - len(gathered.keys[-1])
+        if gathered.joint is not None and number % every == 0:
+            assert plan.basis is not None
+            assert block.actions is not None
+            products = with_actions(left, plan.basis(block.actions))
+            gathered.joint.update(torch.from_numpy(products), torch.from_numpy(right), None, trajectories, weights)
         for eps, (phi, psi) in features.items():
             if number % (every if eps == 0 else rarely) == 0:
                 target = gathered.dictionary if eps == 0 else gathered.resolution[eps]
@@ -359,6 +385,7 @@ def _empty(
         MomentAccumulator(widths[0], widths[1], plan.cells, pool=pool),
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
+        None if plan.basis is None else MomentAccumulator(len(plan.basis) * (widths[0] + 1) - 1, widths[1], pool=pool),
         np.zeros(plan.cells, dtype=np.int64),
         every,
     )

@@ -25,6 +25,7 @@ def warnings_of(audit: Audit, rows: Rows, plan: Plan, seen: np.ndarray, settings
         *_noiseless(audit),
         *_leak(audit),
         *_dictionary(audit, settings),
+        *_joint(audit),
         *_ranks(audit),
         *_cells(plan, seen, settings),
         *_without_effect(audit, rows, plan, settings),
@@ -154,6 +155,18 @@ def _dictionary(audit: Audit, settings: AuditSettings) -> list[str]:
     return [
         f"No reference dictionary: {why}. Without it nothing is known of the tail, and no width can be advised: an "
         "embedding sees no singular value beyond its own width."
+    ]
+
+
+def _joint(audit: Audit) -> list[str]:
+    if audit.no_joint:
+        return [f"No joint operator (x, a) → x⁺: {audit.no_joint}."]
+    if audit.joint is None or "n_too_small" not in audit.joint.flags:
+        return []
+    needed = SAMPLES_PER_DIMENSION * max(audit.joint.p, audit.joint.q)
+    return [
+        f"Too few transitions for the {audit.joint.name}: {whole(audit.joint.n)} where {whole(needed)} are needed "
+        f"({SAMPLES_PER_DIMENSION} for each of its features)."
     ]
 
 

@@ -268,8 +268,15 @@ def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -
     for side, transposed in ((left, False), (right, True)):
         if not side.spans_constant:
             normal = side.inverses @ np.append(1.0, side.origin)
-            normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-            rows = whitened.swapaxes(-1, -2) if transposed else whitened
-            rows = rows - normal[:, :, None] * (normal[:, None, :] @ rows)
-            whitened = rows.swapaxes(-1, -2) if transposed else rows
+            rows = whitened if transposed else whitened.swapaxes(-1, -2)
+            rows = without_direction(rows, normal)
+            whitened = rows if transposed else rows.swapaxes(-1, -2)
     return whitened
+
+
+def without_direction(
+    matrix: Float64[np.ndarray, "*samples rows columns"], normal: Float64[np.ndarray, "*samples columns"]
+) -> Float64[np.ndarray, "*samples rows columns"]:
+    """Rows projected onto what is orthogonal to ``normal``."""
+    normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    return matrix - (matrix @ normal[..., :, None]) * normal[..., None, :]
