@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.auditing.plan import make_plan
 from jepa_scale.auditing.record import (
     Audit,
     CellsAudit,
@@ -18,7 +19,7 @@ from jepa_scale.auditing.record import (
 )
 from jepa_scale.auditing.rows import Rows, open_rows
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.auditing.stream import Gathered, gather, make_plan
+from jepa_scale.auditing.stream import Gathered, gather
 from jepa_scale.auditing.warn import warnings_of
 from jepa_scale.estimators.cells import estimate_cells
 from jepa_scale.estimators.jackknife import Jackknifed, average

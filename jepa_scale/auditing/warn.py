@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from jepa_scale.auditing.plan import Plan
 from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
 from jepa_scale.auditing.rows import Rows
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.auditing.stream import Plan
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.report.wording import listed, number, percent, plural, whole, with_interval
 

@@ -188,7 +188,7 @@ class MomentAccumulator:
         order = torch.argsort(key, stable=True) if bool((key[1:] < key[:-1]).any()) else None
         if order is not None:
             key = key[order]
-        matched = torch.empty(len(h), device=h.device, dtype=precision)
+        matched = torch.full((len(h),), torch.nan, device=h.device, dtype=precision)
         square = torch.ones(len(h), device=h.device).double()
 
         def work(run: list[tuple[slice, list[tuple[int, slice]]]]) -> None:
@@ -205,14 +205,8 @@ class MomentAccumulator:
 
         with exact_products(h.device.type):
             list(self._map(work, tasks(key)))
-        if self.width_h != self.width_f:
-            matched.fill_(torch.nan)
-        terms = {
-            "matched_square": square * matched.double() ** 2,
-            "weight_square": square,
-            "rows": torch.ones_like(square),
-        }
-        for name, term in terms.items():
+        scalars = square * matched.double() ** 2, square, torch.ones_like(square)
+        for name, term in zip(_SUMS[3:], scalars, strict=True):
             self._sums[name].view(-1).index_add_(0, key, term)
 
     def _add(self, h: Tensor, f: Tensor, weights: Tensor | None, pieces: list[tuple[int, slice]]) -> None:
