@@ -154,7 +154,7 @@ def _joint(
         else:
             features, spectrum = "h = z ⊗ onehot(a)", joint_spectrum(moments)
     elif plan.basis is not None and gathered.joint is not None:
-        features = f"h = z ⊗ {len(plan.basis)} Legendre products of a, of degree ≤ {plan.basis.degree}"
+        features = f"h = z ⊗ {len(plan.basis)} Legendre products of a (degree ≤ {plan.basis.degree})"
         spectrum = operator_spectrum(OperatorSums.of(gathered.joint.compute(), 0, "same_action"))
     else:
         return None

@@ -30,7 +30,7 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
     rows = [("T = Σ s_i²", shown(audit.total))]
     rows += [(f"top {k}", shown(value)) for k, value in audit.top.items()]
     if audit.joint is not None:
-        rows.append(("T of the joint operator (x, a) → x⁺", shown(audit.joint.total)))
+        rows.append((f"T of {audit.joint.name.removeprefix('joint operator ')}", shown(audit.joint.total)))
     if audit.dictionary is not None:
         rows.append((f"T of a dictionary of {audit.dictionary.width}", shown(audit.dictionary.total)))
         rows += [(f"tail_dict beyond k = {k} (≥)", shown(value)) for k, value in audit.dictionary.tail.items()]

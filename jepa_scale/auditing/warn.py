@@ -191,11 +191,11 @@ def _cells(plan: Plan, seen: np.ndarray, settings: AuditSettings) -> list[str]:
 def _without_effect(audit: Audit, rows: Rows, plan: Plan, settings: AuditSettings) -> list[str]:
     """What was asked for and could not be done."""
     default, no_width = AuditSettings(), "no width is advised"
-    kind = "no" if rows.action_kind == "none" else rows.action_kind
+    kind = "the file has none" if rows.action_kind == "none" else "these are discrete"
     checks = {
         f"--cells {settings.cells}": (
             settings.cells is not None and plan.bins is None,
-            f"only continuous actions are put into cells, and there are {kind} ones",
+            f"only continuous actions are put into cells, and {kind}",
         ),
         f"--components {settings.components}": (
             settings.components is not None
@@ -210,7 +210,7 @@ def _without_effect(audit: Audit, rows: Rows, plan: Plan, settings: AuditSetting
             settings.resolution not in ((), default.resolution) and not audit.resolution,
             "there is no reference dictionary",
         ),
-        f"--train-n {settings.train_n}": (settings.train_n is not None and audit.sizing is None, no_width),
+        f"--train-n {settings.train_n or 0:g}": (settings.train_n is not None and audit.sizing is None, no_width),
         f"--fit {settings.fit}": (settings.fit is not None and audit.sizing is None, no_width),
     }
     return [f"{option} has no effect: {why}." for option, (idle, why) in checks.items() if idle]

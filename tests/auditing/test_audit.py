@@ -112,7 +112,7 @@ def test_the_joint_operator_beside_the_actions(generator, tmp_path):
         assert found.joint.name.endswith(features)
         # E[f | x, a] of a complete f spans what the operator maps it to, so that predictions see all as well.
         assert found.joint.total.value == pytest.approx(truth, abs=4 * found.joint.total.standard_error)
-        assert "T of the joint operator (x, a) → x⁺" in dict(key_numbers(found))
+        assert f"T of (x, a) → x⁺, {features}" in dict(key_numbers(found))
         text = write_audit(found, tmp_path / "out").read_text()
         assert features in text
         written = json.loads((tmp_path / "out/audit.json").read_text())
