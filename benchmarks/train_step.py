@@ -3,7 +3,7 @@
 Both run in one process, in turns, so that whatever else the machine does touches both alike. Promise: ratio ≤ 1.5 with
 all callbacks for the quickstart's model, callbacks ≤ 10 % of a run.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_step.py [--repeats 5] [key=value …]
+    OMP_NUM_THREADS=1 python benchmarks/train_step.py [--repeats 5] [--widths 2 16 64] [key=value …]
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ def ours(config: dict) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--widths", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("   k  bare steps/s  fit without callbacks/bare  fit/bare  whole run/bare  callbacks of run")
-    for k in (2, 16, 64):
+    shares = []
+    for k in arguments.widths:
         logged = compose([f"model.k={k}", *arguments.overrides])
         plain = compose([f"model.k={k}", "logger=none", "callbacks=none", *arguments.overrides])
         steps = logged["trainer"]["epochs"] * logged["trainer"]["steps_per_epoch"]
@@ -83,7 +85,9 @@ def main() -> None:
             if repeat:
                 rows.append((floor, lean / floor, fitted / floor, whole / floor, share))
         floor, lean, fitted, whole, share = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{k:4d} {steps / floor:13.0f} {lean:27.2f} {fitted:9.2f} {whole:15.2f} {share:17.1%}")
+        shares.append(share)
+        print(f"{k:4d} {steps / floor:13.0f} {lean:27.2f} {fitted:9.2f} {whole:15.2f} {share:17.1%}", flush=True)
+    print(f"mean share of callbacks over widths: {statistics.mean(shares):.1%}")
 
 
 if __name__ == "__main__":

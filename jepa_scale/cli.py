@@ -266,11 +266,19 @@ def _audit(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.page import head, terminal_table, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
+    from jepa_scale.report.files import check_writable
     from jepa_scale.runs.errors import UserError
 
     folder = parsed.folder or Path("audits") / parsed.path.stem
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    try:
+        # Now, not after hours of reading.
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
+        ) from None
     console = _console()
     try:
         settings = AuditSettings(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from jepa_scale.auditing.plan import make_plan
 from jepa_scale.auditing.record import (
     Audit,
     CellsAudit,
@@ -20,10 +19,11 @@ from jepa_scale.auditing.record import (
 )
 from jepa_scale.auditing.rows import Rows, open_rows
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.auditing.stream import Gathered, gather, make_plan
+from jepa_scale.auditing.stream import Gathered, gather
 from jepa_scale.auditing.warn import warnings_of
 from jepa_scale.estimators.cells import estimate_cells
 from jepa_scale.estimators.jackknife import Jackknifed, average
+from jepa_scale.estimators.joint import joint_spectrum
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
 from jepa_scale.estimators.rank import effective_ranks, lidar
 from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
@@ -51,18 +51,8 @@ def run_audit(
     """
     study = None if settings.fit is None else StudyTerm.read(settings.fit)
     rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or _cores())
-    try:
-        plan = make_plan(rows, settings)
-        gathered = gather(rows, plan, settings, started(rows))
-        return _conclude(path, rows, gathered, settings, study)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gathered = gather(rows, make_plan(rows, settings), settings, started(rows))
+    return _conclude(path, rows, gathered, settings, study)
 
 
 def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None) -> Audit:
@@ -82,6 +72,7 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         _operator(name, spectrum, widths, level, risk)
         for name, spectrum, risk in zip(names, spectra, risks, strict=True)
     )
+    joint = _joint(moments, gathered, predictions, widths, level)
     usable = [spectrum for spectrum in spectra if not spectrum.n_too_small]
     shares = [spectrum.n for spectrum in usable]
     losses = [risk for risk, one in zip(risks, spectra, strict=True) if risk and not one.n_too_small]
@@ -105,10 +96,13 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         loss=_mean([risk.loss for risk in losses], None, level),
         calibration_deficit=_mean([risk.calibration_deficit for risk in losses], None, level),
         operators=operators,
+        joint=joint,
+        no_joint=gathered.plan.no_basis,
         ranks={
             name: Quantity.of(one, level) if np.isfinite(one.whole) else Quantity.missing()
             for name, one in effective_ranks(moments).items()
         },
+        ranks_above_width=_above_width(moments),
         dictionary=dictionary,
         resolution=tuple(
             found
@@ -120,7 +114,15 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         no_sizing=no_sizing,
         warnings=(),
     )
-    return warnings_of(audit, gathered.plan, gathered.seen, settings)
+    return warnings_of(audit, rows, gathered.plan, gathered.seen, settings)
+
+
+def _above_width(moments: GroupedMoments) -> tuple[str, ...]:
+    """Ranks that the correction for bias has carried beyond what a rank can be."""
+    width = moments.yy.shape[-1] - 1
+    # The exponent of α-ReQ is no rank.
+    ranks = {name: one for name, one in effective_ranks(moments).items() if name != "alpha_req"}
+    return tuple(name for name, one in ranks.items() if one.value > width * (1 + 1e-9))
 
 
 def _projected(rows: Rows, moments: GroupedMoments) -> str:
@@ -138,6 +140,25 @@ def _operators(moments: GroupedMoments, gathered: Gathered) -> tuple[list[str], 
     kept = [cell for cell in range(plan.cells) if moments.count[cell].any()]
     names = [f"cell {cell}" if plan.labels is None else f"action {plan.labels[cell]}" for cell in kept]
     return names, [OperatorSums.of(moments, cell, "same_action") for cell in kept]
+
+
+def _joint(
+    moments: GroupedMoments, gathered: Gathered, predictions: bool, widths: Sequence[int], level: float
+) -> OperatorAudit | None:
+    """The joint operator beside actions or cells: of predictions, of z ⊗ onehot(a), or of z ⊗ φ(a)."""
+    plan = gathered.plan
+    if plan.labels is not None and len(plan.labels) > 1:
+        if predictions:
+            whole = moments.joined(np.zeros(len(moments.count), dtype=np.int64))
+            features, spectrum = "h = ẑ", operator_spectrum(OperatorSums.of(whole, 0, "same_action"))
+        else:
+            features, spectrum = "h = z ⊗ onehot(a)", joint_spectrum(moments)
+    elif plan.basis is not None and gathered.joint is not None:
+        features = f"h = z ⊗ {len(plan.basis)} Legendre products of a (degree ≤ {plan.basis.degree})"
+        spectrum = operator_spectrum(OperatorSums.of(gathered.joint.compute(), 0, "same_action"))
+    else:
+        return None
+    return _operator(f"joint operator (x, a) → x⁺, {features}", spectrum, widths, level, None)
 
 
 def _summary_name(gathered: Gathered, operators: int) -> str:

@@ -50,18 +50,30 @@ def _draw_spectrum(audit: Audit) -> Figure:
     axes = figure.subplots()
     colors = sequential(list(range(len(shown))))
     for place, (marker, one) in enumerate(zip(MARKERS, shown, strict=False)):
-        index = np.arange(1, len(one.singular_values) + 1)
+        # Side by side, or the bars of several would be one.
+        index = np.arange(1, len(one.singular_values) + 1) * 1.012 ** (place - (len(shown) - 1) / 2)
         values = np.array([v.value if v.value is not None else np.nan for v in one.singular_values])
         _bars(axes, index, one.singular_values, colors[place])
         axes.plot(index, values, marker=marker, markersize=3, linewidth=0.9, color=colors[place], label=one.name)
-        if one.edge is not None:
-            axes.axhline(one.edge, color=colors[place], linestyle="--", linewidth=0.9)
     width_axis(axes, _ticks(max(len(one.singular_values) for one in shown)), "index i")
     axes.set_ylim(-0.02, 1.05)
     axes.set_ylabel("singular value s_i")
-    axes.plot([], [], color=MUTED, linestyle="--", linewidth=0.9, label="noise edge")
+    _noise_edges(axes, [one.edge for one in shown if one.edge is not None])
     axes.legend(loc="best")
     return figure
+
+
+def _noise_edges(axes: Any, edges: list[float]) -> None:
+    """One line where they nearly agree, else a band from lowest to highest: many lines would hide each other."""
+    if not edges:
+        return
+    low, high = min(edges), max(edges)
+    if high - low < 0.01:
+        axes.axhline((low + high) / 2, color=MUTED, linestyle="--", linewidth=1.1, label="noise edge")
+        return
+    axes.axhspan(low, high, color=MUTED, alpha=0.12, linewidth=0, label="noise edges, lowest to highest")
+    for edge in (low, high):
+        axes.axhline(edge, color=MUTED, linestyle="--", linewidth=0.9)
 
 
 def _ticks(last: int) -> list[int]:
@@ -72,7 +84,9 @@ def _ticks(last: int) -> list[int]:
 def _bars(axes: Any, places: Any, quantities: Any, color: Any) -> None:
     low = np.array([np.nan if q.low is None else q.low for q in quantities])
     high = np.array([np.nan if q.high is None else q.high for q in quantities])
-    axes.vlines(places, low, high, color=color, linewidth=0.9, alpha=0.6)
+    # Above lines and markers, with ends: bars no longer than a marker would be hidden by it.
+    axes.vlines(places, low, high, color=color, linewidth=1.3, zorder=4)
+    axes.plot(places, low, "_", places, high, "_", color=color, markersize=7, markeredgewidth=1.3, zorder=4)
 
 
 def _few_operators(audit: Audit) -> str:
@@ -177,12 +191,14 @@ def _draw_resolution(audit: Audit) -> Figure:
     colors = sequential(list(range(len(lines))))
     for place, (marker, (label, quantities)) in enumerate(zip(MARKERS, lines, strict=False)):
         values = np.array([np.nan if q.value is None else max(q.value, 1e-9) for q in quantities])
-        _bars(axes, eps, quantities, colors[place])
-        axes.plot(eps, values, marker=marker, color=colors[place], label=label)
+        beside = eps * 1.02 ** (place - (len(lines) - 1) / 2)
+        _bars(axes, beside, quantities, colors[place])
+        axes.plot(beside, values, marker=marker, markersize=3, linewidth=0.9, color=colors[place], label=label)
     axes.set_xscale("log")
     log_height(axes)
     every = [max(q.value or 0.0, 1e-9) for _, quantities in lines for q in quantities]
     axes.set_ylim(bottom=max(min(every) / 2, max(every) * 1e-4))
+    axes.yaxis.set_minor_formatter(lambda value, _: number(value) if f"{value:e}"[0] in "25" else "")
     axes.set_xticks(eps, [number(value) for value in eps])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("resolution ε")

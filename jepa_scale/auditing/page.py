@@ -10,7 +10,7 @@ from rich.table import Table
 from jepa_scale.auditing.figures import PLOTS
 from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
-from jepa_scale.report.files import write_whole
+from jepa_scale.report.files import replaced_together, write_whole
 from jepa_scale.report.markup import document, paragraph, section, table, text
 from jepa_scale.report.wording import number, percent, plural, whole
 
@@ -29,6 +29,8 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
     """What a reader looks at first: name and number with its interval."""
     rows = [("T = Σ s_i²", shown(audit.total))]
     rows += [(f"top {k}", shown(value)) for k, value in audit.top.items()]
+    if audit.joint is not None:
+        rows.append((f"T of {audit.joint.name.removeprefix('joint operator ')}", shown(audit.joint.total)))
     if audit.dictionary is not None:
         rows.append((f"T of a dictionary of {audit.dictionary.width}", shown(audit.dictionary.total)))
         rows += [(f"tail_dict beyond k = {k} (≥)", shown(value)) for k, value in audit.dictionary.tail.items()]
@@ -45,7 +47,11 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
             rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
     rows += [(f"T at ε = {number(one.noise)}", shown(one.total)) for one in audit.resolution]
     # α-ReQ needs twenty coordinates.
-    rows += [(_RANKS[name], shown(value)) for name, value in audit.ranks.items() if value.value is not None]
+    rows += [
+        (_RANKS[name], shown(value) + (" above the width" if name in audit.ranks_above_width else ""))
+        for name, value in audit.ranks.items()
+        if value.value is not None
+    ]
     if audit.sizing is not None:
         rows.append((f"width for n = {whole(audit.sizing.n)}", _advice(audit)))
     return rows
@@ -77,17 +83,21 @@ def terminal_table(audit: Audit) -> Table:
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write ``audit.json``, ``report.html`` and ``figures/*.png``; each file whole or not at all.
+    """Write ``audit.json``, ``report.html`` and ``figures/*.png``: all of this audit, or nothing of it.
 
     Returns
     -------
     Path of the page.
     """
-    drawn = [plot.place(audit, folder / "figures") for plot in PLOTS]
-    write_whole(folder / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
-    page = folder / "report.html"
-    write_whole(page, _page(audit, drawn).encode())
-    return page
+    with replaced_together(folder) as draft:
+        drawn = [plot.place(audit, draft / "figures") for plot in PLOTS]
+        write_whole(draft / "audit.json", json.dumps(audit.to_dict(), indent=1, ensure_ascii=False).encode())
+        write_whole(draft / "report.html", _page(audit, drawn).encode())
+        for plot in PLOTS:
+            # A picture of an earlier audit would pass for this one's.
+            if not (draft / "figures" / f"{plot.name}.png").exists():
+                (folder / "figures" / f"{plot.name}.png").unlink(missing_ok=True)
+    return folder / "report.html"
 
 
 def _page(audit: Audit, drawn: list[str]) -> str:
@@ -116,9 +126,10 @@ def _page(audit: Audit, drawn: list[str]) -> str:
 
 
 def _operators(audit: Audit) -> str:
-    rows = [_operator_row(one) for one in audit.operators[:_LISTED]]
+    joint = () if audit.joint is None else (audit.joint,)
+    rows = [_operator_row(one) for one in (*joint, *audit.operators[:_LISTED])]
     head = ("operator", "transitions", "varying (h, f)", "T", "above the edge", "gap at the width", "LiDAR", "flags")
-    more = len(audit.operators) - len(rows)
+    more = len(audit.operators) - _LISTED
     note = paragraph(f"{plural(more, 'more operator')} in audit.json.") if more > 0 else ""
     return table(head, rows, "One row for each action, cell, or the joint operator.", (1, 2, 3, 4, 5, 6)) + note
 
@@ -134,7 +145,8 @@ def _operator_row(one: OperatorAudit) -> tuple[str, ...]:
 
 def _values(audit: Audit) -> str:
     parts = []
-    for one in [one for one in audit.operators if one.singular_values][:_LISTED]:
+    listed_ones = (*(() if audit.joint is None else (audit.joint,)), *audit.operators)
+    for one in [one for one in listed_ones if one.singular_values][:_LISTED]:
         limit = "–" if one.detection_limit is None else f"≤ {number(one.detection_limit)}"
         rows = [
             (str(place), text(shown(value)), text(number(fixed) if fixed is not None else limit))
@@ -152,6 +164,9 @@ _DEFINITIONS = (
     "s_i: canonical correlations of [1, h] and [1, f], f = z_{t+1} and h = ẑ_{t+1} or z_t. They are at most the "
     "singular values σ_i of the normalised co-occurrence matrix of the dynamics, and equal to them where embeddings "
     "span its leading singular functions. Nothing changes when embeddings are shifted, scaled or mixed linearly.",
+    "The joint operator takes x and a together to x⁺, against the law of x⁺ under all actions: its T is the mean over "
+    "actions of what each determines of x⁺, its action's own effect included, while an action's or a cell's own T does "
+    "not count what the action alone says of x⁺.",
     "T = Σ s_i²; top k its leading part. tail_dict: what a fixed dictionary of random features of the embeddings sees "
     "beyond its k best functions; a lower bound on what any latent of width k leaves out.",
     "Subspace deficit: how much more the best functions of the dictionary see than the embeddings, as many of them. "

@@ -45,7 +45,7 @@ class GapAudit:
     k: int
     difference: Quantity
     real: bool
-    """More than three standard errors, and not to noise."""
+    """More than equal values would show, and not to noise."""
     cluster: int
     """Neighbouring values not told from s_k."""
 
@@ -167,8 +167,15 @@ class Audit:
     loss: Quantity
     calibration_deficit: Quantity
     operators: tuple[OperatorAudit, ...]
+    joint: OperatorAudit | None
+    """(x, a) → x⁺ with pooled negatives, beside the actions or cells; its name says of which features of x and a. None
+    where it is the audited operator itself, or where there is none."""
+    no_joint: str
+    """Why there is none; empty where nothing is missing."""
     ranks: Mapping[str, Quantity]
     """Effective ranks of f, under the names of their conventions."""
+    ranks_above_width: tuple[str, ...]
+    """Those that the correction for bias has carried above the width: full, within their error."""
     dictionary: DictionaryAudit | None
     resolution: tuple[DictionaryAudit, ...]
     """T and tail at stated resolutions ε."""

@@ -193,8 +193,9 @@ class Rows:
                     continue
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
             if not (self._drop or finite.all()):
+                bad = len(finite) - int(np.count_nonzero(finite))
                 raise ValueError(
-                    f"expected finite numbers, got NaN or infinity in {len(finite) - np.count_nonzero(finite)} rows of "
+                    f"expected finite numbers, got NaN or infinity in {bad} row{'s' * (bad != 1)} of "
                     f"the first block with any, first in {self._layout.place(name, numbers[finite.argmin()])}: mend "
                     "these rows, or leave them out with --drop-nonfinite"
                 )
@@ -249,7 +250,8 @@ class Rows:
             parts.append("two-byte numbers read as bfloat16")
         parts.append(f"{self.action_kind} actions" if self.action_kind != "none" else "no actions")
         source = {"given": "by id", "episodes": "one per episode", "blocks": "contiguous blocks of rows"}
-        parts.append(f"{self.trajectory_count} trajectories ({source[self.trajectory_source]})")
+        many = "trajectory" if self.trajectory_count == 1 else "trajectories"
+        parts.append(f"{self.trajectory_count} {many} ({source[self.trajectory_source]})")
         return "; ".join(parts)
 
 

@@ -2,154 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from jepa_scale.auditing.plan import DICTIONARY_ROWS, Plan
 from jepa_scale.auditing.rows import Block, Rows
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.estimators.cells import ActionCells
+from jepa_scale.estimators.actions import with_actions
 from jepa_scale.estimators.dictionary import RandomFeatures
-from jepa_scale.estimators.moments import GROUPS, MomentAccumulator
+from jepa_scale.estimators.moments import MomentAccumulator
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.streams import stream_seed
 
-STATE_BYTES = 640 * 2**20
-"""What moments may take; above it an audit asks for fewer components or cells."""
-
-_DICTIONARY_ROWS = 200_000
 _RESOLUTION_ROWS = 50_000
-"""Rows that go into the dictionary, and into each resolution: evenly spread blocks."""
+"""Rows that go into each resolution: evenly spread blocks."""
 
 _BATCH_BYTES = 2**26
 """Of one side's rows that are accumulated at once."""
 
 _KEYS = 2_000_000
 """Keys kept to find repeated rows."""
-
-_MOST_LABELS = 256
-_MOST_CELLS = 16
-_SAMPLE = 100_000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be accumulated: fixed before the first row of embeddings is."""
-
-    labels: np.ndarray | None
-    """(A,) discrete actions in increasing order; None where there are none."""
-    counts: np.ndarray | None
-    """(A,) rows with each."""
-    bins: ActionCells | None
-    """Cells of continuous actions."""
-    joint: bool
-    """Whether the joint operator (x, a) → x⁺ is what is audited, not each action's."""
-
-    bins_dimension: int = 1
-    """Coordinates of a continuous action."""
-
-    @property
-    def cells(self) -> int:
-        """Cells that moments are kept for."""
-        if self.labels is not None:
-            return len(self.labels)
-        return len(self.bins) if self.bins is not None else 1
-
-    def cells_of(self, block: Block) -> np.ndarray | None:
-        """Cell of each row."""
-        if block.actions is None:
-            return None
-        if self.labels is not None:
-            return np.searchsorted(self.labels, block.actions)
-        return self.bins(block.actions) if self.bins is not None else None
-
-
-def make_plan(rows: Rows, settings: AuditSettings) -> Plan:
-    """Read the actions, and decide on cells.
-
-    Raises
-    ------
-    ValueError
-        If there are more discrete actions than can be told apart, or moments would not fit into memory.
-    """
-    if rows.action_kind == "discrete":
-        labels, counts = _labels(rows)
-        plan = Plan(labels, counts, None, False)
-    elif rows.action_kind == "continuous":
-        sample = _sampled(rows, settings.seed)
-        count = settings.cells or _cells_that_fit(rows, settings)
-        bins = ActionCells.of(sample, min(count, 1 << (len(sample).bit_length() - 1)))
-        plan = Plan(None, None, bins, rows.predicted_width is not None, sample.shape[1])
-    else:
-        plan = Plan(None, None, None, False)
-    _check_memory(plan, rows, settings)
-    return plan
-
-
-def _state(cells: int, p: int, q: int) -> int:
-    return 8 * cells * GROUPS * ((p + 1) ** 2 + (q + 1) ** 2 + (p + 1) * (q + 1))
-
-
-def _widths(rows: Rows, settings: AuditSettings) -> tuple[int, int]:
-    limit = settings.components or max(rows.width, rows.next_width)
-    return min(rows.predicted_width or rows.width, limit), min(rows.next_width, limit)
-
-
-def _cells_that_fit(rows: Rows, settings: AuditSettings) -> int:
-    widths = _widths(rows, settings)
-    cells = _MOST_CELLS
-    while cells > 1 and (
-        rows.rows < 1.5 * cells * SAMPLES_PER_DIMENSION * max(widths) or _state(cells, *widths) > STATE_BYTES
-    ):
-        cells //= 2
-    return cells
-
-
-def _check_memory(plan: Plan, rows: Rows, settings: AuditSettings) -> None:
-    widths = _widths(rows, settings)
-    needed = _state(plan.cells, *widths)
-    if needed > STATE_BYTES:
-        fits = max(widths)
-        while _state(plan.cells, fits, fits) > STATE_BYTES:
-            fits -= 1
-        raise ValueError(
-            f"expected moments within {STATE_BYTES // 2**20} MiB, got {needed // 2**20} MiB for {plan.cells} actions "
-            f"or cells of width {max(widths)}: project with --components {2 ** (fits.bit_length() - 1)}, or take fewer "
-            "--cells"
-        )
-
-
-def _labels(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    counted: dict[int, int] = {}
-    for block in rows.action_blocks():
-        for label, count in zip(*np.unique(block.reshape(-1).astype(np.int64), return_counts=True), strict=True):
-            counted[int(label)] = counted.get(int(label), 0) + int(count)
-        if len(counted) > _MOST_LABELS:
-            raise ValueError(
-                f"expected at most {_MOST_LABELS} different discrete actions, got more: if they are continuous or "
-                "composed, save them as floating numbers (n, d)"
-            )
-    labels = np.array(sorted(counted))
-    return labels, np.array([counted[int(label)] for label in labels])
-
-
-def _sampled(rows: Rows, seed: int) -> np.ndarray:
-    """An even share of every block of actions."""
-    share = min(1.0, _SAMPLE / rows.rows)
-    generator = np.random.default_rng(stream_seed(seed, "actions"))
-    parts = []
-    for block in rows.action_blocks():
-        flat = block.reshape(len(block), -1).astype(np.float64)
-        flat = flat[np.isfinite(flat).all(1)]
-        chosen = generator.random(len(flat)) < share if share < 1 else slice(None)
-        parts.append(flat[chosen])
-    sample = np.concatenate(parts)
-    if len(sample) == 0:
-        raise ValueError("expected finite actions, got NaN or infinity in every row: mend them, or leave action out")
-    return sample
 
 
 @dataclass
@@ -160,6 +38,8 @@ class Gathered:
     moments: MomentAccumulator
     dictionary: MomentAccumulator | None
     resolution: dict[float, MomentAccumulator]
+    joint: MomentAccumulator | None
+    """Of z ⊗ φ(a), for the plan's basis."""
     seen: np.ndarray
     """Rows of each cell, dropped ones left out."""
     every: int
@@ -179,11 +59,37 @@ def gather(
     rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
 ) -> Gathered:
     """Accumulate all moments; ``advance`` hears of every block's rows."""
+    with _threads(settings.threads) as pool:
+        return _gather(rows, plan, settings, advance, pool)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each compute on one core.
+
+    Not one product on all cores: its parts end together only if nobody else, such as the reader, takes a core.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count or _cores()) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gather(
+    rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None], pool: ThreadPoolExecutor
+) -> Gathered:
     gathered: Gathered | None = None
     batches: _Batches | None = None
     project: list[np.ndarray | None] = []
     features: dict[float, tuple[RandomFeatures, RandomFeatures]] = {}
-    every = max(1, rows.rows // _DICTIONARY_ROWS)
+    every = max(1, rows.rows // DICTIONARY_ROWS)
     rarely = max(1, rows.rows // _RESOLUTION_ROWS)
     for number, block in enumerate(_ahead(rows.blocks())):
         h, f = (block.z if block.z_pred is None else block.z_pred), block.z_next
@@ -194,7 +100,7 @@ def gather(
                 for part, matrix in zip((h, f), project, strict=True)
             ]
             features = _features(rows, plan, block, settings)
-            gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS))
+            gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS), pool)
             batches = _Batches(gathered.moments, np.result_type(h, f))
         cells = plan.cells_of(block)
         left, right = (part if matrix is None else part @ matrix for part, matrix in zip((h, f), project, strict=True))
@@ -208,6 +114,11 @@ def gather(
         chosen = keys[keys % np.uint64(gathered.every) == 0]
         gathered.keys.append(np.unique(chosen))
         gathered.repeated_in_blocks += len(chosen) - len(gathered.keys[-1])
+        if gathered.joint is not None and number % every == 0:
+            assert plan.basis is not None
+            assert block.actions is not None
+            products = with_actions(left, plan.basis(block.actions))
+            gathered.joint.update(torch.from_numpy(products), torch.from_numpy(right), None, trajectories, weights)
         for eps, (phi, psi) in features.items():
             if number % (every if eps == 0 else rarely) == 0:
                 target = gathered.dictionary if eps == 0 else gathered.resolution[eps]
@@ -292,7 +203,7 @@ def _features(
         # An action too rare for its own spectrum has no say in the others' dictionary.
         common = plan.counts[plan.counts >= 2 * SAMPLES_PER_DIMENSION * inputs]
         rarest = float(common.min()) if len(common) else 0.0
-    share = min(1.0, _DICTIONARY_ROWS / rows.rows)
+    share = min(1.0, DICTIONARY_ROWS / rows.rows)
     most = int(rarest * share / (1.2 * SAMPLES_PER_DIMENSION))
     width = min(max(4 * inputs, 128), 512, most) if settings.dictionary is None else settings.dictionary
     # Twice the inputs at least: a dictionary hardly wider than the embeddings has no tail to show.
@@ -315,18 +226,23 @@ def _features(
 
 
 def _empty(
-    plan: Plan, widths: list[int], features: dict[float, tuple[RandomFeatures, RandomFeatures]], every: int
+    plan: Plan,
+    widths: list[int],
+    features: dict[float, tuple[RandomFeatures, RandomFeatures]],
+    every: int,
+    pool: ThreadPoolExecutor,
 ) -> Gathered:
     cells = 1 if plan.joint else plan.cells
 
     def accumulator(eps: float) -> MomentAccumulator:
-        return MomentAccumulator(features[eps][0].width, features[eps][1].width, cells)
+        return MomentAccumulator(features[eps][0].width, features[eps][1].width, cells, pool=pool)
 
     return Gathered(
         plan,
-        MomentAccumulator(widths[0], widths[1], plan.cells),
+        MomentAccumulator(widths[0], widths[1], plan.cells, pool=pool),
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
+        None if plan.basis is None else MomentAccumulator(len(plan.basis) * (widths[0] + 1) - 1, widths[1], pool=pool),
         np.zeros(plan.cells, dtype=np.int64),
         every,
     )

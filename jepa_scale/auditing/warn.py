@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from jepa_scale.auditing.plan import Plan
 from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
+from jepa_scale.auditing.rows import Rows
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.auditing.stream import Plan
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.report.wording import listed, number, percent, plural, whole, with_interval
 
 
-def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
+def warnings_of(audit: Audit, rows: Rows, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
     """Return the audit with its warnings."""
     found = [
         *_collapsed(audit),
@@ -24,6 +25,10 @@ def warnings_of(audit: Audit, plan: Plan, seen: np.ndarray, settings: AuditSetti
         *_noiseless(audit),
         *_leak(audit),
         *_dictionary(audit, settings),
+        *_joint(audit),
+        *_ranks(audit),
+        *_cells(plan, seen, settings),
+        *_without_effect(audit, rows, plan, settings),
     ]
     return replace(audit, warnings=tuple(found))
 
@@ -151,6 +156,64 @@ def _dictionary(audit: Audit, settings: AuditSettings) -> list[str]:
         f"No reference dictionary: {why}. Without it nothing is known of the tail, and no width can be advised: an "
         "embedding sees no singular value beyond its own width."
     ]
+
+
+def _joint(audit: Audit) -> list[str]:
+    if audit.no_joint:
+        return [f"No joint operator (x, a) → x⁺: {audit.no_joint}."]
+    if audit.joint is None or "n_too_small" not in audit.joint.flags:
+        return []
+    needed = SAMPLES_PER_DIMENSION * max(audit.joint.p, audit.joint.q)
+    return [
+        f"Too few transitions for the {audit.joint.name}: {whole(audit.joint.n)} where {whole(needed)} are needed "
+        f"({SAMPLES_PER_DIMENSION} for each of its features)."
+    ]
+
+
+def _ranks(audit: Audit) -> list[str]:
+    if not audit.ranks_above_width:
+        return []
+    return [
+        f"{listed(sorted(audit.ranks_above_width))} came out above the width of {audit.widths[1]}, which no rank can "
+        "be: the correction for bias overshoots where an embedding uses all its directions. Read it as full."
+    ]
+
+
+def _cells(plan: Plan, seen: np.ndarray, settings: AuditSettings) -> list[str]:
+    if settings.cells is None or plan.bins is None or (held := int((seen > 0).sum())) >= settings.cells:
+        return []
+    return [
+        f"Only {plural(held, 'cell')} of actions with transitions where --cells asked for {settings.cells}: there are "
+        "too few different actions."
+    ]
+
+
+def _without_effect(audit: Audit, rows: Rows, plan: Plan, settings: AuditSettings) -> list[str]:
+    """What was asked for and could not be done."""
+    default, no_width = AuditSettings(), "no width is advised"
+    kind = "the file has none" if rows.action_kind == "none" else "these are discrete"
+    checks = {
+        f"--cells {settings.cells}": (
+            settings.cells is not None and plan.bins is None,
+            f"only continuous actions are put into cells, and {kind}",
+        ),
+        f"--components {settings.components}": (
+            settings.components is not None
+            and settings.components >= max(rows.predicted_width or rows.width, rows.next_width),
+            "the embeddings are no wider",
+        ),
+        f"--tokens {settings.tokens}": (
+            settings.tokens != default.tokens and rows.token_count is None,
+            "there is no axis of tokens",
+        ),
+        "--resolution": (
+            settings.resolution not in ((), default.resolution) and not audit.resolution,
+            "there is no reference dictionary",
+        ),
+        f"--train-n {settings.train_n or 0:g}": (settings.train_n is not None and audit.sizing is None, no_width),
+        f"--fit {settings.fit}": (settings.fit is not None and audit.sizing is None, no_width),
+    }
+    return [f"{option} has no effect: {why}." for option, (idle, why) in checks.items() if idle]
 
 
 def shown(quantity: Quantity, sign: int = 1) -> str:

@@ -65,10 +65,14 @@ def tabulate(module: Pretrain, world: ExactWorld) -> TabularModel:
     """Evaluate the model on every observation of a finite world."""
     observations = torch.as_tensor(world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
-    states, actions = len(observations), world.actions
-    choice = torch.arange(actions, device=module.device)[:, None].expand(actions, states)
-    predicted = module.predict(latents[None].expand(actions, states, -1), choice)
+    predicted = predict_all(module, latents, world.actions)
     return TabularModel(latents.double().cpu().numpy(), predicted.double().cpu().numpy())
+
+
+def predict_all(module: Pretrain, latents: torch.Tensor, actions: int) -> torch.Tensor:
+    """g(z, a) of every latent and action: (N, k) → (A, N, k)."""
+    choice = torch.arange(actions, device=latents.device)[:, None].expand(actions, len(latents))
+    return module.predict(latents[None].expand(actions, *latents.shape), choice)
 
 
 class EpochCallback(L.Callback):

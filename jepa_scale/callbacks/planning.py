@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
 import lightning as L
 import numpy as np
 import torch
@@ -33,14 +37,16 @@ def regrets_of(context: Context, module: Pretrain) -> dict[str, Regret]:
     return regrets
 
 
-def floors_of(context: Context) -> dict[str, float | None]:
-    """Regret of planners that know nothing: uniformly random plans, and doing nothing."""
+@lru_cache(maxsize=4)
+def floors_of(context: Context) -> Mapping[str, float | None]:
+    """Regret of planners that know nothing: uniformly random plans, and doing nothing. No model changes them."""
     truth, world = context.truth, context.world.finite
     goals = truth.constants.goals
-    return {
+    floors = {
         "random": random_regret(truth.values, world.context_law, goals),
         "do_nothing": do_nothing_regret(world, truth.values, context.planner.horizon, goals),
     }
+    return MappingProxyType(floors)
 
 
 class PlanningCallback(EpochCallback):

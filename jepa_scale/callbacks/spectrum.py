@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from jepa_scale.callbacks.base import Context, EpochCallback, exact, tabulate
+from jepa_scale.callbacks.base import Context, EpochCallback, exact, predict_all, tabulate
+from jepa_scale.estimators.gaps import Gap
 from jepa_scale.estimators.jackknife import Jackknifed, average
 from jepa_scale.estimators.model import ModelEstimate, estimate_model
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
 from jepa_scale.estimators.rank import lidar
 from jepa_scale.estimators.risk import subspace_deficit
-from jepa_scale.estimators.spectrum import Gap, OperatorSpectrum
+from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
-from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, exact_risk
+from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, spectral_loss, spectral_tail
 from jepa_scale.training.pretrain import Pretrain
 
 _CHUNK = 16384
@@ -38,7 +40,8 @@ class SpectrumCallback(EpochCallback):
         world, table = context.world.finite, tabulate(module, context.world)
         moments = exact_moments(world, table.encoder, table.predictor, context.negatives)
         learned = canonical_correlations(moments)
-        risk = exact_risk(world, table.encoder, table.predictor, context.negatives)
+        # T1, exact to rounding: the moments are there, the residuals of N² entries are not.
+        risk = spectral_loss(moments) + spectral_tail(context.truth.singular_values, 0)
         epoch, step = trainer.current_epoch, trainer.global_step
         rows = [exact("exact/risk", risk.mean(), trainer), exact("exact/risk_max", risk.max(), trainer)]
         rows.append(exact("exact/total", (learned**2).sum(-1).mean(), trainer))
@@ -52,7 +55,7 @@ class SpectrumCallback(EpochCallback):
 
 @torch.inference_mode()
 def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Context) -> GroupedMoments:
-    """Embed whole trajectories once, each observation serving as x⁺ and as the next x.
+    """Moments of whole trajectories, each observation serving as x⁺ and as the next x.
 
     With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is its number,
     so that the result does not depend on how many they are.
@@ -62,19 +65,51 @@ def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Conte
     mine = torch.arange(rank, episodes, processes)
     width = context.k
     sums = MomentAccumulator(width, width, context.world.actions, precision=torch.float64)
+    table = _table(module, trajectories, context)
     for part in mine.split(max(1, _CHUNK // length)):
-        observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
         taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
-        latents = module.encode(observations)
+        if table is None:
+            observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
+            latents = module.encode(observations)
+            predicted, following = module.predict(latents[:, :-1], taken), latents[:, 1:]
+        else:
+            states = torch.as_tensor(trajectories.states[part.numpy()], device=module.device)  # type: ignore[index]
+            predicted, following = table.predicted[taken, states[:, :-1]], table.latents[states[:, 1:]]
         sums.update(
-            module.predict(latents[:, :-1], taken).reshape(-1, width),
-            latents[:, 1:].reshape(-1, width),
+            predicted.reshape(-1, width),
+            following.reshape(-1, width),
             taken.reshape(-1),
             part.repeat_interleave(length),
         )
     if processes > 1:
         sums.all_reduce()
     return sums.compute()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The model on everything that held-out trajectories can show it."""
+
+    latents: torch.Tensor
+    """(N, k)"""
+    predicted: torch.Tensor
+    """(A, N, k)"""
+
+
+def _table(module: Pretrain, trajectories: Trajectories, context: Context) -> _Table | None:
+    """Embed each observation of the world once, where that is less work than embedding each transition.
+
+    None where it is more, or where the trajectories' observations are not those of their states to the last bit, as
+    with sensor noise: estimates are of what was observed.
+    """
+    states, observed = trajectories.states, trajectories.observations
+    if states is None or context.world.finite.states * context.world.actions >= trajectories.actions.size:
+        return None
+    every = context.world.observations.astype(observed.dtype)
+    if not np.array_equal(every[states], observed):
+        return None
+    latents = module.encode(torch.as_tensor(every, device=module.device))
+    return _Table(latents, predict_all(module, latents, context.world.actions))
 
 
 def _distributed() -> bool:
@@ -111,7 +146,8 @@ def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
     yield from _gap_rows("gap", model.spectra, context.k, total, flag)
     # α-ReQ of a narrow latent is none.
     for name, statistic in ((name, one) for name, one in model.ranks.items() if np.isfinite(one.whole)):
-        yield _row(name, statistic, total, "")
+        above = name != "alpha_req" and statistic.value > context.k * (1 + 1e-9)
+        yield _row(name, statistic, total, "above_width" if above else "")
 
 
 _Row = tuple[str, float | tuple[float, ...] | None, float | tuple[float, ...] | None, int, str]

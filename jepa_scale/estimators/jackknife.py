@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import t as student
@@ -32,27 +33,36 @@ class Jackknifed:
         shares = weights / weights.sum() if len(values) > 1 else weights[:0]
         return cls(np.asarray(values[0]), values[1:], shares)
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups that have any weight, if there are several."""
         return int((self.shares > 0).sum())
 
-    @property
+    @cached_property
     def value(self) -> Float64[np.ndarray, "*shape"] | np.float64:
         """θ_J = G θ − Σ_g (1 − n_g/n) θ_(−g); θ itself with fewer than two groups. A group without weight adds none."""
         if self.groups < 2:
             return self.whole[()]
-        return len(self.left_out) * self.whole - np.tensordot(1 - self.shares, self.left_out, 1)
+        rest = (1 - self.shares) @ self.left_out.reshape(len(self.left_out), -1)
+        return (len(self.left_out) * self.whole - rest.reshape(self.whole.shape))[()]
 
-    @property
+    @cached_property
     def standard_error(self) -> Float64[np.ndarray, "*shape"] | np.float64:
         """√(1/G Σ_g (h_g θ − (h_g − 1) θ_(−g) − θ_J)²/(h_g − 1)); NaN with fewer than two groups."""
         if self.groups < 2:
             return np.full(self.whole.shape, np.nan)[()]
+        return np.sqrt((self.deviations**2).mean(0))
+
+    @cached_property
+    def deviations(self) -> Float64[np.ndarray, "G ..."]:
+        """(h_g θ − (h_g − 1) θ_(−g) − θ_J)/√(h_g − 1), one row for each group with weight.
+
+        Linear in θ: the error of a difference of two coordinates is the root mean square of their rows' difference.
+        """
         weighty = self.shares > 0
         sizes = (1 / self.shares[weighty]).reshape(-1, *[1] * self.whole.ndim)
         pseudo = sizes * self.whole - (sizes - 1) * self.left_out[weighty]
-        return np.sqrt(((pseudo - self.value) ** 2 / (sizes - 1)).mean(0))
+        return (pseudo - self.value) / np.sqrt(sizes - 1)
 
     def interval(self, level: float = 0.95) -> Float64[np.ndarray, "ends ..."]:
         """θ_J ∓ t_{(1+level)/2, G−1} SE, both ends on the first axis.

@@ -28,6 +28,40 @@ def windows(key: Tensor) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
     yield slice(start, start + length), pieces
 
 
+def tasks(key: Tensor) -> list[list[tuple[slice, list[tuple[int, slice]]]]]:
+    """``windows`` in runs that share no place, which threads can work on at the same time."""
+    found: list[list[tuple[slice, list[tuple[int, slice]]]]] = []
+    for window in windows(key):
+        if found and found[-1][-1][1][-1][0] == window[1][0][0]:
+            found[-1].append(window)
+        else:
+            found.append([window])
+    return found
+
+
+_LEAF = 128
+
+
+def add_gram(target: Tensor, left: Tensor, right: Tensor) -> None:
+    """target += leftᵀ right where that is symmetric: blocks on and above the diagonal; ``mirror`` gives the others."""
+    half = len(target) // 2
+    if half < _LEAF:
+        target.addmm_(left.T, right)
+        return
+    add_gram(target[:half, :half], left[:, :half], right[:, :half])
+    target[:half, half:].addmm_(left[:, :half].T, right[:, half:])
+    add_gram(target[half:, half:], left[:, half:], right[:, half:])
+
+
+def mirror(target: Tensor) -> None:
+    """Fill what ``add_gram`` left out."""
+    half = len(target) // 2
+    if half >= _LEAF:
+        mirror(target[:half, :half])
+        target[half:, :half] = target[:half, half:].T
+        mirror(target[half:, half:])
+
+
 def finite(rows: Tensor) -> bool:
     """Whether all are: their sum is finite only if every term is, which needs one pass and no mask."""
     # A float32 sum may overflow where no term does; float16 sums do.

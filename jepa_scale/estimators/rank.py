@@ -36,15 +36,7 @@ def alpha_req(covariance: Float64[np.ndarray, "*G k k"]) -> Float64[np.ndarray, 
 
     NaN for k < 20, where fewer than ten ranks are left, and where an eigenvalue among them is zero.
     """
-    first, last = ALPHA_RANKS[0], min(ALPHA_RANKS[1], covariance.shape[-1])
-    if last - first + 1 < 10:
-        return np.full(covariance.shape[:-2], np.nan)[()]
-    values = _eigenvalues(covariance)[..., ::-1][..., first - 1 : last]
-    positive = (values > 0).all(-1)
-    place = np.log(np.arange(first, last + 1))
-    place = place - place.mean()
-    slope = (np.log(np.where(values > 0, values, 1.0)) * place).sum(-1) / (place**2).sum()
-    return np.where(positive, -slope, np.nan)[()]
+    return _decay(_eigenvalues(covariance))
 
 
 def lidar_wm(
@@ -66,11 +58,13 @@ def effective_ranks(moments: GroupedMoments) -> dict[str, Jackknifed]:
     mean = means[:, 0, 1:]
     covariance = means[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]
     raw = mean + moments.shift_f
+    # Decomposed once for both that need it.
+    values = _eigenvalues(covariance)
     statistics = {
         "rankme_sv_uncentred": rankme_sv_uncentred(covariance + raw[:, :, None] * raw[:, None, :]),
-        "erank_eig_centred": erank_eig_centred(covariance),
+        "erank_eig_centred": _effective(values),
         "participation_ratio": participation_ratio(covariance),
-        "alpha_req": alpha_req(covariance),
+        "alpha_req": _decay(values),
     }
     return {name: Jackknifed.of(np.asarray(values), groups[:, 0, 0]) for name, values in statistics.items()}
 
@@ -90,3 +84,16 @@ def _effective(values: np.ndarray) -> np.ndarray | np.float64:
     total = values.sum(-1, keepdims=True)
     share = values / np.where(total > 0, total, 1.0)
     return np.asarray(np.exp(-xlogy(share, share).sum(-1)) * (total[..., 0] > 0))[()]
+
+
+def _decay(eigenvalues: np.ndarray) -> np.ndarray | np.float64:
+    """α-ReQ's exponent from increasing eigenvalues."""
+    first, last = ALPHA_RANKS[0], min(ALPHA_RANKS[1], eigenvalues.shape[-1])
+    if last - first + 1 < 10:
+        return np.full(eigenvalues.shape[:-1], np.nan)[()]
+    values = eigenvalues[..., ::-1][..., first - 1 : last]
+    positive = (values > 0).all(-1)
+    place = np.log(np.arange(first, last + 1))
+    place = place - place.mean()
+    slope = (np.log(np.where(values > 0, values, 1.0)) * place).sum(-1) / (place**2).sum()
+    return np.where(positive, -slope, np.nan)[()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +9,8 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from jepa_scale.estimators import noise
-from jepa_scale.estimators.jackknife import Jackknifed, average, with_left_out
+from jepa_scale.estimators.gaps import Gap, cluster_around
+from jepa_scale.estimators.jackknife import Jackknifed, with_left_out
 from jepa_scale.estimators.moments import GroupedMoments
 from jepa_scale.records import Negatives
 from jepa_scale.shapes import Float64
@@ -18,9 +18,6 @@ from jepa_scale.theory.spectrum import inverse_root, spectral_tail
 
 SAMPLES_PER_DIMENSION = 25
 """Fewer transitions than this times max(p, q), and no correction repairs the estimates."""
-
-STANDARD_ERRORS = 3
-"""A gap of fewer is not told from none: equal values repel each other in a sample."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +135,7 @@ class OperatorSpectrum:
             raise ValueError(f"expected 1 ≤ k ≤ {size} singular values, got {k=}")
         difference = values.map(lambda v: v[..., k - 1] - (v[..., k] if k < size else 0.0))
         following = float(values.whole[k]) if k < size else 0.0
-        real = bool(difference.value > STANDARD_ERRORS * difference.standard_error)
-        # The same test between s_k and every other value: those that it cannot tell apart are one cluster.
-        apart = values.map(lambda v: v - v[..., k - 1 : k])
-        near = np.abs(apart.value) <= STANDARD_ERRORS * np.maximum(apart.standard_error, 1e-12)
-        return Gap(difference, real, k < size and not following > self.edge, int(_run_around(near, k - 1)))
+        return Gap(difference, k < size and not following > self.edge, cluster_around(values, k - 1))
 
     @property
     def edge(self) -> float:
@@ -175,42 +168,6 @@ class OperatorSpectrum:
         plug_in = float((self.singular_values.whole[1:] ** 2).sum())
         first = float(self.singular_values.whole[0] ** 2)
         return first + noise.analytic_total(plug_in, self.p, self.q, self.n - 1)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A spectral gap and what can be said of it."""
-
-    difference: Jackknifed
-    """() s_k − s_{k+1}"""
-    significant: bool
-    """Whether it exceeds three standard errors."""
-    below_edge: bool
-    """Whether s_{k+1} is below the noise edge, so that the gap is one to noise."""
-    cluster: int
-    """Neighbouring values that cannot be told from s_k, itself included."""
-
-    @property
-    def real(self) -> bool:
-        """Whether to believe it."""
-        return self.significant and not self.below_edge
-
-    @classmethod
-    def mean(cls, gaps: Sequence[Gap]) -> Gap:
-        """Average over actions; it is one to noise if one of them is."""
-        difference = average([gap.difference for gap in gaps])
-        significant = bool(difference.value > STANDARD_ERRORS * difference.standard_error)
-        return cls(difference, significant, any(gap.below_edge for gap in gaps), max(gap.cluster for gap in gaps))
-
-
-def _run_around(near: np.ndarray, place: int) -> int:
-    """Length of the run of true values around ``place``."""
-    first = last = place
-    while first > 0 and near[first - 1]:
-        first -= 1
-    while last + 1 < len(near) and near[last + 1]:
-        last += 1
-    return last - first + 1
 
 
 def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> OperatorSpectrum:
@@ -311,8 +268,15 @@ def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -
     for side, transposed in ((left, False), (right, True)):
         if not side.spans_constant:
             normal = side.inverses @ np.append(1.0, side.origin)
-            normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-            rows = whitened.swapaxes(-1, -2) if transposed else whitened
-            rows = rows - normal[:, :, None] * (normal[:, None, :] @ rows)
-            whitened = rows.swapaxes(-1, -2) if transposed else rows
+            rows = whitened if transposed else whitened.swapaxes(-1, -2)
+            rows = without_direction(rows, normal)
+            whitened = rows if transposed else rows.swapaxes(-1, -2)
     return whitened
+
+
+def without_direction(
+    matrix: Float64[np.ndarray, "*samples rows columns"], normal: Float64[np.ndarray, "*samples columns"]
+) -> Float64[np.ndarray, "*samples rows columns"]:
+    """Rows projected onto what is orthogonal to ``normal``."""
+    normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    return matrix - (matrix @ normal[..., :, None]) * normal[..., None, :]

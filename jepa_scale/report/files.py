@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -19,3 +23,57 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write where a folder is, or will be.
+
+    Raises
+    ------
+    OSError
+        If that is not possible.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    with tempfile.TemporaryFile(dir=place):
+        pass
+
+
+@contextmanager
+def replaced_together(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into, whose files then take their places in ``folder`` at once, other files staying.
+
+    An interruption before that leaves ``folder`` as it was, also absent; one during it waits until it is done.
+    """
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder, prefix=".draft."))
+    try:
+        yield draft
+        with _uninterrupted():
+            for file in sorted(part for part in draft.rglob("*") if part.is_file()):
+                target = folder / file.relative_to(draft)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not existed:
+            # Somebody else's files keep it.
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield  # Windows has no masks
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

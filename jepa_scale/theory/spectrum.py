@@ -102,10 +102,15 @@ def exact_moments(
 ) -> Moments:
     """Population moments of a tabulated model, one for each action."""
     law = negative_law(world, negatives)
+    if negatives == "pooled":
+        law = law[:1]
+    # Matrix products: several times as fast as one einsum of three factors.
+    weighted = (world.context_law[None, :, None] * predictor).swapaxes(-1, -2)
+    following = encoder.T @ (law[:, :, None] * encoder)
     return Moments(
-        hh=np.einsum("x,axi,axj->aij", world.context_law, predictor, predictor, optimize=True),
-        ff=np.einsum("ax,xi,xj->aij", law, encoder, encoder, optimize=True),
-        hf=np.einsum("x,axi,axy,yj->aij", world.context_law, predictor, world.transition, encoder, optimize=True),
+        hh=weighted @ predictor,
+        ff=np.repeat(following, world.actions // len(following), axis=0),
+        hf=weighted @ (world.transition @ encoder),
     )
 
 
@@ -140,7 +145,9 @@ def canonical_correlations(moments: Moments, tolerance: float = 1e-10) -> Float6
     Always s_i ≤ σ_i(a), with equality when the features span the leading singular functions. Uncentred, so the constant
     function counts. Source: VAMP (Wu & Noé 2020), in the variational form s_i = max over the features' span.
     """
-    left, right = inverse_root(moments.hh, tolerance), inverse_root(moments.ff, tolerance)
+    shared = moments.ff.ndim > 2 and bool((moments.ff == moments.ff[:1]).all())
+    # One law of negatives for all actions, as where they are pooled, is whitened once.
+    left, right = (inverse_root(part, tolerance) for part in (moments.hh, moments.ff[:1] if shared else moments.ff))
     return np.linalg.svd(left.swapaxes(-1, -2) @ moments.hf @ right, compute_uv=False)
 
 

@@ -5,8 +5,9 @@ import pytest
 
 import jepa_scale
 from jepa_scale.auditing.page import key_numbers, terminal_table, write_audit
-from jepa_scale.auditing.stream import STATE_BYTES
+from jepa_scale.auditing.plan import STATE_BYTES
 from jepa_scale.auditing.warn import sufficiency
+from jepa_scale.theory.graph import normalised_co_occurrence
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, singular_values, spectral_loss
 from jepa_scale.worlds.torus import Torus
 
@@ -100,6 +101,32 @@ def test_invertible_maps_of_embeddings_change_no_spectrum(generator, tmp_path):
             assert one.value == pytest.approx(other.value, abs=1e-9)
 
 
+def test_the_joint_operator_beside_the_actions(generator, tmp_path):
+    """T_joint = Σ_a π(a) T_pooled(a), of complete features of an exact world, with predictions and without."""
+    world = Torus(3, 0.2, 0.8)
+    arrays, *_ = torus_arrays(generator, world, 8, trajectories=800)
+    truth = world.finite.policy @ (normalised_co_occurrence(world.finite, "pooled") ** 2).sum((1, 2))
+    for left_out, features in (("z_pred", "h = z ⊗ onehot(a)"), ("", "h = ẑ")):
+        given = {name: values for name, values in arrays.items() if name != left_out}
+        found = jepa_scale.audit(saved(tmp_path, **given), **QUICK)
+        assert found.joint.name.endswith(features)
+        # E[f | x, a] of a complete f spans what the operator maps it to, so that predictions see all as well.
+        assert found.joint.total.value == pytest.approx(truth, abs=4 * found.joint.total.standard_error)
+        assert f"T of (x, a) → x⁺, {features}" in dict(key_numbers(found))
+        text = write_audit(found, tmp_path / "out").read_text()
+        assert features in text
+        written = json.loads((tmp_path / "out/audit.json").read_text())
+        assert written["joint"]["total"]["value"] == found.joint.total.value
+
+
+def test_why_there_is_no_joint_operator(generator, tmp_path):
+    arrays = pairs(generator, n=3000, k=20)
+    arrays["action"] = generator.normal(size=(3000, 6))
+    found = jepa_scale.audit(saved(tmp_path, **arrays), **QUICK)
+    assert found.joint is None
+    assert any("No joint operator (x, a) → x⁺: expected room for 7 functions" in said for said in found.warnings)
+
+
 def test_continuous_actions(generator, tmp_path):
     """x⁺ = x + .05 a + N(0, .0125²) on a ring, 31 Fourier features: T = 20.650 for every a."""
     n = 60_000
@@ -114,6 +141,9 @@ def test_continuous_actions(generator, tmp_path):
     assert cells.cells.totals[1].value == pytest.approx(8.55, abs=0.1)
     assert cells.cells.extrapolated.low - 0.05 <= 20.650 <= cells.cells.extrapolated.high + 0.05
     assert cells.cells.totals[16].value < cells.cells.extrapolated.value
+    # Legendre products up to degree 5 of a: 186 features; four errors, and what the basis misses.
+    assert "6 Legendre products" in cells.joint.name
+    assert cells.joint.total.value == pytest.approx(20.650, abs=4 * cells.joint.total.standard_error + 0.1)
     joint = jepa_scale.audit(saved(tmp_path, **arrays, z_pred=features(x + 0.05 * a)), **QUICK)
     assert joint.summary_name.startswith("joint")
     assert joint.total.value == pytest.approx(20.650, abs=4 * joint.total.standard_error)

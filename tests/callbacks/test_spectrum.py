@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import os
 import socket
@@ -33,6 +34,40 @@ def _estimates(rank, ranks, port, out):
     out.put((rank, moments, {row.name: row.value for row in estimates}))
     if ranks > 1:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("negatives", ["pooled", "same_action"])
+def test_observations_embedded_once_give_what_embedding_every_transition_gives(negatives):
+    """A table of the world's observations is a shorter way to the same float64 moments, and so to every estimate."""
+    torch.manual_seed(0)
+    parts = build(compose([*OVERRIDES, f"objective.negatives={negatives}"]))
+    parts.module.double().eval()
+    heldout = parts.data.heldout
+    doubled = dataclasses.replace(heldout, observations=heldout.observations.astype(np.float64))
+    assert (doubled.observations == parts.context.world.observations[doubled.states]).all()
+    each = dataclasses.replace(doubled, states=None)
+    short, slow = (split_estimates("spectrum", parts.module, one, parts.context, 0, 0) for one in (doubled, each))
+    for one, other in zip(short, slow, strict=True):
+        assert (one.name, one.n, one.flag) == (other.name, other.n, other.flag)
+        for ours, theirs in ((one.value, other.value), (one.standard_error, other.standard_error)):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                # Rounding of sums of 600 rows, magnified by whitening.
+                np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10, err_msg=one.name)
+
+
+def test_noisy_observations_are_embedded_themselves():
+    """What a sensor adds is not in the world's table."""
+    torch.manual_seed(0)
+    parts = build(compose(OVERRIDES))
+    parts.module.eval()
+    heldout = parts.data.heldout
+    blurred = np.random.default_rng(0).normal(size=heldout.observations.shape).astype(np.float32)
+    noisy = dataclasses.replace(heldout, observations=heldout.observations + blurred)
+    each = dataclasses.replace(noisy, states=None)
+    ours, theirs = (heldout_moments(parts.module, one, parts.context) for one in (noisy, each))
+    np.testing.assert_array_equal(ours.zz, theirs.zz)
+    np.testing.assert_array_equal(ours.zy, theirs.zy)
 
 
 def _with_ranks(ranks):

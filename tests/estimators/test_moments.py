@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -189,3 +190,51 @@ def test_arrays_in_one_call(generator):
         grouped_moments(h, f, cells, trajectories, CELLS),
         accumulated(tuple(torch.from_numpy(part) for part in (h, f, cells, trajectories))).compute(),
     )
+
+
+@pytest.mark.parametrize("updates", [1, 40])
+def test_single_precision_sums_are_short(updates, generator):
+    """Float32 adds 4096 rows at most, in one update and over many: such sums of these numbers are exact, longer not.
+
+    Products of two multiples of 1/32 below 2 are multiples of 2⁻¹⁰ below 4, so that sums of 4096 have 24 bits.
+    """
+    rows = (generator.integers(33, 64, size=(120_040, 3)) / 32).astype(np.float32)
+    sums = MomentAccumulator(3, 3, groups=1)
+    # The first rows' mean is the shift, here zero.
+    first = torch.from_numpy(np.concatenate([rows[:8], -rows[:8]]))
+    sums.update(first, first)
+    for part in np.array_split(rows, updates):
+        sums.update(*[torch.from_numpy(part)] * 2)
+    exact = np.concatenate([first.numpy(), rows]).astype(np.float64)
+    exact = np.hstack([np.ones((len(exact), 1)), exact])
+    found = sums.compute()
+    for name in ("zz", "yy", "zy"):
+        np.testing.assert_array_equal(getattr(found, name)[0, 0], exact.T @ exact, err_msg=name)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_threads_and_symmetric_blocks_give_the_same_sums(weighted, generator):
+    """Of a width that is cut into blocks, cells and groups on several threads, against products of whole matrices."""
+    n, p, q = 9000, 300, 257
+    h, f = (generator.normal(size=(n, width)).astype(np.float32) for width in (p, q))
+    cells, trajectories = generator.integers(3, size=n), generator.integers(50, size=n)
+    weights = generator.random(n) if weighted else None
+    columns = [torch.from_numpy(part) for part in (h, f, cells, trajectories)]
+    columns += [] if weights is None else [torch.from_numpy(weights)]
+    with ThreadPoolExecutor(3) as pool:
+        threaded, plain = MomentAccumulator(p, q, 3, 4, pool=pool), MomentAccumulator(p, q, 3, 4)
+        for sums in (threaded, plain):
+            for rows in (slice(0, 5000), slice(5000, n)):
+                sums.update(*(part[rows] for part in columns))
+    ours, theirs = (sums.compute().shifted(np.zeros(p), np.zeros(q)) for sums in (threaded, plain))
+    w = np.ones(n) if weights is None else weights
+    z, y = (np.hstack([np.ones((n, 1)), part]).astype(np.float64) for part in (h, f))
+    for cell in range(3):
+        for group in range(4):
+            rows = (cells == cell) & (trajectories % 4 == group)
+            scaled = w[rows, None] * z[rows]
+            for name, expected in (("zz", scaled.T @ z[rows]), ("zy", scaled.T @ y[rows])):
+                # Float32 products of 750 standard normal rows.
+                np.testing.assert_allclose(getattr(ours, name)[cell, group], expected, atol=1e-3, err_msg=name)
+    for name in ("zz", "yy", "zy", "matched_square", "weight_square", "rows"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
