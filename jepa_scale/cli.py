@@ -202,7 +202,7 @@ def _report(parsed: argparse.Namespace) -> int:
     if not written.is_file():
         raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
     spec = read_spec(written)
-    result = collect(spec, design(spec), parsed.study)
+    result = collect(spec, design(spec, parsed.study), parsed.study)
     console = _console()
     _print_conclusions(console, result)
     console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)

@@ -308,6 +308,45 @@ class Forecast:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How long the runs of a study trained."""
+
+    rule: Literal["fixed_steps", "fixed_epochs", "tuned"]
+    sentence: str
+    """The rule in words."""
+    steps: Mapping[int, int]
+    """Optimiser steps by n."""
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """One run of the check of a study's learning rate; it enters no cell of the laws."""
+
+    k: int
+    rate: float
+    seed: int
+    regret: float
+    """Exact expected regret of the study's score; NaN where the run diverged."""
+    risk: float
+    """Exact R, mean over actions; NaN where the run diverged."""
+
+
+@dataclass(frozen=True)
+class TuningCheck:
+    """Runs of every width at several rates, on seeds that the study does not use."""
+
+    key: str
+    """Which setting was varied, for example ``optimizer.lr``."""
+    shared: float
+    """Its value in all runs of the study."""
+    n: int
+    """Training transitions of the check's runs."""
+    runs: tuple[TuningRun, ...]
+    unfinished: tuple[str, ...]
+    """One sentence per run that has no record."""
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """All that a report is written from."""
 
@@ -333,3 +372,7 @@ class StudyResult:
     """One sentence per run that has no record: not run yet, or failed with an error."""
     settings: Mapping[str, Any]
     """The configuration that all runs share, dials left out."""
+    budget: Budget | None = None
+    """None where it was not recorded."""
+    tuning: TuningCheck | None = None
+    """None where the study file asks for no check of the learning rate."""

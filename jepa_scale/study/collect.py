@@ -14,12 +14,14 @@ import numpy as np
 
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
-from jepa_scale.records import Forecast, LawFit, RunRecord, RunTable, StudyResult
+from jepa_scale.records import Forecast, LawFit, RunRecord, RunTable, StudyResult, TuningCheck
 from jepa_scale.runs.build import instantiate
-from jepa_scale.runs.config import conf_dir
+from jepa_scale.runs.config import compose, conf_dir
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
+from jepa_scale.study.tuning import setting, to_json, tuning_run
 
 TARGETS = ("risk", "regret")
 
@@ -99,19 +101,25 @@ def why_missing(point: DesignPoint, study: Path) -> str:
 
 
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:
-    """Read every record, write ``table.parquet`` and ``fit.json``, and return what the report needs.
+    """Read every record, write the table, fits, budget and tuning check, and return what the report needs.
+
+    Runs of the tuning check enter neither table nor laws.
 
     Raises
     ------
     UserError
         If a record is corrupted.
     """
+    tuning = tuning_check(spec, [point for point in points if point.purpose == "tuning"], study)
+    points = [point for point in points if point.purpose == "cell"]
     records = read_records(points, study)
     table = run_table(list(records.values()))
     write_table(table, study / "table.parquet")
     held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
     fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
     atomic_write(study / "fit.json", _fit_json(fits, forecasts))
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points})
+    atomic_write(study / "budget.json", json.dumps(asdict(budget), indent=1, ensure_ascii=False) + "\n")
     planner = points[0].config["planner"]
     return StudyResult(
         name=spec.name,
@@ -128,7 +136,33 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
         target_regret=spec.target_regret,
         unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
         settings=_shared(points[0].config),
+        budget=budget,
+        tuning=tuning,
     )
+
+
+def tuning_check(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> TuningCheck | None:
+    """Read the runs of the tuning check and write ``tuning.json``; None, and no file, where the study has no check.
+
+    Raises
+    ------
+    UserError
+        If a record is corrupted.
+    """
+    path = study / "tuning.json"
+    if spec.tuning is None:
+        path.unlink(missing_ok=True)
+        return None
+    records, key = read_records(points, study), spec.tuning.key
+    check = TuningCheck(
+        key=key,
+        shared=float(setting(compose(list(spec.overrides)), key)),
+        n=spec.tuning.n,
+        runs=tuple(tuning_run(records[point.run_id], key) for point in points if point.run_id in records),
+        unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
+    )
+    atomic_write(path, to_json(check))
+    return check
 
 
 def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
@@ -162,4 +196,6 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: value for key, value in config.items() if key not in ("seed", "logger")}
     shared["data"] = {key: value for key, value in config["data"].items() if key != "n"}
     shared["model"] = {key: value for key, value in config["model"].items() if key != "k"}
+    # Steps may follow n: the budget says how many there are.
+    shared["trainer"] = {key: value for key, value in config["trainer"].items() if key != "steps_per_epoch"}
     return shared

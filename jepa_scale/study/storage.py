@@ -100,7 +100,7 @@ class Queue:
             if record is None:
                 waiting += 1
                 if not any(trial.state == TrialState.WAITING for trial in trials):
-                    self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
+                    self._enqueue({"n": point.n, "k": point.k, "seed": point.seed}, {**_marks(point), "attempt": 1})
                 continue
             for trial in trials:
                 if trial.state == TrialState.WAITING and self._take(trial._trial_id):
@@ -148,8 +148,8 @@ class Queue:
             attempt = trial.user_attrs["attempt"]
             self._tell(trial._trial_id, TrialState.FAIL, reason=f"its worker died, at attempt {attempt} of {ATTEMPTS}")
             if attempt < ATTEMPTS:
-                values = trial.params
-                self._enqueue(values["n"], values["k"], values["seed"], trial.user_attrs["run"], attempt + 1)
+                marks: dict[str, Any] = {name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}
+                self._enqueue(trial.params, {**marks, "attempt": attempt + 1})
 
     def waiting(self) -> int:
         """Runs that no one has taken yet."""
@@ -159,8 +159,8 @@ class Queue:
         """Trials that a worker is at."""
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
-    def _enqueue(self, n: int, k: int, seed: int, run: str, attempt: int) -> None:
-        self.study.enqueue_trial({"n": n, "k": k, "seed": seed}, user_attrs={"run": run, "attempt": attempt})
+    def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
 
     def _tell(self, trial_id: int, state: TrialState, reason: str) -> None:
         self.storage.set_trial_user_attr(trial_id, "reason", reason)
@@ -173,9 +173,18 @@ def regret_of(record: RunRecord) -> float | None:
     return record.final.get(f"regret/{score}") if record.status == "finished" else None
 
 
+_MARKS = ("run", "purpose", "label")
+
+
+def _marks(point: DesignPoint) -> dict[str, Any]:
+    """Which run a trial is; one that is no cell of the table says what it is for."""
+    marks = {"run": point.run_id}
+    return marks if point.purpose == "cell" else {**marks, "purpose": point.purpose, "label": point.label}
+
+
 def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
     value: float | None = regret_of(record)
-    attributes: dict[str, Any] = {"run": point.run_id, "attempt": 1}
+    attributes: dict[str, Any] = {**_marks(point), "attempt": 1}
     if value is None:
         attributes["reason"] = f"{record.status}: {record.reason}"
     return create_trial(

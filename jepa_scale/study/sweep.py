@@ -16,8 +16,9 @@ from rich.console import Console
 from jepa_scale.records import RunRecord, StudyResult
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.budget import describe
 from jepa_scale.study.collect import collect, read_records
-from jepa_scale.study.design import DesignPoint, design
+from jepa_scale.study.design import DesignPoint, base_config, design, pilots, resolved_steps
 from jepa_scale.study.progress import StudyProgress
 from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
@@ -36,20 +37,31 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> S
     KeyboardInterrupt
         If the user interrupts; the runs done so far are kept.
     """
-    points = design(spec)
+    first = pilots(spec)
+    points = design(spec) if not first else []
     with study_folder(spec, study):
-        records = read_records(points, study)
-        queue = Queue(study, spec.name)
-        waiting = queue.plan(points, records)
-        if len(points) > waiting > 0:
-            console.print(f"{len(points) - waiting} of {len(points)} runs are done already, {waiting} to do")
-        if waiting:
-            with StudyProgress(console, len(points), len(points) - waiting) as progress:
-                if min(workers, waiting) == 1:
-                    _in_process(study, queue, points, progress)
-                else:
-                    _in_workers(study, queue, points, min(workers, waiting), progress)
+        if first:
+            console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
+            _do_missing(spec, first, study, workers, console)
+            points = design(spec, study)
+        budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study))
+        console.print(f"budget: {budget.sentence}", highlight=False)
+        _do_missing(spec, points, study, workers, console)
         return collect(spec, points, study)
+
+
+def _do_missing(spec: StudySpec, points: Sequence[DesignPoint], study: Path, workers: int, console: Console) -> None:
+    records = read_records(points, study)
+    queue = Queue(study, spec.name)
+    waiting = queue.plan(points, records)
+    if len(points) > waiting > 0:
+        console.print(f"{len(points) - waiting} of {len(points)} runs are done already, {waiting} to do")
+    if waiting:
+        with StudyProgress(console, len(points), len(points) - waiting) as progress:
+            if min(workers, waiting) == 1:
+                _in_process(study, queue, points, progress)
+            else:
+                _in_workers(study, queue, points, min(workers, waiting), progress)
 
 
 @contextlib.contextmanager
@@ -85,8 +97,8 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
     if written.exists():
         if not _same_runs(read_spec(written), spec):
             raise UserError(
-                f"{study} holds a study with other dials, seeds or overrides: choose another folder with --folder, "
-                "or delete that one"
+                f"{study} holds a study with other dials, seeds or overrides, or another budget: choose another folder "
+                "with --folder, or delete that one"
             )
         return
     present = {item.name for item in study.iterdir()} if study.exists() else set()
@@ -96,11 +108,12 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
 
 
 def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
-    """A study may be read differently (laws, level) and may grow; its shared overrides may not change."""
+    """A study may be read differently (laws, level, tuning check) and may grow; what its runs share may not change."""
     grows = all(set(held.dials[dial]) <= set(wanted.dials[dial]) for dial in held.dials)
     return (
         held.name == wanted.name
         and held.overrides == wanted.overrides
+        and held.budget == wanted.budget
         and grows
         and set(held.seeds) <= set(wanted.seeds)
     )
