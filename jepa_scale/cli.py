@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  jepa-scale study                                       the quickstart: 90 runs, minutes on 2 cores, then a report
+  jepa-scale study                                       the quickstart: 102 runs, minutes on 2 cores, then a report
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
   jepa-scale report studies/quickstart                   write the report again

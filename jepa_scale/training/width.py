@@ -30,8 +30,8 @@ def factors(axes: tuple[Axis, ...], latent: float, hidden: float) -> Factors:
     """Return the factors of a parameter whose axes are (…, out, in), or (out,) for a bias.
 
     ``latent`` = k / k_base and ``hidden`` = H / H_base. In the limit of many hidden units every hidden unit stays of
-    order 1 and moves by order 1 in a step, as in maximal-update parametrisation (Yang et al., arXiv:2203.03466, table
-    8). A latent differs: the loss sees it only through inner products over all k coordinates, so it is its norm that
+    order 1 and moves by order 1 in a step, as in maximal-update parametrisation (Yang et al., arXiv:2203.03466). A
+    latent differs: the loss sees it only through inner products over all k coordinates, so it is its norm that
     is to stay, each coordinate being of order k^-1/2:
 
     * from hidden units: H coherent steps add up, hence rate ∝ 1/H;

@@ -39,6 +39,8 @@ def test_a_loss_of_the_size_of_the_u_turn_is_an_alarm_in_the_opening_paragraph()
     (verdict,) = [one for one in conclude(result) if "k = 64: the study finds" in one.text]
     assert verdict.alarm
     assert "a mistuned width could make all of it" in verdict.text
+    assert "At k = 64 a lower rate does better by more than 2 SE" in said(tuning=result.tuning)
+    assert "a lower rate does better" not in said(tuning=tuning_check(lost_at_64=-0.01))
     assert "each width at its best rate, no other width does better: no cost is left" in verdict.text
     assert verdict.text in headline(result)
 

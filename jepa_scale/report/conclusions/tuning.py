@@ -26,7 +26,7 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     losses = [loss for loss in loss_of_sharing(check, "regret") if math.isfinite(loss.loss)]
     if not losses:
         return [Conclusion(f"No width has the tuning check's runs at the shared rate. {missing}", alarm=True)]
-    found = [_shared(losses, check.key, check.shared, check.n), _best(losses, check.key)]
+    found = [_shared(losses, check.key, check.shared, check.n), _best(losses, check.key), *_early(losses, check.shared)]
     ends = _ends(result, losses)
     found += [_verdict(end, check.key, check.n) for end in ends]
     if check.unfinished:
@@ -52,6 +52,19 @@ def _best(losses: list[SharingLoss], key: str) -> Conclusion:
     if edge:
         text += f" At k = {listed(edge)} it is the last of the list, so a better one may lie beyond."
     return Conclusion(text)
+
+
+def _early(losses: list[SharingLoss], shared: float) -> list[Conclusion]:
+    lower = [loss.k for loss in losses if loss.best_rate < shared and loss.loss > DECISIVE * loss.standard_error]
+    if not lower:
+        return []
+    return [
+        Conclusion(
+            f"At k = {listed(lower)} a lower rate does better by more than {DECISIVE:g} SE. In the same number of "
+            "steps it also fits the training data less, so what is lost is the price of training for long as much as of "
+            "the rate."
+        )
+    ]
 
 
 @dataclass(frozen=True)
