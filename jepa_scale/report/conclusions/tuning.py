@@ -60,9 +60,8 @@ def _early(losses: list[SharingLoss], shared: float) -> list[Conclusion]:
         return []
     return [
         Conclusion(
-            f"At k = {listed(lower)} a lower rate does better by more than {DECISIVE:g} SE. In the same number of "
-            "steps it also fits the training data less, so what is lost is the price of training for long as much as of "
-            "the rate."
+            f"At k = {listed(lower)} a lower rate does better by more than {DECISIVE:g} SE. In as many steps "
+            "it fits the training data less, so what is lost is the price of long training as much as of the rate."
         )
     ]
 
