@@ -31,7 +31,8 @@ def bare(config: dict) -> float:
     )
     steps = settings["epochs"] * settings["steps_per_epoch"]
     parameters = [*encoder.parameters(), *predictor.parameters()]
-    built = parts.module.optimizer_settings.build(parameters, steps)
+    module = parts.module
+    built = module.optimizer_settings.build(module.named_parameters(), steps, module.rates)
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
     data = parts.data.transitions.to(device)
     rows, size = len(data.actions), config["data"]["batch_size"]

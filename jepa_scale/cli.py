@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  jepa-scale study                                       the quickstart: 90 runs, minutes on 2 cores, then a report
+  jepa-scale study                                       the quickstart: 102 runs, minutes on 2 cores, then a report
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
   jepa-scale report studies/quickstart                   write the report again
@@ -214,7 +214,7 @@ def _report(parsed: argparse.Namespace) -> int:
     if not written.is_file():
         raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
     spec = read_spec(written)
-    result = collect(spec, design(spec), parsed.study)
+    result = collect(spec, design(spec, parsed.study), parsed.study)
     console = _console()
     _print_conclusions(console, result)
     console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)

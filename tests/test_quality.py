@@ -42,7 +42,8 @@ def test_the_readmes_study_file_is_a_study():
     from jepa_scale.study.spec import parse_spec
 
     (text,) = snippets("yaml")
-    assert len(design(parse_spec(yaml.safe_load(text), "README.md"))) == 36
+    points = design(parse_spec(yaml.safe_load(text), "README.md"))
+    assert [point.purpose for point in points] == ["cell"] * 36 + ["tuning"] * 24
 
 
 def test_the_readmes_training_command_parses():

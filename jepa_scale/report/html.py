@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import tables
+from jepa_scale.report import tables, tables_tuning
 from jepa_scale.report.advice import advice_lines, score_lines
 from jepa_scale.report.conclusions import conclusions, headline
-from jepa_scale.report.figures import PLOTS
+from jepa_scale.report.figures import PLOTS, TUNING
 from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
@@ -22,6 +22,7 @@ _SECTIONS = {
     "conclusions": "Conclusions in detail",
     "advice": "Advice",
     "means": "Means by n and k",
+    "tuning": "Tuning",
     "laws": "Fitted laws",
     "forecasts": "Forecasts",
     "bounds": "Bounds",
@@ -41,12 +42,13 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     Path of the page.
     """
     drawn = [plot.place(result, folder / "figures") for plot in PLOTS]
+    tuning = TUNING.place(result, folder / "figures") + tables_tuning.rates(result)
     page = folder / "report.html"
-    write_whole(page, _page(result, "\n".join(drawn)).encode("utf-8"))
+    write_whole(page, _page(result, "\n".join(drawn), tuning).encode("utf-8"))
     return page
 
 
-def _page(result: StudyResult, figures: str) -> str:
+def _page(result: StudyResult, figures: str, tuning: str) -> str:
     links = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, title in _SECTIONS.items())
     bodies = {
         "conclusions": _conclusions(result),
@@ -56,6 +58,7 @@ def _page(result: StudyResult, figures: str) -> str:
             for title, target in (("Expected regret", "regret"), ("Exact risk", "risk"))
         ),
         "advice": _advice(result),
+        "tuning": tuning,
         "laws": tables.parameters(result),
         "forecasts": tables.forecasts(result),
         "bounds": tables.bounds(result),
@@ -154,7 +157,8 @@ def _settings(result: StudyResult) -> str:
     rows = [(f"<code>{text(name)}</code>", f"<code>{text(value)}</code>") for name, value in flatten(result.settings)]
     known = Counter((name, version) for record in result.records.values() for name, version in record.versions.items())
     versions = [(text(name), text(version), str(count)) for (name, version), count in sorted(known.items())]
-    shared = (
+    budget = paragraph(f"Budget: {result.budget.sentence}") if result.budget is not None else ""
+    shared = budget + (
         table(("setting", "value"), rows, "What all runs share.")
         if rows
         else paragraph("No shared settings were recorded.")

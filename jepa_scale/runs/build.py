@@ -21,6 +21,7 @@ from jepa_scale.streams import stream_seed
 from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.width import scale_initial, width_factors
 from jepa_scale.worlds.base import ExactWorld
 
 
@@ -95,6 +96,21 @@ def build_context(config: Mapping[str, Any]) -> Context:
     return Context(world, negatives, planner, config["model"]["k"])
 
 
+def build_model(config: Mapping[str, Any], world: ExactWorld, size: ModelSize) -> torch.nn.ModuleDict:
+    """Encoder and predictor of a size, drawn from torch's generator.
+
+    Raises
+    ------
+    UserError
+        If one of them refuses its settings.
+    """
+    encoder = instantiate(
+        "encoder", config["encoder"], observation_dim=world.observation_dim, k=size.k, hidden=size.hidden
+    )
+    predictor = instantiate("predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden)
+    return torch.nn.ModuleDict({"encoder": encoder, "predictor": predictor})
+
+
 def build(config: Mapping[str, Any]) -> Parts:
     """Build data, model and callbacks.
 
@@ -111,12 +127,15 @@ def build(config: Mapping[str, Any]) -> Parts:
     assert isinstance(optimizer, AdamWOneCycle)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "init"))
-        encoder = instantiate(
-            "encoder", config["encoder"], observation_dim=world.observation_dim, k=size.k, hidden=size.hidden
-        )
-        predictor = instantiate("predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden)
+        parts = build_model(config, world, size)
+    rates = None
+    if optimizer.base_k is not None:
+        base = ModelSize.of(optimizer.base_k, config["model"]["hidden"])
+        by_name = width_factors(lambda probe: build_model(config, world, probe), size, base)
+        scale_initial(parts, by_name)
+        rates = {name: found.rate for name, found in by_name.items()}
     objective = instantiate("objective", config["objective"], action_counts=data.action_counts)
-    module = Pretrain(encoder, predictor, objective, optimizer)
+    module = Pretrain(parts["encoder"], parts["predictor"], objective, optimizer, rates)
     callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)
 

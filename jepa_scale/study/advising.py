@@ -26,7 +26,7 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
     if not written.is_file():
         raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` wrote")
     spec = read_spec(written)
-    records = read_records(design(spec), study)
+    records = read_records([point for point in design(spec, study) if point.purpose == "cell"], study)
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {written}` first")
     return spec, run_table(list(records.values()))

@@ -17,11 +17,25 @@ from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.compare import compare
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
-from jepa_scale.records import Advice, Ask, Comparison, Forecast, LawFit, RunRecord, RunTable, StudyResult, Verdict
+from jepa_scale.records import (
+    Advice,
+    Ask,
+    Comparison,
+    Forecast,
+    LawFit,
+    RunRecord,
+    RunTable,
+    StudyResult,
+    TuningCheck,
+    Verdict,
+)
 from jepa_scale.runs.build import build_law
+from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
+from jepa_scale.study.tuning import setting, to_json, tuning_run
 
 TARGETS = ("risk", "regret")
 
@@ -101,13 +115,17 @@ def why_missing(point: DesignPoint, study: Path) -> str:
 
 
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:
-    """Read every record, write ``table.parquet`` and ``fit.json``, and return what the report needs.
+    """Read every record, write the table, fits, budget and tuning check, and return what the report needs.
+
+    Runs of the tuning check enter neither table nor laws.
 
     Raises
     ------
     UserError
         If a record is corrupted.
     """
+    tuning = tuning_check(spec, [point for point in points if point.purpose == "tuning"], study)
+    points = [point for point in points if point.purpose == "cell"]
     records = read_records(points, study)
     table = run_table(list(records.values()))
     write_table(table, study / "table.parquet")
@@ -115,6 +133,8 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
     fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
     atomic_write(study / "fit.json", _fit_json(fits, forecasts))
     advice, no_advice, judged = _advice(spec, table)
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points})
+    atomic_write(study / "budget.json", json.dumps(asdict(budget), indent=1, ensure_ascii=False) + "\n")
     planner = points[0].config["planner"]
     return StudyResult(
         name=spec.name,
@@ -135,6 +155,8 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> Stud
         advice=advice,
         no_advice=no_advice,
         judged=judged,
+        budget=budget,
+        tuning=tuning,
     )
 
 
@@ -146,6 +168,30 @@ def _unfinished(
     if spec.design is not None:
         lacking = [point for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()]
     return tuple(f"{point}: {why_missing(point, study)}" for point in lacking)
+
+
+def tuning_check(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> TuningCheck | None:
+    """Read the runs of the tuning check and write ``tuning.json``; None, and no file, where the study has no check.
+
+    Raises
+    ------
+    UserError
+        If a record is corrupted.
+    """
+    path = study / "tuning.json"
+    if spec.tuning is None:
+        path.unlink(missing_ok=True)
+        return None
+    records, key = read_records(points, study), spec.tuning.key
+    check = TuningCheck(
+        key=key,
+        shared=float(setting(compose(list(spec.overrides)), key)),
+        n=spec.tuning.n,
+        runs=tuple(tuning_run(records[point.run_id], key) for point in points if point.run_id in records),
+        unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
+    )
+    atomic_write(path, to_json(check))
+    return check
 
 
 def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
@@ -201,4 +247,6 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: value for key, value in config.items() if key not in ("seed", "logger")}
     shared["data"] = {key: value for key, value in config["data"].items() if key != "n"}
     shared["model"] = {key: value for key, value in config["model"].items() if key != "k"}
+    # Steps may follow n: the budget says how many there are.
+    shared["trainer"] = {key: value for key, value in config["trainer"].items() if key != "steps_per_epoch"}
     return shared

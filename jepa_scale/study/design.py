@@ -1,18 +1,24 @@
-"""Design points of a study: one resolved configuration per cell of the grid and seed."""
+"""Design points of a study: one resolved configuration for each run."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.runs.config import compose, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
+from jepa_scale.study.budget import choose, steps_by_n, trainer_values, validation_score
 from jepa_scale.study.spec import StudySpec
+from jepa_scale.study.tuning import setting
+
+Purpose = Literal["cell", "tuning", "budget"]
+"""What a run is for: a cell of the table and the laws, the check of the learning rate, or the choice of a budget."""
 
 if TYPE_CHECKING:
     from jepa_scale.study.sampler import ScalingDesignSampler
@@ -27,42 +33,149 @@ class DesignPoint:
     seed: int
     config: Mapping[str, Any]
     run_id: str
+    purpose: Purpose = "cell"
+    label: str = ""
+    """What sets a run apart that is no cell."""
 
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
         return RunFolder(study / "runs" / self.run_id)
 
     def __str__(self) -> str:
-        return f"n={self.n}, k={self.k}, seed={self.seed}"
+        cell = f"n={self.n}, k={self.k}, seed={self.seed}"
+        return cell if self.purpose == "cell" else f"{self.purpose}: {cell}, {self.label}"
 
 
-def design(spec: StudySpec) -> list[DesignPoint]:
-    """Resolve every run, a whole replicate of the grid before the next seed.
-
-    Wide models come first inside a replicate, so that the last runs of a study are short ones and no core waits.
+def base_config(spec: StudySpec) -> dict[str, Any]:
+    """The configuration that all runs share, before n, k, seed and budget.
 
     Raises
     ------
     UserError
-        If any run's configuration is wrong, before anything has run.
+        If it is wrong, before anything has run.
     """
     base = compose(list(spec.overrides))
     if "planning" not in base["callbacks"]:
         raise UserError(f"study {spec.name}: a study is about regret and needs callbacks.planning; drop callbacks=…")
+    rule = spec.budget.rule
+    if rule != "fixed_steps" and any(text.startswith("trainer.steps_per_epoch=") for text in spec.overrides):
+        raise UserError(
+            f"study {spec.name}: the budget rule {rule} sets trainer.steps_per_epoch by n; drop the override, or use "
+            "budget: {rule: fixed_steps}"
+        )
     # Imported here: it is what brings torch, which a mistake in the file should not wait for.
     from jepa_scale.runs.run import preflight
 
     preflight(base)
-    points = []
+    return base
+
+
+def design(spec: StudySpec, study: Path | None = None) -> list[DesignPoint]:
+    """Resolve every run of the table, then those of the tuning check.
+
+    A tuned budget is read from the runs in ``study`` that decide it (``pilots``), which must be finished.
+
+    Raises
+    ------
+    UserError
+        If any run's configuration is wrong, before anything has run, or the budget is not decided yet.
+    """
+    base = base_config(spec)
+    steps = resolved_steps(spec, base, study)
+    return [*_cells(spec, base, steps), *_tuning(spec, base, steps)]
+
+
+def pilots(spec: StudySpec) -> list[DesignPoint]:
+    """The runs that decide a tuned budget; none for the other rules.
+
+    Raises
+    ------
+    UserError
+        As ``design``.
+    """
+    if spec.budget.rule != "tuned":
+        return []
+    base, rule = base_config(spec), spec.budget
+    return [
+        _point(spec, base, n, k, seed, steps, {}, "budget", f"steps={steps}")
+        for seed, k, n, steps in itertools.product(
+            rule.seeds, sorted(rule.widths, reverse=True), spec.dials["data.n"], rule.steps
+        )
+    ]
+
+
+def resolved_steps(spec: StudySpec, base: Mapping[str, Any], study: Path | None) -> dict[int, int]:
+    """Return the optimiser steps of every n.
+
+    Raises
+    ------
+    UserError
+        If a tuned budget lacks its runs.
+    """
+    sizes = spec.dials["data.n"]
+    beside = sorted({one["data.n"] for one in spec.extra} - set(sizes))
+    if spec.budget.rule != "tuned":
+        return steps_by_n(spec.budget, (*sizes, *beside), base)
+    scores: dict[tuple[int, int], list[float]] = {}
+    for point in pilots(spec):
+        record = point.folder(study).read_record() if study is not None else None
+        if record is None:
+            raise UserError(
+                f"study {spec.name}: the budget is tuned by runs of its own and {point} has no record: run `jepa-scale "
+                "study`; if that one failed, its traceback is in errors/"
+            )
+        scores.setdefault((point.n, int(point.label.removeprefix("steps="))), []).append(validation_score(record))
+    tuned = steps_by_n(spec.budget, sizes, base, choose(spec.budget, sizes, scores))
+    # A size that no run has tuned takes the steps of the nearest one that was.
+    return tuned | {n: tuned[min(sizes, key=lambda size: abs(math.log(size / n)))] for n in beside}
+
+
+def _cells(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -> Iterable[DesignPoint]:
+    """A whole replicate of the grid before the next seed, then the single runs beside it.
+
+    Wide models come first inside a replicate, so that the last runs of a study are short ones and no core waits.
+    """
     grid = itertools.product(spec.seeds, sorted(spec.dials["model.k"], reverse=True), spec.dials["data.n"])
     extra = ((one["seed"], one["model.k"], one["data.n"]) for one in spec.extra)
     for seed, k, n in dict.fromkeys([*grid, *extra]):
-        try:
-            config = with_values(base, {"data.n": n, "model.k": k, "seed": seed})
-        except UserError as error:
-            raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
-        points.append(DesignPoint(n, k, seed, config, run_id(config)))
-    return points
+        yield _point(spec, base, n, k, seed, steps[n], {})
+
+
+def _tuning(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -> Iterable[DesignPoint]:
+    check = spec.tuning
+    if check is None:
+        return
+    try:
+        with_values(base, {check.key: check.rates[0]})
+        shared = setting(base, check.key)
+    except (UserError, KeyError) as error:
+        raise UserError(f"study {spec.name}, tuning.{check.key}: {error}") from None
+    if shared not in check.rates:
+        raise UserError(
+            f"study {spec.name}: expected the study's own {check.key}={shared} among the values of tuning.{check.key}, "
+            f"got {list(check.rates)}: what it loses is measured against it; add it"
+        )
+    for seed, k, rate in itertools.product(check.seeds, sorted(check.widths, reverse=True), check.rates):
+        yield _point(spec, base, check.n, k, seed, steps[check.n], {check.key: rate}, "tuning", f"{check.key}={rate:g}")
+
+
+def _point(
+    spec: StudySpec,
+    base: Mapping[str, Any],
+    n: int,
+    k: int,
+    seed: int,
+    steps: int,
+    values: Mapping[str, Any],
+    purpose: Purpose = "cell",
+    label: str = "",
+) -> DesignPoint:
+    trainer = trainer_values(steps, base["trainer"]["epochs"])
+    try:
+        config = with_values(base, {"data.n": n, "model.k": k, "seed": seed, **trainer, **values})
+    except UserError as error:
+        raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
+    return DesignPoint(n, k, seed, config, run_id(config), purpose, label)
 
 
 def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:

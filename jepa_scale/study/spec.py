@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from jepa_scale.runs.config import conf_dir, data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.schema import unknown_key
+from jepa_scale.study.budget import BudgetRule, parse_budget
+from jepa_scale.study.checks import whole_numbers
+from jepa_scale.study.tuning import TuningSpec, parse_tuning
 
 DIALS = ("data.n", "model.k")
 
@@ -60,6 +63,10 @@ class StudySpec:
     target_regret: float = 0.02
     design: Mapping[str, Any] | None = None
     """Of ``sampler: design``: ``data.n`` and ``model.k`` of the forecast, and ``runs``, ``hours`` or ``tolerance``."""
+    budget: BudgetRule = field(default_factory=BudgetRule)
+    """How many steps a run gets, by its n."""
+    tuning: TuningSpec | None = None
+    """None: the learning rate is not checked by width."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists and dictionaries, ready for YAML."""
@@ -67,6 +74,10 @@ class StudySpec:
         content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
         content["extra"] = [dict(one) for one in self.extra]
         content["design"] = None if self.design is None else dict(self.design)
+        content["budget"] = self.budget.to_dict()
+        del content["tuning"]
+        if self.tuning is not None:
+            content["tuning"] = self.tuning.to_dict()
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
 
     def with_overrides(self, overrides: list[str]) -> StudySpec:
@@ -142,7 +153,7 @@ def parse_spec(content: Any, source: str) -> StudySpec:
     UserError
         As ``read_spec``.
     """
-    known = [field.name for field in fields(StudySpec)]
+    known = [item.name for item in fields(StudySpec)]
     if not isinstance(content, dict):
         raise UserError(f"{source}: expected a mapping with {', '.join(known)}")
     found = [unknown_key(str(key), known) for key in content if key not in known]
@@ -157,7 +168,28 @@ def parse_spec(content: Any, source: str) -> StudySpec:
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
     settings["dials"] = {dial: tuple(sorted(values)) for dial, values in content["dials"].items()}
+    settings["budget"], wrong = parse_budget(content.get("budget", {"rule": "fixed_steps"}))
+    settings["tuning"], more = parse_tuning(content.get("tuning"), settings["dials"])
+    found = wrong + more or list(_contradictions(settings))
+    if found:
+        raise UserError(f"{source}: {'; '.join(found)}")
     return StudySpec(**settings)
+
+
+def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is well formed in itself and cannot be together: choices are never made on the seeds that are judged."""
+    budget, tuning = settings["budget"], settings["tuning"]
+    chosen_on = {"budget.seeds": budget.seeds, "tuning.seeds": tuning.seeds if tuning else ()}
+    for name, seeds in chosen_on.items():
+        both = sorted(set(seeds) & set(settings["seeds"]))
+        if both:
+            yield (
+                f"{name}: expected seeds that are not among the study's, got {both} in both: what is chosen on a seed "
+                "looks too good on it"
+            )
+    outside = sorted(set(budget.widths) - set(settings["dials"]["model.k"]))
+    if outside:
+        yield f"budget.widths: expected widths of dials.model.k {list(settings['dials']['model.k'])}, got {outside}"
 
 
 def _wrong(content: Mapping[str, Any]) -> list[str]:
@@ -174,8 +206,8 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
         shown = list(dials) if isinstance(dials, dict) else dials
         found.append(f"dials: expected lists for {' and '.join(DIALS)}, got {shown}")
     else:
-        found += [problem for dial in DIALS for problem in _whole_numbers(f"dials.{dial}", dials[dial], 1)]
-    found += _whole_numbers("seeds", content["seeds"], 0)
+        found += [problem for dial in DIALS for problem in whole_numbers(f"dials.{dial}", dials[dial], 1)]
+    found += whole_numbers("seeds", content["seeds"], 0)
     found += _wrong_extra(content.get("extra", []))
     found += _wrong_design(content)
     for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
@@ -241,12 +273,3 @@ def _wrong_extra(runs: Any) -> list[str]:
     if proper and all(one[dial] >= 1 for one in runs for dial in DIALS):
         return []
     return [f"extra: expected a list of runs such as {{data.n: 3000, model.k: 16, seed: 3}}, got {runs!r}"]
-
-
-def _whole_numbers(name: str, values: Any, least: int) -> list[str]:
-    proper = isinstance(values, list) and values and all(type(value) is int and value >= least for value in values)
-    if not proper:
-        return [f"{name}: expected a list of whole numbers ≥ {least}, got {values!r}"]
-    if len(set(values)) != len(values):
-        return [f"{name}: expected different values, got {values}"]
-    return []

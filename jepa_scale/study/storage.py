@@ -23,6 +23,7 @@ from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
 # Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
 _WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
 DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0, 2**31 - 1)}
+_DIED = "its worker died"
 ATTEMPTS = 2
 """How often a run is tried when its worker dies under it."""
 
@@ -97,7 +98,7 @@ class Queue:
         by_run: dict[str, list[FrozenTrial]] = {}
         for trial in self.trials():
             if trial.state == TrialState.RUNNING:
-                self._tell(trial._trial_id, TrialState.FAIL, reason="its worker died")
+                self._tell(trial._trial_id, TrialState.FAIL, reason=_DIED)
             else:
                 by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
         waiting = 0
@@ -106,11 +107,11 @@ class Queue:
             record = done.get(point.run_id)
             if record is None:
                 # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
-                if self.sampler is not None and not trials:
+                if self.sampler is not None and not trials and point.purpose == "cell":
                     continue
                 waiting += 1
                 if not any(trial.state == TrialState.WAITING for trial in trials):
-                    self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
+                    self._enqueue_point(point)
                 continue
             for trial in trials:
                 if trial.state == TrialState.WAITING and self._take(trial._trial_id):
@@ -126,13 +127,23 @@ class Queue:
     def _proposed(self, points: Iterable[DesignPoint]) -> DesignPoint | None:
         """Return the run that the design chooses next; None where it is done."""
         assert self.sampler is not None  # asked of designs only
-        trials = [trial for trial in self.trials() if trial.state != TrialState.WAITING]
-        # A trial that failed under a dying worker is tried again by its queue; its cell counts once.
-        chosen = self.sampler.proposal([trial for trial in trials if trial.state != TrialState.FAIL])
+        trials = [
+            trial
+            for trial in self.trials()
+            # A trial whose worker died is done again as another one; its cell counts once.
+            if trial.state != TrialState.WAITING
+            and "purpose" not in trial.user_attrs
+            and not str(trial.user_attrs.get("reason", "")).startswith(_DIED)
+        ]
+        chosen = self.sampler.proposal(trials)
         if chosen is None:
             return None
         taken = {trial.user_attrs.get("run") for trial in self.trials()}
-        cell = [point for point in points if (point.n, point.k) == (chosen.n, chosen.k) and point.run_id not in taken]
+        cell = [
+            point
+            for point in points
+            if (point.n, point.k) == (chosen.n, chosen.k) and point.purpose == "cell" and point.run_id not in taken
+        ]
         return min(cell, key=lambda point: point.seed) if cell else None
 
     def claim(self, worker: str, points: Iterable[DesignPoint] = ()) -> Claim | None:
@@ -145,7 +156,7 @@ class Queue:
             point = self._proposed(points)
             if point is None:
                 return None
-            self._enqueue(point.n, point.k, point.seed, point.run_id, attempt=1)
+            self._enqueue_point(point)
             return self._claim_waiting(worker)
 
     def _claim_waiting(self, worker: str) -> Claim | None:
@@ -185,10 +196,10 @@ class Queue:
             if trial.user_attrs.get("worker") != worker:
                 continue
             attempt = trial.user_attrs["attempt"]
-            self._tell(trial._trial_id, TrialState.FAIL, reason=f"its worker died, at attempt {attempt} of {ATTEMPTS}")
+            self._tell(trial._trial_id, TrialState.FAIL, reason=f"{_DIED}, at attempt {attempt} of {ATTEMPTS}")
             if attempt < ATTEMPTS:
-                values = trial.params
-                self._enqueue(values["n"], values["k"], values["seed"], trial.user_attrs["run"], attempt + 1)
+                marks: dict[str, Any] = {name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}
+                self._enqueue(trial.params, {**marks, "attempt": attempt + 1})
 
     def waiting(self) -> int:
         """Runs that no one has taken yet."""
@@ -198,8 +209,11 @@ class Queue:
         """Trials that a worker is at."""
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
-    def _enqueue(self, n: int, k: int, seed: int, run: str, attempt: int) -> None:
-        self.study.enqueue_trial({"n": n, "k": k, "seed": seed}, user_attrs={"run": run, "attempt": attempt})
+    def _enqueue_point(self, point: DesignPoint) -> None:
+        self._enqueue({"n": point.n, "k": point.k, "seed": point.seed}, {**_marks(point), "attempt": 1})
+
+    def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
 
     def _tell(self, trial_id: int, state: TrialState, reason: str) -> None:
         self.storage.set_trial_user_attr(trial_id, "reason", reason)
@@ -212,9 +226,19 @@ def regret_of(record: RunRecord) -> float | None:
     return record.final.get(f"regret/{score}") if record.status == "finished" else None
 
 
+_MARKS = ("run", "purpose", "label")
+
+
+def _marks(point: DesignPoint) -> dict[str, Any]:
+    """Which run a trial is; one that is no cell of the table says what it is for."""
+    marks = {"run": point.run_id}
+    return marks if point.purpose == "cell" else {**marks, "purpose": point.purpose, "label": point.label}
+
+
 def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
     value: float | None = regret_of(record)
-    attributes: dict[str, Any] = {"run": point.run_id, "attempt": 1, SECONDS: record.times.get("wall_seconds")}
+    seconds = record.times.get("wall_seconds")
+    attributes: dict[str, Any] = {**_marks(point), "attempt": 1, SECONDS: seconds}
     if value is None:
         attributes["reason"] = f"{record.status}: {record.reason}"
     return create_trial(

@@ -16,9 +16,11 @@ from rich.console import Console
 from jepa_scale.records import RunRecord, StudyResult
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.budget import describe
 from jepa_scale.study.collect import collect, read_records
-from jepa_scale.study.design import DesignPoint, design, design_sampler
+from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.study.progress import StudyProgress
+from jepa_scale.study.sampler import ScalingDesignSampler
 from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
 from jepa_scale.study.worker import work
@@ -36,27 +38,46 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> S
     KeyboardInterrupt
         If the user interrupts; the runs done so far are kept.
     """
-    points = design(spec)
+    first = pilots(spec)
+    points = design(spec) if not first else []
     with study_folder(spec, study):
-        records = read_records(points, study)
-        queue = Queue(study, spec.name, design_sampler(spec))
-        waiting = queue.plan(points, records)
-        total, busy = len(points), min(workers, waiting)
-        if spec.design is not None:
-            total = min(total, spec.design.get("runs", total))
-            busy = min(workers, total) if waiting else 0
-            console.print(f"a design chooses up to {total} of {len(points)} runs, {len(records)} are done already")
-        elif len(points) > waiting > 0:
-            console.print(f"{len(points) - waiting} of {len(points)} runs are done already, {waiting} to do")
-        if waiting:
-            with StudyProgress(
-                console, total, len(records) if spec.design is not None else total - waiting
-            ) as progress:
-                if busy == 1:
-                    _in_process(study, queue, points, progress)
-                else:
-                    _in_workers(study, queue, points, busy, progress)
+        if first:
+            console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
+            _do_missing(spec, first, study, workers, console)
+            points = design(spec, study)
+        budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study))
+        console.print(f"budget: {budget.sentence}", highlight=False)
+        _do_missing(spec, points, study, workers, console, design_sampler(spec))
         return collect(spec, points, study)
+
+
+def _do_missing(
+    spec: StudySpec,
+    points: Sequence[DesignPoint],
+    study: Path,
+    workers: int,
+    console: Console,
+    sampler: ScalingDesignSampler | None = None,
+) -> None:
+    records = read_records(points, study)
+    chosen = sampler is not None
+    queue = Queue(study, spec.name, sampler)
+    waiting = queue.plan(points, records)
+    if not waiting:
+        return
+    total, done, busy = len(points), len(points) - waiting, min(workers, waiting)
+    if chosen:
+        # Its runs are not known yet: as many as the study file allows.
+        total = min(total, (spec.design or {}).get("runs", total))
+        done, busy = min(len(records), total), min(workers, total)
+        console.print(f"a design chooses up to {total} of {len(points)} runs; {done} are done already")
+    elif done:
+        console.print(f"{done} of {total} runs are done already, {waiting} to do")
+    with StudyProgress(console, total, done) as progress:
+        if busy == 1:
+            _in_process(study, queue, points, progress)
+        else:
+            _in_workers(study, queue, points, busy, progress)
 
 
 @contextlib.contextmanager
@@ -92,8 +113,8 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
     if written.exists():
         if not _same_runs(read_spec(written), spec):
             raise UserError(
-                f"{study} holds a study with other dials, seeds or overrides: choose another folder with --folder, "
-                "or delete that one"
+                f"{study} holds a study with other dials, seeds or overrides, or another budget: choose another folder "
+                "with --folder, or delete that one"
             )
         return
     present = {item.name for item in study.iterdir()} if study.exists() else set()
@@ -103,12 +124,13 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
 
 
 def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
-    """A study may be read differently (laws, level) and may grow; its shared overrides may not change."""
+    """A study may be read differently (laws, level, tuning check) and may grow; what its runs share may not change."""
     grows = all(set(held.dials[dial]) <= set(wanted.dials[dial]) for dial in held.dials)
     return (
         held.name == wanted.name
         and held.sampler == wanted.sampler
         and held.overrides == wanted.overrides
+        and held.budget == wanted.budget
         and grows
         and set(held.seeds) <= set(wanted.seeds)
         and all(_holds(wanted, one) for one in held.extra)

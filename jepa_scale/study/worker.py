@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.folder import atomic_write
-from jepa_scale.study.design import DesignPoint, design, design_sampler
+from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
 from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
 
@@ -67,8 +67,14 @@ def main(arguments: list[str]) -> None:
     _die_with_parent()
     study, name = Path(arguments[0]), arguments[1]
     spec = read_spec(study / "study.yaml")
-    points = {point.run_id: point for point in design(spec)}
-    work(study, Queue(study, spec.name, design_sampler(spec)), points, name)
+    # A worker of the first stage of a tuned budget cannot know the runs of the second, and is not asked for them.
+    stage = pilots(spec)
+    sampler = None
+    if all(point.folder(study).record_path.exists() for point in stage):
+        stage += design(spec, study)
+        sampler = design_sampler(spec)
+    points = {point.run_id: point for point in stage}
+    work(study, Queue(study, spec.name, sampler), points, name)
 
 
 if __name__ == "__main__":

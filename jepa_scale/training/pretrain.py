@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -19,13 +20,20 @@ class Pretrain(L.LightningModule):
     last_loss: Tensor
 
     def __init__(
-        self, encoder: nn.Module, predictor: nn.Module, objective: nn.Module, optimizer: AdamWOneCycle
+        self,
+        encoder: nn.Module,
+        predictor: nn.Module,
+        objective: nn.Module,
+        optimizer: AdamWOneCycle,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.predictor = predictor
         self.objective = objective
         self.optimizer_settings = optimizer
+        self.rates = rates
+        """Factors on the learning rate by parameter; None: 1 for all."""
         self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
         self.diverged = ""
         """One sentence once the run is lost, else empty."""
@@ -54,4 +62,5 @@ class Pretrain(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The injected optimiser over the trainer's whole budget."""
-        return self.optimizer_settings.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
+        steps = int(self.trainer.estimated_stepping_batches)
+        return self.optimizer_settings.build(self.named_parameters(), steps, self.rates)

@@ -30,6 +30,8 @@ def regrets(study):
         record = json.loads(path.read_text())
         assert record["status"] == "finished"
         dials = record["dials"]
+        if dials["seed"] >= 100:
+            continue  # of the tuning check
         found.setdefault((dials["n"], dials["k"]), []).append(record["final"]["regret/density"])
     assert len(found) == 30
     assert {len(seeds) for seeds in found.values()} == {3}
@@ -67,7 +69,16 @@ def test_the_forecast_was_held_against_what_came(study):
 
 
 def test_every_run_is_mirrored_and_the_page_is_whole(study):
-    assert len(list(study.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 90
+    assert len(list(study.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 102
     page = (study / "report.html").read_text()
-    assert page.count("<svg") == 7
-    assert len(list((study / "figures").glob("*.png"))) == 7
+    assert page.count("<svg") == 8
+    assert len(list((study / "figures").glob("*.png"))) == 8
+
+
+def test_the_rate_was_checked_on_other_seeds(study):
+    check = json.loads((study / "tuning.json").read_text())
+    assert {run["seed"] for run in check["runs"]} == {100, 101}
+    assert [loss["k"] for loss in check["losses"]["regret"]] == [2, 16, 64]
+    # Wide models that stop early memorise less: that the shared rate costs them most is what the page warns of.
+    narrow, _, wide = check["losses"]["regret"]
+    assert wide["loss"] > narrow["loss"] + 2 * wide["standard_error"]

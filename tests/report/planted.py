@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from jepa_scale.records import Forecast, ForecastPoint, LawFit, Parameter, RunRecord, RunTable, StudyResult
+from jepa_scale.records import (
+    Budget,
+    Forecast,
+    ForecastPoint,
+    LawFit,
+    Parameter,
+    RunRecord,
+    RunTable,
+    StudyResult,
+    TuningCheck,
+    TuningRun,
+)
 
 SIZES = (300, 1000, 3000, 10000, 30000)
 WIDTHS = (1, 4, 8, 16, 32, 64)
@@ -72,8 +83,26 @@ def study_result(
         target_regret=0.02,
         unfinished=("run 0123456789ab (n = 100000, k = 64, seed 0): not run yet",),
         settings={"world": {"_target_": "worlds.Nuisance", "side": 5, "slip": 0.45}, "trainer": {"epochs": 5}},
+        budget=Budget(
+            "fixed_steps", "fixed_steps: the same 1000 optimiser steps at every n.", dict.fromkeys(SIZES, 1000)
+        ),
+        tuning=tuning_check(),
     )
     return replace(result, **changes)
+
+
+def tuning_check(lost_at_64: float = 0.002, seeds: tuple[int, ...] = (100, 101), **changes: Any) -> TuningCheck:
+    """Return a check at n = 3000: the shared rate is the best but at k = 64, where half of it gains ``lost_at_64``."""
+    runs = []
+    for column, k in enumerate(WIDTHS):
+        for rate, extra in ((0.0035, -lost_at_64 if k == 64 else 0.01), (0.007, 0.0), (0.014, 0.02)):
+            for seed in seeds:
+                # The scatter of a seed is the same at every rate but for a tenth of it.
+                scatter = 0.001 * (seed % 2) * (1 + 0.1 * (rate == 0.0035))
+                runs.append(
+                    TuningRun(k, rate, seed, REGRET[3000][column] + extra + scatter, RISK[3000][column] * (1 + extra))
+                )
+    return replace(TuningCheck("optimizer.lr", 0.007, 3000, tuple(runs), ()), **changes)
 
 
 def empty_table() -> RunTable:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.records import RunTable
-from jepa_scale.report.figures import PLOTS
+from jepa_scale.report.figures import PLOTS, TUNING
 from jepa_scale.report.figures.bounds import points
 from jepa_scale.report.style import to_svg
 from tests.report.planted import empty_table, study_result
@@ -18,7 +18,7 @@ from tests.report.planted import empty_table, study_result
 BY_NAME = {plot.name: plot for plot in PLOTS}
 
 
-@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+@pytest.mark.parametrize("plot", [*PLOTS, TUNING], ids=lambda plot: plot.name)
 def test_caption_says_what_was_left_out_and_how_many_seeds(plot):
     caption = plot.caption(study_result())
     assert re.search(r"[Ll]eft out|did not enter", caption)

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from jepa_scale.report.figures import PLOTS
+from jepa_scale.report.figures import PLOTS, TUNING
 from jepa_scale.report.html import flatten, write_report
 from tests.report.planted import SIZES, WIDTHS, empty_table, study_result
 
@@ -85,12 +85,13 @@ def test_no_bare_angle_bracket_is_left(content):
 
 
 def test_every_figure_is_on_the_page_with_a_file_beside_it(folder, content):
-    for plot in PLOTS:
+    for plot in (*PLOTS, TUNING):
         assert f'aria-label="{plot.title}.' in content
         png = (folder / "figures" / f"{plot.name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert len(png) > 10_000
-    assert sorted(path.name for path in (folder / "figures").iterdir()) == sorted(f"{plot.name}.png" for plot in PLOTS)
+    drawn = sorted(path.name for path in (folder / "figures").iterdir())
+    assert drawn == sorted(f"{plot.name}.png" for plot in (*PLOTS, TUNING))
 
 
 def test_no_temporary_file_is_left(folder):
@@ -126,7 +127,15 @@ ALL = tuple((n, k, seed) for n in SIZES for k in WIDTHS for seed in (0, 1, 2))
     "result",
     [
         study_result(
-            table=empty_table(), records={}, histories={}, fits=(), forecasts=(), held_out_n=None, settings={}
+            table=empty_table(),
+            records={},
+            histories={},
+            fits=(),
+            forecasts=(),
+            held_out_n=None,
+            settings={},
+            budget=None,
+            tuning=None,
         ),
         study_result(diverged=ALL, fits=(), forecasts=()),
         study_result(seeds=(0,), fits=(), forecasts=(), held_out_n=None, histories={}, records={}, unfinished=()),

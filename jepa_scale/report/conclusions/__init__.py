@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.conclusions import advice, bounds, completeness, forecasts, laws, optimum, risk, theory
+from jepa_scale.report.conclusions import advice, bounds, completeness, forecasts, laws, optimum, risk, theory, tuning
 from jepa_scale.report.conclusions.base import Conclusion
 
 __all__ = ["Conclusion", "conclusions", "headline"]
 
 _TOPICS = {
     "Best width": optimum,
+    "Tuning": tuning,
     "Risk": risk,
     "Bounds": bounds,
     "Laws": laws,

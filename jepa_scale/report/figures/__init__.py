@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from jepa_scale.report.figures import bounds, epochs, forecast, laws, regret, risk, spectrum, surface
+from jepa_scale.report.figures import bounds, epochs, forecast, laws, regret, risk, spectrum, surface, tuning
 from jepa_scale.report.plot import Plot
 
 PLOTS = tuple(Plot.of(module) for module in (regret, risk, spectrum, bounds, epochs, laws, forecast, surface))
 """In the order of the page."""
+
+TUNING = Plot.of(tuning)
+"""In a section of its own, beside its table."""

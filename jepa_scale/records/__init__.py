@@ -1,0 +1,56 @@
+"""The frozen record on every arrow of the programme, with units and shapes.
+
+A number that is missing is ``None`` or NaN, never a default in its place. A failure that a study must survive is a
+status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an exception.
+"""
+
+from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
+from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
+from jepa_scale.records.runs import (
+    Batch,
+    BoundedQuantity,
+    BoundValue,
+    Estimate,
+    GoalLaw,
+    Hypothesis,
+    Negatives,
+    Regret,
+    RunRecord,
+    RunStatus,
+    RunTable,
+    Score,
+    Trajectories,
+)
+from jepa_scale.records.studies import Budget, StudyResult, TuningCheck, TuningRun
+
+__all__ = [
+    "Advice",
+    "Ask",
+    "Batch",
+    "BoundValue",
+    "BoundedQuantity",
+    "Budget",
+    "Comparison",
+    "Estimate",
+    "Forecast",
+    "ForecastPoint",
+    "GoalLaw",
+    "Hypothesis",
+    "LawFit",
+    "Negatives",
+    "NextRun",
+    "Parameter",
+    "Regret",
+    "RunRecord",
+    "RunStatus",
+    "RunTable",
+    "Score",
+    "StudyResult",
+    "Surface",
+    "TheoryVerdict",
+    "Trajectories",
+    "TuningCheck",
+    "TuningRun",
+    "Verdict",
+    "Vuong",
+]

@@ -1,0 +1,101 @@
+"""Questions to a study, and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a user wants to know before a run is paid for."""
+
+    target_regret: float
+    level: float = 0.9
+    """Probability from which an answer is given."""
+    n: int | None = None
+    """Training transitions asked about; None: the largest of the study."""
+    k: int | None = None
+    """Latent width asked about; None: the best one at n."""
+    budget_hours: float | None = None
+    """Hours that one run may take; None: no limit."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether (n, k) reaches the target."""
+
+    n: int
+    k: int
+    status: Literal["sufficient", "insufficient", "undecided", "cannot say"]
+    probability: float | None
+    """P(regret of one run ≤ target); None where it cannot be said."""
+    predicted: float | None
+    low: float | None
+    high: float | None
+    """Middle ``level`` of the calibrated draws for one run."""
+    basis: str
+    """``measured``, ``forecast`` or why nothing can be said."""
+    decades: tuple[float, float]
+    """Distance beyond the runs in n and in k, log10; 0 inside."""
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A cell worth running."""
+
+    n: int
+    k: int
+    seeds: int
+    hours: float | None
+    """Predicted from the study's own wall times; None where none were recorded."""
+    shrinkage: float
+    """Expected width of the answer's interval after it, as a share of the width now."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The regret that the average of all laws predicts, where forecasts were checked."""
+
+    k: NDArray[np.float64]
+    """(K,)"""
+    n: NDArray[np.float64]
+    """(N,)"""
+    regret: NDArray[np.float64]
+    """(N, K); NaN where no law can say."""
+    best_k: NDArray[np.float64]
+    """(3, N): k*(n), and the ends of its interval over draws."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer to one question, from one study."""
+
+    ask: Ask
+    verdict: Verdict
+    cheapest: Verdict | None
+    """The smallest n, then the width of highest probability there, that is sufficient; None if there is none as far
+    as forecasts were checked."""
+    cheapest_n: tuple[float, float, float] | None
+    """Least n at which the best width reaches the target: median and ends of the interval over draws; infinite where a
+    draw never does."""
+    best_k: tuple[int, int, int] | None
+    """k*(n) at the n asked about: median and ends of the interval over draws."""
+    tolerated_k: tuple[int, int] | None
+    """Widths between which the predicted regret stays below 1.05 of its least."""
+    limits: Mapping[str, float]
+    """Share of the predicted regret at (n, k) by what limits it: tail, samples, floor."""
+    noise: float | None
+    """sd of one run at (n, k)."""
+    next_runs: tuple[NextRun, ...]
+    laws: Mapping[str, float]
+    """Weight of each law in the average, from the errors of its back-tests."""
+    inflation: str
+    """How the intervals were calibrated."""
+    warnings: tuple[str, ...]
+    surface: Surface

@@ -1,0 +1,214 @@
+"""What runs are made of, and what they leave."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Negatives = Literal["same_action", "pooled"]
+"""Law of the independent x' in the spectral loss: q_a of the row's own action, or q = Σ_a π(a) q_a."""
+
+GoalLaw = Literal["uniform", "data", "reachable"]
+"""μ(x_g | x_0): uniform on X, the sampling law p, or T steps of the behaviour policy from x_0."""
+
+Score = Literal["distance", "inner", "density"]
+"""How a planner ranks plans: −‖ẑ_T − f(x_g)‖², ẑ_Tᵀf(x_g), or q_a(x_g) ẑ_Tᵀf(x_g)."""
+
+BoundedQuantity = Literal["regret", "excess_risk", "identity_error", "risk_floor"]
+"""What a bound is on: E(ã), R(f̂, ĝ) − R(f*, g*) or the rounding error of an identity from above, a risk from below."""
+
+RunStatus = Literal["finished", "diverged"]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Sampled trajectories of one world, in the order in which they were drawn."""
+
+    observations: NDArray[np.float32]
+    """(E, T+1, D)"""
+    actions: NDArray[np.int64]
+    """(E, T)"""
+    states: NDArray[np.int64] | None
+    """(E, T+1) index into X of a finite world; None where the world has no finite state."""
+    seed: int
+    policy: str
+    """Name of the behaviour policy."""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over observations and actions: two data sets with one checksum are the same data."""
+        digest = hashlib.sha256()
+        digest.update(np.ascontiguousarray(self.observations).tobytes())
+        digest.update(np.ascontiguousarray(self.actions).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions (x, a, x⁺); the fields are tensors on one device."""
+
+    observations: Any
+    """(B, D)"""
+    actions: Any
+    """(B,) integer"""
+    next_observations: Any
+    """(B, D)"""
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Return the same batch on ``device``."""
+        return Batch(
+            self.observations.to(device, non_blocking=non_blocking),
+            self.actions.to(device, non_blocking=non_blocking),
+            self.next_observations.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number, or one list of numbers, with its uncertainty, its sample size and its place in training."""
+
+    name: str
+    """Path-like, for example ``spectrum/action_0/total``."""
+    value: float | tuple[float, ...] | None
+    """None: not identified, see ``flag``."""
+    standard_error: float | tuple[float, ...] | None
+    """Same shape as ``value``; 0 where the value is an exact expectation; None where it was not estimated."""
+    n: int | None
+    """Transitions behind the number; None where the value is exact."""
+    epoch: int
+    step: int
+    """Optimiser steps taken."""
+    flag: str = ""
+    """A reason to distrust the value: ``n_too_small``, ``rank_deficient``, …; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One assumption of a theorem, checked."""
+
+    statement: str
+    holds: bool
+    detail: str
+    """By how much it fails or holds, in words and numbers."""
+
+
+@dataclass(frozen=True)
+class BoundValue:
+    """A bound on expected regret or on a risk, never clipped."""
+
+    name: str
+    label: str
+    """Label of the theorem in the documentation and in the paper, for example ``T4 (Theorem 4.1)``."""
+    value: float
+    """Units of the quantity that is bounded."""
+    hypotheses: tuple[Hypothesis, ...]
+    quantity: BoundedQuantity = "regret"
+    trivial: float = 1.0
+    """What holds without any theorem: a regret is ≤ 1; a risk is ≥ 0."""
+
+    @property
+    def lower(self) -> bool:
+        """Whether the quantity is bounded from below."""
+        return self.quantity == "risk_floor"
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound says no more than ``trivial``."""
+        return not (self.value > self.trivial if self.lower else self.value < self.trivial)
+
+    @property
+    def applies(self) -> bool:
+        """Whether every hypothesis holds; a bound that does not apply may lie below the regret."""
+        return all(hypothesis.holds for hypothesis in self.hypotheses)
+
+
+@dataclass(frozen=True)
+class Regret:
+    """Expected regret of a planner, E over starts and goals of max_a V − V(ã)."""
+
+    value: float
+    """In [0, 1]: lost probability of ending at the goal."""
+    standard_error: float
+    """0 where the expectation over starts and goals is exact."""
+    goal_law: GoalLaw
+    score: str
+    episodes: int | None
+    """Start/goal pairs that were sampled; None where the expectation is exact."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a study keeps of one run; written atomically, last."""
+
+    run_id: str
+    config: Mapping[str, Any]
+    status: RunStatus
+    reason: str
+    """Empty for a finished run, else one sentence."""
+    dials: Mapping[str, int]
+    """n, k, seed, parameters, flops_per_step"""
+    final: Mapping[str, float | None]
+    """Scalar estimates at the last epoch, by name."""
+    final_standard_errors: Mapping[str, float | None]
+    final_n: Mapping[str, int | None]
+    bounds: Sequence[Mapping[str, Any]]
+    truth: Mapping[str, float | Sequence[float]]
+    """Exact quantities of the world at this k: tails, gap, total, floors. Empty where the world is not exact."""
+    spectrum: Mapping[str, Sequence[float]]
+    """Last epoch's singular values, mean over actions: ``learned`` (exact, of the learned features), ``estimated``."""
+    versions: Mapping[str, str]
+    data_checksum: str
+    times: Mapping[str, float | str] = field(default_factory=dict)
+    """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
+    reproducible."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """One row per run, as columns of equal length; see ``COLUMNS`` for their meaning."""
+
+    columns: Mapping[str, NDArray[Any]]
+
+    COLUMNS: ClassVar[Mapping[str, str]] = {
+        "run_id": "hash of the resolved configuration",
+        "status": "finished | diverged",
+        "reason": "one sentence where the run did not finish",
+        "n": "training transitions",
+        "k": "latent width",
+        "seed": "seed of data, initialisation and batches",
+        "parameters": "trainable parameters",
+        "flops_per_step": "floating point operations of one optimiser step",
+        "risk": "exact R, mean over actions; NaN if not finished",
+        "risk_max": "exact R, largest over actions",
+        "tail": "exact Σ_{i>k} σ_i(a)², mean over actions",
+        "shared_tail": "tail of the stacked M̄: the floor of R for one shared encoder if the q_a agree (B2)",
+        "regret": "exact expected regret of the study's score",
+        "regret_distance": "exact expected regret, score −‖ẑ − f(x_g)‖²",
+        "regret_inner": "exact expected regret, score ẑᵀf(x_g)",
+        "regret_density": "exact expected regret, score q_a(x_g) ẑᵀf(x_g)",
+        "regret_random": "exact expected regret of uniformly random plans: the level at which regret saturates",
+        "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
+        "bound_t4": "2 c0 max_a √R(a)",
+        "bound_t5": "2 T c3 max_a √R(a)",
+        "bound_b1_prime": "2 √(ω Σ_a R(a))",
+        "wall_seconds": "training and estimation, since the last resumption",
+    }
+
+    def __len__(self) -> int:
+        return len(self.columns["run_id"])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.columns[name]
+
+    def where(self, mask: NDArray[np.bool_]) -> RunTable:
+        """Return the rows where ``mask`` (one boolean per run) is true."""
+        return RunTable({name: column[mask] for name, column in self.columns.items()})
