@@ -123,7 +123,7 @@ def test_audit_of_a_file(capsys, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["missing.npz"], "missing.npz"),
-        (["e.npz", "--columns", "latents"], "expected --columns NAME=ARRAY"),
+        (["e.npz", "--columns", "latents"], "--columns: expected NAME=VALUE, such as z=latents"),
         (["e.npz"], "--columns z=NAME"),
         (["e.npz", "--columns", "z=latents", "--level", "2"], "level between 0 and 1"),
         (["e.npz", "--columns", "z=latents", "--fit", "none.json"], "none.json"),

@@ -8,16 +8,21 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.records import (
+    Advice,
+    Ask,
     Budget,
     Forecast,
     ForecastPoint,
     LawFit,
+    NextRun,
     Parameter,
     RunRecord,
     RunTable,
     StudyResult,
+    Surface,
     TuningCheck,
     TuningRun,
+    Verdict,
 )
 
 SIZES = (300, 1000, 3000, 10000, 30000)
@@ -76,6 +81,8 @@ def study_result(
         histories=histories,
         fits=_fits(),
         forecasts=_forecasts(),
+        advice=_advice(),
+        judged=_judged(),
         held_out_n=30000,
         score="density",
         goal_law="reachable",
@@ -299,3 +306,39 @@ def _forecasts() -> tuple[Forecast, ...]:
             )
             found.append(Forecast(law, target, 0.9, points, 2.0, "n = 10000 forecast from n ≤ 3000", 0.477))
     return tuple(found)
+
+
+def _verdict(n: int, k: int, status: str, probability: float | None, basis: str = "forecast") -> Verdict:
+    if probability is None:
+        return Verdict(n, k, "cannot say", None, None, None, None, basis, (1.0, 0.0))
+    return Verdict(n, k, status, probability, 0.015, 0.0, 0.04, basis, (0.52, 0.0))  # type: ignore[arg-type]
+
+
+def _advice() -> Advice:
+    k, n = np.array(WIDTHS, float), np.array([*SIZES, 100000], float)
+    regret = 0.02 + 0.3 / k[None] + 0.4 * (300 / n[:, None]) ** 0.7
+    best = np.array([[16.0] * 6, [8.0] * 6, [32.0] * 6])
+    return Advice(
+        ask=Ask(0.02, 0.9, 30000, 16),
+        verdict=_verdict(30000, 16, "sufficient", 0.97, "measured, 3 runs"),
+        cheapest=_verdict(10000, 16, "sufficient", 0.93),
+        cheapest_n=(9000.0, 5000.0, float("inf")),
+        best_k=(16, 8, 32),
+        tolerated_k=(16, 32),
+        limits={"tail": 0.2, "samples": 0.75, "floor": 0.05},
+        noise=0.003,
+        next_runs=(NextRun(10000, 32, 1, 0.002, 0.7, "seed 4 of a cell that was run"),),
+        laws={"generic": 0.4, "theory_free": 0.6},
+        inflation="along n by 108 forecasts from 9 origins, up to 1.48 decades",
+        warnings=("generic misses cell means by more than seeds scatter (p = 1e-06)",),
+        surface=Surface(k, n, regret, best),
+    )
+
+
+def _judged() -> tuple[tuple[Verdict, float], ...]:
+    return (
+        (_verdict(10000, 16, "sufficient", 0.93), 0.0),
+        (_verdict(10000, 4, "sufficient", 0.91), 0.147),
+        (_verdict(10000, 8, "undecided", 0.5), 0.009),
+        (_verdict(30000, 16, "cannot say", None, "1.00 decades beyond the runs"), 0.0),
+    )

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult, Surface
+from jepa_scale.report.figures.shared import left_out_cells
 from jepa_scale.report.style import INK, MISS, MUTED, styled
 from jepa_scale.report.summary import cells, optima
 from jepa_scale.report.wording import number, percent
@@ -18,10 +19,11 @@ TITLE = "Where the target is met"
 
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
-    if result.advice is None:
-        return result.no_advice or "no advice was given"
+    if result.advice is None or not cells(result.table, "regret"):
+        return f"No advice was given: {result.no_advice or 'no run finished with a regret'}."
     shown = result.advice.surface
-    return "" if min(shown.regret.shape) > 1 and np.isfinite(shown.regret).sum() > 3 else "too few widths or sizes"
+    enough = min(shown.regret.shape) > 1 and np.isfinite(shown.regret).sum() > 3
+    return "" if enough else "Too few widths or sizes."
 
 
 def caption(result: StudyResult) -> str:
@@ -32,7 +34,8 @@ def caption(result: StudyResult) -> str:
         "Left: expected regret by the average of all laws and the cells near by; dots: cells that were run; bold: the "
         f"target {number(result.target_regret)}; dashed: k*(n) among the widths that were run. It reaches as far as "
         "forecasts were checked; beyond the dotted lines lies no run. Right: k*(n) with the "
-        f"{share} range of the draws, and the best width of the runs at each n (rings: inside the grid)."
+        f"{share} range of the draws, and the best width of the runs at each n (rings: inside the grid; "
+        f"means over seeds). {left_out_cells(result, 'regret')}"
     )
 
 
