@@ -69,7 +69,7 @@ def advise(
         noise=noise if np.isfinite(noise) else None,
         next_runs=next_runs(model, n, k, cost, ask, steps, seed),
         laws=dict(model.weights),
-        inflation=", ".join(f"along {axis} by {one.source}" for axis, one in zip("nk", model.inflation, strict=True)),
+        inflation=_calibration(model),
         warnings=_warnings(model, ask),
         surface=_surface(model, widths, sizes, ask.level, seed),
     )
@@ -280,11 +280,24 @@ def next_runs(
     return tuple(found)
 
 
+def _calibration(model: Mixture) -> str:
+    parts = []
+    for place, axis in enumerate("nk"):
+        learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
+        count, farthest = sum(one.forecasts for one in learned), max(one.farthest for one in learned)
+        parts.append(f"along {axis} by {count} forecasts up to {farthest:.2f} decades")
+    return " and ".join(parts)
+
+
 def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
     found = list(model.reasons)
-    for axis, learned in zip("nk", model.inflation, strict=True):
-        if learned.forecasts == 0:
-            found.append(f"intervals along {axis} are {learned.source}")
+    for place, axis in enumerate("nk"):
+        learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
+        if not any(one.forecasts for one in learned):
+            found.append(f"intervals along {axis} are {learned[0].source}")
+    idle = [law for law, weight in model.weights.items() if weight == 0]
+    if idle:
+        found.append(f"{', '.join(idle)} could not be back-tested along n, and has no weight")
     for one in model.models:
         if one.fit.lack_of_fit_p is not None and one.fit.lack_of_fit_p < 0.01:
             found.append(

@@ -62,10 +62,11 @@ def rolling(
     fit_to: FITS,
     *,
     runs: np.ndarray | float = 1.0,
+    judge: np.ndarray | None = None,
     level: float,
     seed: int,
 ) -> Track:
-    """Fit the rows with scale ≤ cut and forecast the larger ones, for each cut."""
+    """For each cut, fit the rows with scale ≤ cut and forecast the larger ones, or those that ``judge`` marks."""
     distances, ratios, errors, reasons, origins = [], [], [], [], 0
     for cut in cuts:
         inside = scale <= cut
@@ -75,10 +76,13 @@ def rolling(
         if model is None or not model.usable:
             reasons.append(f"cut at {cut:g}: " + (model.fit.reason if model is not None else "not fitted"))
             continue
-        outside = rows.where(~inside)
-        found = band(model, outside.columns, np.broadcast_to(runs, len(rows))[~inside], level, seed)
+        later = ~inside if judge is None else ~inside & judge
+        if not later.any():
+            continue
+        outside = rows.where(later)
+        found = band(model, outside.columns, np.broadcast_to(runs, len(rows))[later], level, seed)
         origins += 1
-        distances.append(np.log10(scale[~inside] / scale[inside].max()))
+        distances.append(np.log10(scale[later] / scale[inside].max()))
         ratios.append(error_ratio(model, found, outside.target))
         errors.append(model.straight(found.predicted) - model.straight(outside.target))
     empty = [np.empty(0)]

@@ -133,15 +133,21 @@ def horizon_slope(horizon: np.ndarray, regret: np.ndarray, level: float = 0.95) 
     return Parameter("d ln R / d ln T", slope, slope - half, slope + half, False, 1.0)
 
 
+def comparable(fits: Sequence[LawFit]) -> list[LawFit]:
+    """Return the largest group of converged fits to the same cells: a law with a ceiling keeps more of them."""
+    groups: dict[tuple[object, ...], list[LawFit]] = {}
+    for fit in fits:
+        if fit.status == "converged" and np.isfinite(fit.aicc):
+            groups.setdefault((fit.cells, fit.runs, fit.excluded), []).append(fit)
+    return max(groups.values(), key=len, default=[])
+
+
 def compare(fits: Sequence[LawFit], laws: Mapping[str, Law], cells: Cells) -> Comparison:
     """Rank the laws of one target on the same cells, and hold the theory's exponents against them."""
-    usable = [fit for fit in fits if fit.status == "converged" and np.isfinite(fit.aicc)]
-    shared = {(fit.cells, fit.runs, fit.excluded) for fit in usable}
-    if len(usable) < 2 or len(shared) > 1:
-        reason = (
-            f"{len(usable)} law with a finite AICc" if len(usable) < 2 else "the laws were not fitted to the same cells"
-        )
-        return Comparison(cells.target, {}, {}, (), None, (), TheoryVerdict("refused", f"laws not compared: {reason}"))
+    usable = comparable(fits)
+    if len(usable) < 2:
+        reason = f"laws not compared: {len(usable)} law with a finite AICc on the same cells"
+        return Comparison(cells.target, {}, {}, (), None, (), TheoryVerdict("refused", reason))
     by_name = {fit.law: fit for fit in usable}
     pairs = [(one, other) for one in ("theory_free", "theory_fixed") for other in ("generic",)]
     tests = tuple(

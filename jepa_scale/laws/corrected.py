@@ -25,7 +25,8 @@ class Corrected(Predictive):
     No law is exact. Near a cell that was run, the run is the better forecast; far from all of them e returns to 0 with
     sd τ, and the law is alone. τ and ℓ maximise the marginal likelihood of the cells' residuals given their seed noise,
     on a grid. Each bootstrap draw of the law has residuals of its own, so draws agree where there are runs and part
-    beyond.
+    beyond. A law that grows without end is cut at the level of random plans, where the cells that it was not fitted to
+    lie.
     """
 
     cells: Cells
@@ -36,7 +37,7 @@ class Corrected(Predictive):
 
     @cached_property
     def _residual(self) -> Float64[np.ndarray, " cells"]:
-        return self.cells.mean - super().predicted(self.cells.columns)
+        return self.cells.mean - _cut(super().predicted(self.cells.columns), self.cells.columns)
 
     @cached_property
     def _seed_variance(self) -> Float64[np.ndarray, " cells"]:
@@ -70,18 +71,24 @@ class Corrected(Predictive):
     def predicted(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " points"]:
         """Return R of the fit, corrected by what it misses nearby."""
         weights, _ = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
-        return super().predicted(columns) + weights @ self._residual
+        return _cut(super().predicted(columns), columns) + weights @ self._residual
 
     def mean_draws(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "draws points"]:
         """Return R of each bootstrap refit, corrected by its own residuals, plus a draw of what stays open."""
         weights, left = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
         # What stays open has draws of its own: as many as that takes, not only one for each refit.
         times = max(1, round(_DRAWS / len(self.fit.bootstrap_draws)))
-        drawn = np.tile(super().mean_draws(columns), (times, 1))
-        residual = self.cells.mean - np.tile(super().mean_draws(self.cells.columns), (times, 1))
+        drawn = np.tile(_cut(super().mean_draws(columns), columns), (times, 1))
+        known = _cut(super().mean_draws(self.cells.columns), self.cells.columns)
+        residual = self.cells.mean - np.tile(known, (times, 1))
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         normal = np.random.default_rng([len(drawn), len(left)]).standard_normal(drawn.shape)
         return drawn + residual @ weights.T + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _cut(values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    ceiling = columns.get("regret_random")
+    return values if ceiling is None else np.minimum(values, np.where(np.isfinite(ceiling), ceiling, np.inf))
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -10,10 +10,11 @@ import numpy as np
 from jepa_scale.laws.backtest import Inflation, Track, learn_growth, rolling
 from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.corrected import Corrected
-from jepa_scale.laws.fit import fit, rows_of_cells
+from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import columns_at
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.laws.noise import mean_variance
+from jepa_scale.laws.rows import Rows
 from jepa_scale.records import RunTable
 from jepa_scale.shapes import Float64
 
@@ -29,21 +30,23 @@ class Mixture:
     cells: Cells
     models: tuple[Corrected, ...]
     weights: Mapping[str, float]
-    """By law: 1/(1 + median squared error of its back-tests in units of the noise), normalised."""
-    inflation: tuple[Inflation, Inflation]
-    """Along n and along k."""
+    """By law, see ``mix``."""
+    inflation: Mapping[str, tuple[Inflation, Inflation]]
+    """By law: along n and along k."""
     reasons: tuple[str, ...]
     """Why laws of the study are not in it."""
 
     @property
     def validated(self) -> tuple[float, float]:
-        """Decades beyond the fitted n and the fitted k at which a forecast was ever checked."""
-        return self.inflation[0].farthest, self.inflation[1].farthest
+        """Decades beyond the fitted n and the fitted k at which a forecast of a law with weight was ever checked."""
+        pairs = [self.inflation[law] for law, weight in self.weights.items() if weight > 0]
+        return max(pair[0].farthest for pair in pairs), max(pair[1].farthest for pair in pairs)
 
-    def factor(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return λ: that of the direction that needs the wider interval."""
+    def factor(self, law: str, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
+        """Return λ of one law: that of the direction that needs the wider interval."""
         far = self.decades(k, n)
-        return np.maximum(self.inflation[0].at(far[0]), self.inflation[1].at(far[1]))
+        along_n, along_k = self.inflation[law]
+        return np.maximum(along_n.at(far[0]), along_k.at(far[1]))
 
     def decades(self, k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return distances beyond the runs in n and in k, log10."""
@@ -58,7 +61,6 @@ class Mixture:
     ) -> Float64[np.ndarray, "draws points"]:
         """Return calibrated draws of R(k, n), with the noise of the mean of ``runs`` runs; NaN where no law can say."""
         columns = columns_at(self.table, np.asarray(k, float), np.asarray(n, float))
-        factor = self.factor(columns["k"], columns["n"])
         generator = np.random.default_rng([seed, 11])
         parts = []
         for model in self.models:
@@ -68,6 +70,7 @@ class Mixture:
             every = model.mean_draws(columns) if np.isinf(runs) else model.draws(columns, runs, seed)
             centre = model.predicted(columns)
             chosen = _some(every, count, generator)
+            factor = self.factor(model.fit.law, columns["k"], columns["n"])
             parts.append(np.clip(centre + factor * (chosen - centre), 0.0, self.ceiling))
         return np.concatenate(parts)
 
@@ -120,10 +123,11 @@ def mix(
 ) -> Mixture:
     """Fit every law to all cells and back-test it along n and along k.
 
-    A back-test fits the cells up to some n (or k) and forecasts the larger ones. λ(d) is learned from all laws, for
-    each direction by itself, d the distance in decades. A law weighs by 1/(1 + median squared error of its forecasts
-    in units of the noise of a cell's mean), so laws that all miss by far more than the noise share by their errors,
-    and laws that cannot be told apart share equally.
+    A back-test fits the cells up to some n (or k) and forecasts the larger ones. Each law's λ(d) is learned from its
+    own, for each direction by itself, d the distance in decades. A law weighs by 1/(1 + median squared error of its
+    forecasts along n, in units of the noise of a cell's mean): laws that all miss by far more than the noise share by
+    their errors, laws that cannot be told apart share equally, and a law that could not be back-tested along n has no
+    weight beside one that could.
 
     Raises
     ------
@@ -143,8 +147,8 @@ def mix(
         tracks[family.name] = [_along(axis, family, table, cells, options) for axis in ("n", "k")]
     if not models:
         raise ValueError("no law can be fitted: " + "; ".join(reasons or ["no law was given"]))
-    along_n, along_k = (learn_growth([pair[axis] for pair in tracks.values()], level) for axis in (0, 1))
-    return Mixture(table, cells, tuple(models), _weights(models, tracks, cells), (along_n, along_k), tuple(reasons))
+    inflation = {law: (learn_growth(pair[:1], level), learn_growth(pair[1:], level)) for law, pair in tracks.items()}
+    return Mixture(table, cells, tuple(models), _weights(models, tracks, cells), inflation, tuple(reasons))
 
 
 def check_target_values(cells: Cells) -> None:
@@ -167,23 +171,24 @@ def check_target_values(cells: Cells) -> None:
 
 def _along(axis: str, family: LawFamily, table: RunTable, cells: Cells, options: Mapping[str, float | int]) -> Track:
     law = family.on(cells.target)
-    # A cell at the level of random plans cannot miss, and says nothing about a law.
-    saturated = cells.mean >= options["saturation"] * cells.ceiling
-    keep = ~saturated if cells.target == "regret" else np.full(len(cells), True)
-    scale = getattr(cells, axis)[keep]
+    scale = getattr(cells, axis)
+    columns = {name: column for name, column in cells.columns.items() if name != cells.target}
+    rows = Rows(columns, cells.mean, np.ones(len(cells)), np.arange(len(cells)))
 
     def fit_to(inside: np.ndarray) -> Corrected:
         part = table.where(table[axis] <= scale[inside].max())
         seen = cells_from_table(part, cells.target, np.inf)
         return Corrected(law, fit(family, part, cells.target, **options), False, seen)  # type: ignore[arg-type]
 
-    cuts = np.unique(scale)[1:-1].tolist()
+    # A cell at the level of random plans cannot be missed, and says nothing about a law.
+    saturated = cells.mean >= options["saturation"] * cells.ceiling
     return rolling(
-        rows_of_cells(law, cells).where(keep),
+        rows,
         scale,
-        cuts,
+        np.unique(scale)[:-1].tolist(),
         fit_to,
-        runs=cells.seeds[keep],
+        runs=cells.seeds,
+        judge=~saturated if cells.target == "regret" else None,
         level=float(options["level"]),
         seed=int(options["seed"]),
     )
@@ -193,9 +198,8 @@ def _weights(models: Sequence[Corrected], tracks: Mapping[str, Sequence[Track]],
     noise = models[0].fit.noise
     typical = float(np.median(np.sqrt(mean_variance(cells, cells.mean, noise))))
     error = {}
-    for name, pair in tracks.items():
-        errors = np.concatenate([track.error for track in pair])
-        errors = errors[np.isfinite(errors)]
+    for name, (along_n, _) in tracks.items():
+        errors = along_n.error[np.isfinite(along_n.error)]
         error[name] = float(np.median(errors**2)) / typical**2 if len(errors) else np.inf
     if not np.isfinite(list(error.values())).any():
         return dict.fromkeys(error, 1 / len(error))

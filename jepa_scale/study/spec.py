@@ -56,7 +56,7 @@ class StudySpec:
     sampler: str = "grid"
     """``grid``: every cell with every seed; ``design``: cells and seeds chosen one after another."""
     launcher: str = "local"
-    laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed")
+    laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed", "theory_bounded")
     hold_out_largest_n: bool = True
     level: float = 0.9
     bootstrap_draws: int = 200

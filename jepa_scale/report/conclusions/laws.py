@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from jepa_scale.laws.compare import comparable
 from jepa_scale.records import LawFit, Parameter, StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
 from jepa_scale.report.wording import interval, listed, number, percent, plural, probability
@@ -118,13 +119,10 @@ def _lack(fits: tuple[LawFit, ...]) -> list[Conclusion]:
 
 
 def _preferred(fits: list[LawFit], target: str) -> Conclusion:
-    usable = sorted(
-        (fit for fit in fits if fit.status == "converged" and math.isfinite(fit.aicc)), key=lambda fit: fit.aicc
-    )
+    usable = sorted(comparable(fits), key=lambda fit: fit.aicc)
     if len(usable) < 2:
-        return Conclusion(f"On {target}, AICc cannot compare laws: {plural(len(usable), 'law')} with a finite AICc.")
-    if len({(fit.cells, fit.runs, fit.excluded) for fit in usable}) > 1:
-        return Conclusion(f"On {target}, AICc cannot compare the laws: they were not fitted to the same cells.")
+        count = plural(len(usable), "law")
+        return Conclusion(f"On {target}, AICc cannot compare laws: {count} with a finite AICc on the same cells.")
     best, second = usable[0], usable[1]
     tied = [fit.law for fit in usable if fit.aicc - best.aicc < TIE]
     if len(tied) > 1:
