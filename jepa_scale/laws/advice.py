@@ -255,6 +255,9 @@ def next_runs(
     step = sizes[-1] / sizes[-2] if len(sizes) > 1 else 3.0
     sizes = np.concatenate([sizes, [np.round(sizes[-1] * step)]])
     points_k, points_n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
+    if n <= cells.n.max() and k <= cells.k.max():
+        # Inside the runs the cell itself can be bought; a run beyond them is what the others are to spare.
+        points_k, points_n = np.append(points_k, float(k)), np.append(points_n, float(n))
     predicted = model.predicted(points_k, points_n)
     ceiling = columns_at(model.table, points_k, points_n)["regret_random"]
     # A saturated cell tells nothing about the law; one whose law is not known cannot be valued.
@@ -262,13 +265,16 @@ def next_runs(
     hours = None if cost is None else cost.hours(points_k, points_n)
     if ask.budget_hours is not None and hours is not None:
         usable &= hours <= ask.budget_hours
-    there = model.draws(np.array([k]), np.array([n]), seed)
-    if not usable.any() or not np.isfinite(there).all():
+    if not usable.any():
         return ()
     points_k, points_n = points_k[usable], points_n[usable]
-    draws, noise = model.draws(points_k, points_n, seed), model.noise(points_k, points_n)
+    # In one call: what the answer shares with a candidate is in the joint draws.
+    joint = model.draws(np.append(points_k, k), np.append(points_n, n), seed)
+    if not np.isfinite(joint[:, -1]).all():
+        return ()
+    draws, noise = joint[:, :-1], model.noise(points_k, points_n)
     price = np.ones(len(points_k)) if hours is None else hours[usable]
-    chosen = greedy(deviations(there), deviations(draws), noise, price, steps)
+    chosen = greedy(deviations(joint[:, -1:]), deviations(draws), noise, price, steps)
     found = []
     for index, remaining in zip(chosen.order, chosen.remaining, strict=True):
         at_n, at_k = int(points_n[index]), int(points_k[index])

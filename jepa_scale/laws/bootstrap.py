@@ -88,7 +88,8 @@ def wild_cluster(
 ) -> Bootstrap:
     """Keep the design, multiply the residuals of each configuration by one of Webb's six values, and refit.
 
-    Residuals are first divided by √(1 − leverage) (HC2), on the scale of the loss. The scatter of the draws about the
+    The residuals of a configuration are first multiplied by (I − H_gg)^(−1/2), H_gg its block of the projection on the
+    sensitivities (CR2), on the scale of the loss. The scatter of the draws about the
     fit is widened by t_{G−P}/z, both at 97.5 %, for G configurations and P parameters: a normal quantile covers too
     little where there are few. For designs that a resample would leave without two levels of a dial.
     """
@@ -100,16 +101,34 @@ def wild_cluster(
     scaled = (jacobian[problem.free] * np.sqrt(weights)).T
     orthogonal, triangle = np.linalg.qr(scaled)
     inside = np.abs(np.diag(triangle)) > 1e-10 * np.abs(np.diag(triangle)).max()
-    leverage = np.minimum((orthogonal[:, inside] ** 2).sum(axis=1), 0.98)
     values = np.sqrt(np.array([1.5, 1.0, 0.5]))
     signs = np.random.default_rng(seed).choice(np.concatenate([-values, values]), size=(draws, problem.rows.clusters))
     target = problem.rows.target
-    residual = (np.log(target) - state.y[0] if problem.loss.relative else target - fitted[0]) / np.sqrt(1 - leverage)
+    residual = np.log(target) - state.y[0] if problem.loss.relative else target - fitted[0]
+    residual = _unshrunk(residual, orthogonal[:, inside], weights, problem.rows.cluster)
     freedom = max(problem.rows.clusters - int(problem.free.sum()), 1)
     widened = residual * signs[:, problem.rows.cluster] * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
     targets = np.exp(state.y[0] + widened) if problem.loss.relative else fitted[0] + widened
     minima = refit(problem, np.broadcast_to(weights, targets.shape), theta, targets)
     return _collect(problem, minima, draws, "wild cluster")
+
+
+def _unshrunk(
+    residual: Float64[np.ndarray, " rows"],
+    basis: np.ndarray,
+    weights: Float64[np.ndarray, " rows"],
+    cluster: np.ndarray,
+) -> Float64[np.ndarray, " rows"]:
+    """Return residuals as large as before the fit took its share of each configuration."""
+    root = np.sqrt(np.maximum(weights, 1e-300))
+    result = residual * root
+    for index in range(int(cluster.max()) + 1):
+        rows = np.flatnonzero(cluster == index)
+        values, vectors = np.linalg.eigh(basis[rows] @ basis[rows].T)
+        # A configuration that the fit must pass through has no residual to restore.
+        scale = 1 / np.sqrt(1 - np.minimum(values, 0.98))
+        result[rows] = vectors @ (scale * (vectors.T @ result[rows]))
+    return result / root
 
 
 def wild_is_possible(problem: Problem) -> bool:

@@ -96,7 +96,8 @@ def _descend(problem: Problem, weights: np.ndarray, start: np.ndarray, target: n
         accepted = value < objective[live]
         small = objective[live] - value <= _REDUCTION * np.abs(objective[live])
         quiet[live] = np.where(accepted & ~small, 0, quiet[live] + (accepted & small))
-        gain = np.clip((objective[live] - value) / np.maximum(promised, 1e-300), 0.0, 1.0)
+        with np.errstate(over="ignore"):
+            gain = np.clip((objective[live] - value) / np.maximum(promised, 1e-300), 0.0, 1.0)
         eased = np.maximum(damping[live] * np.maximum(0.1, 1 - (2 * gain - 1) ** 3), 1e-15)
         damping[live] = np.where(accepted, eased, damping[live] * 5)
         steps[live] += 1

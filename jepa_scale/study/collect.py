@@ -201,6 +201,8 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
     for target in TARGETS:
         for name in spec.laws:
             law = build_law(name)
+            if target not in law.formulas:
+                continue
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))
@@ -214,7 +216,8 @@ def _comparisons(
     found = []
     for target in TARGETS if fits else ():
         chosen = [fit for fit in fits if fit.target == target]
-        laws = {name: build_law(name).on(target) for name in spec.laws}
+        families = [build_law(name) for name in spec.laws]
+        laws = {family.name: family.on(target) for family in families if target in family.formulas}
         found.append(compare(chosen, laws, cells_from_table(inside, target)))
     return tuple(found)
 

@@ -1,0 +1,152 @@
+"""`fit` and `advise` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from jepa_scale.cli import main
+
+
+def run(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    size, data = np.exp(generator.uniform(16, 20, 40)), np.exp(generator.uniform(19, 23, 40))
+    loss = (1.7 + 400 * size**-0.34 + 2000 * data**-0.37) * np.exp(0.003 * generator.standard_normal(40))
+    rows = [f"run{i % 20},{n},{d},{v},{2 * n}" for i, (n, d, v) in enumerate(zip(size, data, loss, strict=True))]
+    # What a dashboard exports: a byte order mark, quotes, a run that crashed.
+    text = '\ufeff"Name",params,tokens,"final loss",half\n' + "\n".join(rows) + "\nrun99,1e8,,,\n"
+    (tmp_path / "runs.csv").write_text(text, encoding="utf-8")
+    return tmp_path / "runs.csv"
+
+
+NAMES = ("--columns", "N=params", "D=tokens", "loss=final loss")
+
+
+def test_fit_prints_parameters_forecasts_and_writes_a_page(runs, capsys):
+    code = run(
+        ["fit", runs, *NAMES, "--draws", 60, "--at", "N=1e9", "D=2e10", "--at", "N=1e15", "D=1e16", "--goal", 2.4]
+    )
+    shown = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    assert "40 runs of 40 configurations; 1 row without a number left out" in shown
+    assert "alpha" in shown
+    assert "P(loss ≤ 2.4)" in shown
+    assert "cannot say" in shown
+    content = json.loads((runs.parent / "fits" / "runs" / "fit.json").read_text())
+    values = {one["name"]: one["value"] for one in content["fits"][0]["parameters"]}
+    assert values["alpha"] == pytest.approx(0.34, abs=0.1)
+    assert content["forecasts"][0]["refused"] == [False, True]
+    page = (runs.parent / "fits" / "runs" / "report.html").read_text()
+    assert "Profile likelihoods" in page
+    assert {path.name for path in (runs.parent / "fits" / "runs" / "figures").iterdir()} == {
+        "residuals.png", "profiles.png", "back_tests.png",
+    }  # fmt: skip
+
+
+def test_fit_takes_formulas_products_and_several_laws(runs, capsys):
+    code = run([
+        "fit", runs, "--law", "loss = E + A C^-g", "loss = E + A N^-alpha + B D^-beta", "--draws", 40,
+        "--columns", "N=params", "D=tokens", "C=6*params*tokens", "loss=final loss", "--cluster", "Name",
+        "--loss", "squares-log",
+    ])  # fmt: skip
+    shown = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    assert "20 configurations" in shown
+    assert "AICc weights" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.csv"], "no file none.csv"),
+        (["runs.csv"], "the law chinchilla describes loss, and the table has neither"),
+        (["runs.csv", "--columns", "N=params", "loss=final loss"], "has no column 'D'; it has Name, params"),
+        (["runs.csv", *NAMES, "--law", "loss = E +"], "a name for a coefficient"),
+        (["runs.csv", *NAMES, "--law", "nonsense"], "no law 'nonsense'"),
+        (["runs.csv", *NAMES, "--loss", "cubes"], "--loss: expected one of huber"),
+        (["runs.csv", *NAMES, "--at", "N=1e9"], "expected a number above 0 for each of N, D"),
+        (["runs.csv", *NAMES, "--at", "N=ten"], "expected NAME=NUMBER"),
+        (["runs.csv", *NAMES, "--loss", "binomial"], "needs the number of episodes"),
+        (["runs.csv", *NAMES, "--level", "2"], "expected --level inside"),
+        (["runs.csv", "--columns", "N"], "expected NAME=VALUE, such as N=params"),
+    ],
+)
+def test_mistakes_of_fit_end_with_one_line_and_leave_nothing(arguments, message, runs, capsys):
+    assert run(["fit", *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("jepa-scale: error:")
+    assert len(shown.strip().splitlines()) == 1
+    assert message in shown
+    assert not (runs.parent / "fits").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.csv", "a,b\n1,2,3\n", "line 2 has 3 cells, the header has 2"),
+        ("empty.csv", "a,b\n", "has no rows"),
+        ("list.jsonl", "[1, 2]\n", "expected an object on each line"),
+        ("bad.jsonl", "{\n", "line 1 is not JSON"),
+        ("torn.parquet", "PAR1", "is not a parquet file"),
+        ("table.xlsx", "", "expected a table ending in"),
+        ("words.csv", "N,D,loss\na,b,c\n", "no row has a number in every one of"),
+    ],
+)
+def test_tables_that_cannot_be_read_say_why(name, content, message, tmp_path, capsys):
+    (tmp_path / name).write_text(content)
+    assert run(["fit", tmp_path / name]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_size_only_is_refused_with_what_to_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"N": 10.0 * i, "D": 100.0, "loss": 3.0 / i}) for i in range(1, 9)]
+    (tmp_path / "one.jsonl").write_text("\n".join(rows))
+    assert run(["fit", "one.jsonl"]) == 1
+    assert "run other values of D" in " ".join(capsys.readouterr().out.split())
+
+
+def test_advise_answers_from_a_study_and_its_next_file_is_a_study(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = {
+        "name": "small", "question": "?", "seeds": [0, 1], "bootstrap_draws": 20,
+        "dials": {"data.n": [100, 300, 900, 2700], "model.k": [2, 4, 8]},
+        "overrides": ["world.hidden.side=3", "trainer.epochs=1", "trainer.steps_per_epoch=200", "data.batch_size=32",
+                      "data.heldout=800", "data.test=800", "logger=none"],
+    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(study))
+    assert run(["study", "small.yaml", "workers=2"]) == 0
+    capsys.readouterr()
+    assert run(["advise", "studies/small", "--target-regret", 0.3, "--n", 5000]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.split(":")[0] in ("SUFFICIENT", "INSUFFICIENT", "UNDECIDED", "CANNOT SAY")
+    assert "Averaged over laws" in shown
+    assert "next: jepa-scale study sweeps/next.yaml --folder studies/small" in shown
+    added = yaml.safe_load((tmp_path / "sweeps" / "next.yaml").read_text())["extra"]
+    assert 1 <= len(added) <= 3
+    assert run(["study", "sweeps/next.yaml", "--folder", "studies/small", "workers=1"]) == 0
+    assert f"{24} of {24 + len(added)} runs are done already" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "is not a study folder"),
+        (["nowhere", "--n", "0"], "is not a study folder"),
+    ],
+)
+def test_mistakes_of_advise_end_with_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["advise", *arguments]) == 2
+    assert message in capsys.readouterr().err
