@@ -141,6 +141,11 @@ def propose(settings: DesignSettings, runs: Runs, cost: Float64[np.ndarray, " ce
     return _at(settings, _best(gain / cost, open_), spread, "largest variance gain at the target for its cost")
 
 
+def forecast(law: Law, runs: Runs, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
+    """Return R at points by the law fitted to finished runs under the weak prior of a design."""
+    return _posterior(law, runs, np.asarray(k, float), np.asarray(n, float), _noise(runs)).predicted
+
+
 def _at(settings: DesignSettings, place: int, spread: float, reason: str) -> Proposal:
     k, n = settings.cells
     return Proposal(int(k[place]), int(n[place]), spread, reason)

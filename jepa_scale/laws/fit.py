@@ -33,7 +33,7 @@ from jepa_scale.shapes import Float64
 
 STARTS = 16
 """Grid points, none a neighbour of another, polished for a fit; most end in one and the same minimum."""
-POINTS = 4096
+POINTS = 2500
 """Grid points of the shapes that are compared."""
 
 _UNREPLICATED = 0.1
