@@ -1,0 +1,44 @@
+"""k*(n) and regret of exact learners on the world of ``sweeps/exact_world.yaml``, beside the networks of its table.
+
+Least-squares factors shared by all actions, without gradient descent: what a learner that minimises its empirical risk
+would do with the same n and k.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from jepa_scale.runs.build import build_context
+from jepa_scale.runs.config import compose
+from jepa_scale.theory.learners import fit_shared
+from jepa_scale.theory.learning_curve import best_regret_width, learning_curve
+
+TABLE = Path(__file__).parent / "tables" / "exact_world.parquet"
+WORLD = ("world=nuisance", "world.hidden.side=6", "world.hidden.slip=0.92", "objective.negatives=pooled")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=int, default=5)
+    given = parser.parse_args()
+    context = build_context(compose([*WORLD, "planner.score=density"]))
+    world, problem = context.world.finite, context.planner.problem
+    table = {name: np.array(column) for name, column in pq.read_table(TABLE).to_pydict().items()}
+    sizes, widths = np.unique(table["n"]).tolist(), np.unique(table["k"]).tolist()
+    curve = learning_curve(world, problem, sizes, widths, given.datasets, np.random.default_rng(0), fit_shared)
+    best = best_regret_width(curve, np.random.default_rng(0))
+    print(f"exact learners, {given.datasets} data sets; regret of networks (mean over seeds) in parentheses")
+    print("n \\ k".rjust(8), *(f"{k:>16d}" for k in widths), "   k* (95 %)   k* of networks")
+    for row, n in enumerate(sizes):
+        trained = [table["regret"][(table["n"] == n) & (table["k"] == k)].mean() for k in widths]
+        cells = [f"{curve.regret[row, i]:.4f} ({trained[i]:.4f})".rjust(16) for i in range(len(widths))]
+        star = f"{best.width[row]} ({best.low[row]}–{best.high[row]})"
+        print(f"{n:8d}", *cells, f"   {star:>11s}   {widths[int(np.argmin(trained))]}")
+
+
+if __name__ == "__main__":
+    main()
