@@ -12,13 +12,43 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from jepa_scale.runs.build import build_context
+from jepa_scale.laws.fit import fit
+from jepa_scale.records import RunTable
+from jepa_scale.runs.build import build_context, build_law
 from jepa_scale.runs.config import compose
 from jepa_scale.theory.learners import fit_shared
-from jepa_scale.theory.learning_curve import best_regret_width, learning_curve
+from jepa_scale.theory.learning_curve import LearningCurve, best_regret_width, learning_curve
 
+TARGETS = ("risk", "regret")
 TABLE = Path(__file__).parent / "tables" / "exact_world.parquet"
 WORLD = ("world=nuisance", "world.hidden.side=6", "world.hidden.slip=0.92", "objective.negatives=pooled")
+
+
+def as_runs(curve: LearningCurve, table: dict[str, np.ndarray]) -> RunTable:
+    """Every data set of the exact learners as a run, with tails and floors of the networks' table."""
+    rows = []
+    for row, n in enumerate(curve.sizes):
+        for seed in range(curve.datasets):
+            for column, k in enumerate(curve.widths):
+                tail = table["tail"][table["k"] == k][0]
+                found = (curve.risks[row, seed, column], curve.regrets[row, seed, column])
+                rows.append((n, k, seed, *found, tail, table["regret_random"][0]))
+    names = ("n", "k", "seed", "risk", "regret", "tail", "regret_random")
+    columns = dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
+    return RunTable({**columns, "status": np.full(len(rows), "finished"), "reason": np.full(len(rows), "")})
+
+
+def exponents(name: str, runs: RunTable) -> None:
+    for target in TARGETS:
+        for law in ("theory_free", "nested"):
+            fitted = fit(build_law(law), runs, target)
+            found = [
+                f"{one.name} = {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+                for one in fitted.parameters
+                if one.name in ("g", "p", "q")
+            ]
+            shown = ", ".join(found) if fitted.status == "converged" else fitted.reason
+            print(f"{name:15s} {target:6s} {law:11s} {shown}")
 
 
 def main() -> None:
@@ -38,6 +68,8 @@ def main() -> None:
         cells = [f"{curve.regret[row, i]:.4f} ({trained[i]:.4f})".rjust(16) for i in range(len(widths))]
         star = f"{best.width[row]} ({best.low[row]}–{best.high[row]})"
         print(f"{n:8d}", *cells, f"   {star:>11s}   {widths[int(np.argmin(trained))]}")
+    exponents("exact learners", as_runs(curve, table))
+    exponents("networks", RunTable(table))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from jepa_scale.laws.noise import mean_variance
 from jepa_scale.laws.u_turn import established_u_turns
 from jepa_scale.records import Comparison, LawFit, Parameter, TheoryVerdict, Vuong
 
-TIE = 2.0
-"""Difference of AICc or BIC below which two laws are called tied."""
+_PAIRS = (("theory_free", "generic"), ("theory_fixed", "generic"), ("theory_free", "nested"))
+"""Laws that are no case of one another: the theory against its rival, and the measured tail against a power of k in its
+place (the tail substitution)."""
 
 
 def akaike_weights(fits: Sequence[LawFit]) -> dict[str, float]:
@@ -149,10 +150,9 @@ def compare(fits: Sequence[LawFit], laws: Mapping[str, Law], cells: Cells) -> Co
         reason = f"laws not compared: {len(usable)} law with a finite AICc on the same cells"
         return Comparison(cells.target, {}, {}, (), None, (), TheoryVerdict("refused", reason))
     by_name = {fit.law: fit for fit in usable}
-    pairs = [(one, other) for one in ("theory_free", "theory_fixed") for other in ("generic",)]
     tests = tuple(
         vuong((laws[one], by_name[one]), (laws[other], by_name[other]), cells)
-        for one, other in pairs
+        for one, other in _PAIRS
         if one in by_name and other in by_name
     )
     ratio = None
