@@ -75,7 +75,8 @@ def test_a_study_is_run_killed_resumed_and_reported(study):
     assert (folder / "report.html").stat().st_size > 100_000
     assert len(list((folder / "figures").glob("*.png"))) >= 6
     assert (folder / "table.parquet").exists()
-    assert len(json.loads((folder / "fit.json").read_text())["fits"]) == 6
+    # Three laws of both targets, and one that levels off with the regret of random plans.
+    assert len(json.loads((folder / "fit.json").read_text())["fits"]) == 7
 
     # One worker in this process or two that were killed: the same records.
     (study / "studies/small").rename(study / "studies/killed")
