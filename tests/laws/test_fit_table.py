@@ -56,8 +56,8 @@ def test_absolute_loss_passes_through_as_many_rows_as_parameters(generator):
     fit = fit_table(law, noisy, Absolute(), draws=0)
     predicted = law.predict(np.array([one.value for one in fit.parameters]), noisy)
     residual = np.abs(np.log(predicted) - np.log(noisy["R"]))
-    # A vertex: at least as many rows as free parameters, exactly.
-    assert (residual < 1e-9).sum() >= 5
+    # A vertex: at least as many rows as free parameters to rounding; kinks rounded over 1e-9 alone leave 1e-10.
+    assert (residual < 1e-13).sum() >= 5
 
 
 def test_a_plane_of_copies_is_said_and_a_line_of_cells_refused():
