@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from jepa_scale.laws.bootstrap import refit
-from jepa_scale.laws.fit import solve
+from jepa_scale.laws.fit import STARTS, solve
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
 from jepa_scale.laws.problem import Problem
@@ -91,7 +91,7 @@ def main() -> None:
     excess = (ours.objective[: given.loop] - theirs) / theirs
     print(f"{given.rows} rows, {LAW.formula}, Huber δ = {DELTA:g}, one thread, CPU seconds, median of {given.repeats}")
     print(
-        f"global fit               {median['global fit']:.3f} s (promise 0.2), {best.hits} of 16 starts in the minimum"
+        f"global fit               {median['global fit']:.3f} s (promise 0.2), {best.hits} of {STARTS} starts in the minimum"
     )
     print(f"{given.draws} bootstraps          {median['bootstraps']:.2f} s (promise 3)")
     print(f"scipy, one start each    {median['scipy loop'] * scale:.1f} s ({given.loop} refits, scaled)")

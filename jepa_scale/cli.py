@@ -35,6 +35,9 @@ Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show`
 """
 
 
+_STATELESS = ("theory", "audit", "fit", "advise")
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the argument parser."""
     top = argparse.ArgumentParser(
@@ -165,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"jepa-scale: error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        after = "the same command " + ("starts again" if parsed.command in ("theory", "audit") else "goes on from here")
+        after = "the same command " + ("starts again" if parsed.command in _STATELESS else "goes on from here")
         print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
         code = 130
     sys.exit(code)

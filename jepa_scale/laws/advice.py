@@ -55,14 +55,14 @@ def advise(
     best, tolerated = _best_width(model, tried, n, ask.level, seed)
     k = _width_asked(model, ask, n, best)
     asked = verdict(model, n, k, ask, seed)
-    cheapest, interval = _cheapest(model, widths, sizes, ask, cost, seed)
-    limits = _limits(model, k, n)
+    cheapest = _cheapest(model, widths, sizes, ask, cost, seed)
+    limits = {} if asked.status == "cannot say" else _limits(model, k, n)
     noise = float(model.noise(np.array([k]), np.array([n]))[0])
     return Advice(
         ask=replace(ask, n=n, k=k),
         verdict=asked,
         cheapest=cheapest,
-        cheapest_n=interval,
+        cheapest_n=_least_n(model, tried, sizes, ask, seed),
         best_k=best,
         tolerated_k=tolerated,
         limits=limits,
@@ -100,7 +100,17 @@ def verdict(model: Mixture, n: int, k: int, ask: Ask, seed: int = 0) -> Verdict:
         return Verdict(n, k, "cannot say", None, None, None, None, reason, decades)
     draws = model.draws(np.array([k]), np.array([n]), seed, runs=1.0)[:, 0]
     if not np.isfinite(draws).all():
-        return Verdict(n, k, "cannot say", None, None, None, None, f"the tail beyond k = {k} is not known", decades)
+        return Verdict(
+            n,
+            k,
+            "cannot say",
+            None,
+            None,
+            None,
+            None,
+            f"the tail at k = {k} is not known: run a cell of that width, or add the law nested",
+            decades,
+        )
     probability = float((draws <= ask.target_regret).mean())
     low, high = np.quantile(draws, [(1 - ask.level) / 2, (1 + ask.level) / 2])
     predicted = float(model.predicted(np.array([k]), np.array([n]))[0])
@@ -173,33 +183,48 @@ def _best_width(
 
 def _cheapest(
     model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, cost: Cost | None, seed: int
-) -> tuple[Verdict | None, tuple[float, float, float] | None]:
-    """Return the least n, with its best width, that is sufficient, and the least n over draws."""
+) -> Verdict | None:
+    """Return the least n, with its best width, that is sufficient; a cell that was run costs nothing more."""
     k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
     allowed = np.isfinite(model.predicted(k, n))
     if ask.budget_hours is not None and cost is not None:
-        allowed &= cost.hours(k, n) <= ask.budget_hours
+        seen = {*zip(model.cells.k.tolist(), model.cells.n.tolist(), strict=True)}
+        done = np.array([cell in seen for cell in zip(k.tolist(), n.tolist(), strict=True)])
+        allowed &= done | (cost.hours(k, n) <= ask.budget_hours)
     if not allowed.any():
-        return None, None
+        return None
     k, n = k[allowed], n[allowed]
     probability = (model.draws(k, n, seed, runs=1.0) <= ask.target_regret).mean(axis=0)
     for place in np.flatnonzero(model.cells.seeds > 1):
         here = (k == model.cells.k[place]) & (n == model.cells.n[place])
         probability[here] = _measured(model, int(place), ask).probability
-    found = None
     for size in np.unique(n[probability >= ask.level]):
         row = np.flatnonzero(n == size)
         place = row[probability[row].argmax()]
         # Again by itself: the best of many probabilities is a little too good.
         one = verdict(model, int(n[place]), int(k[place]), ask, seed + 1)
         if one.status == "sufficient":
-            found = one
-            break
-    # Without the noise of one run: the n at which the expected regret arrives.
-    reached = model.draws(k, n, seed) <= ask.target_regret
-    least = np.where(reached, n, np.inf).min(axis=1)
+            return one
+    return None
+
+
+def _least_n(
+    model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, seed: int
+) -> tuple[float, float, float] | None:
+    """Return the least n at which each draw reaches the target, at the width that the prediction prefers there.
+
+    Not each draw at a width of its own: the least of many noisy numbers arrives long before any of them.
+    """
+    k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
+    order = model.unclipped(k, n).reshape(len(sizes), len(widths))
+    known = np.isfinite(order).all(axis=0)
+    if not known.any():
+        return None
+    best = widths[known][order[:, known].argmin(axis=1)]
+    reached = model.draws(best, sizes, seed) <= ask.target_regret
+    least = np.where(reached.any(axis=1), sizes[reached.argmax(axis=1)], np.inf)
     ends = np.quantile(least, [0.5, (1 - ask.level) / 2, (1 + ask.level) / 2], method="nearest")
-    return found, (float(ends[0]), float(ends[1]), float(ends[2]))
+    return float(ends[0]), float(ends[1]), float(ends[2])
 
 
 def _limits(model: Mixture, k: int, n: int) -> dict[str, float]:
@@ -297,6 +322,11 @@ def _calibration(model: Mixture) -> str:
 
 def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
     found = list(model.reasons)
+    if model.cells.excluded:
+        found.append(f"{len(model.cells.excluded)} runs left out, the first: {model.cells.excluded[0]}")
+    random = np.nanmean(model.cells.ceiling) if np.isfinite(model.cells.ceiling).any() else np.inf
+    if ask.target_regret >= random:
+        found.append(f"random plans reach {random:.3g}: the target {ask.target_regret:g} asks for nothing")
     for place, axis in enumerate("nk"):
         learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
         if not any(one.forecasts for one in learned):

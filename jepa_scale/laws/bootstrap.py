@@ -150,10 +150,8 @@ def refit(
         targets = problem.rows.target[None] if target is None else target[part]
         start = grid.starts(weights[part], targets, 1)[:, 0]
         warm = np.broadcast_to(theta, start.shape)
-        stage = problem.loss.stages()[0]
-        rough = Problem(problem.law, problem.rows, stage)
-        cold = rough.objective(rough.state(start), weights[part], targets)
-        better = cold < rough.objective(rough.state(warm), weights[part], targets)
+        cold = problem.objective(problem.state(start), weights[part], targets)
+        better = cold < problem.objective(problem.state(warm), weights[part], targets)
         found.append(minimise(problem, weights[part], np.where(better[:, None], start, warm), targets))
     return Minima(
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("theta", "objective", "converged"))

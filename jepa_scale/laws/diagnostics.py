@@ -25,6 +25,10 @@ MAX_COLLINEAR = 0.9
 
 def why_not_identified(law: Law, rows: Rows) -> str:
     """Return one sentence, with what to run, if the rows cannot identify the law; else an empty string."""
+    if len(rows) == 0:
+        return "there is no row to fit"
+    if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
+        return f"{law.target} is {rows.target[0]:g} in every row: there is nothing that a law could explain"
     for name in law.columns:
         column = rows.columns[name]
         if not np.isfinite(column).all():
@@ -43,13 +47,17 @@ def why_not_identified(law: Law, rows: Rows) -> str:
         levels = len(np.unique(rows.columns[name]))
         if levels < 2 and name != "tail":
             return f"{levels} level of {name}: at least 2 are needed; run other values of {name}"
+    collinear = _collinear(law, rows)
+    if collinear:
+        return collinear
     free = int(law.free.sum())
     if rows.clusters < free + 2:
+        dials = " or ".join(name for name in exponents if name != "tail")
         return (
-            f"{rows.clusters} cells for {free} free parameters: at least {free + 2} are needed; "
-            f"run more values of {' or '.join(exponents)}"
+            f"{rows.clusters} cells for {free} free parameters: at least {free + 2} are needed; run more values of "
+            f"{dials}"
         )
-    return _collinear(law, rows)
+    return ""
 
 
 def _collinear(law: Law, rows: Rows) -> str:
@@ -72,7 +80,7 @@ def _collinear(law: Law, rows: Rows) -> str:
     return ""
 
 
-def rows_warnings(rows: Rows) -> tuple[str, ...]:
+def rows_warnings(law: Law, rows: Rows) -> tuple[str, ...]:
     """Return one sentence for each peculiarity of the rows themselves."""
     warnings = []
     table = np.column_stack([*rows.columns.values(), rows.target])
@@ -81,6 +89,13 @@ def rows_warnings(rows: Rows) -> tuple[str, ...]:
         warnings.append(
             f"{repeated} of {len(table)} rows repeat another row exactly, target included: copies, not runs"
         )
+    top = law.parsed.ceiling
+    ceiling = rows.columns[top] if isinstance(top, str) else top
+    above = 0 if ceiling is None else int((rows.target > ceiling).sum())
+    if above:
+        warnings.append(f"{above} of {len(rows)} targets lie above the ceiling, which the law never reaches")
+    if (rows.target < 0).any():
+        warnings.append(f"{int((rows.target < 0).sum())} targets are negative, which a law of this form never is")
     logs = {name: np.log(column) for name, column in rows.columns.items() if column.min() > 0 and np.ptp(column) > 0}
     names = list(logs)
     for i, one in enumerate(names):
@@ -142,12 +157,9 @@ def lack_of_fit(
 
 
 def fit_warnings(
-    problem: Problem,
-    theta: Float64[np.ndarray, " parameters"],
-    draws: Float64[np.ndarray, "draws parameters"],
-    lack_of_fit_p: float | None,
+    problem: Problem, theta: Float64[np.ndarray, " parameters"], lack_of_fit_p: float | None
 ) -> tuple[str, ...]:
-    """Return one sentence for each reason to distrust the fit; ``theta`` and ``draws`` in natural units."""
+    """Return one sentence for each reason to distrust the fit; ``theta`` in natural units."""
     law, rows = problem.law, problem.rows
     values = dict(zip(law.names, theta, strict=True))
     warnings = [
@@ -169,7 +181,6 @@ def fit_warnings(
     zeros = int((rows.target == 0).sum())
     if zeros:
         warnings.append(f"{law.target} is exactly 0 in {zeros} of {len(rows)} cells, a value that no power law reaches")
-    del draws
     return tuple(warnings)
 
 
@@ -230,8 +241,11 @@ def curvature(
     if len(inside) == 0:
         return Curvature(float("nan"), correlations)
     state = problem.state(theta[None])
-    hessian = problem.curvature(state, weights[None], problem.rows.target[None], np.array([False]))[1][0]
+    target = problem.rows.target[None]
+    hessian = problem.smooth.curvature(state, weights[None], target, np.array([False]))[1][0]
     block = hessian[np.ix_(inside, inside)]
+    if not np.isfinite(block).all():
+        return Curvature(float("nan"), correlations)
     scale = np.sqrt(np.maximum(np.diag(block), 1e-300))
     values, vectors = np.linalg.eigh(block / np.outer(scale, scale))
     values = np.maximum(values, 0.0)

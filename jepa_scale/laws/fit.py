@@ -31,9 +31,9 @@ from jepa_scale.laws.vertex import settle
 from jepa_scale.records import LawFit, Parameter, RunTable
 from jepa_scale.shapes import Float64
 
-STARTS = 16
-"""Grid points, none a neighbour of another, polished for a fit; most end in one and the same minimum."""
-POINTS = 2500
+STARTS = 48
+"""Grid points, few neighbours among them, polished for a fit: half are the best by least squares, half by the loss."""
+POINTS = 1800
 """Grid points of the shapes that are compared."""
 
 _UNREPLICATED = 0.1
@@ -61,13 +61,20 @@ def solve(
     warm: Float64[np.ndarray, " parameters"] | None = None,
 ) -> Solution:
     """Minimise Σ_i w_i ℓ_i: the best grid points, and ``warm`` if given, are polished and the lowest kept."""
-    starts = Grid(problem, POINTS).starts(weights[None], problem.rows.target[None], STARTS)[0]
+    grid, target = Grid(problem, POINTS), problem.rows.target[None]
+    halves = [grid.starts(weights[None], target, STARTS // 2, judged)[0] for judged in (False, True)]
     if warm is not None:
-        starts = np.concatenate([starts, warm[None]])
-    minima = minimise(problem, weights[None], starts)
+        halves.append(warm[None])
+    minima = minimise(problem, weights[None], np.concatenate(halves))
     objective = np.where(minima.converged, minima.objective, np.inf)
     best = int(objective.argmin())
-    theta, lowest = settle(problem, weights, minima.theta[best], float(minima.objective[best]))
+    theta, lowest = minima.theta[best], float(minima.objective[best])
+    again = _switched_on(problem, theta)
+    if len(again):
+        more = minimise(problem, weights[None], again).best_of(1)
+        if more.converged[0] and more.objective[0] < lowest:
+            theta, lowest = more.theta[0], float(more.objective[0])
+    theta, lowest = settle(problem, weights, theta, lowest)
     freedom = max(len(problem.rows) - int(problem.free.sum()), 1)
     near = objective <= lowest * (1 + 0.5 / freedom) + 1e-300
     return Solution(
@@ -78,6 +85,26 @@ def solve(
         optima=_distinct(problem, minima.theta[near]) if near.any() else 1,
         hits=int((objective <= lowest * (1 + 1e-7)).sum()),
     )
+
+
+def _switched_on(
+    problem: Problem, theta: Float64[np.ndarray, " parameters"]
+) -> Float64[np.ndarray, "starts parameters"]:
+    """Return the minimum with each coefficient that is 0 at a twentieth of the largest, at several exponents.
+
+    At 0 its exponents have no slope, so no step from there finds where they would have helped.
+    """
+    terms = len(problem.law.terms)
+    starts = []
+    for off in np.flatnonzero(theta[:terms] <= 0):
+        shapes = {q for j, q, _ in problem.slots if j == off and problem.free[q]}
+        for share in np.linspace(0.02, 0.98, 6) if shapes else (0.5,):
+            one = theta.copy()
+            one[off] = 0.05 * max(theta[:terms].max(), 1e-12)
+            for q in shapes:
+                one[q] = problem.low[q] + share * (problem.high[q] - problem.low[q])
+            starts.append(one)
+    return np.array(starts).reshape(-1, len(theta))
 
 
 def _distinct(problem: Problem, theta: Float64[np.ndarray, "minima parameters"]) -> int:
@@ -140,7 +167,7 @@ def fit_table(
     noise = (0.0, spread) if loss.relative else (spread, 0.0)
     lack = lack_of_fit(rows, solution.fitted, int(problem.free.sum()), loss.relative)
     natural = problem.natural(solution.theta)
-    warnings = fit_warnings(problem, natural, found.draws, lack) + rows_warnings(rows)
+    warnings = fit_warnings(problem, natural, lack) + rows_warnings(law, rows)
     return _record(
         problem, solution, found, level, noise, lack, scaled_deviance(loss, solution.objective, rows), (), warnings
     )
@@ -190,6 +217,8 @@ def fit(
     cells = cells_from_table(table, target, np.inf if law.parsed.ceiling is not None else saturation)
     rows = rows_of_cells(law, cells)
     reason = why_not_identified(law, rows)
+    if len(cells) == 0 and cells.excluded:
+        reason = f"no cell is left to fit ({cells.excluded[0]}): larger n, longer training, or a law with a ceiling"
     if reason:
         return _without_fit(law, rows, Squares(), level, "not_identified", reason, cells)
     problem = Problem(law, rows, Squares())
@@ -202,7 +231,7 @@ def fit(
     found = bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
     lack = lack_of_fit(rows, final.fitted, int(problem.free.sum()), False, cells, variance)
     natural = problem.natural(final.theta)
-    warnings = fit_warnings(problem, natural, found.draws, lack)
+    warnings = fit_warnings(problem, natural, lack)
     warnings += interior_warnings(problem, cells, found.draws)
     warnings += weight_warnings(problem, first.theta, final.theta)
     akaike = corrected_akaike(2 * final.objective, variance, int(problem.free.sum()))

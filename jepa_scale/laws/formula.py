@@ -79,9 +79,15 @@ def _check_names(formula: Formula, text: str) -> None:
         power.exponent for term in formula.terms for power in term.powers if isinstance(power.exponent, str)
     } | ({formula.power} if isinstance(formula.power, str) else set())
     twice = {name for name in coefficients if coefficients.count(name) > 1}
-    twice |= set(coefficients) & (columns | exponents) | (columns & exponents) | ({formula.target} & columns)
+    others = columns | exponents
+    twice |= set(coefficients) & others | (columns & exponents) | ({formula.target} & (others | set(coefficients)))
     if twice:
         raise ValueError(f"expected a name of its own for each part of {text!r}, got {', '.join(sorted(twice))} twice")
+    if isinstance(formula.ceiling, float) and not 0 < formula.ceiling < float("inf"):
+        raise ValueError(f"expected a ceiling above 0 in {text!r}, got {formula.ceiling:g}")
+    numbers = [power.exponent for term in formula.terms for power in term.powers if isinstance(power.exponent, float)]
+    if any(number > 1e3 for number in numbers):
+        raise ValueError(f"expected exponents of a sensible size in {text!r}, got {max(numbers):g}")
     if sum(not term.powers for term in formula.terms) > 1:
         raise ValueError(f"expected at most one constant in {text!r}: two cannot be told apart")
     if not columns:

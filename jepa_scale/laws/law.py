@@ -37,9 +37,9 @@ class Shape:
         if self.fixed is not None:
             return np.array([self.fixed])
         if self.low >= 0:
-            # Below a hundredth of the range a power cannot be told from a constant, which has a term of its own.
-            return np.geomspace(max(self.low, 2e-3 * self.high), 0.7 * self.high, points)
-        return np.linspace(self.low, self.high, points + 2)[1:-1]
+            # Below a five-hundredth of the range a power cannot be told from a constant, which has a term of its own.
+            return np.geomspace(max(self.low, 2e-3 * self.high), self.high, points)
+        return np.linspace(self.low, self.high, points)
 
 
 @dataclass(frozen=True)

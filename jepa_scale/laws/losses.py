@@ -46,8 +46,11 @@ class Loss(Protocol):
     def slopes(self, y: np.ndarray, rows: Rows, target: np.ndarray) -> Slopes:
         """Return ℓ with its derivatives."""
 
-    def stages(self) -> Sequence[Loss]:
-        """Return the smooth losses to minimise one after the other, itself last if it is smooth."""
+    def stages(self, scale: float = 1.0) -> Sequence[Loss]:
+        """Return the smooth losses to minimise one after the other, itself last if it is smooth.
+
+        ``scale`` is the size of the target, for losses in its units.
+        """
 
 
 def _positive(rows: Rows, what: str) -> None:
@@ -105,8 +108,9 @@ class HuberLog:
         majorant = np.ones_like(size) if not np.isfinite(self.delta) else self.delta / np.maximum(size, self.delta)
         return Slopes(np.abs(first) * (size - 0.5 * np.abs(first)), first, inside.astype(float), majorant)
 
-    def stages(self) -> Sequence[Loss]:
+    def stages(self, scale: float = 1.0) -> Sequence[Loss]:
         """It is smooth enough itself."""
+        del scale
         return (self,)
 
 
@@ -140,8 +144,9 @@ class Squares:
         first = residual * predicted
         return Slopes(0.5 * residual**2, first, predicted**2 + first, predicted**2)
 
-    def stages(self) -> Sequence[Loss]:
+    def stages(self, scale: float = 1.0) -> Sequence[Loss]:
         """It is smooth."""
+        del scale
         return (self,)
 
 
@@ -160,8 +165,8 @@ class Absolute:
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.over > 0 and self.under > 0):
-            raise ValueError(f"expected positive weights on both sides, got {self.over=} and {self.under=}")
+        if not (0 < self.over < np.inf and 0 < self.under < np.inf):
+            raise ValueError(f"expected finite weights above 0 on both sides, got {self.over:g} and {self.under:g}")
 
     @property
     def name(self) -> str:
@@ -208,9 +213,9 @@ class Absolute:
         second = np.where(inside, side / width, 0.0) * slope**2 + bend
         return Slopes(self.value(y, rows, target), toward * slope, second, side / np.maximum(size, width) * slope**2)
 
-    def stages(self) -> Sequence[Loss]:
-        """Round the kink ever less; the last width is below the 1e-9 to which objectives are compared."""
-        scale = 1.0 if self.smoothing == 0 else self.smoothing
+    def stages(self, scale: float = 1.0) -> Sequence[Loss]:
+        """Round the kink ever less, in units of ``scale``; the rest is left to ``vertex.settle``."""
+        scale = 1.0 if self.logarithmic else scale
         return tuple(replace(self, smoothing=scale * 10.0**power) for power in (-1, -2, -3, -4, -5, -7, -9))
 
 
@@ -242,6 +247,10 @@ class Binomial:
         """Refuse anything but rates of a whole number of episodes."""
         if rows.episodes is None:
             raise ValueError("a binomial loss needs the number of episodes behind each rate: name that column")
+        if (rows.episodes % 1 != 0).any():
+            raise ValueError(
+                f"a binomial loss needs whole numbers of episodes, got {rows.episodes[rows.episodes % 1 != 0][0]:g}"
+            )
         if (rows.episodes < 1).any() or ((rows.target < 0) | (rows.target > 1)).any():
             raise ValueError(
                 f"a binomial loss needs rates in [0, 1] of at least one episode, got rates from {rows.target.min():g} "
@@ -293,6 +302,7 @@ class Binomial:
             )
         return np.where(possible, value, np.inf), first, second
 
-    def stages(self) -> Sequence[Loss]:
+    def stages(self, scale: float = 1.0) -> Sequence[Loss]:
         """It is smooth."""
+        del scale
         return (self,)

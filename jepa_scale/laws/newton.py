@@ -70,9 +70,10 @@ def _of(target: np.ndarray, draws: slice | np.ndarray) -> np.ndarray:
 
 def _staged(problem: Problem, weights: np.ndarray, theta: np.ndarray, target: np.ndarray, held: np.ndarray) -> Minima:
     minima = Minima(theta, np.full(len(theta), np.inf), np.zeros(len(theta), bool))
-    for stage in problem.loss.stages():
+    stages = problem.loss.stages(float(np.median(np.abs(problem.rows.target))))
+    for stage in stages:
         minima = _descend(replace(problem, loss=stage), weights, minima.theta, target, held)
-    if problem.loss.stages()[-1] == problem.loss:
+    if stages[-1] == problem.loss:
         return minima
     return replace(minima, objective=problem.objective(problem.state(minima.theta), weights, target))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +66,12 @@ class Problem:
         """Upper bounds: none for coefficients."""
         shapes = [s.high if s.fixed is None else s.fixed for s in self.law.shapes]
         return np.array([np.inf] * len(self.law.terms) + shapes)
+
+    @cached_property
+    def smooth(self) -> Problem:
+        """The same problem with the kinks of its loss rounded, for curvatures: a kink has none, or an infinite one."""
+        stages = self.loss.stages(float(np.median(np.abs(self.rows.target))))
+        return self if stages[-1] == self.loss else replace(self, loss=stages[1])
 
     @property
     def inner(self) -> int:

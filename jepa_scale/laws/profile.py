@@ -85,14 +85,17 @@ def _range(
     reach: float,
 ) -> Float64[np.ndarray, " points"]:
     state = problem.state(theta[None])
-    hessian = problem.curvature(state, weights[None], problem.rows.target[None], np.array([False]))[1][0]
+    target = problem.rows.target[None]
+    hessian = problem.smooth.curvature(state, weights[None], target, np.array([False]))[1][0]
     inside = np.flatnonzero(problem.free & (theta > problem.low) & (theta < problem.high))
     width = 0.3 * max(abs(theta[place]), 0.1)
     if place in inside:
         block = hessian[np.ix_(inside, inside)]
-        with np.errstate(invalid="ignore"):
-            inverse = np.linalg.pinv(block, rcond=1e-12, hermitian=True)
-        variance = inverse[np.flatnonzero(inside == place)[0]][np.flatnonzero(inside == place)[0]] * 2 * least / freedom
+        # To a unit diagonal first: what is small and what is flat must not depend on the unit of the target.
+        scale = np.sqrt(np.maximum(np.diag(block), 1e-300))
+        inverse = np.linalg.pinv(block / np.outer(scale, scale), rcond=1e-12, hermitian=True)
+        own = int(np.flatnonzero(inside == place)[0])
+        variance = inverse[own, own] / scale[own] ** 2 * 2 * least / freedom
         if np.isfinite(variance) and variance > 0:
             width = float(np.sqrt(variance)) * stats.norm.ppf(0.975)
     low = max(theta[place] - reach * width, problem.low[place])

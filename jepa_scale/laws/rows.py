@@ -78,15 +78,18 @@ class Rows:
             cluster = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
         count = len(picked[law.target])
         weights = np.ones(count) if weight is None else _numbers("weight", weight)
-        if (weights < 0).any():
-            raise ValueError(f"expected weights ≥ 0, got {weights.min():g} in row {int(weights.argmin())}")
-        return cls(
+        if (weights < 0).any() or not (weights > 0).any():
+            raise ValueError(
+                f"expected weights ≥ 0, some above 0, got {weights.min():g} in row {int(weights.argmin())}"
+            )
+        rows = cls(
             {name: picked[name] for name in law.columns},
             picked[law.target],
             weights,
             cluster,
             None if episodes is None else _numbers("episodes", episodes),
         )
+        return rows if (weights > 0).all() else rows.where(weights > 0)
 
 
 def _numbers(name: str, values: np.ndarray) -> Float64[np.ndarray, " rows"]:

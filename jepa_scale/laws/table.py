@@ -182,6 +182,13 @@ def study_table(
         If a law cannot read the table; see ``fit_table``.
     """
     rows = {"cluster": cluster, "weight": weight, "episodes": episodes}
+    for law in laws:
+        loss.check(Rows.of(law, columns, **rows))
+    if weight is not None and (np.asarray(weight) == 0).any():
+        used = np.asarray(weight) > 0
+        columns = {name: np.asarray(values)[used] for name, values in columns.items()}
+        rows = {name: None if values is None else np.asarray(values)[used] for name, values in rows.items()}
+        scale = None if scale is None else np.asarray(scale)[used]
     options = {"level": level, "seed": seed, **rows}
     # Two laws that read different columns must still be ordered alike.
     order = default_scale(laws[0], columns) if scale is None else np.asarray(scale, dtype=float)

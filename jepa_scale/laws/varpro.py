@@ -40,9 +40,12 @@ class Grid:
         self.floors = floors
 
     def starts(
-        self, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray, count: int
+        self, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray, count: int, judged: bool = False
     ) -> Float64[np.ndarray, "draws starts parameters"]:
-        """Return ``count`` grid points of each draw, best first, in centred coordinates, no two of them neighbours."""
+        """Return ``count`` grid points of each draw, best first, in centred coordinates, no two of them neighbours.
+
+        Best by the least-squares stand-in, or by the loss itself where ``judged``: with outliers the two disagree.
+        """
         best, gains = [], []
         powers = np.broadcast_to(self.problem.powers(self.theta)[:, 0], (len(self.theta),))
         for m, share in itertools.product(self.powers, self.floors):
@@ -51,10 +54,20 @@ class Grid:
             best.append(theta)
             gains.append(gain)
         theta, gain = np.concatenate(best, axis=1), np.concatenate(gains, axis=1)
+        if judged:
+            gain = -self._true_objective(theta, weights, target)
         order = np.argsort(-gain, axis=1, kind="stable")
         if count < theta.shape[1] and count > 1:
             order = self._spread(theta, order, count)
         return np.take_along_axis(theta, order[:, :count, None], axis=1)
+
+    def _true_objective(self, theta: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return the loss at every grid point of every draw."""
+        draws, points, size = theta.shape
+        flat = self.problem.state(theta.reshape(-1, size))
+        every = np.repeat(np.broadcast_to(weights, (draws, weights.shape[1])), points, axis=0)
+        targets = target if len(target) == 1 else np.repeat(target, points, axis=0)
+        return self.problem.objective(flat, every, targets).reshape(draws, points)
 
     def _solve(
         self, chosen: np.ndarray, m: float, share: float, weights: np.ndarray, target: np.ndarray

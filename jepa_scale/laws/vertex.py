@@ -35,6 +35,7 @@ def settle(
         for share in (1.0, 0.3, 0.1):
             trial = theta.copy()
             trial[problem.free] += share * step
+            trial = np.clip(trial, problem.low, problem.high)
             value = float(problem.objective(problem.state(trial[None]), weights[None], problem.rows.target[None])[0])
             if value < objective:
                 gain, theta, objective, improved = objective - value, trial, value, True

@@ -88,3 +88,7 @@ class StudyResult:
     """None where it was not recorded."""
     tuning: TuningCheck | None = None
     """None where the study file asks for no check of the learning rate."""
+
+    def held_out(self, n: int) -> bool:
+        """Whether cells of this n took no part in the fits: those of the held-out size, and single runs beyond it."""
+        return self.held_out_n is not None and n >= self.held_out_n

@@ -59,11 +59,13 @@ def _best_width(advice: Advice) -> list[str]:
 
 def _cheapest(advice: Advice) -> list[str]:
     target = number(advice.ask.target_regret)
+    hours = advice.ask.budget_hours
+    budget = "" if hours is None else f" within {number(hours)} h for a new run"
     lines = []
     if advice.cheapest is None:
         lines.append(
             f"No (n, k) that was run, or lies as near as forecasts were checked, reaches {target} with "
-            f"P ≥ {advice.ask.level:g}."
+            f"P ≥ {advice.ask.level:g}{budget}."
         )
     else:
         one = advice.cheapest
@@ -75,7 +77,7 @@ def _cheapest(advice: Advice) -> list[str]:
         ends = ", ".join("more than was tried" if math.isinf(end) else whole(end) for end in (low, high))
         middle = "more than was tried" if math.isinf(median) else whole(median)
         lines.append(
-            f"Expected regret of the best width falls below {target} at n = {middle} [{ends}] "
+            f"Expected regret of the width predicted best falls below {target} at n = {middle} [{ends}] "
             f"({percent(advice.ask.level)} of the draws)."
         )
     return lines

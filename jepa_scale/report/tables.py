@@ -24,7 +24,7 @@ def heat(result: StudyResult, target: str) -> str:
     head = "".join(f'<th scope="col" class="number">k = {k}</th>' for k in widths(result.table))
     lines = []
     for n in sizes(result.table):
-        held_out = " (held out)" if n == result.held_out_n else ""
+        held_out = " (held out)" if result.held_out(n) else ""
         row = [
             _heat_cell(found.get((n, k)), n in best and k in best[n].shared_by, low, high) for k in widths(result.table)
         ]

@@ -225,7 +225,10 @@ def _comparisons(
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
     families = [build_law(name) for name in spec.laws]
     try:
-        advice = advise(families, table, Ask(spec.target_regret, spec.level), draws=spec.bootstrap_draws)
+        # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
+        sizes = [n for n in spec.dials["data.n"] if n in table["n"]]
+        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None))
+        advice = advise(families, table, ask, draws=spec.bootstrap_draws)
     except ValueError as error:
         return None, str(error), ()
     try:

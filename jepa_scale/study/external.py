@@ -117,6 +117,9 @@ def _csv(path: Path) -> dict[str, list[Any]]:
     if not rows:
         return {}
     head, body = rows[0], [row for row in rows[1:] if row]
+    twice = sorted({name for name in head if head.count(name) > 1})
+    if twice:
+        raise UserError(f"{path} has several columns named {', '.join(twice)}: rename all but one")
     short = next((index for index, row in enumerate(body) if len(row) != len(head)), None)
     if short is not None:
         raise UserError(f"{path}: line {short + 2} has {len(body[short])} cells, the header has {len(head)}")
@@ -125,7 +128,11 @@ def _csv(path: Path) -> dict[str, list[Any]]:
 
 def _lines(path: Path) -> dict[str, list[Any]]:
     rows = []
-    for index, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a table of text ({error})") from None
+    for index, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         try:

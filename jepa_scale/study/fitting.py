@@ -53,8 +53,7 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
     UserError
         If the table, a law, a column or the loss is not what it should be.
     """
-    if not 0 < settings.level < 1 or settings.draws < 0:
-        raise UserError(f"expected --level inside (0, 1) and --draws ≥ 0, got {settings.level:g} and {settings.draws}")
+    _check_numbers(settings)
     loss = parse_loss(settings.loss)
     columns = read_columns(path)
     try:
@@ -124,6 +123,17 @@ def parse_loss(text: str) -> Loss:
     raise UserError(f"--loss: expected one of {LOSSES}; got {text!r}")
 
 
+def _check_numbers(settings: FitSettings) -> None:
+    if not 0 < settings.level < 1:
+        raise UserError(f"expected --level inside (0, 1), got {settings.level:g}")
+    if settings.draws != 0 and settings.draws < 20:
+        raise UserError(f"expected --draws 0, or at least 20 for an interval, got {settings.draws}")
+    if settings.seed < 0:
+        raise UserError(f"expected --seed ≥ 0, got {settings.seed}")
+    if settings.goal is not None and not math.isfinite(settings.goal):
+        raise UserError(f"expected a finite --goal, got {settings.goal:g}")
+
+
 def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str, str]) -> Law:
     if "=" in text:
         return Law(text, text)
@@ -143,10 +153,10 @@ def _points(settings: FitSettings, laws: Sequence[Law]) -> tuple[dict[str, np.nd
         return {}, None
     needed = list(dict.fromkeys(name for law in laws for name in law.columns))
     for point in settings.at:
-        missing = [name for name in needed if name not in point]
-        if missing or any(not value > 0 for value in point.values()):
+        wanted = {*needed, *([settings.scale] if settings.scale else [])}
+        if not set(needed) <= set(point) <= wanted or any(not 0 < value < math.inf for value in point.values()):
             given = ", ".join(f"{name}={value:g}" for name, value in point.items())
-            raise UserError(f"--at {given}: expected a number above 0 for each of {', '.join(needed)}")
+            raise UserError(f"--at {given}: expected a finite number above 0 for each of {', '.join(needed)}")
     at = {name: np.array([point[name] for point in settings.at]) for name in needed}
     if settings.scale is None:
         return at, None

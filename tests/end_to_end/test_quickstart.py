@@ -62,7 +62,7 @@ def test_bounds_that_apply_hold(study):
 
 def test_the_forecast_was_held_against_what_came(study):
     forecasts = json.loads((study / "fit.json").read_text())["forecasts"]
-    assert len(forecasts) == 6
+    assert len(forecasts) == 7
     for forecast in forecasts:
         assert [point["n"] for point in forecast["points"]] == [30000] * 6
         assert all(point["observed"] is not None for point in forecast["points"])
@@ -71,8 +71,8 @@ def test_the_forecast_was_held_against_what_came(study):
 def test_every_run_is_mirrored_and_the_page_is_whole(study):
     assert len(list(study.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 102
     page = (study / "report.html").read_text()
-    assert page.count("<svg") == 8
-    assert len(list((study / "figures").glob("*.png"))) == 8
+    assert page.count("<svg") == 9
+    assert len(list((study / "figures").glob("*.png"))) == 9
 
 
 def test_the_rate_was_checked_on_other_seeds(study):

@@ -6,6 +6,9 @@ import pytest
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Squares
+from jepa_scale.laws.newton import minimise
+from jepa_scale.laws.problem import Problem
+from jepa_scale.laws.rows import Rows
 
 LAW = Law("nested", "R = c + (A k^-g + B k^p n^-q)^0.5")
 THETA = (1.5, 0.02, 0.05, 1.5, 1.8, 0.5)
@@ -90,3 +93,41 @@ def test_the_order_and_the_units_of_rows_do_not_matter(generator):
     scaled = fit_table(LAW, {**noisy, "n": noisy["n"] * 1000}, draws=0)
     assert other.objective == pytest.approx(one.objective, rel=1e-10)
     assert scaled.objective == pytest.approx(one.objective, rel=1e-10)
+
+
+def test_a_row_that_is_met_exactly_is_no_infinite_curvature(generator):
+    law = Law("simple", "R = A k^-g + B n^-b")
+    for seed in range(6):
+        columns = surface(law, (1.2, 8.0, 0.8, 0.5))
+        noisy = {**columns, "R": columns["R"] * np.exp(0.05 * np.random.default_rng(seed).standard_t(2, 36))}
+        for loss in (Absolute(), Absolute(10, 1, logarithmic=False)):
+            fit = fit_table(law, noisy, loss, draws=0)
+            assert np.isfinite(fit.condition)
+
+
+def test_nothing_to_explain_and_nothing_to_reach_are_said():
+    columns = surface()
+    flat = fit_table(LAW, {**columns, "R": np.full(36, 0.97)}, draws=0)
+    assert "is 0.97 in every row" in flat.reason
+    law = Law("low", "R = saturating(A k^-g + B n^-b, 0.1)")
+    low = fit_table(law, columns, HuberLog(np.inf), draws=0)
+    assert low.status != "converged" or any("lie above the ceiling" in warning for warning in low.warnings)
+    one = np.where(np.arange(36) < 6, 1.0, 0.0)
+    with pytest.raises(ValueError, match="some above 0"):
+        fit_table(LAW, columns, draws=0, weight=np.zeros(36))
+    assert "at least 2 are needed" in fit_table(LAW, columns, draws=0, weight=one).reason
+
+
+def test_another_basin_is_found_where_least_squares_misleads():
+    # Few rows with outliers: the best grid points by squares and by the loss lie in different basins.
+    generator = np.random.default_rng(11)
+    law = Law("plain", "R = (A k^-g + B n^-b)^m")
+    columns = {name: values[::3] for name, values in surface(law, (1.0, 30.0, 0.7, 0.6, 0.5)).items()}
+    noisy = {**columns, "R": columns["R"] * np.exp(0.3 * generator.standard_t(1.5, 12))}
+    loss = HuberLog(0.05)
+    fit = fit_table(law, noisy, loss, draws=0)
+    problem = Problem(law, Rows.of(law, noisy), loss)
+    low, high = problem.low, np.where(np.isfinite(problem.high), problem.high, 3.0)
+    starts = generator.uniform(low, high, (300, len(low)))
+    many = minimise(problem, problem.rows.weight[None], starts)
+    assert fit.objective <= many.objective[many.converged].min() * (1 + 1e-9)

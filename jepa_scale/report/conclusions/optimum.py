@@ -108,7 +108,7 @@ def _largest(result: StudyResult) -> Conclusion:
     rows = rows_by_n(cells(result.table, "regret"))
     n = max(rows)
     low, high = (choose(rows[n], key=lambda cell: cell.mean) for choose in (min, max))
-    apart = ", held out from the fits," if n == result.held_out_n else ""
+    apart = ", held out from the fits," if result.held_out(n) else ""
     if high.mean - low.mean < ZERO:
         return Conclusion(f"At the largest n = {whole(n)}{apart} the regret is {measured(low)} at every width.")
     return Conclusion(

@@ -80,14 +80,14 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
             "regret_random": ceiling,
         }
         curve = law.predict(theta, columns)
-        axes.plot(grid, curve, color=colors[n], linewidth=1.2, linestyle="--" if n == result.held_out_n else "-")
+        axes.plot(grid, curve, color=colors[n], linewidth=1.2, linestyle="--" if result.held_out(n) else "-")
         axes.errorbar(
             [cell.k for cell in row],
             [cell.mean for cell in row],
             yerr=error_bars(row),
             fmt=markers[n],
             color=colors[n],
-            markerfacecolor="white" if n == result.held_out_n else colors[n],
+            markerfacecolor="white" if result.held_out(n) else colors[n],
             capsize=2,
             elinewidth=0.9,
             label=size_label(result, n),

@@ -15,7 +15,7 @@ from jepa_scale.report.wording import plural, whole
 
 def size_label(result: StudyResult, n: int) -> str:
     """Return the legend's entry of one n."""
-    return f"n = {whole(n)}" + (" (held out from the fits)" if n == result.held_out_n else "")
+    return f"n = {whole(n)}" + (" (held out from the fits)" if result.held_out(n) else "")
 
 
 def error_bars(row: list[Cell]) -> list[float]:
@@ -29,7 +29,7 @@ def draw_rows(axes: Any, result: StudyResult, target: str, positive: bool = Fals
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
     for n, row in rows_by_n(cells(result.table, target)).items():
         kept = [cell for cell in row if cell.mean > 0] if positive else row
-        held_out = n == result.held_out_n
+        held_out = result.held_out(n)
         axes.errorbar(
             [cell.k for cell in kept],
             [cell.mean for cell in kept],

@@ -53,7 +53,7 @@ def draw(result: StudyResult) -> Figure:
     colors = sequential(sizes(result.table))
     for axes, (n, record) in zip(panels, chosen.items(), strict=True):
         _panel(axes, record, colors[n])
-        axes.set_title(f"n = {whole(n)}" + (" (held out)" if n == result.held_out_n else ""))
+        axes.set_title(f"n = {whole(n)}" + (" (held out)" if result.held_out(n) else ""))
         axes.set_xlabel("index i")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel(r"singular value $\sigma_i$")
