@@ -90,9 +90,7 @@ def main() -> None:
     median = {name: float(np.median(values)) for name, values in times.items()}
     excess = (ours.objective[: given.loop] - theirs) / theirs
     print(f"{given.rows} rows, {LAW.formula}, Huber δ = {DELTA:g}, one thread, CPU seconds, median of {given.repeats}")
-    print(
-        f"global fit               {median['global fit']:.3f} s (promise 0.2), {best.hits} of {STARTS} starts in the minimum"
-    )
+    print(f"global fit               {median['global fit']:.3f} s (promise 0.2), {best.hits} ends in the minimum")
     print(f"{given.draws} bootstraps          {median['bootstraps']:.2f} s (promise 3)")
     print(f"scipy, one start each    {median['scipy loop'] * scale:.1f} s ({given.loop} refits, scaled)")
     print(f"ratio                    {median['scipy loop'] * scale / median['bootstraps']:.1f} (promise ≥ 7)")

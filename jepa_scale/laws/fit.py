@@ -31,8 +31,12 @@ from jepa_scale.laws.vertex import settle
 from jepa_scale.records import LawFit, Parameter, RunTable
 from jepa_scale.shapes import Float64
 
-STARTS = 48
+STARTS = 64
 """Grid points, few neighbours among them, polished for a fit: half are the best by least squares, half by the loss."""
+_ROUGH = 30
+"""Steps of every start, which tell basins apart …"""
+_KEPT = 24
+"""… before these, the lowest, go all the way."""
 POINTS = 1800
 """Grid points of the shapes that are compared."""
 
@@ -65,7 +69,10 @@ def solve(
     halves = [grid.starts(weights[None], target, STARTS // 2, judged)[0] for judged in (False, True)]
     if warm is not None:
         halves.append(warm[None])
-    minima = minimise(problem, weights[None], np.concatenate(halves))
+    # A few steps tell basins apart; only the lowest are worth the way to its bottom.
+    rough = minimise(problem, weights[None], np.concatenate(halves), limit=_ROUGH)
+    kept = np.argsort(rough.objective)[:_KEPT]
+    minima = minimise(problem, weights[None], rough.theta[kept])
     objective = np.where(minima.converged, minima.objective, np.inf)
     best = int(objective.argmin())
     theta, lowest = minima.theta[best], float(minima.objective[best])
@@ -317,7 +324,7 @@ def _record(
         loss=problem.loss.name,
         bootstrap=found.kind,
         optima=solution.optima,
-        starts=(solution.hits, STARTS),
+        starts=(solution.hits, _KEPT),
         condition=bent.condition,
         correlations=bent.correlations,
     )

@@ -43,6 +43,7 @@ def minimise(
     start: Float64[np.ndarray, "draws parameters"],
     target: Float64[np.ndarray, "draws rows"] | None = None,
     held: np.ndarray | None = None,
+    limit: int = _MAX_ITERATIONS,
 ) -> Minima:
     """Minimise Σ_i w_i ℓ_i within bounds, each draw from its own start.
 
@@ -51,13 +52,14 @@ def minimise(
     reached exactly, so that "E = 0" can be told from "E is small". A loss with kinks is rounded ever less.
 
     ``weights`` and ``target`` may have one row for all draws. ``held``, (draws, parameters) boolean: what not to move.
+    ``limit``: steps at most, of each stage; what has not converged then is said to have not.
     """
     draws = len(start)
     weights = np.broadcast_to(weights, (draws, len(problem.rows)))
     targets = problem.rows.target[None] if target is None else target
     fixed = np.broadcast_to(~problem.free if held is None else held | ~problem.free, start.shape)
     parts = [slice(first, first + _CHUNK) for first in range(0, draws, _CHUNK)]
-    found = [_staged(problem, weights[part], start[part], _of(targets, part), fixed[part]) for part in parts]
+    found = [_staged(problem, weights[part], start[part], _of(targets, part), fixed[part], limit) for part in parts]
     return Minima(
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("theta", "objective", "converged"))
     )
@@ -68,24 +70,29 @@ def _of(target: np.ndarray, draws: slice | np.ndarray) -> np.ndarray:
     return target if len(target) == 1 else target[draws]
 
 
-def _staged(problem: Problem, weights: np.ndarray, theta: np.ndarray, target: np.ndarray, held: np.ndarray) -> Minima:
+def _staged(
+    problem: Problem, weights: np.ndarray, theta: np.ndarray, target: np.ndarray, held: np.ndarray, limit: int
+) -> Minima:
     minima = Minima(theta, np.full(len(theta), np.inf), np.zeros(len(theta), bool))
     stages = problem.loss.stages(float(np.median(np.abs(problem.rows.target))))
     for stage in stages:
-        minima = _descend(replace(problem, loss=stage), weights, minima.theta, target, held)
+        minima = _descend(replace(problem, loss=stage), weights, minima.theta, target, held, limit)
     if stages[-1] == problem.loss:
         return minima
     return replace(minima, objective=problem.objective(problem.state(minima.theta), weights, target))
 
 
-def _descend(problem: Problem, weights: np.ndarray, start: np.ndarray, target: np.ndarray, held: np.ndarray) -> Minima:
+def _descend(
+    problem: Problem, weights: np.ndarray, start: np.ndarray, target: np.ndarray, held: np.ndarray, limit: int
+) -> Minima:
     theta = np.clip(start, problem.low, problem.high)
     draws = len(theta)
     objective = problem.objective(problem.state(theta), weights, target)
     damping, quiet, steps = np.full(draws, 1e-3), np.zeros(draws, dtype=int), np.zeros(draws, dtype=int)
+    open_gain = np.full(draws, np.inf)
     live = np.flatnonzero(np.isfinite(objective))
     state = problem.state(theta[live])
-    for _ in range(_MAX_ITERATIONS):
+    for _ in range(limit):
         if len(live) == 0:
             break
         gradient, hessian, diagonal = problem.curvature(
@@ -102,6 +109,7 @@ def _descend(problem: Problem, weights: np.ndarray, start: np.ndarray, target: n
         eased = np.maximum(damping[live] * np.maximum(0.1, 1 - (2 * gain - 1) ** 3), 1e-15)
         damping[live] = np.where(accepted, eased, damping[live] * 5)
         steps[live] += 1
+        open_gain[live] = np.abs(promised)
         # Where the majorant cannot descend either, no step can.
         stuck = ~accepted & (np.abs(promised) <= 1e-15 * np.abs(objective[live]) + 1e-300)
         objective[live] = np.where(accepted, value, objective[live])
@@ -110,7 +118,9 @@ def _descend(problem: Problem, weights: np.ndarray, start: np.ndarray, target: n
         quiet[live] = np.where(stuck, quiet[live] + 1, quiet[live])
         keep = (quiet[live] < _QUIET) & (damping[live] < _MAX_DAMPING)
         live, state = live[keep], _take(state, keep)
-    converged = ((quiet >= _QUIET) | (damping >= _MAX_DAMPING)) & np.isfinite(objective)
+    # An exponent that creeps towards its bound along a flat valley promises next to nothing long before it arrives.
+    settled = open_gain <= 1e-9 * np.abs(objective)
+    converged = ((quiet >= _QUIET) | (damping >= _MAX_DAMPING) | settled) & np.isfinite(objective)
     return Minima(theta, objective, converged)
 
 

@@ -54,9 +54,12 @@ class Grid:
             best.append(theta)
             gains.append(gain)
         theta, gain = np.concatenate(best, axis=1), np.concatenate(gains, axis=1)
-        if judged:
-            gain = -self._true_objective(theta, weights, target)
         order = np.argsort(-gain, axis=1, kind="stable")
+        if judged:
+            # The worst two thirds by least squares are bad by any loss.
+            kept = order[:, : max(len(order[0]) // 3, count)]
+            theta = np.take_along_axis(theta, kept[..., None], axis=1)
+            order = np.argsort(self._true_objective(theta, weights, target), axis=1, kind="stable")
         if count < theta.shape[1] and count > 1:
             order = self._spread(theta, order, count)
         return np.take_along_axis(theta, order[:, :count, None], axis=1)

@@ -9,7 +9,7 @@ from jepa_scale.laws.losses import Absolute
 from jepa_scale.laws.problem import Problem
 from jepa_scale.shapes import Float64
 
-_ROUNDS = 8
+_ROUNDS = 40
 
 
 def settle(
