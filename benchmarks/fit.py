@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from jepa_scale.laws.bootstrap import refit
-from jepa_scale.laws.fit import STARTS, solve
+from jepa_scale.laws.fit import solve
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
 from jepa_scale.laws.problem import Problem

@@ -37,6 +37,7 @@ _ROUGH = 30
 """Steps of every start, which tell basins apart …"""
 _KEPT = 24
 """… before these, the lowest, go all the way."""
+_PATIENT = 5000
 POINTS = 1800
 """Grid points of the shapes that are compared."""
 
@@ -69,10 +70,13 @@ def solve(
     halves = [grid.starts(weights[None], target, STARTS // 2, judged)[0] for judged in (False, True)]
     if warm is not None:
         halves.append(warm[None])
-    # A few steps tell basins apart; only the lowest are worth the way to its bottom.
     rough = minimise(problem, weights[None], np.concatenate(halves), limit=_ROUGH)
     kept = np.argsort(rough.objective)[:_KEPT]
     minima = minimise(problem, weights[None], rough.theta[kept])
+    if not minima.converged.any():
+        # An exponent may creep towards its bound along a flat valley: that takes long, and is no failure.
+        lowest_yet = minima.theta[[int(minima.objective.argmin())]]
+        minima = minimise(problem, weights[None], lowest_yet, limit=_PATIENT)
     objective = np.where(minima.converged, minima.objective, np.inf)
     best = int(objective.argmin())
     theta, lowest = minima.theta[best], float(minima.objective[best])

@@ -89,7 +89,6 @@ def _descend(
     draws = len(theta)
     objective = problem.objective(problem.state(theta), weights, target)
     damping, quiet, steps = np.full(draws, 1e-3), np.zeros(draws, dtype=int), np.zeros(draws, dtype=int)
-    open_gain = np.full(draws, np.inf)
     live = np.flatnonzero(np.isfinite(objective))
     state = problem.state(theta[live])
     for _ in range(limit):
@@ -109,7 +108,6 @@ def _descend(
         eased = np.maximum(damping[live] * np.maximum(0.1, 1 - (2 * gain - 1) ** 3), 1e-15)
         damping[live] = np.where(accepted, eased, damping[live] * 5)
         steps[live] += 1
-        open_gain[live] = np.abs(promised)
         # Where the majorant cannot descend either, no step can.
         stuck = ~accepted & (np.abs(promised) <= 1e-15 * np.abs(objective[live]) + 1e-300)
         objective[live] = np.where(accepted, value, objective[live])
@@ -118,9 +116,7 @@ def _descend(
         quiet[live] = np.where(stuck, quiet[live] + 1, quiet[live])
         keep = (quiet[live] < _QUIET) & (damping[live] < _MAX_DAMPING)
         live, state = live[keep], _take(state, keep)
-    # An exponent that creeps towards its bound along a flat valley promises next to nothing long before it arrives.
-    settled = open_gain <= 1e-9 * np.abs(objective)
-    converged = ((quiet >= _QUIET) | (damping >= _MAX_DAMPING) | settled) & np.isfinite(objective)
+    converged = ((quiet >= _QUIET) | (damping >= _MAX_DAMPING)) & np.isfinite(objective)
     return Minima(theta, objective, converged)
 
 
