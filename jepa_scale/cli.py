@@ -149,15 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        commands = {
-            "study": _study,
-            "train": _train,
-            "report": _report,
-            "theory": _theory,
-            "audit": _audit,
-            "fit": cli_laws.run_fit,
-            "advise": cli_laws.run_advise,
-        }
+        commands = {"study": _study, "train": _train, "report": _report, "theory": _theory, "audit": _audit}
+        commands |= {"fit": cli_laws.run_fit, "advise": cli_laws.run_advise}
         code = commands[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
