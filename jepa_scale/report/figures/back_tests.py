@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -61,7 +63,7 @@ def draw(study: TableStudy) -> Figure:
     return figure
 
 
-def _ratios(axes, one: FittedLaw) -> None:  # type: ignore[no-untyped-def]
+def _ratios(axes: Any, one: FittedLaw) -> None:
     track = one.track
     inflation = learn_inflation([track], one.fit.level)
     out = track.ratio > 1
@@ -75,7 +77,7 @@ def _ratios(axes, one: FittedLaw) -> None:  # type: ignore[no-untyped-def]
     axes.set_title(f"{one.fit.law}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5)
 
 
-def _fan(axes, study: TableStudy, one: FittedLaw) -> None:  # type: ignore[no-untyped-def]
+def _fan(axes: Any, study: TableStudy, one: FittedLaw) -> None:
     axes.plot(
         study.scale, study.columns[study.target], "o", markersize=3, alpha=0.5, color="#2f7ab8", markeredgewidth=0
     )
