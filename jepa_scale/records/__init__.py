@@ -5,6 +5,7 @@ status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an
 """
 
 from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
+from jepa_scale.records.data import ActionSpace, Episodes
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
     Batch,
@@ -24,6 +25,7 @@ from jepa_scale.records.runs import (
 from jepa_scale.records.studies import Budget, StudyResult, TuningCheck, TuningRun
 
 __all__ = [
+    "ActionSpace",
     "Advice",
     "Ask",
     "Batch",
@@ -31,6 +33,7 @@ __all__ = [
     "BoundedQuantity",
     "Budget",
     "Comparison",
+    "Episodes",
     "Estimate",
     "Forecast",
     "ForecastPoint",

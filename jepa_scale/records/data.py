@@ -1,0 +1,90 @@
+"""Recorded episodes and the actions in them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """What an action is: one of ``count``, or ``size`` real coordinates in [low, high].
+
+    Raises
+    ------
+    ValueError
+        If there is no action, no coordinate, or no room between the limits.
+    """
+
+    count: int | None = None
+    """Number of discrete actions; None where actions are continuous."""
+    size: int = 1
+    """Coordinates of a continuous action."""
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.count is not None and self.count < 1) or self.size < 1 or not self.low < self.high:
+            raise ValueError(f"expected at least one action and low < high, got {self}")
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are numbers 0 … count − 1."""
+        return self.count is not None
+
+    @property
+    def code_size(self) -> int:
+        """Coordinates of an action as a network reads it: a one-hot code, or the action itself."""
+        return self.size if self.count is None else self.count
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Recorded episodes, one after another, in flat rows; the form that every data format is read into.
+
+    Row r of an episode holds the observation x_t and the action a_t taken on it, so that (x_t, a_t, x_{t+1}) is
+    (row r, row r, row r + 1). The last row of an episode has an observation and no action of its own.
+    """
+
+    observations: NDArray[np.float32] | NDArray[np.uint8]
+    """(R, *shape): vectors (D,), or images (H, W, C) as bytes. May be memory-mapped."""
+    actions: NDArray[np.int64] | NDArray[np.float32]
+    """(R,) for discrete actions, (R, size) for continuous ones; rows that are not usable are never read."""
+    lengths: NDArray[np.int64]
+    """(E,) rows of each episode, observations included: T + 1."""
+    usable: NDArray[np.bool_]
+    """(R,) whether the row's action is known and leads to the next row of the same episode."""
+    action_space: ActionSpace
+    states: NDArray[np.float32] | None = None
+    """(R, S) simulator's state, where it was recorded."""
+    source: str = ""
+    """Format and path, in words."""
+    notes: tuple[str, ...] = ()
+    """What was skipped, repaired or doubtful on reading, each with its count."""
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(E,) first row of each episode."""
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+
+    @property
+    def transitions(self) -> int:
+        """Usable rows: transitions (x, a, x⁺) that can be trained on."""
+        return int(self.usable.sum())
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over observations, usable actions and lengths, in blocks: large files are never loaded whole."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.lengths).tobytes())
+        for first in range(0, len(self.observations), _BLOCK):
+            rows = slice(first, first + _BLOCK)
+            digest.update(np.ascontiguousarray(self.observations[rows]).tobytes())
+            digest.update(np.ascontiguousarray(self.actions[rows][self.usable[rows]]).tobytes())
+        return digest.hexdigest()
+
+
+_BLOCK = 4096
+"""Rows hashed at a time."""
