@@ -34,8 +34,9 @@ def bare(config: dict) -> float:
     module = parts.module
     built = module.optimizer_settings.build(module.named_parameters(), steps, module.rates)
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
-    data = parts.data.transitions.to(device)
-    rows, size = len(data.actions), config["data"]["batch_size"]
+    data = parts.data.windows.to(device)
+    rows, size = len(data), config["data"]["batch_size"]
+    observations, acting = data.observations, data.actions
     order, place = torch.randperm(rows, device=device), 0
     started = time.perf_counter()
     for _ in range(steps):
@@ -43,10 +44,11 @@ def bare(config: dict) -> float:
             order, place = torch.randperm(rows, device=device), 0
         chosen = order[place : place + size]
         place += size
-        latents = encoder(torch.cat([data.observations[chosen], data.next_observations[chosen]]))
+        first = data.starts[chosen]
+        latents = encoder(torch.cat([observations[first], observations[first + 1]]))
         current, following = latents.chunk(2)
-        actions = data.actions[chosen]
-        loss = objective(predictor(current, actions), following, actions)
+        actions = acting[first]
+        loss = objective.one_step(predictor(current, actions), following, actions)
         optimizer.zero_grad()
         loss.backward()
         if settings["gradient_clip"] is not None:

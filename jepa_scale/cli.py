@@ -334,13 +334,16 @@ def _your_world(overrides: Sequence[str]) -> typing.Any:
     from jepa_scale.worlds.survey import widths_of
 
     context = build_context(compose(overrides))
-    problem = context.planner.problem
+    known = context.exact
+    if known is None:
+        raise UserError("theory: expected a finite world, whose truth can be computed, got a simulator")
+    problem = known.planner.problem
     if context.planner.score != "density":
         raise UserError(
             f"the bounds that are shown hold for plans ranked by the density score, got "
             f"planner.score={context.planner.score}: leave it at planner.score=density"
         )
-    return widths_table(widths_of(context.world.finite, problem, context.negatives), problem)
+    return widths_table(widths_of(known.world.finite, problem, context.negatives), problem)
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:

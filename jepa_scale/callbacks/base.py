@@ -12,29 +12,41 @@ import torch
 
 from jepa_scale.callbacks.logging import publish
 from jepa_scale.estimators.moments import NotFiniteError
+from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.records import Estimate, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
 from jepa_scale.theory.model import TabularModel
-from jepa_scale.theory.planning import plan_values
+from jepa_scale.theory.planning import do_nothing_regret, plan_values, random_regret
 from jepa_scale.theory.spectrum import singular_values, stacked_singular_values
 from jepa_scale.training.pretrain import Pretrain
-from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.base import ExactWorld, World
 
 
 @dataclass(frozen=True)
 class Context:
     """What the run's estimates are about."""
 
-    world: ExactWorld
+    world: World
     negatives: Negatives
-    planner: Exhaustive
+    planner: Exhaustive | CEM
     k: int
 
     @property
-    def truth(self) -> Truth:
-        """The exact quantities of this world under this planner; computed once in a process."""
-        return _truth(self.world, self.negatives, self.planner)
+    def exact(self) -> Exact | None:
+        """The world's truth, where it is finite; computed once in a process."""
+        if isinstance(self.world, ExactWorld) and isinstance(self.planner, Exhaustive):
+            return Exact(self.world, self.planner, _truth(self.world, self.negatives, self.planner))
+        return None
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A finite world, a planner that enumerates its plans, and what is exactly known of both."""
+
+    world: ExactWorld
+    planner: Exhaustive
+    truth: Truth
 
 
 @dataclass(frozen=True)
@@ -48,15 +60,23 @@ class Truth:
     values: np.ndarray
     """(plans, N, N) V of every plan."""
     constants: WorldConstants
+    random_regret: float
+    """Of uniformly random plans."""
+    do_nothing_regret: float | None
+    """Of the null action, where the world has one."""
 
 
 @lru_cache(maxsize=4)
 def _truth(world: ExactWorld, negatives: Negatives, planner: Exhaustive) -> Truth:
+    finite, values = world.finite, plan_values(world.finite, planner.horizon)
+    constants = WorldConstants.of(finite, planner.problem, negatives)
     return Truth(
-        singular_values(world.finite, negatives),
-        stacked_singular_values(world.finite, negatives),
-        plan_values(world.finite, planner.horizon),
-        WorldConstants.of(world.finite, planner.problem, negatives),
+        singular_values(finite, negatives),
+        stacked_singular_values(finite, negatives),
+        values,
+        constants,
+        random_regret(values, finite.context_law, constants.goals),
+        do_nothing_regret(finite, values, planner.horizon, constants.goals),
     )
 
 

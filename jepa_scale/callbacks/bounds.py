@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 
-from jepa_scale.callbacks.base import Context, EpochCallback, exact, tabulate
+from jepa_scale.callbacks.base import EpochCallback, Exact, exact, tabulate
 from jepa_scale.records import BoundValue, Estimate
 from jepa_scale.theory.bounds import b1_prime, t4, t5
 from jepa_scale.theory.bounds.base import BoundCase
@@ -14,19 +14,25 @@ from jepa_scale.training.pretrain import Pretrain
 BOUNDS = (t4, t5, b1_prime)
 
 
-def bounds_of(context: Context, model: TabularModel) -> tuple[BoundValue, ...]:
+def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
     """Every bound for the model as it stands, on the regret of the planner's own score."""
-    case = BoundCase(context.truth.constants, context.planner.score, model)
+    case = BoundCase(exact.truth.constants, exact.planner.score, model)
     return tuple(bound.value(case) for bound in BOUNDS)
 
 
 class BoundsCallback(EpochCallback):
-    """Log T4, T5 and B1′; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``."""
+    """Log T4, T5 and B1′; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``.
+
+    Their constants are extremes over all observations and goals: where the world is not finite, nothing is logged.
+    """
 
     def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
         """One estimate per bound."""
+        known = self.context.exact
+        if known is None:
+            return []
         rows = []
-        for bound in bounds_of(self.context, tabulate(module, self.context.world)):
+        for bound in bounds_of(known, tabulate(module, known.world)):
             flags = ["vacuous"] * bound.vacuous + ["does_not_apply"] * (not bound.applies)
             row = exact(f"bound/{bound.name}", bound.value, trainer)
             rows.append(Estimate(row.name, row.value, 0.0, None, row.epoch, row.step, ",".join(flags)))

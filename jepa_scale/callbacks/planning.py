@@ -1,61 +1,57 @@
-"""Exact planning regret of the model, every epoch."""
+"""Planning regret of the model."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
 
 import lightning as L
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.base import Context, EpochCallback, exact
+from jepa_scale.callbacks.base import EpochCallback, Exact, exact
+from jepa_scale.callbacks.success import success_estimates
 from jepa_scale.planners.scores import best_plans
 from jepa_scale.records import Estimate, Regret
-from jepa_scale.theory.planning import do_nothing_regret, expected_regret, random_regret
+from jepa_scale.theory.planning import expected_regret
 from jepa_scale.theory.scores import SCORES
 from jepa_scale.training.pretrain import Pretrain
 
 
 @torch.inference_mode()
-def regrets_of(context: Context, module: Pretrain) -> dict[str, Regret]:
+def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
     """Expected regret of exhaustive latent planning for every score, exact over starts and goals."""
-    truth, world = context.truth, context.world.finite
-    observations = torch.as_tensor(context.world.observations, dtype=torch.float32, device=module.device)
+    truth, world = known.truth, known.world.finite
+    observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
-    reached = context.planner.roll_out(module.predict, latents, world.actions).double().cpu()
+    reached = known.planner.roll_out(module.predict, latents, known.world.actions).double().cpu()
     goals = latents.double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
-    law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // world.actions, 1)))
+    law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // known.world.actions, 1)))
     regrets = {}
     for score in SCORES:
         chosen = best_plans(score, reached, goals, law).numpy()
         value = expected_regret(truth.values, chosen, world.context_law, truth.constants.goals)
-        regrets[score] = Regret(value, 0.0, context.planner.goal_law, score, None)
+        regrets[score] = Regret(value, 0.0, known.planner.goal_law, score, None)
     return regrets
 
 
-@lru_cache(maxsize=4)
-def floors_of(context: Context) -> Mapping[str, float | None]:
-    """Regret of planners that know nothing: uniformly random plans, and doing nothing. No model changes them."""
-    truth, world = context.truth, context.world.finite
-    goals = truth.constants.goals
-    floors = {
-        "random": random_regret(truth.values, world.context_law, goals),
-        "do_nothing": do_nothing_regret(world, truth.values, context.planner.horizon, goals),
-    }
-    return MappingProxyType(floors)
+def floors_of(known: Exact) -> dict[str, float]:
+    """Regret of planners that know nothing: uniformly random plans, and doing nothing where that is an action."""
+    floors = {"random": known.truth.random_regret, "do_nothing": known.truth.do_nothing_regret}
+    return {name: value for name, value in floors.items() if value is not None}
 
 
 class PlanningCallback(EpochCallback):
-    """Log the regret of every score beside the floors."""
+    """Log the regret of planning with the model, beside the floors.
+
+    Exact, after every epoch, where the world is finite and the planner enumerates; from sampled tasks, after the last
+    epoch only, where a simulator is controlled: that takes as long as training.
+    """
 
     def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
-        """One estimate per score and per floor that the world has."""
-        rows = [
-            exact(f"regret/{name}", regret.value, trainer) for name, regret in regrets_of(self.context, module).items()
-        ]
-        floors = floors_of(self.context).items()
-        return rows + [exact(f"regret/{name}", value, trainer) for name, value in floors if value is not None]
+        """One estimate per score or policy, and per floor."""
+        known, moment = self.context.exact, (trainer.current_epoch, trainer.global_step)
+        if known is None:
+            last = trainer.current_epoch + 1 == trainer.max_epochs
+            return success_estimates(self.context, module, *moment) if last else []
+        rows = [exact(f"regret/{name}", regret.value, trainer) for name, regret in regrets_of(known, module).items()]
+        return rows + [exact(f"regret/{name}", value, trainer) for name, value in floors_of(known).items()]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from jepa_scale.callbacks.base import Context, EpochCallback, exact, predict_all, tabulate
+from jepa_scale.callbacks.base import Context, EpochCallback, Exact, exact, predict_all, tabulate
+from jepa_scale.callbacks.reference import reference_of
 from jepa_scale.estimators.gaps import Gap
 from jepa_scale.estimators.jackknife import Jackknifed, average
 from jepa_scale.estimators.model import ModelEstimate, estimate_model
@@ -21,6 +22,7 @@ from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, spectral_loss, spectral_tail
 from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.worlds.simulator import Simulator
 
 _CHUNK = 16384
 """Transitions embedded at a time."""
@@ -30,18 +32,19 @@ class SpectrumCallback(EpochCallback):
     """Log the estimates of ``estimators.spectrum`` beside the exact values of the same model."""
 
     def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
-        """Held-out estimates, then the exact values of the same model."""
+        """Held-out estimates, then the exact values of the same model where the world is finite."""
         moment = trainer.current_epoch, trainer.global_step
         heldout = trainer.datamodule.heldout  # type: ignore[attr-defined]
-        return split_estimates("spectrum", module, heldout, self.context, *moment) + self._exact(trainer, module)
+        rows = split_estimates("spectrum", module, heldout, self.context, *moment)
+        known = self.context.exact
+        return rows if known is None else rows + self._exact(known, trainer, module)
 
-    def _exact(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
-        context = self.context
-        world, table = context.world.finite, tabulate(module, context.world)
-        moments = exact_moments(world, table.encoder, table.predictor, context.negatives)
+    def _exact(self, known: Exact, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+        table = tabulate(module, known.world)
+        moments = exact_moments(known.world.finite, table.encoder, table.predictor, self.context.negatives)
         learned = canonical_correlations(moments)
         # T1, exact to rounding: the moments are there, the residuals of N² entries are not.
-        risk = spectral_loss(moments) + spectral_tail(context.truth.singular_values, 0)
+        risk = spectral_loss(moments) + spectral_tail(known.truth.singular_values, 0)
         epoch, step = trainer.current_epoch, trainer.global_step
         rows = [exact("exact/risk", risk.mean(), trainer), exact("exact/risk_max", risk.max(), trainer)]
         rows.append(exact("exact/total", (learned**2).sum(-1).mean(), trainer))
@@ -61,10 +64,12 @@ def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Conte
     so that the result does not depend on how many they are.
     """
     rank, processes = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
-    episodes, length = trajectories.actions.shape
+    episodes, length = trajectories.actions.shape[:2]
     mine = torch.arange(rank, episodes, processes)
-    width = context.k
-    sums = MomentAccumulator(width, width, context.world.actions, precision=torch.float64)
+    width, known = context.k, context.exact
+    # Where the world is not finite: one cell, the joint operator (x, a) → x⁺ of predictions h = ẑ.
+    cells = 1 if known is None else known.world.actions
+    sums = MomentAccumulator(width, width, cells, precision=torch.float64)
     table = _table(module, trajectories, context)
     for part in mine.split(max(1, _CHUNK // length)):
         taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
@@ -78,7 +83,7 @@ def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Conte
         sums.update(
             predicted.reshape(-1, width),
             following.reshape(-1, width),
-            taken.reshape(-1),
+            taken.reshape(-1) if known is not None else torch.zeros(taken.shape[0] * length, dtype=torch.int64),
             part.repeat_interleave(length),
         )
     if processes > 1:
@@ -102,14 +107,16 @@ def _table(module: Pretrain, trajectories: Trajectories, context: Context) -> _T
     None where it is more, or where the trajectories' observations are not those of their states to the last bit, as
     with sensor noise: estimates are of what was observed.
     """
-    states, observed = trajectories.states, trajectories.observations
-    if states is None or context.world.finite.states * context.world.actions >= trajectories.actions.size:
+    states, observed, known = trajectories.states, trajectories.observations, context.exact
+    if known is None or states is None:
         return None
-    every = context.world.observations.astype(observed.dtype)
+    if known.world.finite.states * known.world.actions >= trajectories.actions.size:
+        return None
+    every = known.world.observations.astype(observed.dtype)
     if not np.array_equal(every[states], observed):
         return None
     latents = module.encode(torch.as_tensor(every, device=module.device))
-    return _Table(latents, predict_all(module, latents, context.world.actions))
+    return _Table(latents, predict_all(module, latents, known.world.actions))
 
 
 def _distributed() -> bool:
@@ -119,26 +126,58 @@ def _distributed() -> bool:
 def split_estimates(
     prefix: str, module: Pretrain, trajectories: Trajectories, context: Context, epoch: int, step: int
 ) -> list[Estimate]:
-    """Estimates from trajectories that the model was not trained on, per action and averaged over actions."""
+    """Estimates from trajectories that the model was not trained on.
+
+    Per action and averaged over actions where the world is finite; else of the joint operator, held against the
+    reference dictionary instead of the truth.
+    """
     moments = heldout_moments(module, trajectories, context)
-    model = estimate_model(moments, context.negatives)
-    return [
-        Estimate(f"{prefix}/{name}", value, error, n, epoch, step, flag)
-        for name, value, error, n, flag in _listed(model, context)
-    ]
+    model = estimate_model(moments, context.negatives if context.exact is not None else "pooled")
+    if context.exact is not None:
+        listed = _listed(model, context, context.exact.truth.singular_values)
+    else:
+        listed = _joint(model, trajectories, context)
+    return [Estimate(f"{prefix}/{name}", value, error, n, epoch, step, flag) for name, value, error, n, flag in listed]
 
 
-def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
+def _joint(model: ModelEstimate, trajectories: Trajectories, context: Context) -> Iterator[_Row]:
+    world = context.world
+    eps = world.eps_obs if isinstance(world, Simulator) else 0.0
+    reference = reference_of(trajectories, world.action_space, eps)
+    if reference is None:
+        yield from _listed(model, context, None)
+        return
+    whole = reference.whole
+    # Corrected for bias a small square may come out below 0.
+    squares = whole.singular_values.map(np.square)
+    values = np.sqrt(np.clip(np.asarray(squares.value), 0, None))
+    yield from _listed(model, context, values[None])
+    for name, statistic in {
+        "reference/total": whole.total,
+        "reference/half_total": reference.half.total,
+        "reference/tail": whole.tail(context.k),
+    }.items():
+        yield _row(name, statistic, whole.rows, f"dictionary_of_{reference.of}")
+
+
+def _listed(model: ModelEstimate, context: Context, sigma: np.ndarray | None) -> Iterator[_Row]:
+    """Rows of every action and of their mean; of the mean alone where there is a single cell.
+
+    ``sigma`` (A, N): singular values that the model is held against.
+    """
     every: dict[str, list[Jackknifed]] = {}
     flags: dict[str, None] = {}
+    single = len(model.spectra) == 1
     for action, spectrum in enumerate(model.spectra):
-        statistics = _statistics(model, action, context)
+        statistics = _statistics(model, action, context.k, None if sigma is None else sigma[action])
         flag = _flag(spectrum)
         flags.update(dict.fromkeys(filter(None, flag.split(","))))
         for name, statistic in statistics.items():
             every.setdefault(name, []).append(statistic)
-            yield _row(f"action_{action}/{name}", statistic, spectrum.rows, flag)
-        yield from _gap_rows(f"action_{action}/gap", [spectrum], context.k, spectrum.rows, flag)
+            if not single:
+                yield _row(f"action_{action}/{name}", statistic, spectrum.rows, flag)
+        if not single:
+            yield from _gap_rows(f"action_{action}/gap", [spectrum], context.k, spectrum.rows, flag)
         yield _row(f"action_{action}/singular_values", spectrum.own, spectrum.rows, flag)
     total, flag = sum(spectrum.rows for spectrum in model.spectra), ",".join(sorted(flags))
     for name, statistics_of_actions in every.items():
@@ -153,16 +192,17 @@ def _listed(model: ModelEstimate, context: Context) -> Iterator[_Row]:
 _Row = tuple[str, float | tuple[float, ...] | None, float | tuple[float, ...] | None, int, str]
 
 
-def _statistics(model: ModelEstimate, action: int, context: Context) -> dict[str, Jackknifed]:
-    spectrum, risk, exact_values = model.spectra[action], model.risks[action], context.truth.singular_values[action]
-    return {
+def _statistics(model: ModelEstimate, action: int, k: int, sigma: np.ndarray | None) -> dict[str, Jackknifed]:
+    spectrum, risk = model.spectra[action], model.risks[action]
+    found = {
         "total": spectrum.own.map(lambda values: (values**2).sum(-1)),
         "loss": risk.loss,
         "calibration_deficit": risk.calibration_deficit,
-        "subspace_deficit": subspace_deficit(spectrum, exact_values, context.k),
-        "risk": risk.risk(exact_values),
         "lidar_wm": lidar(spectrum),
     }
+    if sigma is not None:
+        found |= {"subspace_deficit": subspace_deficit(spectrum, sigma, k), "risk": risk.risk(sigma)}
+    return found
 
 
 _ANY_SIZE = ("loss", "risk", "rankme_sv_uncentred", "erank_eig_centred", "participation_ratio", "alpha_req")

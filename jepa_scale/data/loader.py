@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from jepa_scale.data.windows import Windows
 from jepa_scale.records import Batch
 
 
@@ -25,13 +26,13 @@ class StepLoader:
     batch_sampler = None  # Lightning looks for it wherever there is a sampler
 
     def __init__(
-        self, data: Batch, batch_size: int, steps_per_epoch: int, seed: int, rank: int = 0, world_size: int = 1
+        self, data: Windows, batch_size: int, steps_per_epoch: int, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
-        self.rows = len(data.actions)
+        self.rows = len(data)
         if batch_size < 2 or self.rows < batch_size:
             raise ValueError(
-                f"expected 2 ≤ batch_size ≤ n, got batch_size={batch_size}, n={self.rows}: "
-                "lower data.batch_size or raise data.n"
+                f"expected 2 ≤ batch_size ≤ n, got batch_size={batch_size}, and {self.rows} "
+                "windows: lower data.batch_size or raise data.n"
             )
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.seed, self.rank, self.world_size = seed, rank, world_size
@@ -51,7 +52,7 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         per_pass = self.rows // self.batch_size
-        device = self.data.actions.device
+        device = self.data.starts.device
         current, order = -1, torch.empty(0, dtype=torch.int64)
         first = self.epoch * self.steps_per_epoch
         for step in range(first, first + self.steps_per_epoch):
@@ -60,8 +61,4 @@ class StepLoader:
                 generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)
                 current, order = passed, torch.randperm(self.rows, generator=generator).to(device)
             rows = order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
-            yield Batch(
-                self.data.observations.index_select(0, rows),
-                self.data.actions.index_select(0, rows),
-                self.data.next_observations.index_select(0, rows),
-            )
+            yield self.data.take(rows)

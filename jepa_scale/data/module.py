@@ -6,13 +6,14 @@ import lightning as L
 import torch
 
 from jepa_scale.data.loader import StepLoader
-from jepa_scale.records import Batch, Trajectories
+from jepa_scale.data.windows import as_episodes, windows_of
+from jepa_scale.records import Trajectories
 from jepa_scale.streams import stream_seed
-from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.base import World
 
 
 class WorldData(L.LightningDataModule):
-    """Transitions of a world under its behaviour policy, split by trajectory.
+    """Windows of ``horizon`` transitions of a world under its behaviour policy, split by trajectory.
 
     The first n transitions of the stream ``data/train`` are the training set, so a smaller n is a prefix of a larger
     one for the same seed. Held-out and test trajectories have streams of their own and never depend on n.
@@ -25,7 +26,7 @@ class WorldData(L.LightningDataModule):
 
     def __init__(
         self,
-        world: ExactWorld,
+        world: World,
         n: int,
         heldout: int,
         test: int,
@@ -33,6 +34,7 @@ class WorldData(L.LightningDataModule):
         batch_size: int,
         steps_per_epoch: int,
         seed: int,
+        horizon: int = 1,
     ) -> None:
         super().__init__()
         self.world, self.n, self.batch_size = world, n, batch_size
@@ -45,8 +47,20 @@ class WorldData(L.LightningDataModule):
         self.train = self._draw("data/train", n, length)
         self.heldout = self._draw("data/heldout", heldout, length)
         self.test = self._draw("data/test", test, length)
-        self.transitions = first_transitions(self.train, n)
-        self.action_counts = torch.bincount(self.transitions.actions, minlength=world.actions)
+        if length < horizon:
+            raise ValueError(
+                f"expected trajectories of at least data.horizon={horizon} transitions, got data.length={length}"
+            )
+        self.windows = windows_of(as_episodes(self.train, world.action_space), n, horizon)
+        self.action_counts = self._counts(n)
+
+    def _counts(self, n: int) -> torch.Tensor:
+        """Transitions of each action; all in one cell where actions are continuous."""
+        count = self.world.action_space.count
+        if count is None:
+            return torch.tensor([n])
+        taken = torch.as_tensor(self.train.actions).reshape(-1)[:n]
+        return torch.bincount(taken, minlength=count)
 
     def _draw(self, stream: str, transitions: int, length: int) -> Trajectories:
         return self.world.sample(-(-transitions // length), length, stream_seed(self.seed, stream))
@@ -57,19 +71,10 @@ class WorldData(L.LightningDataModule):
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return StepLoader(
-            self.transitions.to(device),
+            self.windows.to(device),
             self.batch_size,
             self.steps_per_epoch,
             stream_seed(self.seed, "batches"),
             rank,
             world_size,
         )
-
-
-def first_transitions(trajectories: Trajectories, n: int) -> Batch:
-    """Return the first n transitions in the order of trajectories and time, as tensors."""
-    observations = torch.as_tensor(trajectories.observations)
-    current = observations[:, :-1].reshape(-1, observations.shape[-1])
-    following = observations[:, 1:].reshape(-1, observations.shape[-1])
-    actions = torch.as_tensor(trajectories.actions).reshape(-1)
-    return Batch(current[:n].contiguous(), actions[:n].contiguous(), following[:n].contiguous())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 HIDDEN_FLOOR = 128
 
@@ -39,13 +39,21 @@ def parameters(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
 
 
-def flops_per_step(encoder: nn.Module, predictor: nn.Module, batch_size: int) -> int:
-    """Floating point operations of one optimiser step in the linear layers, forward and backward.
+def flops_per_step(
+    encoder: nn.Module, predictor: nn.Module, batch_size: int, horizon: int, observation: Tensor, action: Tensor
+) -> int:
+    """Floating point operations of one optimiser step in matrix products and convolutions, forward and backward.
 
-    2 per multiply-add, 3 passes (forward, gradient of inputs, gradient of weights); the encoder sees x and x⁺.
+    Counted by PyTorch on one row, given as ``observation`` (1, *shape) and ``action`` (1,) or (1, size): 2 per
+    multiply-add. Times 3 for the gradients of inputs and of weights, times the rows of a batch: every window is encoded
+    H + 1 times and predicted H times.
     """
-    per_row = {
-        module: sum(p.numel() for layer in module.modules() for p in layer.parameters(recurse=False) if p.dim() > 1)
-        for module in (encoder, predictor)
-    }
-    return 6 * batch_size * (2 * per_row[encoder] + per_row[predictor])
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counted = []
+    with FlopCounterMode(display=False) as forward:
+        latents = encoder(observation)
+        counted.append(forward.get_total_flops())
+        predictor(latents, action)
+        counted.append(forward.get_total_flops() - counted[0])
+    return 3 * batch_size * ((horizon + 1) * counted[0] + horizon * counted[1])

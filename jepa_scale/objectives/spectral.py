@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from jepa_scale.records import Negatives
+from jepa_scale.objectives.base import Objective, gather
+from jepa_scale.records import ActionSpace, Negatives, View
 
 
-class SpectralObjective(nn.Module):
+class SpectralObjective(Objective):
     """L = −2 E[hᵀf⁺] + E_{x ⊥ x'}[(hᵀf')²], h = g(f(x), a) (arXiv:2606.27014, eq. 13/16).
 
     Minibatch pairs (i, j) with i ≠ j estimate the second term without bias (U-statistic), in O(B k²).
@@ -18,16 +19,30 @@ class SpectralObjective(nn.Module):
     the sum over *all* n² pairs, where a sample meets itself with weight 1/n. ``self_pairs`` adds that term, so that
     minibatches estimate the empirical risk ‖M̂ − GᵀF‖² + const without bias; False leaves it out.
 
+    Of windows of H transitions it is the mean over steps of the loss of (ẑ_t, x_t).
+
     Raises
     ------
     ValueError
-        If ``negatives`` names no known law.
+        If ``negatives`` names no known law, or one that continuous actions do not have.
     """
 
     action_counts: Tensor
+    bounded_below = False
 
-    def __init__(self, negatives: Negatives, action_counts: Tensor, self_pairs: bool = True) -> None:
+    def __init__(
+        self,
+        negatives: Negatives,
+        action_counts: Tensor,
+        self_pairs: bool = True,
+        action_space: ActionSpace | None = None,
+    ) -> None:
         super().__init__()
+        continuous = action_space is not None and not action_space.discrete
+        if continuous and negatives == "same_action":
+            raise ValueError(
+                "expected negatives=pooled for continuous actions, got same_action: no two transitions share an action"
+            )
         if negatives not in _SECOND_TERM:
             raise ValueError(f"expected negatives from {sorted(_SECOND_TERM)}, got {negatives!r}")
         self.negatives: Negatives = negatives
@@ -36,8 +51,13 @@ class SpectralObjective(nn.Module):
         # Not persistent: a property of the training data, not of the model.
         self.register_buffer("action_counts", action_counts.float(), persistent=False)
 
-    def forward(self, predicted: Tensor, observed: Tensor, actions: Tensor) -> Tensor:
-        """Loss of a batch: predicted h (B, k), observed f(x⁺) (B, k), actions (B,) → scalar."""
+    def forward(self, view: View) -> Tensor:
+        """Loss of a batch."""
+        steps = zip(view.predicted.unbind(1), view.latents[:, 1:].unbind(1), view.actions.unbind(1), strict=True)
+        return torch.stack([self.one_step(gather(h), gather(f), gather(a)) for h, f, a in steps]).mean()
+
+    def one_step(self, predicted: Tensor, observed: Tensor, actions: Tensor) -> Tensor:
+        """Loss of transitions: predicted h (B, k), observed f(x⁺) (B, k), actions (B,) → scalar."""
         matched = (predicted * observed).sum(-1)
         counts = self.action_counts if self.self_pairs else torch.full_like(self.action_counts, torch.inf)
         return self.second_term(predicted, observed, actions, matched, counts)

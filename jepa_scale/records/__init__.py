@@ -5,10 +5,9 @@ status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an
 """
 
 from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
-from jepa_scale.records.data import ActionSpace, Episodes
+from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
-    Batch,
     BoundedQuantity,
     BoundValue,
     Estimate,
@@ -20,7 +19,6 @@ from jepa_scale.records.runs import (
     RunStatus,
     RunTable,
     Score,
-    Trajectories,
 )
 from jepa_scale.records.studies import Budget, StudyResult, TuningCheck, TuningRun
 
@@ -55,5 +53,6 @@ __all__ = [
     "TuningCheck",
     "TuningRun",
     "Verdict",
+    "View",
     "Vuong",
 ]

@@ -1,9 +1,10 @@
-"""Recorded episodes and the actions in them."""
+"""Trajectories of worlds, recorded episodes, and the batches that are made of them."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ class ActionSpace:
     def discrete(self) -> bool:
         """Whether actions are numbers 0 … count − 1."""
         return self.count is not None
+
+    def unit(self, actions: Any) -> Any:
+        """Continuous actions moved to [−1, 1], whatever their limits are; arrays or tensors."""
+        return (actions - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
 
     @property
     def code_size(self) -> int:
@@ -88,3 +93,57 @@ class Episodes:
 
 _BLOCK = 4096
 """Rows hashed at a time."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Sampled trajectories of one world, in the order in which they were drawn."""
+
+    observations: NDArray[np.float32] | NDArray[np.uint8]
+    """(E, T+1, *shape): vectors (D,), or images (H, W, C) as bytes."""
+    actions: NDArray[np.int64] | NDArray[np.float32]
+    """(E, T) for discrete actions, (E, T, size) for continuous ones."""
+    states: NDArray[np.int64] | NDArray[np.float32] | None
+    """(E, T+1) index into X of a finite world, (E, T+1, S) state of a simulator; None where it is not known."""
+    seed: int
+    policy: str
+    """Name of the behaviour policy."""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over observations and actions: two data sets with one checksum are the same data."""
+        digest = hashlib.sha256()
+        digest.update(np.ascontiguousarray(self.observations).tobytes())
+        digest.update(np.ascontiguousarray(self.actions).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of H transitions (x_t, a_t, …, x_{t+H}); the fields are tensors on one device."""
+
+    observations: Any
+    """(B, H+1, *shape)"""
+    actions: Any
+    """(B, H) integer, or (B, H, size)"""
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Return the same batch on ``device``; Lightning asks for it."""
+        return Batch(
+            self.observations.to(device, non_blocking=non_blocking),
+            self.actions.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """What an objective sees of a batch; the fields are tensors on one device."""
+
+    observations: Any
+    """(B, H+1, *shape)"""
+    actions: Any
+    """(B, H) integer, or (B, H, size)"""
+    latents: Any
+    """(B, H+1, k) f(x_t), with gradients."""
+    predicted: Any
+    """(B, H, k) ẑ_{t+1}: the predictor rolled out from f(x_0) on its own outputs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -23,49 +22,6 @@ BoundedQuantity = Literal["regret", "excess_risk", "identity_error", "risk_floor
 """What a bound is on: E(ã), R(f̂, ĝ) − R(f*, g*) or the rounding error of an identity from above, a risk from below."""
 
 RunStatus = Literal["finished", "diverged"]
-
-
-@dataclass(frozen=True)
-class Trajectories:
-    """Sampled trajectories of one world, in the order in which they were drawn."""
-
-    observations: NDArray[np.float32]
-    """(E, T+1, D)"""
-    actions: NDArray[np.int64]
-    """(E, T)"""
-    states: NDArray[np.int64] | None
-    """(E, T+1) index into X of a finite world; None where the world has no finite state."""
-    seed: int
-    policy: str
-    """Name of the behaviour policy."""
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 over observations and actions: two data sets with one checksum are the same data."""
-        digest = hashlib.sha256()
-        digest.update(np.ascontiguousarray(self.observations).tobytes())
-        digest.update(np.ascontiguousarray(self.actions).tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Transitions (x, a, x⁺); the fields are tensors on one device."""
-
-    observations: Any
-    """(B, D)"""
-    actions: Any
-    """(B,) integer"""
-    next_observations: Any
-    """(B, D)"""
-
-    def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """Return the same batch on ``device``."""
-        return Batch(
-            self.observations.to(device, non_blocking=non_blocking),
-            self.actions.to(device, non_blocking=non_blocking),
-            self.next_observations.to(device, non_blocking=non_blocking),
-        )
 
 
 @dataclass(frozen=True)

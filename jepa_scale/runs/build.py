@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 
 from jepa_scale.callbacks.base import Context, EpochCallback
+from jepa_scale.callbacks.success import tasks_of
 from jepa_scale.data.module import WorldData
 from jepa_scale.laws.law import LawFamily
+from jepa_scale.models.layers import Normalised, perceptron
 from jepa_scale.models.size import ModelSize
+from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
@@ -22,7 +26,8 @@ from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.training.width import scale_initial, width_factors
-from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.base import ExactWorld, World
+from jepa_scale.worlds.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
     from hydra.errors import InstantiationException
 
     try:
+        target = hydra.utils.get_object(leaf["_target_"])
+        # A part takes of what the run supplies what it asks for.
+        asked = inspect.signature(target).parameters
+        supplied = {name: value for name, value in supplied.items() if name in asked}
         # Passing objects beside the configuration would have Hydra convert them; a partial takes them as they are.
         return hydra.utils.instantiate(dict(leaf), _partial_=True, _convert_="object")(**supplied)
     except InstantiationException as error:
@@ -56,13 +65,13 @@ def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _world(text: str) -> ExactWorld:
+def _world(text: str) -> World:
     import json
 
     return instantiate("world", json.loads(text))
 
 
-def build_world(config: Mapping[str, Any]) -> ExactWorld:
+def build_world(config: Mapping[str, Any]) -> World:
     """The world of a configuration; one object for all runs of a process, so that its truth is computed once.
 
     Raises
@@ -81,22 +90,37 @@ def build_context(config: Mapping[str, Any]) -> Context:
     UserError
         If the world or planner refuses its settings or the plans cannot be enumerated.
     """
-    world = build_world(config)
-    try:
-        states = world.finite.states
-    except ValueError as error:
-        raise UserError(f"world: {error}") from None
-    planner = instantiate("planner", config["planner"])
-    assert isinstance(planner, Exhaustive)
-    try:
-        check_enumerable(world.actions, states, planner.horizon)
-    except ValueError as error:
-        raise UserError(f"planner.horizon: {error}") from None
+    world, planner = build_world(config), instantiate("planner", config["planner"])
+    assert isinstance(planner, Exhaustive | CEM)
+    _check_planner(world, planner)
     negatives = config["objective"].get("negatives", "same_action")
     return Context(world, negatives, planner, config["model"]["k"])
 
 
-def build_model(config: Mapping[str, Any], world: ExactWorld, size: ModelSize) -> torch.nn.ModuleDict:
+def _check_planner(world: World, planner: Exhaustive | CEM) -> None:
+    if isinstance(planner, CEM):
+        if not isinstance(world, Simulator):
+            raise UserError(
+                "planner: expected planner=exhaustive, which plans exactly in a finite world, got one that controls "
+                "simulators"
+            )
+        try:
+            tasks_of(world, planner)
+        except ValueError as error:
+            raise UserError(f"planner.required_steps: {error}") from None
+        return
+    if not isinstance(world, ExactWorld):
+        raise UserError(
+            "planner: expected planner=cem, which controls simulators, got exhaustive, which enumerates the plans of a "
+            "finite world"
+        )
+    try:
+        check_enumerable(world.actions, world.finite.states, planner.horizon)
+    except ValueError as error:
+        raise UserError(f"world, planner.horizon: {error}") from None
+
+
+def build_model(config: Mapping[str, Any], world: World, size: ModelSize) -> torch.nn.ModuleDict:
     """Encoder and predictor of a size, drawn from torch's generator.
 
     Raises
@@ -104,10 +128,11 @@ def build_model(config: Mapping[str, Any], world: ExactWorld, size: ModelSize) -
     UserError
         If one of them refuses its settings.
     """
-    encoder = instantiate(
-        "encoder", config["encoder"], observation_dim=world.observation_dim, k=size.k, hidden=size.hidden
-    )
-    predictor = instantiate("predictor", config["predictor"], k=size.k, actions=world.actions, hidden=size.hidden)
+    sizes = {"k": size.k, "hidden": size.hidden}
+    encoder = instantiate("encoder", config["encoder"], observation_shape=world.observation_shape, **sizes)
+    predictor = instantiate("predictor", config["predictor"], action_space=world.action_space, **sizes)
+    if config["model"]["normalise"]:
+        encoder, predictor = Normalised(encoder, size.k), Normalised(predictor, size.k)
     return torch.nn.ModuleDict({"encoder": encoder, "predictor": predictor})
 
 
@@ -122,7 +147,7 @@ def build(config: Mapping[str, Any]) -> Parts:
     context = build_context(config)
     world, data_config = context.world, config["data"]
     data = WorldData(world, **data_config, steps_per_epoch=config["trainer"]["steps_per_epoch"], seed=config["seed"])
-    size = ModelSize.of(**config["model"])
+    size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
     optimizer = instantiate("optimizer", config["optimizer"])
     assert isinstance(optimizer, AdamWOneCycle)
     with torch.random.fork_rng(devices=[]):
@@ -134,8 +159,22 @@ def build(config: Mapping[str, Any]) -> Parts:
         by_name = width_factors(lambda probe: build_model(config, world, probe), size, base)
         scale_initial(parts, by_name)
         rates = {name: found.rate for name, found in by_name.items()}
-    objective = instantiate("objective", config["objective"], action_counts=data.action_counts)
-    module = Pretrain(parts["encoder"], parts["predictor"], objective, optimizer, rates)
+    space = world.action_space
+    objective = instantiate(
+        "objective",
+        config["objective"],
+        action_counts=data.action_counts,
+        action_space=space,
+        k=size.k,
+        head=lambda inputs, outputs: perceptron(inputs, size.hidden, outputs, 2),
+        observation_shape=world.observation_shape,
+        noise_mask=world.noise_mask,
+        encoder=parts["encoder"],
+    )
+    module = Pretrain(
+        parts["encoder"], parts["predictor"], objective, optimizer, rates, -1 if space.discrete else -2,
+        config["data"]["horizon"],
+    )  # fmt: skip
     callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)
 

@@ -84,6 +84,7 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
     positive = {
         "model.k": model["k"],
         "data.length": data["length"],
+        "data.horizon": data["horizon"],
         "trainer.epochs": trainer["epochs"],
         "trainer.steps_per_epoch": trainer["steps_per_epoch"],
         "trainer.devices": trainer["devices"],
@@ -100,11 +101,17 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         found.append(
             f"data.n={data['n']} is below data.batch_size={data['batch_size']}: raise data.n or lower data.batch_size"
         )
+    if data["horizon"] > data["length"]:
+        found.append(
+            f"data.horizon={data['horizon']} is above data.length={data['length']}: no trajectory holds such a window"
+        )
     for split in ("heldout", "test"):
         if data[split] < 32 * max(data["length"], 1):
             found.append(
                 f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}"
             )
+    if model["normalise"] and model["k"] < 2:
+        found.append("model.normalise: expected model.k ≥ 2, got 1: one coordinate alone is normalised to 0")
     if model["hidden"] is not None and model["hidden"] < 1:
         found.append(f"model.hidden: expected a whole number ≥ 1 or null, got {model['hidden']}")
     if trainer["divergence"] <= 0 or (trainer["gradient_clip"] or 1) <= 0:

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import jepa_scale
-from jepa_scale.callbacks.base import Context, tabulate
+from jepa_scale.callbacks.base import Exact, tabulate
 from jepa_scale.callbacks.bounds import bounds_of
 from jepa_scale.callbacks.checkpoint import EpochCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
@@ -176,7 +176,8 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
     rows = [row for row in folder.read_metrics() if isinstance(row["value"], float | int)]
     last = max((row["epoch"] for row in rows), default=-1)
     final = {row["name"]: row for row in rows if row["epoch"] == last} if not module.diverged else {}
-    bounds = () if module.diverged else bounds_of(context, tabulate(module, context.world))
+    known = context.exact
+    bounds = () if module.diverged or known is None else bounds_of(known, tabulate(module, known.world))
     return RunRecord(
         run_id=run_id(config),
         config=dict(config),
@@ -187,18 +188,25 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
             "k": config["model"]["k"],
             "seed": config["seed"],
             "parameters": parameters(module.encoder, module.predictor),
-            "flops_per_step": flops_per_step(module.encoder, module.predictor, config["data"]["batch_size"]),
+            "flops_per_step": _flops(config, parts),
         },
         final={name: row["value"] for name, row in final.items()},
         final_standard_errors={name: row["standard_error"] for name, row in final.items()},
         final_n={name: row["n"] for name, row in final.items()},
         bounds=[_bound(bound) for bound in bounds],
-        truth=_truth(context),
+        truth={} if known is None else _truth(known, context.k),
         spectrum={} if module.diverged else _spectrum(folder, last),
         versions=versions(),
         data_checksum=parts.data.train.checksum,
         times=dict(times),
     )
+
+
+def _flops(config: Mapping[str, Any], parts: Parts) -> int:
+    batch, module = parts.data.windows.take(torch.zeros(1, dtype=torch.int64)), parts.module
+    sizes = config["data"]["batch_size"], config["data"]["horizon"]
+    row = batch.observations[:, 0].to(module.device), batch.actions[:, 0].to(module.device)
+    return flops_per_step(module.encoder, module.predictor, *sizes, *row)
 
 
 def _bound(bound: BoundValue) -> dict[str, Any]:
@@ -214,9 +222,8 @@ def _bound(bound: BoundValue) -> dict[str, Any]:
     }
 
 
-def _truth(context: Context) -> dict[str, Any]:
-    truth, k = context.truth, context.k
-    values = truth.singular_values
+def _truth(exact: Exact, k: int) -> dict[str, Any]:
+    truth, values = exact.truth, exact.truth.singular_values
     known = {
         "tail": float(spectral_tail(values, k).mean()),
         "tail_max": float(spectral_tail(values, k).max()),
@@ -226,8 +233,7 @@ def _truth(context: Context) -> dict[str, Any]:
     }
     if k <= values.shape[-1]:
         known["gap"] = float(spectral_gap(values, k).mean())
-    floors = {f"regret_{name}": value for name, value in floors_of(context).items() if value is not None}
-    return known | floors
+    return known | {f"regret_{name}": value for name, value in floors_of(exact).items()}
 
 
 def _spectrum(folder: RunFolder, last: int) -> dict[str, list[float]]:
@@ -236,7 +242,7 @@ def _spectrum(folder: RunFolder, last: int) -> dict[str, list[float]]:
     for row in folder.read_metrics():
         if row["epoch"] != last or not row["name"].endswith("/singular_values") or row["value"] is None:
             continue
-        if row["name"].startswith("exact/"):
+        if row["name"].startswith("exact/action_"):
             found["learned"].append(row["value"])
         elif row["name"].startswith("spectrum/"):
             found["estimated"].append(row["value"])

@@ -22,6 +22,7 @@ class ModelConfig:
 
     k: int
     hidden: int | None
+    normalise: bool
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class DataConfig:
     heldout: int
     test: int
     length: int
+    horizon: int
     batch_size: int
 
 
@@ -73,9 +75,9 @@ class RunConfig:
 
 
 INJECTED = {
-    "encoder": ("observation_dim", "k", "hidden"),
-    "predictor": ("k", "actions", "hidden"),
-    "objective": ("action_counts",),
+    "encoder": ("observation_shape", "k", "hidden"),
+    "predictor": ("k", "action_space", "hidden"),
+    "objective": ("action_counts", "action_space", "k", "head", "observation_shape", "noise_mask", "encoder"),
     "logger": ("folder", "run_id", "group", "config"),
     "callbacks": ("context",),
 }

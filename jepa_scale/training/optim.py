@@ -38,14 +38,17 @@ class AdamWOneCycle:
     def groups(
         self, parameters: Iterable[tuple[str, Parameter]], rates: Mapping[str, float] | None = None
     ) -> list[dict[str, Any]]:
-        """Return one parameter group for each factor among ``rates`` (by name; 1 without it), in order of name.
+        """Return one parameter group for each factor among ``rates`` (by name; 1 where it has none), in order of name.
+
+        Parameters that take no gradient are left out.
 
         Decay is the product of the group's rate and its ``weight_decay``; the second is divided by the factor, so that
         weights are pulled to zero alike at every width.
         """
         by_factor: dict[float, list[Parameter]] = {}
         for name, parameter in parameters:
-            by_factor.setdefault(1.0 if rates is None else rates[name], []).append(parameter)
+            if parameter.requires_grad:
+                by_factor.setdefault(1.0 if rates is None else rates.get(name, 1.0), []).append(parameter)
         return [
             {"params": members, "lr": self.lr * factor, "weight_decay": self.weight_decay / factor}
             for factor, members in by_factor.items()

@@ -9,23 +9,28 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from jepa_scale.records import Batch
+from jepa_scale.models.rollout import roll_out
+from jepa_scale.objectives.base import Objective
+from jepa_scale.records import Batch, View
 from jepa_scale.training.optim import AdamWOneCycle
 
 
 class Pretrain(L.LightningModule):
-    """Encoder f, predictor g and an objective, trained on transitions (x, a, x⁺)."""
+    """Encoder f, predictor g and an objective, trained on windows of transitions."""
 
     loss_sum: Tensor
     last_loss: Tensor
+    last_latents: Tensor
 
     def __init__(
         self,
         encoder: nn.Module,
         predictor: nn.Module,
-        objective: nn.Module,
+        objective: Objective,
         optimizer: AdamWOneCycle,
         rates: Mapping[str, float] | None = None,
+        step_axis: int = -1,
+        horizon: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -34,6 +39,10 @@ class Pretrain(L.LightningModule):
         self.optimizer_settings = optimizer
         self.rates = rates
         """Factors on the learning rate by parameter; None: 1 for all."""
+        self.step_axis = step_axis
+        """Axis of an action sequence that its steps are on: −1 for discrete actions (…, H), −2 for vectors."""
+        self.horizon = horizon
+        """H, steps of a training window."""
         self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
         self.diverged = ""
         """One sentence once the run is lost, else empty."""
@@ -43,18 +52,28 @@ class Pretrain(L.LightningModule):
         return self.encoder(observations)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """g(z, a): (…, k), (…,) → (…, k)"""
+        """g(z, a): (…, k), (…,) or (…, size) → (…, k)"""
         return self.predictor(latents, actions)
 
+    def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""
+        renew = (lambda z: self.encode(self.objective.decoded(z))) if self.objective.encodes_again else None
+        return roll_out(self.predict, latents, actions, self.step_axis, renew, self.horizon)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss of one batch; x and x⁺ share one pass through the encoder."""
-        latents = self.encode(torch.cat([batch.observations, batch.next_observations]))
-        current, following = latents.chunk(2)
-        loss = self.objective(self.predict(current, batch.actions), following, batch.actions)
+        """Loss of one batch; all observations share one pass through the encoder."""
+        latents = self.encode(batch.observations.flatten(0, 1)).unflatten(0, batch.observations.shape[:2])
+        predicted = self.roll_out(latents[:, 0], batch.actions)
+        loss = self.objective(View(batch.observations, batch.actions, latents, predicted))
+        self.last_latents = latents.detach()
         # A tensor attribute, not self.log: logging costs a third of a millisecond per step.
         self.last_loss = loss.detach()
         self.loss_sum += self.last_loss
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Let the objective follow the encoder."""
+        self.objective.after_step(self.encoder)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's running loss."""

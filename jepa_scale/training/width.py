@@ -43,6 +43,9 @@ def factors(axes: tuple[Axis, ...], latent: float, hidden: float) -> Factors:
     ValueError
         If there are more than three axes: which of them are fan-in and fan-out is then not known.
     """
+    if all(axis == "fixed" for axis in axes):
+        # Convolutions and transformer blocks of a size of their own.
+        return Factors(1.0, 1.0)
     if len(axes) > 3:
         raise ValueError(
             f"expected parameters with axes (out,), (out, in) or (…, out, in), got {len(axes)} axes: set "

@@ -1,4 +1,4 @@
-"""What a world offers: exact laws, and trajectories drawn from a seed."""
+"""What every world offers: trajectories drawn from a seed; and what a finite one offers besides: exact laws."""
 
 from __future__ import annotations
 
@@ -7,12 +7,55 @@ from functools import cached_property
 
 import numpy as np
 
-from jepa_scale.records import Trajectories
+from jepa_scale.records import ActionSpace, Trajectories
 from jepa_scale.shapes import Float64
 from jepa_scale.theory.graph import FiniteWorld, stationary_law
 
 
-class ExactWorld(ABC):
+class World(ABC):
+    """Something that can be observed and acted on."""
+
+    @property
+    @abstractmethod
+    def observation_shape(self) -> tuple[int, ...]:
+        """(D,) of vectors, (H, W, C) of images."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> ActionSpace:
+        """What an action is."""
+
+    @abstractmethod
+    def sample(self, trajectories: int, length: int, seed: int) -> Trajectories:
+        """Draw trajectories of ``length`` transitions under the behaviour policy.
+
+        Fewer trajectories from the same seed are a prefix of more.
+
+        Raises
+        ------
+        ValueError
+            If a size is below 1.
+        """
+
+    @property
+    def noise_mask(self) -> np.ndarray | None:
+        """(D,) which coordinates of an observation are noise that nothing predicts; None where nobody knows."""
+        return None
+
+
+def check_sizes(trajectories: int, length: int) -> None:
+    """Refuse what cannot be sampled.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    """
+    if trajectories < 1 or length < 1:
+        raise ValueError(f"expected at least 1 trajectory of 1 transition, got {trajectories=}, {length=}")
+
+
+class ExactWorld(World):
     """A world with finitely many observations, whose truth is computable.
 
     Contexts follow the stationary law p of the uniform behaviour policy and trajectories start from it, so that every
@@ -52,9 +95,14 @@ class ExactWorld(ABC):
         return np.eye(self.finite.states)
 
     @property
-    def observation_dim(self) -> int:
-        """D"""
-        return self.observations.shape[1]
+    def observation_shape(self) -> tuple[int, ...]:
+        """(D,)"""
+        return (self.observations.shape[1],)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """One of |A| actions."""
+        return ActionSpace(self.actions)
 
     @property
     def actions(self) -> int:
@@ -72,8 +120,7 @@ class ExactWorld(ABC):
         ValueError
             If a size is below 1.
         """
-        if trajectories < 1 or length < 1:
-            raise ValueError(f"expected at least 1 trajectory of 1 transition, got {trajectories=}, {length=}")
+        check_sizes(trajectories, length)
         world = self.finite
         uniforms = np.random.default_rng(seed).random((trajectories, length + 1, 2))
         actions = _invert(np.cumsum(world.policy), uniforms[:, 1:, 0])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from jepa_scale.records import Batch
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose, conf_dir
 
@@ -11,7 +12,10 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+VECTORS = [pair for pair in PAIRS if pair not in (("encoder", "cnn"), ("encoder", "vit_tiny"))]
+
+
+@pytest.fixture(params=VECTORS, ids="-".join)
 def module(request, tiny_overrides):
     group, name = request.param
     return build(compose([*tiny_overrides, f"{group}={name}"])).module
@@ -40,7 +44,6 @@ def test_the_action_matters(module):
 
 
 def test_every_parameter_learns(module):
-    observations, actions = torch.randn(2, 64, 32), torch.randint(0, 5, (64,))
-    latents = module.encode(observations)
-    module.objective(module.predict(latents[0], actions), latents[1], actions).backward()
+    batch = Batch(torch.randn(64, 2, 32), torch.randint(0, 5, (64, 1)))
+    module.training_step(batch, 0).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())

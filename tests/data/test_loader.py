@@ -4,18 +4,19 @@ import torch
 
 from jepa_scale.data.loader import StepLoader
 from jepa_scale.data.module import WorldData
-from jepa_scale.records import Batch
+from jepa_scale.data.windows import Windows, windows_of
+from jepa_scale.records import ActionSpace, Episodes
 from jepa_scale.worlds.torus import Torus
 
 
 def numbered(rows):
-    index = torch.arange(rows)
-    return Batch(index[:, None].float(), index, index[:, None].float())
+    index = torch.arange(rows + 1)
+    return Windows(index[:, None].float(), index, torch.arange(rows), 1)
 
 
 def rows_of(loader, epoch):
     loader.set_epoch(epoch)
-    return [batch.actions.tolist() for batch in loader]
+    return [batch.actions[:, 0].tolist() for batch in loader]
 
 
 def test_steps_do_not_depend_on_the_size_of_the_data():
@@ -52,20 +53,21 @@ def test_ranks_share_the_same_global_batch():
 
 
 def test_data_smaller_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match=r"batch_size=8, n=7.*raise data\.n"):
+    with pytest.raises(ValueError, match=r"batch_size=8, and 7 windows.*raise data\.n"):
         StepLoader(numbered(7), 8, 5, seed=0)
 
 
-def data(n, seed=0):
-    return WorldData(Torus(3), n=n, heldout=200, test=100, length=7, batch_size=4, steps_per_epoch=5, seed=seed)
+def data(n, seed=0, horizon=1):
+    sizes = {"heldout": 200, "test": 100, "length": 7, "batch_size": 4, "steps_per_epoch": 5}
+    return WorldData(Torus(3), n=n, seed=seed, horizon=horizon, **sizes)
 
 
 def test_data_sets_are_nested():
-    small, large = data(50).transitions, data(333).transitions
-    assert len(small.actions) == 50
-    torch.testing.assert_close(large.observations[:50], small.observations)
-    torch.testing.assert_close(large.next_observations[:50], small.next_observations)
-    assert torch.equal(large.actions[:50], small.actions)
+    small, large = data(50).windows, data(333).windows
+    assert (len(small), len(large)) == (50, 333)
+    few, many = (windows.take(torch.arange(50)) for windows in (small, large))
+    torch.testing.assert_close(few.observations, many.observations, rtol=0, atol=0)
+    assert torch.equal(few.actions, many.actions)
 
 
 def test_held_out_and_test_data_never_depend_on_n():
@@ -88,12 +90,39 @@ def test_splits_share_no_trajectory():
     assert not keys[0] & keys[2]
 
 
-def test_transitions_are_consecutive_states():
-    one = data(20)
-    states = one.train.states
-    np.testing.assert_array_equal(one.transitions.observations[:7].argmax(1).numpy(), states[0, :-1])
-    np.testing.assert_array_equal(one.transitions.next_observations[:7].argmax(1).numpy(), states[0, 1:])
-    np.testing.assert_array_equal(one.transitions.observations[7].argmax().item(), states[1, 0])
+@pytest.mark.parametrize("horizon", [1, 3, 7])
+def test_windows_are_consecutive_states_of_one_trajectory(horizon):
+    """20 transitions in trajectories of 7: windows end with the trajectory, and with the 20th transition."""
+    one = data(20, horizon=horizon)
+    batch = one.windows.take(torch.arange(len(one.windows)))
+    expected = [
+        (one.train.states[row, start : start + horizon + 1], one.train.actions[row, start : start + horizon])
+        for row, length in ((0, 7), (1, 7), (2, 6))
+        for start in range(length - horizon + 1)
+    ]
+    assert len(one.windows) == len(expected)
+    for found, actions, (states, taken) in zip(batch.observations, batch.actions, expected, strict=True):
+        np.testing.assert_array_equal(found.argmax(-1).numpy(), states)
+        np.testing.assert_array_equal(actions.numpy(), taken)
+
+
+def test_rows_without_an_action_break_windows():
+    """7 rows, of which row 2 has no usable action: windows of two transitions begin in rows 0, 3 and 4."""
+    usable = np.array([True, True, False, True, True, True, False])
+    episodes = Episodes(
+        observations=np.arange(7, dtype=np.float32)[:, None],
+        actions=np.arange(7, dtype=np.float32)[:, None],
+        lengths=np.array([7]),
+        usable=usable,
+        action_space=ActionSpace(None, 1),
+    )
+    assert windows_of(episodes, 5, 2).starts.tolist() == [0, 3, 4]
+    assert windows_of(episodes, 4, 2).starts.tolist() == [0, 3]
+    assert windows_of(episodes, 5, 3).starts.tolist() == [3]
+    with pytest.raises(ValueError, match="4 transitions in a row, got none"):
+        windows_of(episodes, 5, 4)
+    with pytest.raises(ValueError, match="1 ≤ n ≤ 5"):
+        windows_of(episodes, 6, 1)
 
 
 def test_fewer_transitions_than_a_batch_are_refused():

@@ -9,6 +9,7 @@ from jepa_scale.models.encoders.mlp import MLPEncoder
 from jepa_scale.models.predictors.mlp import MLPPredictor
 from jepa_scale.models.size import ModelSize
 from jepa_scale.objectives.spectral import SpectralObjective
+from jepa_scale.records import ActionSpace
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
 from jepa_scale.training.optim import AdamWOneCycle
@@ -96,8 +97,8 @@ class Net(torch.nn.Module):
 
     def __init__(self, size):
         super().__init__()
-        self.encoder = MLPEncoder(32, size.k, size.hidden)
-        self.predictor = MLPPredictor(size.k, 5, size.hidden)
+        self.encoder = MLPEncoder((32,), size.k, size.hidden)
+        self.predictor = MLPPredictor(size.k, ActionSpace(5), size.hidden)
 
 
 def growth(base):
@@ -129,7 +130,7 @@ def growth(base):
 
         before = seen()
         for _ in range(STEPS):
-            loss = objective(net.predictor(net.encoder(x), actions), net.encoder(following), actions)
+            loss = objective.one_step(net.predictor(net.encoder(x), actions), net.encoder(following), actions)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -8,11 +8,21 @@ from jepa_scale.models.layers import perceptron
 
 
 class MLPEncoder(nn.Module):
-    """f(x) ∈ R^k. At depth 0 on one-hot observations it is the tabular encoder."""
+    """f(x) ∈ R^k. At depth 0 on one-hot observations it is the tabular encoder.
 
-    def __init__(self, observation_dim: int, k: int, hidden: int, depth: int = 2) -> None:
+    Raises
+    ------
+    ValueError
+        If observations are images.
+    """
+
+    def __init__(self, observation_shape: tuple[int, ...], k: int, hidden: int, depth: int = 2) -> None:
         super().__init__()
-        self.net = perceptron(observation_dim, hidden, k, depth)
+        if len(observation_shape) != 1:
+            raise ValueError(
+                f"expected vector observations (D,), got {observation_shape}: set encoder=cnn or encoder=vit_tiny"
+            )
+        self.net = perceptron(observation_shape[0], hidden, k, depth)
 
     def forward(self, observations: Tensor) -> Tensor:
         """(…, D) → (…, k)"""

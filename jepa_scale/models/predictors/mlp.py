@@ -1,23 +1,25 @@
-"""A predictor that reads the latent with the action's one-hot code beside it."""
+"""A predictor that reads the latent with the action's code beside it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from jepa_scale.models.actions import ActionCode
 from jepa_scale.models.layers import perceptron
+from jepa_scale.records import ActionSpace
 
 
 class MLPPredictor(nn.Module):
-    """g(z, a) = MLP([z, e_a]) ∈ R^k."""
+    """g(z, a) = MLP([z, e_a]) ∈ R^k, or z + MLP([z, e_a]) if ``residual``."""
 
-    codes: Tensor
-
-    def __init__(self, k: int, actions: int, hidden: int, depth: int = 2) -> None:
+    def __init__(self, k: int, action_space: ActionSpace, hidden: int, depth: int = 2, residual: bool = False) -> None:
         super().__init__()
-        self.net = perceptron(k + actions, hidden, k, depth)
-        self.register_buffer("codes", torch.eye(actions), persistent=False)
+        self.code = ActionCode(action_space)
+        self.net = perceptron(k + self.code.size, hidden, k, depth)
+        self.residual = residual
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """(…, k), (…,) integer → (…, k)"""
-        return self.net(torch.cat([latents, self.codes[actions]], dim=-1))
+        """(…, k), (…,) integer or (…, size) → (…, k)"""
+        step = self.net(torch.cat([latents, self.code(actions)], dim=-1))
+        return latents + step if self.residual else step

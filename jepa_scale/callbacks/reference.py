@@ -1,0 +1,90 @@
+"""A reference spectrum of (x, a) → x⁺ where the exact one is not known: that of many fixed features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from jepa_scale.estimators.dictionary import RandomFeatures
+from jepa_scale.estimators.moments import MomentAccumulator
+from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION, OperatorSpectrum, OperatorSums, operator_spectrum
+from jepa_scale.records import ActionSpace, Trajectories
+
+WIDEST = 256
+"""Features on each side, where there are transitions enough for so many."""
+_NARROWEST = 16
+_SIDE = 8
+"""Images without known states are averaged down to so many pixels a side: features of single pixels see nothing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What random features of what is known of a world see, at a resolution ε."""
+
+    whole: OperatorSpectrum
+    half: OperatorSpectrum
+    """By the first half of the features: where it sees less than the whole, so does the whole than the truth."""
+    eps: float
+    """Noise on every coordinate, in its own deviations."""
+    of: str
+    """What the features are of: states, observations or pixels."""
+
+
+_FOUND: dict[tuple[str, float], Reference | None] = {}
+
+
+def reference_of(trajectories: Trajectories, space: ActionSpace, eps: float) -> Reference | None:
+    """Estimate the reference spectrum of held-out trajectories; None where there are too few of them.
+
+    It does not depend on a model and is computed once in a process for the same data.
+    """
+    key = trajectories.checksum, eps
+    if key not in _FOUND:
+        while len(_FOUND) >= 4:
+            _FOUND.pop(next(iter(_FOUND)))
+        _FOUND[key] = _estimate(trajectories, space, eps)
+    return _FOUND[key]
+
+
+def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Reference | None:
+    values, of = _values(trajectories)
+    episodes, length = trajectories.actions.shape[:2]
+    current = values[:, :-1].reshape(episodes * length, -1)
+    following = values[:, 1:].reshape(episodes * length, -1)
+    acting = _codes(trajectories.actions, space).reshape(episodes * length, -1)
+    context = np.hstack([current, acting])
+    width = WIDEST
+    while width * SAMPLES_PER_DIMENSION > len(context):
+        width //= 2
+    if width < max(_NARROWEST, 2 * context.shape[1]):
+        return None
+    left = RandomFeatures(context, width, seed=1, noise=eps)
+    right = RandomFeatures(following, width, seed=2, noise=eps)
+    sums = MomentAccumulator(width, width, 1, precision=torch.float64)
+    groups = torch.arange(episodes).repeat_interleave(length)
+    cells = torch.zeros(episodes * length, dtype=torch.int64)
+    sums.update(torch.as_tensor(left(context)), torch.as_tensor(right(following)), cells, groups)
+    moments = sums.compute()
+    whole, half = (
+        operator_spectrum(OperatorSums.of(part, 0, "pooled")) for part in (moments, moments.leading(width // 2))
+    )
+    return Reference(whole, half, eps, of)
+
+
+def _values(trajectories: Trajectories) -> tuple[np.ndarray, str]:
+    """(E, T+1, d) what features are taken of: the state where it is known, as it carries all there is to predict."""
+    observed, states = trajectories.observations, trajectories.states
+    if states is not None and states.ndim == 3:
+        return states, "states"
+    if observed.ndim == 3:
+        return observed, "observations"
+    height, width = observed.shape[2:4]
+    rows, columns = (np.linspace(0, size, min(_SIDE, size) + 1).astype(int)[:-1] for size in (height, width))
+    pooled = np.add.reduceat(np.add.reduceat(observed.astype(np.float32), rows, axis=2), columns, axis=3)
+    return pooled.reshape(*observed.shape[:2], -1), "pixels"
+
+
+def _codes(actions: np.ndarray, space: ActionSpace) -> np.ndarray:
+    return actions if space.count is None else np.eye(space.count, dtype=np.float32)[actions]

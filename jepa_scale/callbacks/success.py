@@ -1,0 +1,155 @@
+"""Success of planning with the model in a simulator, beside what the truth and what knowing nothing would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from jepa_scale.callbacks.base import Context
+from jepa_scale.planners.cem import CEM, Cost
+from jepa_scale.planners.receding import MakeCost, Outcome, at_random, control, doing_nothing
+from jepa_scale.records import Estimate
+from jepa_scale.streams import stream_seed
+from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.worlds.simulator import Simulator, Tasks
+
+_SEED = stream_seed(0, "evaluation")
+"""Of tasks and of the planner's numbers: the same for every model of a world, so that differences are paired."""
+
+
+@lru_cache(maxsize=4)
+def tasks_of(world: Simulator, planner: CEM) -> Tasks:
+    """The tasks that every model of this world is tried on.
+
+    Raises
+    ------
+    ValueError
+        If the world has no tasks of such a difficulty.
+    """
+    return world.tasks(planner.required_steps or world.default_required_steps, planner.episodes, _SEED)
+
+
+@lru_cache(maxsize=4)
+def references(world: Simulator, planner: CEM) -> Mapping[str, Outcome]:
+    """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
+    tasks = tasks_of(world, planner)
+
+    def true_cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+        goals = tasks.goals[active, None, None]
+        return lambda plans: world.distance(_simulate(world, states, plans, planner.path), goals).sum(-1)
+
+    return MappingProxyType(
+        {
+            "oracle": control(world, tasks, planner, true_cost, _SEED),
+            "random": at_random(world, tasks, _SEED),
+            "do_nothing": doing_nothing(world, tasks, _SEED),
+        }
+    )
+
+
+def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Tensor:
+    """States along each plan, or its last one alone, without step noise.
+
+    (b, S), (b, candidates, H, size) → (b, candidates, H or 1, S)
+    """
+    reached = [states[:, None].expand(-1, plans.shape[1], -1)]
+    still = plans.new_zeros(*plans.shape[:2], world.step_numbers)
+    for action in plans.unbind(2):
+        reached.append(world.step(reached[-1], action, still))
+    return torch.stack(reached[1:] if path else reached[-1:], dim=2)
+
+
+class _Seen:
+    """What a model makes of observations when it plans."""
+
+    def __init__(self, context: Context, module: Pretrain) -> None:
+        assert isinstance(context.world, Simulator)
+        assert isinstance(context.planner, CEM)
+        self.world, self.planner, self.module = context.world, context.planner, module
+        self.tasks = tasks_of(self.world, self.planner)
+        generator = torch.Generator().manual_seed(_SEED)
+        normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
+        self.goals = self.coordinates(self.world.goal_view(self.tasks.goals, normals))
+        mask = self.world.noise_mask
+        ignored = self.planner.ignore_noise and module.objective.encodes_again and mask is not None
+        self.weights = torch.as_tensor(~mask).float() if ignored and mask is not None else None
+
+    def coordinates(self, observations: Tensor) -> Tensor:
+        """(b, *shape) → (b, …) where distances to goals are measured; images flattened."""
+        observations = observations.to(self.module.device)
+        return self.module.objective.goal(observations, self.module.encode(observations))
+
+    def far(self, reached: Tensor, active: Tensor) -> Tensor:
+        """(b, candidates, steps, …) → (b, candidates) squared distances to the tasks' goals, summed over steps."""
+        difference = (reached - self.goals[active, None, None]).square()
+        return (difference if self.weights is None else difference * self.weights).sum((-2, -1))
+
+    def predicted(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+        """Costs of plans by the model."""
+        latents = self.module.encode(observed.to(self.module.device))
+
+        def cost(plans: Tensor) -> Tensor:
+            start = latents[:, None].expand(-1, plans.shape[1], -1)
+            reached = self.module.roll_out(start, plans.to(latents.device))
+            reached = reached if self.planner.path else reached[..., -1:, :]
+            return self.far(self.module.objective.readout(reached), active).cpu()
+
+        return cost
+
+    def simulated(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+        """The same costs of what the plans truly lead to, observed without noise."""
+
+        def cost(plans: Tensor) -> Tensor:
+            reached = _simulate(self.world, states, plans, self.planner.path)
+            flat = reached.flatten(0, 2)
+            seen = self.coordinates(self.world.observe(flat, flat.new_zeros(len(flat), self.world.view_numbers)))
+            return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
+
+        return cost
+
+
+@torch.inference_mode()
+def success_estimates(context: Context, module: Pretrain, epoch: int, step: int) -> list[Estimate]:
+    """Success rates by policy and difficulty, and the regret with its two parts.
+
+    regret/distance = oracle − model: what is lost against the same planner with the true state and dynamics. It is the
+    sum of regret/geometry = oracle − same cost, lost already by a planner that knows the dynamics and ranks their
+    outcomes by the model's distances, and of regret/dynamics = same cost − model, lost by predicting. Tasks are paired;
+    the standard errors are those of tasks, for this one model.
+    """
+    world, planner = context.world, context.planner
+    assert isinstance(world, Simulator)
+    assert isinstance(planner, CEM)
+    seen = _Seen(context, module)
+    outcomes = dict(references(world, planner))
+    makers: dict[str, MakeCost] = {"model": seen.predicted, "same_cost": seen.simulated}
+    for name, maker in makers.items():
+        outcomes[name] = control(world, seen.tasks, planner, maker, _SEED)
+    reached = {name: outcome.reached.double() for name, outcome in outcomes.items()}
+    rows = []
+    for name, values in reached.items():
+        rows.append(_mean(f"success/{name}", values, epoch, step))
+        for level in seen.tasks.levels:
+            chosen = values[seen.tasks.required_steps == level]
+            rows.append(_mean(f"success/{name}/required_{level}", chosen, epoch, step))
+    rows.append(_mean("success/ended_inside", outcomes["model"].inside_at_end.double(), epoch, step))
+    started = world.distance(seen.tasks.starts, seen.tasks.goals) <= world.tolerance
+    rows.append(_mean("success/started_inside", started.double(), epoch, step))
+    pairs = {
+        "distance": ("oracle", "model"),
+        "geometry": ("oracle", "same_cost"),
+        "dynamics": ("same_cost", "model"),
+        "random": ("oracle", "random"),
+        "do_nothing": ("oracle", "do_nothing"),
+    }
+    return rows + [_mean(f"regret/{name}", reached[a] - reached[b], epoch, step) for name, (a, b) in pairs.items()]
+
+
+def _mean(name: str, values: Tensor, epoch: int, step: int) -> Estimate:
+    """Mean over tasks with its standard error; of one task there is none."""
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+    return Estimate(name, float(values.mean()), error, len(values), epoch, step)

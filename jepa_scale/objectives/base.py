@@ -1,0 +1,70 @@
+"""What an objective is, and how its rows are gathered over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from jepa_scale.records import View
+
+Head = Callable[[int, int], nn.Module]
+"""Makes a network of an objective's own, from the width of its input to that of its output."""
+
+
+class Objective(nn.Module):
+    """A pretraining loss of windows of transitions.
+
+    Losses that couple the rows of a batch are computed on the global batch, whatever the number of processes: each
+    gathers all rows first, so that the same global batch gives the same loss and, after the mean over processes that
+    data-parallel training takes, the same gradient.
+    """
+
+    bounded_below = True
+    """Whether the loss is ≥ 0, so that a multiple of its first value says that training is lost."""
+    encodes_again = False
+    """Whether roll-outs beyond the training windows must be decoded and encoded again."""
+
+    def forward(self, view: View) -> Tensor:
+        """Loss of a batch, a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it minimises")
+
+    def after_step(self, encoder: nn.Module) -> None:
+        """Follow the encoder after each optimiser step, where the objective keeps a copy of it."""
+        del encoder
+
+    def readout(self, latents: Tensor) -> Tensor:
+        """Coordinates in which a planner measures how far a predicted latent (…, k) is from the goal."""
+        return latents
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Observations that predicted latents (…, k) stand for, (…, *shape), of objectives that decode.
+
+        Raises
+        ------
+        NotImplementedError
+            If this one does not.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no decoder")
+
+    def goal(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """The same coordinates of a goal that was observed, (…, *shape), and encoded, (…, k)."""
+        del observations
+        return latents
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows of all processes, (B, …) → (processes · B, …), through which gradients flow; else ``rows``."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    # Imported here: the module warns where distributed training is not built in.
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(rows.contiguous()))
+
+
+def mean_square(predicted: Tensor, observed: Tensor) -> Tensor:
+    """Mean over rows, steps and coordinates of (ẑ − z)², over all processes."""
+    return gather((predicted - observed).square().flatten(1).mean(1)).mean()

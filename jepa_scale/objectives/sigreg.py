@@ -1,0 +1,50 @@
+"""Latents drawn to a standard normal law by sliced normality tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jepa_scale.objectives.base import Objective, gather, mean_square
+from jepa_scale.objectives.collapse import epps_pulley
+from jepa_scale.records import View
+from jepa_scale.streams import stream_seed
+
+
+class SIGReg(Objective):
+    """MSE(ẑ, z) + weight · EP, EP the sliced Epps–Pulley statistic of latents (LeJEPA, arXiv:2511.08544).
+
+    MSE is the mean over rows, steps and coordinates, without stop-gradient; EP is ``epps_pulley`` of the latents of the
+    global batch at each step of the window, averaged over steps, on ``slices`` directions that are drawn anew at every
+    training step, from its number alone: all processes, and a resumed run, draw the same.
+
+    Raises
+    ------
+    ValueError
+        If the weight is negative or there is no direction.
+    """
+
+    drawn: Tensor
+
+    def __init__(self, k: int, weight: float = 10.0, slices: int = 128) -> None:
+        super().__init__()
+        if weight < 0 or slices < 1:
+            raise ValueError(f"expected weight ≥ 0 and slices ≥ 1, got {weight=}, {slices=}")
+        self.k, self.weight, self.slices = k, weight, slices
+        # Saved with the model: a resumed run goes on where it was.
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, view: View) -> Tensor:
+        """Loss of a batch."""
+        directions = self.directions(int(self.drawn)).to(view.latents)
+        if self.training:
+            self.drawn += 1
+        steps = gather(view.latents).unbind(1)
+        apart = torch.stack([epps_pulley(rows, directions) for rows in steps]).mean()
+        return mean_square(view.predicted, view.latents[:, 1:]) + self.weight * apart
+
+    def directions(self, step: int) -> Tensor:
+        """Unit directions of a training step, (slices, k)."""
+        generator = torch.Generator().manual_seed(stream_seed(step, "sigreg"))
+        drawn = torch.randn(self.slices, self.k, generator=generator)
+        return drawn / drawn.norm(dim=1, keepdim=True)
