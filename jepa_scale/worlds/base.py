@@ -31,11 +31,17 @@ class ExactWorld(ABC):
         policy = np.full(actions, 1 / actions)
         return FiniteWorld(
             transition=kernel,
-            context_law=stationary_law(kernel, policy),
+            context_law=self.context_law(kernel, policy),
             policy=policy,
             goal_groups=self.goal_groups(states),
             null_action=self.null_action,
         )
+
+    def context_law(
+        self, kernel: Float64[np.ndarray, "A N N"], policy: Float64[np.ndarray, " A"]
+    ) -> Float64[np.ndarray, " N"]:
+        """p(x), stationary under the policy; a world whose chain has several such laws says which."""
+        return stationary_law(kernel, policy)
 
     @property
     def null_action(self) -> int | None:
