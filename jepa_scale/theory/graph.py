@@ -129,7 +129,11 @@ def normalised_co_occurrence(world: FiniteWorld, negatives: Negatives = "same_ac
     law = negative_law(world, negatives)
     # M is zero wherever q is, so any positive stand-in gives the zero column.
     safe = np.where(law > 0, law, 1.0)
-    return co_occurrence(world) / np.sqrt(world.context_law[None, :, None] * safe[:, None, :])
+    # In place: each of these tables is |A| N² numbers, and a large world has few to spare.
+    scale = world.context_law[None, :, None] * safe[:, None, :]
+    matrices = co_occurrence(world)
+    matrices /= np.sqrt(scale, out=scale)
+    return matrices
 
 
 def stationary_law(

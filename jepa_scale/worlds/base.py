@@ -11,6 +11,9 @@ from jepa_scale.records import Trajectories
 from jepa_scale.shapes import Float64
 from jepa_scale.theory.graph import FiniteWorld, stationary_law
 
+_AT_ONCE = 2048
+"""Trajectories that draw at a time: each gathers N numbers, and all at once would outweigh a large data set itself."""
+
 
 class ExactWorld(ABC):
     """A world with finitely many observations, whose truth is computable.
@@ -87,9 +90,11 @@ class ExactWorld(ABC):
         states[:, 0] = _invert(np.cumsum(world.context_law), uniforms[:, 0, 1])
         cumulative = np.cumsum(world.transition, axis=-1)
         for step in range(length):
-            rows = cumulative[actions[:, step], states[:, step]]
-            drawn = (rows <= uniforms[:, step + 1, 1, None]).sum(-1)
-            states[:, step + 1] = np.minimum(drawn, world.states - 1)
+            for first in range(0, trajectories, _AT_ONCE):
+                some = slice(first, first + _AT_ONCE)
+                rows = cumulative[actions[some, step], states[some, step]]
+                drawn = (rows <= uniforms[some, step + 1, 1, None]).sum(-1)
+                states[some, step + 1] = np.minimum(drawn, world.states - 1)
         return Trajectories(
             observations=self.observations.astype(np.float32)[states],
             actions=actions,
