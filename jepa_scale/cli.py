@@ -326,12 +326,11 @@ def _replay(path: Path) -> int:
 
 
 def _your_world(overrides: Sequence[str]) -> typing.Any:
-    """Bounds of the best shared encoder by width, on the world and planner of a configuration."""
-    from jepa_scale.report.theory import widths_table
+    """Spectrum by action and bounds of the best shared encoder by width, of a configuration's world and planner."""
+    from jepa_scale.report.theory import world_tables
     from jepa_scale.runs.build import build_context
     from jepa_scale.runs.config import compose
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.worlds.survey import widths_of
 
     context = build_context(compose(overrides))
     known = context.exact
@@ -343,7 +342,7 @@ def _your_world(overrides: Sequence[str]) -> typing.Any:
             f"the bounds that are shown hold for plans ranked by the density score, got "
             f"planner.score={context.planner.score}: leave it at planner.score=density"
         )
-    return widths_table(widths_of(known.world.finite, problem, context.negatives), problem)
+    return world_tables(known.world.finite, problem, context.negatives)
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:

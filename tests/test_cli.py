@@ -83,7 +83,7 @@ def test_theory_prints_the_table_writes_the_page_and_replays(capsys, tmp_path, m
         main(["theory", *arguments])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for part in ("640 trials", "T4 as published FAILS", "Your world (N = 9", "theory/report.html"):
+    for part in ("640 trials", "T4 as published FAILS", "Spectral tails", "Your world (N = 9", "theory/report.html"):
         assert part in " ".join(shown.split())
     assert (tmp_path / "theory" / "figures" / "tightness.png").stat().st_size > 10_000
     (line,) = [line for line in shown.splitlines() if "--replay" in line and "t4_published" in line]

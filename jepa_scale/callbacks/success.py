@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
 from jepa_scale.planners.cem import CEM, Cost
-from jepa_scale.planners.receding import MakeCost, Outcome, at_random, control, doing_nothing
+from jepa_scale.planners.receding import Outcome, at_random, control, doing_nothing
 from jepa_scale.records import Estimate
 from jepa_scale.streams import stream_seed
 from jepa_scale.training.pretrain import Pretrain
@@ -125,28 +125,49 @@ def success_estimates(context: Context, module: Pretrain, epoch: int, step: int)
     assert isinstance(world, Simulator)
     assert isinstance(planner, CEM)
     seen = _Seen(context, module)
-    outcomes = dict(references(world, planner))
-    makers: dict[str, MakeCost] = {"model": seen.predicted, "same_cost": seen.simulated}
-    for name, maker in makers.items():
-        outcomes[name] = control(world, seen.tasks, planner, maker, _SEED)
+    tasks, everything = seen.tasks, torch.arange(len(seen.tasks))
+    outcomes = dict(references(world, planner)) | {"model": control(world, tasks, planner, seen.predicted, _SEED)}
     reached = {name: outcome.reached.double() for name, outcome in outcomes.items()}
+    numbers = dict.fromkeys(reached, everything)
+    each = planner.episodes if planner.same_cost_episodes is None else planner.same_cost_episodes
+    if each:
+        numbers["same_cost"] = tasks.first(each)
+        reached["same_cost"] = _same_cost(world, planner, seen, numbers["same_cost"])
     rows = []
     for name, values in reached.items():
         rows.append(_mean(f"success/{name}", values, epoch, step))
-        for level in seen.tasks.levels:
-            chosen = values[seen.tasks.required_steps == level]
-            rows.append(_mean(f"success/{name}/required_{level}", chosen, epoch, step))
+        levels = tasks.required_steps[numbers[name]]
+        for level in tasks.levels:
+            rows.append(_mean(f"success/{name}/required_{level}", values[levels == level], epoch, step))
     rows.append(_mean("success/ended_inside", outcomes["model"].inside_at_end.double(), epoch, step))
-    started = world.distance(seen.tasks.starts, seen.tasks.goals) <= world.tolerance
+    started = world.distance(tasks.starts, tasks.goals) <= world.tolerance
     rows.append(_mean("success/started_inside", started.double(), epoch, step))
-    pairs = {
-        "distance": ("oracle", "model"),
-        "geometry": ("oracle", "same_cost"),
-        "dynamics": ("same_cost", "model"),
-        "random": ("oracle", "random"),
-        "do_nothing": ("oracle", "do_nothing"),
-    }
-    return rows + [_mean(f"regret/{name}", reached[a] - reached[b], epoch, step) for name, (a, b) in pairs.items()]
+    for name, (better, worse) in _DIFFERENCES.items():
+        if better in reached and worse in reached:
+            shared = numbers["same_cost"] if "same_cost" in (better, worse) else everything
+            ours, theirs = (
+                values if len(values) == len(shared) else values[shared] for values in (reached[better], reached[worse])
+            )
+            rows.append(_mean(f"regret/{name}", ours - theirs, epoch, step))
+    return rows
+
+
+_DIFFERENCES = {
+    "distance": ("oracle", "model"),
+    "geometry": ("oracle", "same_cost"),
+    "dynamics": ("same_cost", "model"),
+    "random": ("oracle", "random"),
+    "do_nothing": ("oracle", "do_nothing"),
+}
+
+
+def _same_cost(world: Simulator, planner: CEM, seen: _Seen, chosen: Tensor) -> Tensor:
+    """Success with true dynamics and the model's distances on the chosen tasks."""
+
+    def cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+        return seen.simulated(states, observed, chosen[active])
+
+    return control(world, seen.tasks.at(chosen), planner, cost, _SEED).reached.double()
 
 
 def _mean(name: str, values: Tensor, epoch: int, step: int) -> Estimate:

@@ -51,6 +51,9 @@ class CEM:
     """Smallest deviation, as the same share: a law that has shrunk to a point explores nothing."""
     episodes: int = 50
     """Tasks of each difficulty."""
+    same_cost_episodes: int | None = None
+    """The first so many of them are also planned with true dynamics and the model's distances; None: all, 0: none.
+    Every step that such a plan looks at is observed and encoded: with images that is most of an evaluation."""
     required_steps: tuple[int, ...] | None = None
     """Difficulties; None: the world's own."""
     ignore_noise: bool = False
@@ -70,6 +73,8 @@ class CEM:
                 "expected horizon, iterations, elites and episodes ≥ 1 and at least as many candidates as elites, got "
                 f"{self.horizon=}, {self.iterations=}, {self.elites=}, {self.episodes=}, {self.candidates=}"
             )
+        if self.same_cost_episodes is not None and self.same_cost_episodes < 0:
+            raise ValueError(f"expected same_cost_episodes ≥ 0 or null, got {self.same_cost_episodes=}")
         if self.required_steps is not None and (not self.required_steps or min(self.required_steps) < 1):
             raise ValueError(f"expected numbers of steps ≥ 1, got {self.required_steps=}")
         if self.score != "distance":

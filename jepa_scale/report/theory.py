@@ -9,22 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jepa_scale.records import Negatives
 from jepa_scale.report.figures import learning, looseness, tightness
 from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import card, document, paragraph, section, table, text
 from jepa_scale.report.style import to_png, to_svg
 from jepa_scale.report.wording import bound, listed, number, percent, plural, whole
 from jepa_scale.theory.check import Findings, Tally
+from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.learning_curve import LearningCurve
 from jepa_scale.theory.planning import PlanningProblem
 from jepa_scale.theory.replay import replay
+from jepa_scale.theory.spectrum import singular_values, spectral_tail, stacked_singular_values
 from jepa_scale.theory.statements import STATEMENTS, Statement, statement
 from jepa_scale.theory.tightness import Point
 from jepa_scale.theory.trial import to_json
-from jepa_scale.worlds.survey import Survey
+from jepa_scale.worlds.survey import Survey, octaves, widths_of
+
+_TAILS = 7
+"""Widths that eighty columns have room for beside k = 0."""
 
 NO_BREAK = "\u00a0"
 
@@ -93,6 +100,38 @@ def widths_table(points: Sequence[Point], problem: PlanningProblem) -> Table:
         cells = [bound(found.value) + ("" if found.applies else ", does not apply") for found in point.bounds]
         shown.add_row(*(Text(cell) for cell in (str(point.k), number(point.regret), *cells)))
     return shown
+
+
+def spectrum_table(world: FiniteWorld, negatives: Negatives) -> Table:
+    """Spectral tails by action and width, for a terminal: what no model of width k gets below, action by action."""
+    values = singular_values(world, negatives)
+    stacked = stacked_singular_values(world, negatives)
+    widths = octaves(world.states)[:-1]
+    shown = Table(title=f"Spectral tails Σ_{{i>k}} σ_i² by action ({negatives.replace('_', '-')} negatives)")
+    shown.caption = (
+        "k = 0 is ‖M̄(a)‖². shared: of the stacked [√π(a) M̄(a)], the mean over actions of what one encoder for all "
+        "actions leaves."
+    )
+    # Evenly spaced in log k where not all fit, the widest kept.
+    step = max(1, -(-len(widths) // _TAILS))
+    columns = [0, *widths[(len(widths) - 1) % step :: step]]
+    for place, column in enumerate(("action", "σ₂", *(f"k={k}" for k in columns))):
+        shown.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for name, row in [*((str(action), row) for action, row in enumerate(values)), ("shared", stacked)]:
+        second = number(float(row[1])) if len(row) > 1 else "–"
+        shown.add_row(*map(Text, (name, second, *(number(float(spectral_tail(row, k))) for k in columns))))
+    return shown
+
+
+def world_tables(world: FiniteWorld, problem: PlanningProblem, negatives: Negatives) -> Group:
+    """Spectrum by action, then bounds by width, of one world.
+
+    Raises
+    ------
+    ValueError
+        If the plans cannot be enumerated.
+    """
+    return Group(spectrum_table(world, negatives), "", widths_table(widths_of(world, problem, negatives), problem))
 
 
 def verdict(findings: Findings) -> str:

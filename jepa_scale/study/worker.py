@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -32,6 +33,9 @@ def work(
             continue
         on_start(point)
         on_end(point, _do(study, queue, claim, point))
+        # Trainer, model and data refer to one another; until Python looks for such circles by itself, several runs'
+        # data sets lie in memory side by side.
+        gc.collect()
 
 
 def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecord | None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from jepa_scale.records import Negatives
-from jepa_scale.shapes import Float64
+from jepa_scale.shapes import Float64, Int64
 
 _TOLERANCE = 1e-9
 
@@ -48,7 +50,7 @@ class FiniteWorld:
         if self.goal_groups.shape != (states,):
             raise ValueError(f"expected one goal group per observation, ({states},); got {self.goal_groups.shape}")
         for name, law in (("transition", self.transition), ("context_law", self.context_law), ("policy", self.policy)):
-            _check_law(name, law)
+            check_law(name, law)
         if self.context_law.min() <= 0:
             raise ValueError(
                 f"context_law must be positive everywhere, as M̄ divides by √p; {int((self.context_law <= 0).sum())} "
@@ -66,8 +68,14 @@ class FiniteWorld:
         return self.transition.shape[0]
 
 
-def _check_law(name: str, law: np.ndarray) -> None:
-    """Refuse rows that are no probabilities, naming the worst one."""
+def check_law(name: str, law: np.ndarray) -> None:
+    """Refuse rows, along the last axis, that are no probabilities, naming the worst one.
+
+    Raises
+    ------
+    ValueError
+        If an entry is negative or not finite, or a row does not sum to 1.
+    """
     rows = law.reshape(-1, law.shape[-1])
     if not np.isfinite(rows).all() or rows.min() < 0:
         place = np.unravel_index(int(np.argmin(np.nan_to_num(law, nan=-np.inf, posinf=-np.inf))), law.shape)
@@ -121,7 +129,11 @@ def normalised_co_occurrence(world: FiniteWorld, negatives: Negatives = "same_ac
     law = negative_law(world, negatives)
     # M is zero wherever q is, so any positive stand-in gives the zero column.
     safe = np.where(law > 0, law, 1.0)
-    return co_occurrence(world) / np.sqrt(world.context_law[None, :, None] * safe[:, None, :])
+    # In place: each of these tables is |A| N² numbers, and a large world has few to spare.
+    scale = world.context_law[None, :, None] * safe[:, None, :]
+    matrices = co_occurrence(world)
+    matrices /= np.sqrt(scale, out=scale)
+    return matrices
 
 
 def stationary_law(
@@ -146,3 +158,32 @@ def stationary_law(
         )
     law = np.clip(law, 0.0, None)
     return law / law.sum()
+
+
+def recurrent_states(
+    transition: Float64[np.ndarray, "A N N"], policy: Float64[np.ndarray, " A"]
+) -> Int64[np.ndarray, " R"]:
+    """Observations that the behaviour policy visits for ever, in increasing order: where a stationary law is positive.
+
+    They are the one communicating class of Σ_a π(a) P(·|·, a) that nothing leads out of. Where every action has a
+    positive probability no action leads out of it, so the kernel restricted to it is a kernel.
+
+    Raises
+    ------
+    ValueError
+        If there are several such classes, so that the stationary law is not unique.
+    """
+    edges = sparse.csr_array(np.tensordot(policy, transition, 1) > 0)
+    count, label = csgraph.connected_components(edges, directed=True, connection="strong")
+    start, end = label[np.repeat(np.arange(len(label)), np.diff(edges.indptr))], label[edges.indices]
+    left = np.zeros(count, dtype=bool)
+    left[start[start != end]] = True
+    closed = np.flatnonzero(~left)
+    if len(closed) > 1:
+        sizes = sorted((int((label == each).sum()) for each in closed), reverse=True)
+        raise ValueError(
+            f"the behaviour policy has no unique stationary law: it stays for ever in one of {len(closed)} classes, of "
+            f"{', '.join(map(str, sizes[:5]))}{', …' if len(sizes) > 5 else ''} observations: connect them, for "
+            "example by restarting from a start law wherever an episode ends, or keep one of them"
+        )
+    return np.flatnonzero(label == closed[0]).astype(np.int64)

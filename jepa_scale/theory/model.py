@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +70,26 @@ def truncated_svd(world: FiniteWorld, k: int, negatives: Negatives = "same_actio
     ValueError
         If k is outside 1 … N.
     """
-    check_width(world, k)
+    return next(truncated_svds(world, (k,), negatives))
+
+
+def truncated_svds(
+    world: FiniteWorld, widths: Sequence[int], negatives: Negatives = "same_action"
+) -> Iterator[TabularModel]:
+    """``truncated_svd`` of each width in turn, from one singular value decomposition.
+
+    Raises
+    ------
+    ValueError
+        If a width is outside 1 … N.
+    """
+    for k in widths:
+        check_width(world, k)
     law = world.policy @ negative_law(world, negatives)
-    encoder = shared_space(world, normalised_co_occurrence(world, negatives), k) * inverse_root_law(law)[:, None]
-    return TabularModel(encoder, least_squares_predictor(world, encoder, negatives))
+    widest = shared_space(world, normalised_co_occurrence(world, negatives), max(widths, default=0))
+    for k in widths:
+        encoder = widest[:, :k] * inverse_root_law(law)[:, None]
+        yield TabularModel(encoder, least_squares_predictor(world, encoder, negatives))
 
 
 def shared_space(world: FiniteWorld, matrices: Float64[np.ndarray, "A N N"], k: int) -> Float64[np.ndarray, "N k"]:

@@ -65,7 +65,8 @@ def stacked_singular_values(world: FiniteWorld, negatives: Negatives = "same_act
     the same matrix for every action, which holds when the q_a agree, and always with pooled negatives; where they
     differ it is a reference, not a floor.
     """
-    stacked = np.sqrt(world.policy)[:, None, None] * normalised_co_occurrence(world, negatives)
+    stacked = normalised_co_occurrence(world, negatives)
+    stacked *= np.sqrt(world.policy)[:, None, None]
     return np.linalg.svd(stacked.reshape(-1, world.states), compute_uv=False)
 
 
@@ -91,7 +92,11 @@ def residual(
     """δ_a = M̄(a) − GᵀF, whose squares sum to R(a)."""
     scaled_encoder = np.sqrt(negative_law(world, negatives))[:, :, None] * encoder[None]
     scaled_predictor = np.sqrt(world.context_law)[None, :, None] * predictor
-    return normalised_co_occurrence(world, negatives) - scaled_predictor @ scaled_encoder.transpose(0, 2, 1)
+    difference = normalised_co_occurrence(world, negatives)
+    # Action by action: a product of all would be one more table of |A| N² numbers.
+    for one, left, right in zip(difference, scaled_predictor, scaled_encoder, strict=True):
+        one -= left @ right.T
+    return difference
 
 
 def exact_moments(

@@ -10,7 +10,7 @@ from jepa_scale.records import BoundValue, Negatives
 from jepa_scale.theory.bounds import b1, b1_double_prime, b1_prime, b3, b5, t4
 from jepa_scale.theory.bounds.base import BoundCase, RollOut, WorldConstants
 from jepa_scale.theory.graph import FiniteWorld
-from jepa_scale.theory.model import truncated_svd
+from jepa_scale.theory.model import truncated_svds
 from jepa_scale.theory.planning import PlanningProblem, unreachable_share
 
 ONE_STEP = ("t4", "b1_prime", "b1_double_prime", "b1", "b5")
@@ -60,12 +60,33 @@ def tightness(
     ValueError
         If a name is unknown, k is outside 1 … N, or the plans cannot be enumerated.
     """
+    return tightness_by_width(world, (k,), problem, negatives, names)[0]
+
+
+def tightness_by_width(
+    world: FiniteWorld,
+    widths: Sequence[int],
+    problem: PlanningProblem = ONE_REACHABLE_STEP,
+    negatives: Negatives = "same_action",
+    names: Sequence[str] = ONE_STEP,
+) -> tuple[Point, ...]:
+    """``tightness`` of each width; what does not depend on the width is computed once.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a width is outside 1 … N, or the plans cannot be enumerated.
+    """
     unknown = [name for name in names if name not in _BOUNDS]
     if unknown:
         raise ValueError(f"no bound is called {unknown[0]!r}: choose from {', '.join(_BOUNDS)}")
     constants = WorldConstants.of(world, problem, negatives)
     roll_out: RollOut = "latent" if problem.horizon == 1 else "operator"
-    case = BoundCase(constants, "density", truncated_svd(world, k, negatives), roll_out)
-    bounds = tuple(_BOUNDS[name](case) for name in names)
     unreachable = unreachable_share(constants.values, world.context_law, constants.goals)
-    return Point(world.states, k, problem.horizon, case.regret, unreachable, bounds)
+    points = []
+    for model in truncated_svds(world, widths, negatives):
+        # A case holds several tables of |A| N² numbers, so each is let go before the next.
+        case = BoundCase(constants, "density", model, roll_out)
+        bounds = tuple(_BOUNDS[name](case) for name in names)
+        points.append(Point(world.states, model.k, problem.horizon, case.regret, unreachable, bounds))
+    return tuple(points)

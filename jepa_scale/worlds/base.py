@@ -11,6 +11,9 @@ from jepa_scale.records import ActionSpace, Trajectories
 from jepa_scale.shapes import Float64
 from jepa_scale.theory.graph import FiniteWorld, stationary_law
 
+_AT_ONCE = 2048
+"""Trajectories that draw at a time: each gathers N numbers, and all at once would outweigh a large data set itself."""
+
 
 class World(ABC):
     """Something that can be observed and acted on."""
@@ -74,11 +77,17 @@ class ExactWorld(World):
         policy = np.full(actions, 1 / actions)
         return FiniteWorld(
             transition=kernel,
-            context_law=stationary_law(kernel, policy),
+            context_law=self.context_law(kernel, policy),
             policy=policy,
             goal_groups=self.goal_groups(states),
             null_action=self.null_action,
         )
+
+    def context_law(
+        self, kernel: Float64[np.ndarray, "A N N"], policy: Float64[np.ndarray, " A"]
+    ) -> Float64[np.ndarray, " N"]:
+        """p(x), stationary under the policy; a world whose chain has several such laws says which."""
+        return stationary_law(kernel, policy)
 
     @property
     def null_action(self) -> int | None:
@@ -128,9 +137,11 @@ class ExactWorld(World):
         states[:, 0] = _invert(np.cumsum(world.context_law), uniforms[:, 0, 1])
         cumulative = np.cumsum(world.transition, axis=-1)
         for step in range(length):
-            rows = cumulative[actions[:, step], states[:, step]]
-            drawn = (rows <= uniforms[:, step + 1, 1, None]).sum(-1)
-            states[:, step + 1] = np.minimum(drawn, world.states - 1)
+            for first in range(0, trajectories, _AT_ONCE):
+                some = slice(first, first + _AT_ONCE)
+                rows = cumulative[actions[some, step], states[some, step]]
+                drawn = (rows <= uniforms[some, step + 1, 1, None]).sum(-1)
+                states[some, step + 1] = np.minimum(drawn, world.states - 1)
         return Trajectories(
             observations=self.observations.astype(np.float32)[states],
             actions=actions,

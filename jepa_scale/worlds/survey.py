@@ -13,7 +13,7 @@ from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.learners import fit_per_action, fit_shared
 from jepa_scale.theory.learning_curve import Learner, LearningCurve, learning_curve
 from jepa_scale.theory.planning import PlanningProblem
-from jepa_scale.theory.tightness import MANY_STEPS, ONE_REACHABLE_STEP, ONE_STEP, Point, tightness
+from jepa_scale.theory.tightness import MANY_STEPS, ONE_REACHABLE_STEP, ONE_STEP, Point, tightness, tightness_by_width
 from jepa_scale.worlds.families import FAMILIES
 from jepa_scale.worlds.nuisance import Nuisance
 from jepa_scale.worlds.torus import Torus
@@ -89,6 +89,10 @@ def widths_of(
     ValueError
         If the plans cannot be enumerated.
     """
-    widths = [2**power for power in range(world.states.bit_length()) if 2**power < world.states] + [world.states]
     names = ONE_STEP if problem.horizon == 1 else (*MANY_STEPS, "b3_general")
-    return tuple(tightness(world, k, problem, negatives, names) for k in widths)
+    return tightness_by_width(world, octaves(world.states), problem, negatives, names)
+
+
+def octaves(states: int) -> list[int]:
+    """k = 1, 2, 4, … below N, and N."""
+    return [2**power for power in range(states.bit_length()) if 2**power < states] + [states]

@@ -11,16 +11,19 @@ import pytest
 from rich.console import Console
 
 from jepa_scale.report.figures import learning, looseness, tightness
-from jepa_scale.report.theory import fails, rows, statements_table, verdict, widths_table, write_theory
+from jepa_scale.report.theory import fails, rows, spectrum_table, statements_table, verdict, widths_table, write_theory
+from jepa_scale.report.wording import number
 from jepa_scale.theory.check import Findings, Tally, attack_theory
 from jepa_scale.theory.learners import fit_shared
 from jepa_scale.theory.learning_curve import learning_curve
 from jepa_scale.theory.planning import PlanningProblem
+from jepa_scale.theory.spectrum import singular_values, spectral_tail
 from jepa_scale.theory.statements import STATEMENTS, statement
 from jepa_scale.theory.tightness import MANY_STEPS
 from jepa_scale.theory.tightness import tightness as measure
 from jepa_scale.theory.trial import from_json
 from jepa_scale.worlds.families import FAMILIES
+from jepa_scale.worlds.lowrank import LowRank
 from jepa_scale.worlds.survey import Survey, widths_of
 from jepa_scale.worlds.torus import Torus
 from tests.report.test_page import Page
@@ -143,6 +146,26 @@ def test_your_world_shows_every_bound_and_the_goals_out_of_reach():
     text = shown(widths_table(widths_of(world, reachable), reachable))
     assert "B3" in text
     assert "No plan" not in text
+
+
+def test_your_world_shows_tails_by_action_in_eighty_columns():
+    """The numbers are those of the theory; the widest width below N is among them however many there are."""
+    world = Torus(4, 0.2, 0.4).finite
+    lines = shown(spectrum_table(world, "same_action")).splitlines()
+    tails = [float(spectral_tail(singular_values(world), k)[1]) for k in (0, 1, 2, 4, 8)]
+    (row,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│ 1 ")]
+    assert row[2:] == [number(tail) for tail in tails]
+    assert row[1] == number(float(singular_values(world)[1, 1]))
+    large = LowRank(states=600, action_count=2).finite
+    text = shown(spectrum_table(large, "pooled"))
+    for part in ("k=0", "k=2", "k=8", "k=512", "shared", "pooled negatives"):
+        assert part in " ".join(text.split())
+    assert "…" not in text
+
+
+def test_the_world_of_one_state_has_no_second_singular_value():
+    one = FAMILIES["single_state"](np.random.default_rng(0), 1)
+    assert "–" in shown(spectrum_table(one, "same_action"))
 
 
 def test_figures_draw_what_they_are_given(small):

@@ -183,7 +183,7 @@ def test_every_epoch_is_logged_with_its_uncertainty(config, tmp_path):
 
 
 @pytest.mark.parametrize("negatives", ["same_action", "pooled"])
-@pytest.mark.parametrize("world", ["torus", "lowrank", "nuisance"])
+@pytest.mark.parametrize("world", ["torus", "lowrank", "nuisance", "persistence", "deterministic_grid"])
 def test_logged_risk_agrees_with_the_exact_risk(world, negatives, tiny_overrides, tmp_path):
     overrides = [f"world={world}", f"objective.negatives={negatives}", "data.heldout=6000", "data.test=6000"]
     record = run(compose([*tiny_overrides, *overrides]), tmp_path / "run")

@@ -1,6 +1,8 @@
+import gc
 import multiprocessing
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from optuna.trial import TrialState
 from jepa_scale.records import RunRecord
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.worker import work
 
 
 def point(index):
@@ -68,6 +71,32 @@ def test_a_trial_left_running_by_a_dead_process_is_queued_again(tmp_path):
     queue.claim("dead")
     assert Queue(tmp_path, "study").plan([point(0)], {}) == 1
     assert states(queue) == ["FAIL", "WAITING"]
+
+
+def test_a_run_is_out_of_memory_before_the_next_begins(tmp_path, monkeypatch):
+    """A run's objects refer to one another, as trainer and module do; Python's own collector is off to show it."""
+    alive = []
+
+    class Held:
+        def __init__(self):
+            self.itself = self
+
+    def run(config, path, group=None):
+        held = Held()
+        assert not [before for before in alive if before() is not None]
+        alive.append(weakref.ref(held))
+        return record(path.name)
+
+    monkeypatch.setattr("jepa_scale.runs.run.run", run)
+    queue, points = Queue(tmp_path, "study"), {f"run-{index:03d}": point(index) for index in range(3)}
+    queue.plan(list(points.values()), {})
+    gc.disable()
+    try:
+        work(tmp_path, queue, points, "me")
+    finally:
+        gc.enable()
+    assert states(queue) == ["COMPLETE"] * 3
+    assert len(alive) == 3
 
 
 def test_a_dead_worker_is_forgiven_once(tmp_path):

@@ -6,6 +6,7 @@ from jepa_scale.theory.graph import (
     negative_law,
     next_law,
     normalised_co_occurrence,
+    recurrent_states,
     stationary_law,
 )
 from jepa_scale.theory.spectrum import singular_values
@@ -49,6 +50,35 @@ def test_stationary_law_is_stationary(generator):
 def test_two_recurrent_classes_are_refused():
     with pytest.raises(ValueError, match="no unique stationary law"):
         stationary_law(np.eye(4)[None], np.ones(1))
+
+
+def test_recurrent_states_are_where_the_stationary_law_is_positive(generator):
+    """Sparse random chains of one closed class, against the law itself; the kernel on them is a kernel."""
+    found = 0
+    for _ in range(60):
+        kernel = np.stack([np.eye(7)[generator.integers(0, 7, size=7)] for _ in range(2)])
+        policy = np.array([0.3, 0.7])
+        try:
+            kept = recurrent_states(kernel, policy)
+        except ValueError:
+            with pytest.raises(ValueError, match="no unique stationary law"):
+                stationary_law(kernel, policy)
+            continue
+        found += len(kept) < 7
+        np.testing.assert_array_equal(kept, np.flatnonzero(stationary_law(kernel, policy) > 1e-9))
+        np.testing.assert_array_equal(kernel[:, kept][:, :, kept].sum(-1), 1.0)
+    assert found > 20
+
+
+def test_an_action_that_is_never_taken_connects_nothing():
+    kernel = np.stack([np.eye(3)[[0, 0, 0]], np.eye(3)[[1, 2, 0]]])
+    np.testing.assert_array_equal(recurrent_states(kernel, np.array([1.0, 0.0])), [0])
+    np.testing.assert_array_equal(recurrent_states(kernel, np.array([0.5, 0.5])), [0, 1, 2])
+
+
+def test_several_recurrent_classes_are_counted():
+    with pytest.raises(ValueError, match=r"one of 7 classes, of 1, 1, 1, 1, 1, … observations: connect them"):
+        recurrent_states(np.eye(7)[None], np.ones(1))
 
 
 def with_row(action, start, row):

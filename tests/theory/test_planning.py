@@ -38,9 +38,10 @@ def test_values_on_three_states_by_hand():
     np.testing.assert_allclose(values[:, 0, 0], [0.5625, 0.375, 0.375, 0.25], atol=EXACT)
 
 
+@pytest.mark.parametrize("groups", [[0, 0, 1, 2], [3, 1, 0, 2]])
 @pytest.mark.parametrize("horizon", [1, 2, 3])
-def test_values_match_the_sum_over_paths(generator, horizon):
-    world = reference.random_world(generator, states=4, actions=2, groups=[0, 0, 1, 2])
+def test_values_match_the_sum_over_paths(generator, horizon, groups):
+    world = reference.random_world(generator, states=4, actions=2, groups=groups)
     values = plan_values(world, horizon)
     for index, plan in enumerate(all_plans(2, horizon)):
         for start, goal in itertools.product(range(4), range(4)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.theory.planning import PlanningProblem
-from jepa_scale.theory.tightness import MANY_STEPS, tightness
+from jepa_scale.theory.tightness import MANY_STEPS, tightness, tightness_by_width
 from jepa_scale.worlds.families import FAMILIES
 from jepa_scale.worlds.survey import survey, widths_of
 from jepa_scale.worlds.torus import Torus
@@ -46,6 +46,14 @@ def test_widths_of_a_world_whose_size_is_no_power_of_two():
     assert [point.k for point in widths_of(Torus(3).finite)] == [1, 2, 4, 8, 9]
     one = FAMILIES["single_state"](np.random.default_rng(0), 1)
     assert [(point.k, point.regret) for point in widths_of(one)] == [(1, 0.0)]
+
+
+@pytest.mark.parametrize("negatives", ["same_action", "pooled"])
+def test_many_widths_at_once_are_the_same_widths_one_by_one(negatives):
+    """One decomposition serves all: equal, not close, as each width is cut from the same singular vectors."""
+    world = FAMILIES["low_rank_separate"](np.random.default_rng(3), 7)
+    together = tightness_by_width(world, (5, 1, 3), negatives=negatives)
+    assert together == tuple(tightness(world, k, negatives=negatives) for k in (5, 1, 3))
 
 
 def test_b3_grows_linearly_with_the_horizon():
