@@ -84,7 +84,7 @@ def read_plain(
         lengths = _array(arrays, counted, path)
     elif marked is not None:
         lengths = run_lengths(_array(arrays, marked, path).reshape(-1), f"{path}: {marked}")
-    elif done.ndim >= 2 and seen.ndim >= 2 and (seen.shape[0], seen.shape[1] - 1) == done.shape[:2]:
+    elif done.ndim >= 2 and seen.ndim >= 3 and (seen.shape[0], seen.shape[1] - 1) == done.shape[:2]:
         lengths = np.full(len(seen), seen.shape[1])
         done = np.concatenate([done, done[:, -1:]], axis=1).reshape(-1, *done.shape[2:])
         states = None if states is None else states.reshape(-1, *states.shape[2:])
