@@ -127,14 +127,17 @@ class CachedRows:
 
     def __init__(self, values: torch.Tensor) -> None:
         self.values = values
+        # Kept, as every step of a small model would pay for it again.
+        self._row = values.shape[1:]
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
         """Rows (*indices.shape, *row), on the device of the rows; ``indices`` int64 of any shape, on that device."""
-        found = self.values.index_select(0, indices.reshape(-1))
-        return found.view(*indices.shape, *self.values.shape[1:])
+        if indices.ndim == 1:
+            return self.values.index_select(0, indices)
+        return self.values.index_select(0, indices.reshape(-1)).view(indices.shape + self._row)
 
     def to(self, device: torch.device) -> CachedRows:
         """Move the rows to a device."""

@@ -128,7 +128,10 @@ def _rows(dataset: Any, path: Path) -> Any:
     """Map what lies in one piece; anything else is read when asked for."""
     offset = dataset.id.get_offset() if dataset.chunks is None and dataset.external is None else None
     if offset is None:
-        return Hdf5Rows(str(path), dataset.name, dataset.shape, dataset.dtype)
+        rows = Hdf5Rows(str(path), dataset.name, dataset.shape, dataset.dtype)
+        # What cannot be decompressed is refused here, not in the middle of an epoch.
+        rows.fetch(np.zeros(min(1, len(rows)), dtype=np.int64))
+        return rows
     return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
 

@@ -163,19 +163,24 @@ def test_a_damaged_file_is_refused(tmp_path, arrays):
         read_episodes(path, format="flat-hdf5")
 
 
-def test_an_unknown_compression_names_the_plugin(tmp_path, arrays, monkeypatch):
-    from jepa_scale.data import rows
-
+def test_an_unknown_compression_names_the_plugin(tmp_path, arrays):
+    pixels = arrays.pop("pixels")
     path = write(tmp_path / "packed.h5", arrays)
-    source = Hdf5Rows(str(path), "pixels", (20, 8, 8, 3), np.dtype(np.uint8))
+    with h5py.File(path, "a") as file:
+        # A number that no filter has.
+        packed = file.create_dataset(
+            "pixels", pixels.shape, np.uint8, chunks=(20, 8, 8, 3), compression=32222, allow_unknown_filter=True
+        )
+        packed.id.write_direct_chunk((0, 0, 0, 0), b"packed")
+    for load_bytes in (0, 2**20):
+        with pytest.raises(ValueError, match=r"packed\.h5: /pixels is compressed .*pip install hdf5plugin"):
+            read_episodes(path, load_bytes=load_bytes)
 
-    class Packed:
-        def __getitem__(self, key):
-            raise OSError("Can't synchronously read data (required filter 'blosc' is not registered)")
 
-    monkeypatch.setattr(rows, "_hdf5_file", lambda path: {"pixels": Packed()})
-    with pytest.raises(ValueError, match=r"packed\.h5: pixels is compressed .*pip install hdf5plugin"):
-        source[0]
+def test_the_plugins_compression_is_read(tmp_path, arrays):
+    plugin = pytest.importorskip("hdf5plugin")
+    found = read_episodes(write(tmp_path / "blosc.h5", arrays, **plugin.Blosc()), load_bytes=0)
+    np.testing.assert_array_equal(np.asarray(found.observations), arrays["pixels"])
 
 
 def test_ordinary_compression_is_read(tmp_path, arrays):
