@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_laws
+from jepa_scale import cli_data, cli_laws
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -30,12 +30,13 @@ examples:
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
   jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
   jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
+  jepa-scale data episodes.h5                            what recorded episodes hold, and are actions aligned?
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
 
 
-_STATELESS = ("theory", "audit", "fit", "advise")
+_STATELESS = ("theory", "audit", "fit", "advise", "data")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _add_theory(commands)
     _add_audit(commands)
     cli_laws.add_parsers(commands)
+    cli_data.add_parsers(commands)
     return top
 
 
@@ -139,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
-    if any(text.startswith("-") for text in rest) or (rest and parsed.command in ("report", "audit", "fit", "advise")):
+    if any(text.startswith("-") for text in rest) or (
+        rest and parsed.command in ("report", "audit", "fit", "advise", "data")
+    ):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
@@ -150,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         commands = {"study": _study, "train": _train, "report": _report, "theory": _theory, "audit": _audit}
-        commands |= {"fit": cli_laws.run_fit, "advise": cli_laws.run_advise}
+        commands |= {"fit": cli_laws.run_fit, "advise": cli_laws.run_advise, "data": cli_data.run_data}
         code = commands[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
