@@ -15,7 +15,7 @@ LAGS = (-1, 0, 1)
 
 _FOLDS = 10
 _RIDGE = 1e-3
-"""Of the standardised normal equations' diagonal; keeps one-hot actions and still pixels solvable."""
+"""Of the rows, in the normal equations of regressors of variance 1: keeps one-hot actions and still pixels solvable."""
 _VECTOR_ROWS, _IMAGE_ROWS = 20_000, 4_000
 _FEATURES = 64
 _INTERACTING = 6
@@ -23,6 +23,8 @@ _INTERACTING = 6
 _GRID = 8
 """Frames are averaged to this many squares a side."""
 _BLOCK = 256
+_OFTEN = 0.05
+"""Share of rows in which a coordinate has to change to be explained."""
 _SURE = 3.0
 """Standard errors; with three lags and two readings of the data 2 would be seen by chance."""
 
@@ -50,9 +52,8 @@ def alignment(episodes: Episodes, seed: int = 0) -> AlignmentProbe:
 
     The change is that of the states where there are any, else of the observations; frames are averaged to 8×8 squares
     and projected at random. If the action alone explains nothing, its effect is let depend on a few coordinates of the
-    observation (a heading, a place in the frame). Rows at the ends of episodes take no part, so what a recorder left
-    there has no influence. Ridge regression, 10 folds of whole
-    episodes.
+    observation (a heading, a place in the frame). Coordinates that hardly ever change take no part, nor do rows at the
+    ends of episodes: what a recorder left there has no influence. Ridge regression, 10 folds of whole episodes.
 
     A world that answers one step late looks like actions that are shifted: the sentence says what was seen.
 
@@ -179,7 +180,10 @@ def _features(
     blocks = [_pooled(np.asarray(values[wanted[first : first + _BLOCK]])) for first in range(0, len(wanted), _BLOCK)]
     table = _project(np.concatenate(blocks), _FEATURES, generator)
     current, following = (table[np.searchsorted(wanted, part)] for part in (rows, rows + 1))
-    return _standard(current), _standard(following - current)
+    change = following - current
+    often = (change != 0).mean(axis=0) >= _OFTEN
+    # Standardised, a coordinate that jumps twice in a recording would weigh as much as one that moves all the time.
+    return _standard(current), _standard(change[:, often] if often.any() else change)
 
 
 def _pooled(block: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -212,9 +216,10 @@ def _codes(episodes: Episodes, rows: NDArray[np.int64], seed: int) -> NDArray[np
     # The same projection for every lag: a lag must not win by its draw.
     generator = np.random.default_rng(stream_seed(seed, "data/probe/actions"))
     if count is None:
-        return _project(actions.astype(np.float64), 16, generator)
-    if count <= 16:
-        return np.eye(count)[actions.astype(np.int64)]
+        return _standard(_project(actions.astype(np.float64), 16, generator))
+    if count <= _FEATURES:
+        # Variance 1 on average but less for rare actions, so that ridge trusts those less.
+        return np.sqrt(count) * np.eye(count)[actions.astype(np.int64)]
     return generator.normal(size=(count, 16))[actions.astype(np.int64)]
 
 
@@ -236,8 +241,7 @@ def _fold_errors(
     design: NDArray[np.float64], change: NDArray[np.float64], folds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Σ‖change − prediction‖² on each fold by ridge on the others (folds,)."""
-    scale = np.maximum(design.std(axis=0), 1e-12)
-    table = np.concatenate([np.ones((len(design), 1)), (design - design.mean(axis=0)) / scale], axis=1)
+    table = np.concatenate([np.ones((len(design), 1)), design - design.mean(axis=0)], axis=1)
     count = int(folds.max()) + 1
     moments = [
         (table[folds == k].T @ table[folds == k], table[folds == k].T @ change[folds == k]) for k in range(count)
@@ -246,7 +250,8 @@ def _fold_errors(
     errors = []
     for k, (mine, mine_change) in enumerate(moments):
         rest = left - mine
-        penalty = _RIDGE * (len(table) - (folds == k).sum()) * np.eye(len(rest))
+        # As many regressors as rows shrink a fit by half: without it small recordings are worse than no fit at all.
+        penalty = max(_RIDGE * (len(table) - (folds == k).sum()), table.shape[1]) * np.eye(len(rest))
         penalty[0, 0] = 0
         weights = np.linalg.solve(rest + penalty, right - mine_change)
         errors.append(((change[folds == k] - table[folds == k] @ weights) ** 2).sum())

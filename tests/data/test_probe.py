@@ -108,6 +108,16 @@ def test_the_share_explained_is_the_planted_one(generator):
     assert abs(found.r_squared[0]) < 0.02
 
 
+def test_coordinates_that_jump_twice_do_not_drown_those_that_move(generator):
+    right = continuous(generator)
+    events = np.zeros((ROWS, 60), np.float32)
+    for column in range(60):
+        events[np.sort(generator.integers(0, ROWS, 2))[0] :, column] = 1
+    found = alignment(dataclasses.replace(right, observations=np.concatenate([right.observations, events], axis=1)))
+    assert found.status == "aligned"
+    assert found.r_squared[1] > 0.5
+
+
 def test_actions_without_effect_cannot_tell(generator):
     right = continuous(generator)
     still = generator.normal(size=right.observations.shape).cumsum(axis=0).astype(np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.data.external import dino_wm, flat_hdf5, lerobot, minari, npz
+from jepa_scale.data.external import dino_wm, flat_hdf5, lerobot, minari, npz, overcooked
 from jepa_scale.data.rows import h5py_library
 from jepa_scale.records import Episodes
 
@@ -115,6 +115,12 @@ FORMATS = (
         "an .npz with observations, actions and ep_len or an episode's number for each row",
         lambda path: bool(npz.names_of(path)) and path.suffix == ".npz",
         npz.read_plain,
+    ),
+    Format(
+        "overcooked",
+        "a .csv or a pickled table with state, joint_action, layout_name and cur_gameloop",
+        overcooked.looks_like,
+        overcooked.read,
     ),
 )
 """Known formats, the first that fits wins."""
