@@ -55,7 +55,10 @@ def alignment(episodes: Episodes, seed: int = 0) -> AlignmentProbe:
     observation (a heading, a place in the frame). Coordinates that hardly ever change take no part, nor do rows at the
     ends of episodes: what a recorder left there has no influence. Ridge regression, 10 folds of whole episodes.
 
-    A world that answers one step late looks like actions that are shifted: the sentence says what was seen.
+    An alarm that a policy answering the observation or the world's inertia would raise as well is withdrawn ("cannot
+    tell"). Actions that are a function of the observation cannot be placed at all. A world that answers one step late
+    looks like actions that are shifted, and so does a policy that reads a speed which the observation does not show: give
+    such recordings their states.
 
     Parameters
     ----------
@@ -69,14 +72,52 @@ def alignment(episodes: Episodes, seed: int = 0) -> AlignmentProbe:
     rows, groups = _interior(episodes, generator, _IMAGE_ROWS if images else _VECTOR_ROWS)
     if len(rows) < 5 * _FOLDS:
         return _too_few(len(rows))
-    current, change = _features(episodes, rows, generator)
-    actions = {lag: _codes(episodes, rows + lag, seed) for lag in LAGS}
-    plain = _Scores.fitted({lag: (None, code) for lag, code in actions.items()}, change, groups)
-    if not images and plain.explains:
-        return _judged(plain, len(rows), False)
-    projected = _project(current, _INTERACTING, generator)
-    crossed = {lag: (current, _crossed(code, projected)) for lag, code in actions.items()}
-    return _judged(_Scores.fitted(crossed, change, groups), len(rows), True)
+    seen = _features(episodes, rows, generator)
+    actions = [_codes(episodes, rows + lag, seed) for lag in LAGS]
+    found = _Scores.fitted([(None, code) for code in actions], seen.change, groups)
+    interaction = images or not found.explains
+    if interaction:
+        crossed = [(seen.current, _crossed(code, seen.current)) for code in actions]
+        found = _Scores.fitted(crossed, seen.change, groups)
+    best = int(np.argmax(found.r_squared))
+    # Only an alarm is doubted: it takes two more fits.
+    doubted = best != 1 and not _stands(best, seen, actions, groups, interaction)
+    return _judged(found, len(rows), interaction, doubted)
+
+
+def _stands(
+    best: int, seen: _Seen, actions: list[NDArray[np.float64]], groups: NDArray[np.int64], interaction: bool
+) -> bool:
+    """Whether a lag other than 0 still wins where a policy or inertia would explain that it did.
+
+    A policy that answers the observation puts x_{t+1} into a_{t+1}, and so the change that led there; given x_{t+1} its
+    action says nothing more of that change, a shifted one does. With inertia the change follows the action before as
+    well; given the change before, only the action that is taken does.
+    """
+    if best == 2:
+        controls, place = seen.following, seen.following
+    else:
+        controls, place = np.concatenate([seen.current, seen.earlier], axis=1), seen.current
+    designs = [(controls, _crossed(code, place) if interaction else code) for code in actions]
+    scores = _Scores.fitted(designs, seen.change, groups)
+    if best == 2:
+        return scores.r_squared[2] > _SURE * scores.errors[2]
+    gap = scores.left_out[:, 0] - scores.left_out[:, 1]
+    return scores.r_squared[0] - scores.r_squared[1] > _SURE * scores.error(gap)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Standardised features of the chosen rows t, without coordinates that never change."""
+
+    current: NDArray[np.float64]
+    """(n, d) of x_t."""
+    following: NDArray[np.float64]
+    """(n, d) of x_{t+1}."""
+    earlier: NDArray[np.float64]
+    """(n, d) of x_t − x_{t−1}."""
+    change: NDArray[np.float64]
+    """(n, d') of x_{t+1} − x_t, without coordinates that hardly ever change."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +130,11 @@ class _Scores:
     """(folds, 3)"""
 
     @classmethod
-    def fitted(cls, designs: dict, change: NDArray[np.float64], groups: NDArray[np.int64]) -> _Scores:
+    def fitted(cls, designs: list, change: NDArray[np.float64], groups: NDArray[np.int64]) -> _Scores:
         """Score (controls, regressors) of each lag; R² is over what the controls and a constant leave."""
         folds = _folds(groups)
         errors = np.zeros((int(folds.max()) + 1, len(LAGS), 2))
-        for place, (controls, regressors) in enumerate(designs.values()):
+        for place, (controls, regressors) in enumerate(designs):
             base = np.zeros((len(change), 0)) if controls is None else controls
             errors[:, place, 0] = _fold_errors(base, change, folds)
             errors[:, place, 1] = _fold_errors(np.concatenate([base, regressors], axis=1), change, folds)
@@ -116,7 +157,7 @@ class _Scores:
         return bool((self.r_squared > _SURE * self.errors).any())
 
 
-def _judged(scores: _Scores, n: int, interaction: bool) -> AlignmentProbe:
+def _judged(scores: _Scores, n: int, interaction: bool, doubted: bool) -> AlignmentProbe:
     values, errors = scores.r_squared, scores.errors
     shown = ", ".join(
         f"{value:.3f} ± {error:.3f} at lag {lag}" for lag, value, error in zip(LAGS, values, errors, strict=True)
@@ -128,6 +169,11 @@ def _judged(scores: _Scores, n: int, interaction: bool) -> AlignmentProbe:
     status: Alignment = "cannot tell"
     if not scores.explains:
         sentence = f"cannot tell whether actions are aligned: {seen}"
+    elif doubted and sure[1]:
+        sentence = (
+            "cannot tell whether actions are aligned, as a policy that answers the observation, or inertia, would look "
+            f"like this as well: {seen}"
+        )
     elif best == 1 and sure[0] and sure[2]:
         status, sentence = "aligned", f"actions are aligned: {seen}"
     elif best != 1 and sure[1]:
@@ -171,19 +217,21 @@ def _interior(
     return np.concatenate(rows).astype(np.int64), np.concatenate(groups).astype(np.int64)
 
 
-def _features(
-    episodes: Episodes, rows: NDArray[np.int64], generator: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standardised x_t (n, d) and x_{t+1} − x_t (n, d'), without coordinates that never change."""
+def _features(episodes: Episodes, rows: NDArray[np.int64], generator: np.random.Generator) -> _Seen:
     values = episodes.observations if episodes.states is None else episodes.states
-    wanted = np.unique(np.concatenate([rows, rows + 1]))
+    wanted = np.unique(np.concatenate([rows - 1, rows, rows + 1]))
     blocks = [_pooled(np.asarray(values[wanted[first : first + _BLOCK]])) for first in range(0, len(wanted), _BLOCK)]
     table = _project(np.concatenate(blocks), _FEATURES, generator)
-    current, following = (table[np.searchsorted(wanted, part)] for part in (rows, rows + 1))
+    earlier, current, following = (table[np.searchsorted(wanted, rows + step)] for step in (-1, 0, 1))
     change = following - current
     often = (change != 0).mean(axis=0) >= _OFTEN
     # Standardised, a coordinate that jumps twice in a recording would weigh as much as one that moves all the time.
-    return _standard(current), _standard(change[:, often] if often.any() else change)
+    return _Seen(
+        _standard(current),
+        _standard(following),
+        _standard(current - earlier),
+        _standard(change[:, often] if often.any() else change),
+    )
 
 
 def _pooled(block: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -224,8 +272,10 @@ def _codes(episodes: Episodes, rows: NDArray[np.int64], seed: int) -> NDArray[np
 
 
 def _crossed(code: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(a, a ⊗ x)"""
-    products = code[:, :, None] * current[:, None, :]
+    """(a, a ⊗ P x) with a random projection P on a few coordinates."""
+    # The same one for every lag.
+    projected = _project(current, _INTERACTING, np.random.default_rng(0))
+    products = code[:, :, None] * projected[:, None, :]
     return np.concatenate([code, products.reshape(len(code), -1)], axis=1)
 
 

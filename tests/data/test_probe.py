@@ -126,6 +126,27 @@ def test_actions_without_effect_cannot_tell(generator):
     assert found.sentence.startswith("cannot tell whether actions are aligned: the action explains R² = ")
 
 
+@pytest.mark.parametrize("memory", [0.0, 0.9], ids=["feedback", "inertia"])
+def test_feedback_and_inertia_are_no_misalignment(generator, memory):
+    """A policy that answers the observation puts the last change into the next action; inertia the last action into it.
+
+    With feedback the actions here have no effect at all; with inertia they are forces and only places are seen.
+    """
+    places, speed = np.zeros((90, LENGTH, 2)), np.zeros((90, 2))
+    actions = np.zeros_like(places)
+    for t in range(LENGTH):
+        pushed = 0.9 * actions[:, t - 1] + 0.4 * generator.normal(size=(90, 2))
+        actions[:, t] = pushed if memory else -0.3 * places[:, t]
+        if t < LENGTH - 1:
+            speed = memory * speed + (actions[:, t] if memory else 0) + 0.1 * generator.normal(size=(90, 2))
+            places[:, t + 1] = places[:, t] + speed
+    observations, actions = (part.reshape(ROWS, 2).astype(np.float32) for part in (places, actions))
+    found = alignment(made(observations, actions))
+    assert int(np.argmax(found.r_squared)) != 1, "the plain regression would raise an alarm"
+    assert found.status == "cannot tell"
+    assert "as a policy that answers the observation, or inertia, would look like this as well" in found.sentence
+
+
 def test_held_actions_cannot_tell_two_lags_apart(generator):
     """Each action lasts for a whole episode, so that neighbours are equal."""
     right = continuous(generator)

@@ -96,6 +96,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_half_written(tmp_path, pictur
     with pytest.raises(OSError, match="fire"):
         write_episodes(dataclasses.replace(pictures, observations=Broken()), path)
     assert path.read_bytes() == before
+    with path.open("rb") as reader:
+        write_episodes(dataclasses.replace(pictures, notes=("second",)), path)
+        assert reader.read() == before, "whoever reads the old file goes on reading it"
+    assert read_episodes(path).notes == ("second",)
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 
 
