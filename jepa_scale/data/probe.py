@@ -57,8 +57,8 @@ def alignment(episodes: Episodes, seed: int = 0) -> AlignmentProbe:
 
     An alarm that a policy answering the observation or the world's inertia would raise as well is withdrawn ("cannot
     tell"). Actions that are a function of the observation cannot be placed at all. A world that answers one step late
-    looks like actions that are shifted, and so does a policy that reads a speed which the observation does not show: give
-    such recordings their states.
+    looks like actions that are shifted, and so does a policy that reads a speed which the observation does not show:
+    give such recordings their states.
 
     Parameters
     ----------

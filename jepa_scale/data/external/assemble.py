@@ -61,30 +61,17 @@ def assemble(
     lengths = _checked_lengths(lengths, len(observations), len(actions), source)
     notes = list(notes)
     held = _observations(observations, source, notes, load_bytes)
-    last = np.cumsum(lengths) - 1
-    usable = np.ones(len(actions), dtype=bool) if known is None else known.copy()
-    usable[last] = False
-    finite = _finite(held)
-    broken = ~finite
+    usable = np.ones(len(actions), dtype=bool) if known is None else known.astype(bool)
+    usable[np.cumsum(lengths) - 1] = False
+    broken = ~_finite(held)
     broken[:-1] |= broken[1:] & usable[:-1]
     _drop(usable, broken, "an observation that is not finite", notes)
     values = _shaped_actions(actions, source)
     if values.dtype.kind == "f":
         _drop(usable, ~np.isfinite(values).all(axis=1), "an action that is not finite", notes)
-    if single := int((lengths == 1).sum()):
-        notes.append(f"{single} of {len(lengths)} episodes of a single row, which have no transition")
-    if not usable.any():
-        raise ValueError(
-            f"{source}: expected at least one transition, got {len(lengths)} episodes without a usable action"
-            + (f" ({'; '.join(notes)})" if notes else "")
-            + ": is this the right action column?"
-        )
+    _check_any(usable, lengths, source, notes)
     space = action_space or _action_space(values, usable, source)
-    if space.discrete:
-        _check_discrete(values, usable, space, source)
-        values = np.where(usable, values, 0).astype(np.int64)
-    else:
-        values = np.where(usable[:, None], values, np.nan).astype(np.float32)
+    values = _blanked(values, usable, space, source)
     # A store that is read again carries notes that come up a second time.
     said = tuple(dict.fromkeys(notes))
     return Episodes(held, values, lengths, usable, space, _states(states, len(usable), source), source, said)
@@ -106,6 +93,17 @@ def _checked_lengths(lengths: Any, rows: int, action_rows: int, source: str) -> 
             "a last action that is not read"
         )
     return lengths
+
+
+def _check_any(usable: NDArray[np.bool_], lengths: NDArray[np.int64], source: str, notes: list[str]) -> None:
+    if single := int((lengths == 1).sum()):
+        notes.append(f"{single} of {len(lengths)} episodes of a single row, which have no transition")
+    if not usable.any():
+        raise ValueError(
+            f"{source}: expected at least one transition, got {len(lengths)} episodes without a usable action"
+            + (f" ({'; '.join(notes)})" if notes else "")
+            + ": is this the right action column?"
+        )
 
 
 def _drop(usable: NDArray[np.bool_], bad: NDArray[np.bool_], why: str, notes: list[str]) -> None:
@@ -196,7 +194,10 @@ def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) 
     return ActionSpace(size=values.shape[1], low=low, high=high if high > low else low + 1.0)
 
 
-def _check_discrete(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace, source: str) -> None:
+def _blanked(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace, source: str) -> NDArray[Any]:
+    """Actions as episodes keep them, with NaN or 0 where they are not usable."""
+    if not space.discrete:
+        return np.where(usable[:, None], values, np.nan).astype(np.float32)
     if values.dtype.kind == "f":
         raise ValueError(f"{source}: expected whole numbers for {space.count} discrete actions, got {values.dtype}")
     taken = values[usable]
@@ -205,6 +206,7 @@ def _check_discrete(values: NDArray[Any], usable: NDArray[np.bool_], space: Acti
             f"{source}: expected discrete actions 0 … {(space.count or 0) - 1}, got {taken.min()} to {taken.max()}: "
             "correct the action space or the column"
         )
+    return np.where(usable, values, 0).astype(np.int64)
 
 
 def _states(states: Any, rows: int, source: str) -> NDArray[np.float32] | None:

@@ -54,47 +54,54 @@ def read(
         If columns are missing, do not fit each other or cannot be decompressed, or the checksum differs.
     """
     library = h5py_library(path)
-    source = f"flat HDF5, {path}"
     try:
         file = library.File(path, "r")
     except OSError as error:
         raise ValueError(f"{path}: expected an HDF5 file, got {error}: is it complete?") from error
     with file:
         columns = columns_of(file)
-        for name in ("ep_len", "ep_offset", action):
-            _require(columns, name, path)
         chosen = observation or next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
-        _require(columns, chosen, path)
-        lengths, offsets = (_load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
-        rows = _episode_rows(lengths, offsets, len(columns[chosen]), path)
-        actions = _load(columns[action], path, action)
-        states = _load(columns[state], path, state) if state in columns and state != chosen else None
-        known = _load(columns[VALID], path, VALID) if VALID in columns else None
-        steps = _load(columns["step_idx"], path, "step_idx") if "step_idx" in columns else None
-        observations = _rows(columns[chosen], path)
-        notes = (*stored_notes(file.attrs), *_step_note(steps, offsets))
-        space, checksum = stored_action_space(file.attrs), file.attrs.get("checksum")
-        if rows is not None:
-            observations = Selected(observations, rows)
-            actions = actions[rows]
-            states, known = (None if part is None else part[rows] for part in (states, known))
+        fields = _fields(columns, {"observations": chosen, "actions": action, "states": state, "known": VALID}, path)
         try:
             episodes = assemble(
-                observations,
-                actions,
-                lengths,
-                source=source,
-                states=states,
-                known=known,
-                action_space=space,
-                notes=notes,
+                **fields,
+                source=f"flat HDF5, {path}",
+                action_space=stored_action_space(file.attrs),
+                notes=(*stored_notes(file.attrs), *_step_note(columns, path)),
                 load_bytes=load_bytes,
             )
         except OSError as error:
             raise ValueError(unreadable(path, chosen, error)) from error
+        checksum = file.attrs.get("checksum")
     if verify:
         _verify(episodes, checksum, path)
     return episodes
+
+
+def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -> dict[str, Any]:
+    """Rows of all episodes in turn, and their lengths; optional fields are None where the file has no such column."""
+    for name in ("ep_len", "ep_offset", names["actions"], names["observations"]):
+        _require(columns, str(name), path)
+    lengths, offsets = (_load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
+    count = len(columns[str(names["observations"])])
+    rows = _episode_rows(lengths, offsets, count, path)
+    found: dict[str, Any] = {"lengths": lengths}
+    for field, name in names.items():
+        if name not in columns or (field == "states" and name == names["observations"]):
+            found[field] = None
+            continue
+        if len(columns[name]) != count:
+            raise ValueError(
+                f"{path}: expected one row for each of {count} observations in {name}, got {len(columns[name])}: the "
+                "file may be cut off, or this is no column of rows"
+            )
+        if field == "observations":
+            values = _rows(columns[name], path)
+            found[field] = values if rows is None else Selected(values, rows)
+        else:
+            values = _load(columns[name], path, name)
+            found[field] = values if rows is None else values[rows]
+    return found
 
 
 def columns_of(file: Any) -> dict[str, Any]:
@@ -160,8 +167,11 @@ def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path:
     return wanted
 
 
-def _step_note(steps: NDArray[Any] | None, offsets: NDArray[Any]) -> tuple[str, ...]:
-    if steps is None or steps.ndim != 1 or not len(steps) or not (steps[offsets] == 1).all():
+def _step_note(columns: dict[str, Any], path: Path) -> tuple[str, ...]:
+    if "step_idx" not in columns:
+        return ()
+    steps, offsets = (_load(columns[name], path, name) for name in ("step_idx", "ep_offset"))
+    if steps.ndim != 1 or len(steps) <= offsets.max() or not (steps[offsets] == 1).all():
         return ()
     return ("steps count from 1: the recorder left the first frame of every episode out",)
 

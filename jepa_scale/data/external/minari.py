@@ -43,8 +43,6 @@ def read(
     """
     file_path = find_file(path)
     library = h5py_library(file_path)
-    source = f"Minari, {path}"
-    metadata = _metadata(file_path.parent)
     notes: list[str] = []
     with library.File(file_path, "r") as file:
         names = sorted((name for name in file if name.startswith("episode_")), key=_number)
@@ -71,15 +69,13 @@ def read(
             lengths.append(len(held))
         if any(_is_jpeg(part) for part in seen.values()):
             notes.append("images were kept as JPEG: their pixels are not those that were recorded")
-    _check_shapes(observations, names, file_path)
-    together = Joined(observations) if any(isinstance(one, Hdf5Rows) for one in observations) else None
     values = np.concatenate(actions)
-    space, start = _action_space(metadata, values)
+    space, start = _action_space(_metadata(file_path.parent), values)
     return assemble(
-        np.concatenate(observations) if together is None else together,
+        _together(observations, names, file_path),
         values if start == 0 else values - start,
         np.array(lengths),
-        source=source,
+        source=f"Minari, {path}",
         action_space=space,
         notes=notes,
         load_bytes=load_bytes,
@@ -176,13 +172,15 @@ def _decoded(values: Any) -> NDArray[np.uint8]:
     return np.stack([np.asarray(Image.open(io.BytesIO(bytes(one)))) for one in values[...]])
 
 
-def _check_shapes(observations: list[Any], names: list[str], path: Path) -> None:
+def _together(observations: list[Any], names: list[str], path: Path) -> Any:
     for name, one in zip(names, observations, strict=True):
         if one.shape[1:] != observations[0].shape[1:]:
             raise ValueError(
                 f"{path}: expected observations of one shape, got {one.shape[1:]} in {name} after "
                 f"{observations[0].shape[1:]} in {names[0]}: read datasets of different shapes apart"
             )
+    lazy = any(isinstance(one, Hdf5Rows) for one in observations)
+    return Joined(observations) if lazy else np.concatenate(observations)
 
 
 def _action_space(metadata: dict[str, Any], values: NDArray[Any]) -> tuple[ActionSpace | None, int]:

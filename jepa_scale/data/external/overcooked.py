@@ -69,15 +69,7 @@ def read(
     if gaps := int(same.sum() - follows.sum()):
         notes.append(f"{gaps} transitions skipped: the next row of the trial is not one loop later")
     if "next_state" in table:
-        agree = [
-            _named(_parsed(table["next_state"][row])) == after for row, after in zip(rows, states[1:], strict=False)
-        ]
-        differ = follows[:-1] & ~np.array(agree, dtype=bool)
-        if count := int(differ.sum()):
-            notes.append(
-                f"{count} transitions skipped: the next row's state is not the one that was recorded to follow"
-            )
-        follows[:-1] &= ~differ
+        _drop_others(follows, [_named(_parsed(table["next_state"][row])) for row in rows], states, notes)
     return assemble(
         _vectors(states),
         np.array([_joint(_parsed(table["joint_action"][row]), path) for row in rows]),
@@ -88,6 +80,14 @@ def read(
         notes=notes,
         load_bytes=load_bytes,
     )
+
+
+def _drop_others(follows: NDArray[np.bool_], said: list[Any], states: list[Any], notes: list[str]) -> None:
+    """Leave out transitions to another state than the one that the row says will follow."""
+    agree = np.array([one == other for one, other in zip(said[:-1], states[1:], strict=True)], dtype=bool)
+    if count := int((follows[:-1] & ~agree).sum()):
+        notes.append(f"{count} transitions skipped: the next row's state is not the one that was recorded to follow")
+    follows[:-1] &= agree
 
 
 def looks_like(path: Path) -> bool:

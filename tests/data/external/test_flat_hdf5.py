@@ -143,7 +143,7 @@ BAD = {
         r"discrete actions 0, 1, …, got -1: number them from 0",
     ),
     "only NaN": (replaced("action", lambda v: v * np.nan), r"without a usable action \(17 of 17 transitions skipped"),
-    "short actions": (replaced("action", lambda v: v[:15]), r"20 observations and 15 actions"),
+    "short actions": (replaced("action", lambda v: v[:15]), r"one row for each of 20 observations in action, got 15"),
 }
 
 
