@@ -36,9 +36,15 @@ def test_a_seed_is_one_split(many):
     np.testing.assert_array_equal(first.train, again.train)
     assert first.fingerprint != other.fingerprint
     assert first.test.tolist() != other.test.tolist()
+    assert first.train.tolist() != sorted(first.train.tolist()), (
+        "the first n transitions are not those of the first hour"
+    )
+    # The same lists, but one transition fewer to train on.
+    longest = first.train[np.argmax(many.lengths[first.train])]
     usable = many.usable.copy()
-    usable[np.flatnonzero(usable)[0]] = False
+    usable[many.offsets[longest] + np.flatnonzero(usable[many.offsets[longest] :])[0]] = False
     changed = split_episodes(dataclasses.replace(many, usable=usable), 40, 30, 0)
+    np.testing.assert_array_equal(changed.train, first.train)
     assert changed.fingerprint != first.fingerprint
 
 

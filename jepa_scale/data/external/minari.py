@@ -47,9 +47,7 @@ def read(
     with library.File(file_path, "r") as file:
         names = sorted((name for name in file if name.startswith("episode_")), key=_number)
         if not names:
-            raise ValueError(
-                f"{file_path}: expected groups episode_0, episode_1, …, got {', '.join(file) or 'nothing'}"
-            )
+            raise ValueError(f"{file_path}: expected groups episode_0, …, got {', '.join(file) or 'nothing'}")
         observations, actions, lengths = [], [], []
         for name in names:
             seen = _parts(file[name], "observations", observation, file_path)
@@ -62,10 +60,8 @@ def read(
                     f"{len(taken)}: record the episode again, or drop it"
                 )
             observations.append(held)
-            # The last row has no action: anything will do, it is never read.
-            actions.append(
-                np.concatenate([taken, taken[-1:] if len(taken) else np.zeros((1, *taken.shape[1:]), taken.dtype)])
-            )
+            # The last row has no action: zeros stand there, which are never read.
+            actions.append(np.concatenate([taken, np.zeros((1, *taken.shape[1:]), taken.dtype)]))
             lengths.append(len(held))
         if any(_is_jpeg(part) for part in seen.values()):
             notes.append("images were kept as JPEG: their pixels are not those that were recorded")
