@@ -147,14 +147,24 @@ def test_feedback_and_inertia_are_no_misalignment(generator, memory):
     assert "as a policy that answers the observation, or inertia, would look like this as well" in found.sentence
 
 
+def test_what_is_explained_is_explained_of_other_rows(generator):
+    """30 actions without effect in 400 rows: a fit to the same rows would explain more than a tenth."""
+    observations = generator.normal(size=(420, 2)).cumsum(axis=0).astype(np.float32)
+    found = alignment(made(observations, generator.integers(0, 30, 420), count=30))
+    assert found.status == "cannot tell"
+    assert max(found.r_squared) < 0.02
+
+
 def test_held_actions_cannot_tell_two_lags_apart(generator):
-    """Each action lasts for a whole episode, so that neighbours are equal."""
+    """Each action lasts for a whole episode but for a little, so that neighbours are nearly equal."""
     right = continuous(generator)
     actions = np.repeat(generator.uniform(-1, 1, (90, 2)), LENGTH, axis=0).astype(np.float32)
+    actions += 0.02 * generator.normal(size=actions.shape).astype(np.float32)
     steps = (actions + 0.3 * generator.normal(size=actions.shape)).reshape(90, LENGTH, 2)
-    observations = np.cumsum(steps, axis=1).reshape(-1, 2).astype(np.float32)
+    observations = (np.cumsum(steps, axis=1) - steps).reshape(-1, 2).astype(np.float32)
     found = alignment(dataclasses.replace(right, observations=observations, actions=actions))
     assert found.status == "cannot tell"
+    assert int(np.argmax(found.r_squared)) == 1, "the right lag leads, but not by more than chance"
     assert "two lags do as well" in found.sentence
 
 
