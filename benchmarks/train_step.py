@@ -36,7 +36,7 @@ def bare(config: dict) -> float:
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
     data = parts.data.windows.to(device)
     rows, size = len(data), config["data"]["batch_size"]
-    observations, acting = data.observations, data.actions
+    observations, acting = data.observations.values, data.actions.values
     order, place = torch.randperm(rows, device=device), 0
     started = time.perf_counter()
     for _ in range(steps):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_laws
+from jepa_scale import cli_data, cli_laws, cli_theory
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -30,12 +30,13 @@ examples:
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
   jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
   jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
+  jepa-scale data episodes.h5                            what recorded episodes hold, and are actions aligned?
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
 
 
-_STATELESS = ("theory", "audit", "fit", "advise")
+_STATELESS = ("theory", "audit", "fit", "advise", "data")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,29 +68,11 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the report of a study again from its runs")
     report.add_argument("study", type=Path, help="study folder")
-    _add_theory(commands)
+    cli_theory.add_parsers(commands)
     _add_audit(commands)
     cli_laws.add_parsers(commands)
+    cli_data.add_parsers(commands)
     return top
-
-
-def _add_theory(commands: typing.Any) -> None:
-    theory = commands.add_parser(
-        "theory",
-        help="check every statement of the theory on random worlds",
-        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
-        "bounds are, and write a page with figures and the smallest counterexamples.",
-    )
-    theory.add_argument(
-        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
-    )
-    theory.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
-    theory.add_argument("--seed", type=int, default=0)
-    theory.add_argument("--workers", type=int, help="processes (default: one per core)")
-    theory.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
-    theory.add_argument(
-        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
-    )
 
 
 _AUDIT = """\
@@ -139,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
-    if any(text.startswith("-") for text in rest) or (rest and parsed.command in ("report", "audit", "fit", "advise")):
+    if any(text.startswith("-") for text in rest) or (
+        rest and parsed.command in ("report", "audit", "fit", "advise", "data")
+    ):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
@@ -149,8 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        commands = {"study": _study, "train": _train, "report": _report, "theory": _theory, "audit": _audit}
-        commands |= {"fit": cli_laws.run_fit, "advise": cli_laws.run_advise}
+        commands = {"study": _study, "train": _train, "report": _report, "audit": _audit}
+        commands |= {
+            "theory": cli_theory.run_theory,
+            "fit": cli_laws.run_fit,
+            "advise": cli_laws.run_advise,
+            "data": cli_data.run_data,
+        }
         code = commands[parsed.command](parsed)
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
@@ -217,44 +207,6 @@ def _report(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _theory(parsed: argparse.Namespace) -> int:
-    from jepa_scale.runs.errors import UserError
-
-    if parsed.replay is not None:
-        return _replay(parsed.replay)
-    if parsed.trials < 1 or (parsed.workers is not None and parsed.workers < 1) or parsed.seed < 0:
-        raise UserError(
-            f"expected at least one trial and one worker and a seed ≥ 0, got --trials {parsed.trials}, "
-            f"--workers {parsed.workers}, --seed {parsed.seed}"
-        )
-    if parsed.folder.exists() and not parsed.folder.is_dir():
-        raise UserError(f"{parsed.folder} is a file: give another --folder, the page and its figures go there")
-    from rich.progress import Progress
-
-    from jepa_scale.report.theory import statements_table, verdict, write_theory
-    from jepa_scale.theory.attacks import ATTACKS
-    from jepa_scale.worlds.families import FAMILIES
-    from jepa_scale.worlds.survey import survey
-
-    console = _console()
-    # The user's world first: a mistake in it must not cost the attack's minutes.
-    yours = _your_world(parsed.overrides) if parsed.overrides else None
-    total = parsed.trials * len(FAMILIES) * len(ATTACKS)
-    workers = parsed.workers or len(os.sched_getaffinity(0))
-    with Progress(console=console) as progress:
-        task = progress.add_task(f"{total} trials, {workers} processes", total=total)
-        found = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
-    console.print(statements_table(found.findings))
-    if yours is not None:
-        console.print(yours)
-    console.print(verdict(found.findings), highlight=False, markup=False)
-    page = write_theory(found, parsed.folder)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
-        console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
-    return 0
-
-
 def _audit(parsed: argparse.Namespace) -> int:
     from rich.progress import Progress
 
@@ -308,41 +260,6 @@ def _audit(parsed: argparse.Namespace) -> int:
             console.print(f"• {sentence}", highlight=False, markup=False)
     console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _replay(path: Path) -> int:
-    from jepa_scale.runs.errors import UserError
-    from jepa_scale.theory.replay import replay
-    from jepa_scale.theory.trial import from_json
-
-    if not path.is_file():
-        raise UserError(f"no file {path}: expected a file that `theory` wrote, theory/counterexamples/*.json")
-    try:
-        lines = list(replay(*from_json(path)))
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    print("\n".join(lines))
-    return 0
-
-
-def _your_world(overrides: Sequence[str]) -> typing.Any:
-    """Spectrum by action and bounds of the best shared encoder by width, of a configuration's world and planner."""
-    from jepa_scale.report.theory import world_tables
-    from jepa_scale.runs.build import build_context
-    from jepa_scale.runs.config import compose
-    from jepa_scale.runs.errors import UserError
-
-    context = build_context(compose(overrides))
-    known = context.exact
-    if known is None:
-        raise UserError("theory: expected a finite world, whose truth can be computed, got a simulator")
-    problem = known.planner.problem
-    if context.planner.score != "density":
-        raise UserError(
-            f"the bounds that are shown hold for plans ranked by the density score, got "
-            f"planner.score={context.planner.score}: leave it at planner.score=density"
-        )
-    return world_tables(known.world.finite, problem, context.negatives)
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning as L
+import numpy as np
 import torch
 
 from jepa_scale.data.loader import StepLoader
@@ -51,7 +52,8 @@ class WorldData(L.LightningDataModule):
             raise ValueError(
                 f"expected trajectories of at least data.horizon={horizon} transitions, got data.length={length}"
             )
-        self.windows = windows_of(as_episodes(self.train, world.action_space), n, horizon)
+        episodes = as_episodes(self.train, world.action_space)
+        self.windows = windows_of(episodes, np.arange(len(episodes.lengths)), n, horizon)
         self.action_counts = self._counts(n)
 
     def _counts(self, n: int) -> torch.Tensor:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from jepa_scale.data.rows import CachedRows, MappedRows, open_rows, windows
+from jepa_scale.data.split import window_rows
 from jepa_scale.records import ActionSpace, Batch, Episodes, Trajectories
 
 
@@ -21,10 +24,10 @@ class Windows:
         If there is none.
     """
 
-    observations: Tensor
-    """(R, *shape) every observation once."""
-    actions: Tensor
-    """(R,) or (R, size); the action of an episode's last row is never read."""
+    observations: CachedRows | MappedRows
+    """R rows, every observation once."""
+    actions: CachedRows
+    """R rows; those of rows that are not usable are never taken."""
     starts: Tensor
     """(W,) row in which each window begins."""
     horizon: int
@@ -41,44 +44,29 @@ class Windows:
         return len(self.starts)
 
     def to(self, device: torch.device) -> Windows:
-        """Return the same windows on ``device``."""
-        return Windows(self.observations.to(device), self.actions.to(device), self.starts.to(device), self.horizon)
+        """Return the same windows with what is in memory on ``device``; rows in a file stay there."""
+        observations = self.observations.to(device) if isinstance(self.observations, CachedRows) else self.observations
+        return Windows(observations, self.actions.to(device), self.starts.to(device), self.horizon)
 
     def take(self, chosen: Tensor) -> Batch:
-        """Return the windows with the numbers ``chosen`` (B,)."""
-        rows = self.starts[chosen, None] + torch.arange(self.horizon + 1, device=chosen.device)
-        flat = rows.flatten()
-        observations = self.observations.index_select(0, flat).unflatten(0, rows.shape)
-        acting = rows[:, :-1]
-        actions = self.actions.index_select(0, acting.flatten()).unflatten(0, acting.shape)
-        return Batch(observations, actions)
+        """Return the windows with the numbers ``chosen`` (B,), on the device of the windows."""
+        rows = windows(self.starts[chosen], self.horizon + 1)
+        observations = self.observations.take(rows)
+        return Batch(observations.to(rows.device), self.actions.take(rows[:, :-1]))
 
 
-def windows_of(episodes: Episodes, n: int, horizon: int) -> Windows:
-    """Return the windows inside the first n usable transitions, each within one episode.
+def windows_of(episodes: Episodes, chosen: NDArray[np.int64], n: int, horizon: int) -> Windows:
+    """Return the windows inside the first n usable transitions of the chosen episodes, each within one of them.
 
     Raises
     ------
     ValueError
         If there are fewer than n transitions, or no window.
     """
-    if not 1 <= n <= episodes.transitions:
-        raise ValueError(f"expected 1 ≤ n ≤ {episodes.transitions} transitions, which is all there are, got {n=}")
-    usable = episodes.usable.copy()
-    # Beyond the n-th transition nothing is trained on, so that a smaller n is a prefix of a larger one.
-    last = int(np.flatnonzero(usable)[n - 1])
-    usable[last + 1 :] = False
-    # How many usable rows follow one another from each row on: a row that is not usable ends a run.
-    after = np.flatnonzero(~usable)
-    ends = after[np.searchsorted(after, np.arange(last + 1))] if len(after) else np.full(last + 1, last + 1)
-    starts = np.flatnonzero(ends - np.arange(last + 1) >= horizon)
-    kept = slice(0, last + 2)
-    return Windows(
-        torch.as_tensor(episodes.observations[kept]),
-        torch.as_tensor(episodes.actions[kept]),
-        torch.as_tensor(starts),
-        horizon,
-    )
+    observations, actions = open_rows(episodes.observations), open_rows(episodes.actions)
+    assert isinstance(actions, CachedRows)
+    starts = torch.from_numpy(window_rows(episodes, chosen, horizon, n))
+    return Windows(observations, actions, starts, horizon)
 
 
 def as_episodes(trajectories: Trajectories, action_space: ActionSpace) -> Episodes:

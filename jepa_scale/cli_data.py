@@ -1,0 +1,86 @@
+"""The command on recorded data: `data`."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+# Nothing heavy is imported up here: --help must not wait for numpy.
+
+_DATA = """\
+PATH is a store, a LeWM or stable-worldmodel .h5, a Minari, LeRobot or DINO-WM folder, OGBench's or a plain .npz.
+
+examples:
+  jepa-scale data pusht_expert_train.h5                       format, shapes, episodes, and are actions aligned?
+  jepa-scale data my_dataset --observation observation.state  a feature by its name
+  jepa-scale data episodes.npz --frameskip 5 --to train.h5    one store that is read without being loaded
+"""
+
+
+def add_parsers(commands: typing.Any) -> None:
+    """Add the command."""
+    data = commands.add_parser(
+        "data",
+        help="look at recorded episodes, check their actions, convert them",
+        description="Read recorded episodes of any known format, say what they hold and whether actions are aligned.",
+        epilog=_DATA,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data.add_argument("path", type=Path, metavar="PATH")
+    data.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to one HDF5 store")
+    data.add_argument("--format", default="auto", help="name of the format (default: recognised)")
+    data.add_argument("--observation", metavar="NAME", help="column, part or feature to read as the observation")
+    data.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action")
+    data.add_argument("--frameskip", type=int, default=1, metavar="F", help="steps of one step (default: 1)")
+    data.add_argument("--allow-pickle", action="store_true", help="open pickles, which runs the code they hold")
+    data.add_argument("--verify", action="store_true", help="compare with the checksum of a store")
+    data.add_argument("--seed", type=int, default=0, help="of the rows that the check looks at")
+
+
+def run_data(parsed: argparse.Namespace) -> int:
+    """Read, check, print, convert; 1 where actions look misaligned."""
+    from rich.console import Console
+
+    from jepa_scale.data.external.detect import read_episodes
+    from jepa_scale.data.frameskip import frameskip
+    from jepa_scale.data.probe import alignment
+    from jepa_scale.data.store import write_episodes
+    from jepa_scale.runs.errors import UserError
+
+    if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
+        raise UserError(f"{parsed.to} is the file that is read: give another --to")
+    wanted = {name: getattr(parsed, name) for name in ("observation", "action", "allow_pickle", "verify")}
+    console = Console()
+    try:
+        episodes = read_episodes(parsed.path, parsed.format, **{name: value for name, value in wanted.items() if value})
+        # Before steps are put together: a shift by one row is one of the recorder's rows.
+        probe = alignment(episodes, parsed.seed)
+        episodes = frameskip(episodes, parsed.frameskip)
+        for line in _lines(episodes):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for note in (*episodes.notes, probe.sentence):
+            console.print(f"• {note}", highlight=False, markup=False, soft_wrap=True)
+        if parsed.to is not None:
+            written = write_episodes(episodes, parsed.to)
+            console.print(f"store: {written}", highlight=False, markup=False, soft_wrap=True)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return 1 if probe.status == "misaligned" else 0
+
+
+def _lines(episodes: typing.Any) -> list[str]:
+    space, seen = episodes.action_space, episodes.observations
+    kind = "images" if seen.dtype == "uint8" else "vectors"
+    actions = (
+        f"{space.count} discrete actions"
+        if space.discrete
+        else f"actions of {space.size} coordinates in [{space.low:.3g}, {space.high:.3g}]"
+    )
+    lengths = episodes.lengths
+    return [
+        episodes.source,
+        f"{len(lengths)} episodes of {lengths.min()} to {lengths.max()} rows, {episodes.transitions} transitions",
+        f"{kind} {'×'.join(str(size) for size in seen.shape[1:])}, {actions}"
+        + ("" if episodes.states is None else f", states of {episodes.states.shape[1]} numbers"),
+    ]

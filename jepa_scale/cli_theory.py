@@ -1,0 +1,106 @@
+"""The command on the theory: `theory`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+# Nothing heavy is imported up here: --help must not wait for numpy.
+
+
+def add_parsers(commands: typing.Any) -> None:
+    """Add the command."""
+    theory = commands.add_parser(
+        "theory",
+        help="check every statement of the theory on random worlds",
+        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
+        "bounds are, and write a page with figures and the smallest counterexamples.",
+    )
+    theory.add_argument(
+        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
+    )
+    theory.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
+    theory.add_argument("--seed", type=int, default=0)
+    theory.add_argument("--workers", type=int, help="processes (default: one per core)")
+    theory.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
+    theory.add_argument(
+        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
+    )
+
+
+def run_theory(parsed: argparse.Namespace) -> int:
+    """Check every statement, and evaluate the bounds on a world of the user's."""
+    from jepa_scale.runs.errors import UserError
+
+    if parsed.replay is not None:
+        return _replay(parsed.replay)
+    if parsed.trials < 1 or (parsed.workers is not None and parsed.workers < 1) or parsed.seed < 0:
+        raise UserError(
+            f"expected at least one trial and one worker and a seed ≥ 0, got --trials {parsed.trials}, "
+            f"--workers {parsed.workers}, --seed {parsed.seed}"
+        )
+    if parsed.folder.exists() and not parsed.folder.is_dir():
+        raise UserError(f"{parsed.folder} is a file: give another --folder, the page and its figures go there")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from jepa_scale.report.theory import statements_table, verdict, write_theory
+    from jepa_scale.theory.attacks import ATTACKS
+    from jepa_scale.worlds.families import FAMILIES
+    from jepa_scale.worlds.survey import survey
+
+    console = Console()
+    # The user's world first: a mistake in it must not cost the attack's minutes.
+    yours = _your_world(parsed.overrides) if parsed.overrides else None
+    total = parsed.trials * len(FAMILIES) * len(ATTACKS)
+    workers = parsed.workers or len(os.sched_getaffinity(0))
+    with Progress(console=console) as progress:
+        task = progress.add_task(f"{total} trials, {workers} processes", total=total)
+        found = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
+    console.print(statements_table(found.findings))
+    if yours is not None:
+        console.print(yours)
+    console.print(verdict(found.findings), highlight=False, markup=False)
+    page = write_theory(found, parsed.folder)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
+        console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _replay(path: Path) -> int:
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.theory.replay import replay
+    from jepa_scale.theory.trial import from_json
+
+    if not path.is_file():
+        raise UserError(f"no file {path}: expected a file that `theory` wrote, theory/counterexamples/*.json")
+    try:
+        lines = list(replay(*from_json(path)))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    print("\n".join(lines))
+    return 0
+
+
+def _your_world(overrides: Sequence[str]) -> typing.Any:
+    """Spectrum by action and bounds of the best shared encoder by width, of a configuration's world and planner."""
+    from jepa_scale.report.theory import world_tables
+    from jepa_scale.runs.build import build_context
+    from jepa_scale.runs.config import compose
+    from jepa_scale.runs.errors import UserError
+
+    context = build_context(compose(overrides))
+    known = context.exact
+    if known is None:
+        raise UserError("theory: expected a finite world, whose truth can be computed, got a simulator")
+    problem = known.planner.problem
+    if context.planner.score != "density":
+        raise UserError(
+            f"the bounds that are shown hold for plans ranked by the density score, got "
+            f"planner.score={context.planner.score}: leave it at planner.score=density"
+        )
+    return world_tables(known.world.finite, problem, context.negatives)

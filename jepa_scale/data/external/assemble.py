@@ -1,0 +1,220 @@
+"""The door that every format comes through: arrays as a file has them, checked and made into episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_scale.data.rows import Mapped, RowSource, is_mapped
+from jepa_scale.records import ActionSpace, Episodes
+
+LOAD_BYTES = 2**28
+"""Observations up to this size are loaded on reading; larger ones stay in their file where the format allows it."""
+
+_BLOCK = 4096
+
+
+def assemble(
+    observations: Any,
+    actions: NDArray[Any],
+    lengths: Any,
+    *,
+    source: str,
+    states: Any = None,
+    known: NDArray[np.bool_] | None = None,
+    action_space: ActionSpace | None = None,
+    notes: Sequence[str] = (),
+    load_bytes: int = LOAD_BYTES,
+) -> Episodes:
+    """Episodes of flat arrays, or the sentence that says why not.
+
+    The action in an episode's last row is never usable, nor is an action that is not finite, nor one that starts from
+    or leads to an observation that is not finite. Images must be bytes, and are turned to (H, W, C).
+
+    Parameters
+    ----------
+    observations
+        (R, *row) array, memory map or source; integers of one axis a row become floating vectors.
+    actions
+        (R,) or (R, 1) integers for discrete actions, (R,) or (R, A) floating numbers for continuous ones.
+    lengths
+        (E,) rows of each episode, observations included.
+    source
+        Format and path, in words; every error begins with it.
+    states
+        (R, S) simulator's state, where there is one.
+    known
+        (R,) whether the format says that the action is one; all of them where it says nothing.
+    action_space
+        What the format says about actions; else it is read off the usable ones.
+    load_bytes
+        Observations up to this size are loaded.
+
+    Raises
+    ------
+    ValueError
+        If arrays do not fit each other or the lengths, or are no observations or actions.
+    """
+    lengths = _checked_lengths(lengths, len(observations), len(actions), source)
+    notes = list(notes)
+    held = _observations(observations, source, notes, load_bytes)
+    usable = np.ones(len(actions), dtype=bool) if known is None else known.astype(bool)
+    usable[np.cumsum(lengths) - 1] = False
+    broken = ~_finite(held)
+    broken[:-1] |= broken[1:] & usable[:-1]
+    _drop(usable, broken, "an observation that is not finite", notes)
+    values = _shaped_actions(actions, source)
+    if values.dtype.kind == "f":
+        _drop(usable, ~np.isfinite(values).all(axis=1), "an action that is not finite", notes)
+    _check_any(usable, lengths, source, notes)
+    space = action_space or _action_space(values, usable, source)
+    values = _blanked(values, usable, space, source)
+    # A store that is read again carries notes that come up a second time.
+    said = tuple(dict.fromkeys(notes))
+    return Episodes(held, values, lengths, usable, space, _states(states, len(usable), source), source, said)
+
+
+def _checked_lengths(lengths: Any, rows: int, action_rows: int, source: str) -> NDArray[np.int64]:
+    lengths = np.asarray(lengths)
+    if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
+        raise ValueError(
+            f"{source}: expected whole episode lengths of 1 row or more, got {lengths.dtype} {lengths.shape}"
+            + (f" with {lengths.min()}" if lengths.size and lengths.dtype.kind in "iuf" else "")
+            + ": write one positive number for each episode"
+        )
+    lengths = lengths.astype(np.int64)
+    if rows != action_rows or rows != lengths.sum():
+        raise ValueError(
+            f"{source}: expected as many observations and actions as the episode lengths sum to ({lengths.sum()}), "
+            f"got {rows} observations and {action_rows} actions: an episode has one row for each observation, with "
+            "a last action that is not read"
+        )
+    return lengths
+
+
+def _check_any(usable: NDArray[np.bool_], lengths: NDArray[np.int64], source: str, notes: list[str]) -> None:
+    if single := int((lengths == 1).sum()):
+        notes.append(f"{single} of {len(lengths)} episodes of a single row, which have no transition")
+    if not usable.any():
+        raise ValueError(
+            f"{source}: expected at least one transition, got {len(lengths)} episodes without a usable action"
+            + (f" ({'; '.join(notes)})" if notes else "")
+            + ": is this the right action column?"
+        )
+
+
+def _drop(usable: NDArray[np.bool_], bad: NDArray[np.bool_], why: str, notes: list[str]) -> None:
+    """Note only transitions that would have been usable: a NaN in an episode's last row is nobody's loss."""
+    if count := int((usable & bad).sum()):
+        notes.append(f"{count} of {int(usable.sum())} transitions skipped: {why}")
+    usable &= ~bad
+
+
+def _observations(values: Any, source: str, notes: list[str], load_bytes: int) -> Any:
+    kind, row = values.dtype.kind, tuple(values.shape[1:])
+    if kind not in "fiub" or 0 in row:
+        raise ValueError(f"{source}: expected observations of numbers, got {values.dtype} {values.shape}: cast them")
+    if len(row) >= 2 and values.dtype != np.uint8:
+        raise ValueError(
+            f"{source}: expected vectors (R, D) or images (R, H, W, C) as bytes 0 … 255, got {values.dtype} "
+            f"{values.shape}: store images as uint8, flatten anything else"
+        )
+    if len(row) > 3:
+        raise ValueError(f"{source}: expected images (R, H, W, C), got {values.shape}: keep one camera and one frame")
+    if len(row) == 3 and _channels_first(row, values.shape, source):
+        notes.append(f"images (C, H, W) = {row} turned to (H, W, C)")
+        values = Mapped(values, _channels_last, (row[1], row[2], row[0]), np.uint8)
+    elif len(row) == 2:
+        values = Mapped(values, _one_channel, (*row, 1), np.uint8)
+    elif len(row) < 2 and (values.dtype != np.float32 or not row):
+        values = Mapped(values, _as_vectors, row or (1,), np.float32)
+    if not isinstance(values, RowSource) and not is_mapped(values):
+        return np.ascontiguousarray(values)
+    inside = isinstance(values, Mapped) and isinstance(values.base, np.ndarray) and not is_mapped(values.base)
+    return np.array(values) if inside or values.nbytes <= load_bytes else values
+
+
+def _channels_first(row: tuple[int, ...], shape: tuple[int, ...], source: str) -> bool:
+    """Channels are the short axis; 1 to 4 on the last axis settle it, for images that are smaller than that."""
+    if row[2] <= 4 or (row[2] < row[0] and row[2] < row[1]):
+        return False
+    if row[0] <= 4 or (row[0] < row[1] and row[0] < row[2]):
+        return True
+    raise ValueError(
+        f"{source}: expected images (R, H, W, C) or (R, C, H, W), got {shape}, in which no axis looks like channels: "
+        "put the channels last"
+    )
+
+
+def _channels_last(block: NDArray[Any]) -> NDArray[Any]:
+    return np.moveaxis(block, 1, -1)
+
+
+def _one_channel(block: NDArray[Any]) -> NDArray[Any]:
+    return block[..., None]
+
+
+def _as_vectors(block: NDArray[Any]) -> NDArray[np.float32]:
+    return block.reshape(len(block), -1).astype(np.float32)
+
+
+def _finite(values: Any) -> NDArray[np.bool_]:
+    if values.dtype == np.uint8:
+        return np.ones(len(values), dtype=bool)
+    blocks = [values[first : first + _BLOCK] for first in range(0, len(values), _BLOCK)]
+    return np.concatenate([np.isfinite(block).all(axis=1) for block in blocks])
+
+
+def _shaped_actions(actions: NDArray[Any], source: str) -> NDArray[Any]:
+    """(R,) integers or (R, A) floating numbers."""
+    if actions.dtype.kind not in "fiub" or actions.size == 0:
+        raise ValueError(f"{source}: expected actions of numbers, got {actions.dtype} {actions.shape}: cast them")
+    flat = actions.reshape(len(actions), -1)
+    if actions.dtype.kind == "f":
+        return flat
+    if flat.shape[1] > 1:
+        raise ValueError(
+            f"{source}: expected one whole number or floating coordinates for each action, got {actions.dtype} "
+            f"{actions.shape}: number the combinations, or cast to float32 where they are coordinates"
+        )
+    return flat[:, 0].astype(np.int64)
+
+
+def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) -> ActionSpace:
+    taken = values[usable]
+    if values.dtype.kind != "f":
+        if taken.min() < 0:
+            raise ValueError(f"{source}: expected discrete actions 0, 1, …, got {taken.min()}: number them from 0")
+        return ActionSpace(count=int(taken.max()) + 1)
+    low, high = float(taken.min()), float(taken.max())
+    # One value only, as in a recording of somebody who does nothing, still needs room.
+    return ActionSpace(size=values.shape[1], low=low, high=high if high > low else low + 1.0)
+
+
+def _blanked(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace, source: str) -> NDArray[Any]:
+    """Actions as episodes keep them, with NaN or 0 where they are not usable."""
+    if not space.discrete:
+        return np.where(usable[:, None], values, np.nan).astype(np.float32)
+    if values.dtype.kind == "f":
+        raise ValueError(f"{source}: expected whole numbers for {space.count} discrete actions, got {values.dtype}")
+    taken = values[usable]
+    if taken.min() < 0 or taken.max() >= (space.count or 0):
+        raise ValueError(
+            f"{source}: expected discrete actions 0 … {(space.count or 0) - 1}, got {taken.min()} to {taken.max()}: "
+            "correct the action space or the column"
+        )
+    return np.where(usable, values, 0).astype(np.int64)
+
+
+def _states(states: Any, rows: int, source: str) -> NDArray[np.float32] | None:
+    if states is None:
+        return None
+    if len(states) != rows or states.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{source}: expected a state of numbers for each of {rows} rows, got {states.dtype} {tuple(states.shape)}: "
+            "name another state column or none"
+        )
+    return np.asarray(states).reshape(rows, -1).astype(np.float32)

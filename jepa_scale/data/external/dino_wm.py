@@ -1,0 +1,171 @@
+"""Folders of DINO-WM: tensors padded to the longest episode, frames in a file for each episode."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.rows import Joined, RowSource
+from jepa_scale.records import Episodes
+
+_PUSHT_SCALE = 100.0
+"""PushT's actions are kept in hundredths."""
+
+
+def read(
+    path: Path, *, observation: str | None = None, allow_pickle: bool = False, load_bytes: int = LOAD_BYTES
+) -> Episodes:
+    """Episodes of a DINO-WM folder: ``states.pth`` (N, T, D), ``actions.pth`` or ``rel_actions.pth`` (N, T, A).
+
+    Relative actions (PushT) are divided by 100. ``velocities.pth`` is appended to the states. Rows beyond an episode's
+    length are padding and left out. Tensors are loaded without unpickling objects.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    observation
+        ``states`` for the states, else the frames of ``obses/episode_*.pth`` where there are any, else the states.
+    allow_pickle
+        Whether ``seq_lengths.pkl`` may be opened, which runs whatever code it holds.
+    load_bytes
+        Frames up to this size are loaded.
+
+    Raises
+    ------
+    ValueError
+        If files are missing or do not fit, lengths are pickled and that is not allowed, or frames are videos.
+    """
+    states = _tensor(path / "states.pth")
+    relative = (path / "rel_actions.pth").is_file()
+    actions = _tensor(path / ("rel_actions.pth" if relative else "actions.pth"))
+    if (path / "velocities.pth").is_file():
+        states = np.concatenate([states, _tensor(path / "velocities.pth")], axis=-1)
+    if states.ndim != 3 or actions.ndim != 3 or states.shape[:2] != actions.shape[:2]:
+        raise ValueError(
+            f"{path}: expected states (N, T, D) and actions (N, T, A), got {states.shape} and {actions.shape}: the "
+            "files do not belong together"
+        )
+    lengths = _lengths(path, states.shape, allow_pickle)
+    kept = np.arange(states.shape[1]) < lengths[:, None]
+    notes = ["relative actions divided by 100"] if relative else []
+    if padding := int((~kept).sum()):
+        notes.append(f"{padding} rows of padding left out")
+    if observation not in (None, "states"):
+        raise ValueError(f"{path}: expected observation='states', or none for frames, got {observation!r}")
+    frames = None if observation else _frames(path, lengths)
+    return assemble(
+        states[kept] if frames is None else frames,
+        actions[kept] / (_PUSHT_SCALE if relative else 1.0),
+        lengths,
+        source=f"DINO-WM, {path}",
+        states=None if frames is None else states[kept],
+        notes=notes,
+        load_bytes=load_bytes,
+    )
+
+
+class _FrameFile(RowSource):
+    """Frames of one episode; only the rows that are asked for leave the file."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self.path = path
+        held = _load(path, mapped=True)
+        if held.ndim != 4 or len(held) < length:
+            raise ValueError(
+                f"{path}: expected {length} frames (T, H, W, C) or (T, C, H, W), got {tuple(held.shape)}: the file and "
+                "the episode's length do not belong together"
+            )
+        self.shape, self.dtype = (length, *held.shape[1:]), np.dtype(np.uint8)
+
+    def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Bytes; floating frames must hold whole numbers 0 … 255."""
+        frames = _load(self.path, mapped=True)[torch.from_numpy(rows)].numpy()
+        if frames.dtype == np.uint8:
+            return frames
+        # Frames in [0, 1] would become black without a word.
+        if frames.size and (frames.min() < 0 or frames.max() > 255 or (frames != np.round(frames)).any()):
+            raise ValueError(
+                f"{self.path}: expected frames of whole numbers 0 … 255, got {frames.dtype} from {frames.min()} to "
+                f"{frames.max()}: store them as uint8"
+            )
+        return frames.astype(np.uint8)
+
+
+def _frames(path: Path, lengths: NDArray[np.int64]) -> Joined | None:
+    folder = path / "obses"
+    videos = sorted(folder.glob("*.mp4"))
+    if videos:
+        raise ValueError(
+            f"{path}: expected frames as tensors, got {len(videos)} videos such as {videos[0].name}, which are not "
+            "decoded: read observation='states', or decode them and write the frames with `write_episodes`"
+        )
+    if not folder.is_dir():
+        return None
+    parts = []
+    for number, length in enumerate(lengths):
+        file = folder / f"episode_{number:03d}.pth"
+        if not file.is_file():
+            raise ValueError(
+                f"{path}: expected the frames obses/{file.name}, got no such file: the folder is incomplete"
+            )
+        parts.append(_FrameFile(file, int(length)))
+        if parts[-1].shape[1:] != parts[0].shape[1:]:
+            raise ValueError(
+                f"{file}: expected frames {parts[0].shape[1:]} as in the first episode, got {parts[-1].shape[1:]}"
+            )
+    return Joined(parts)
+
+
+def _lengths(path: Path, shape: tuple[int, ...], allow_pickle: bool) -> NDArray[np.int64]:
+    """From a tensor, from a pickle if that is allowed, or T where there is no file."""
+    pickled = path / "seq_lengths.pkl"
+    if (path / "seq_lengths.pth").is_file():
+        lengths = np.asarray(_tensor(path / "seq_lengths.pth"))
+    elif not pickled.is_file():
+        return np.full(shape[0], shape[1], dtype=np.int64)
+    elif allow_pickle:
+        with pickled.open("rb") as file:
+            lengths = np.asarray(pickle.load(file))
+    else:
+        raise ValueError(
+            f"{pickled}: expected lengths as a tensor, got a pickle, which runs code when it is opened: if you trust "
+            "its source pass allow_pickle=True, else save seq_lengths.pth"
+        )
+    lengths = lengths.reshape(-1)
+    if len(lengths) != shape[0] or lengths.dtype.kind not in "iuf" or lengths.min() < 1 or lengths.max() > shape[1]:
+        raise ValueError(
+            f"{path}: expected {shape[0]} lengths from 1 to {shape[1]}, got {len(lengths)}, "
+            f"from {lengths.min()} to {lengths.max()}: the files do not belong together"
+        )
+    return lengths.astype(np.int64)
+
+
+def _tensor(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a tensor of DINO-WM's, got no such file: is the folder complete?")
+    return _load(path, mapped=False).numpy()
+
+
+def _load(path: Path, mapped: bool) -> torch.Tensor:
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except RuntimeError as error:
+        # Files in torch's older format cannot be mapped.
+        if mapped and "mmap" in str(error):
+            return _load(path, mapped=False)
+        raise ValueError(f"{path}: expected a tensor, got {error}: copy the file again") from error
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(
+            f"{path}: expected a tensor, got something that only unpickling opens ({str(error).splitlines()[0]}): "
+            "save the tensor alone"
+        ) from error
+    if not isinstance(held, torch.Tensor):
+        raise ValueError(f"{path}: expected a tensor, got {type(held).__name__}: save the tensor alone")
+    return held

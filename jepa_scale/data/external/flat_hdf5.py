@@ -1,0 +1,188 @@
+"""Flat HDF5 columns with ``ep_len`` and ``ep_offset``: stable-worldmodel's and LeWM's files, and our own store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.rows import Hdf5Rows, Selected, h5py_library, unreadable
+from jepa_scale.data.store import VALID, stored_action_space, stored_notes
+from jepa_scale.records import Episodes
+
+OBSERVATIONS = ("pixels", "observation")
+"""Columns that are read as the observation where none is named, in this order."""
+
+
+def read(
+    path: Path,
+    *,
+    observation: str | None = None,
+    action: str = "action",
+    state: str | None = "state",
+    verify: bool = False,
+    load_bytes: int = LOAD_BYTES,
+) -> Episodes:
+    """Episodes of a flat HDF5 file; columns in groups are called ``a_b`` for ``a/b``.
+
+    Only ``ep_len`` and ``ep_offset`` say what an episode is; episode and step columns are not looked at, except that
+    steps counted from 1 are noted. The action in an episode's last row is never used: some recorders put NaN there,
+    others the episode's first action.
+
+    Parameters
+    ----------
+    path
+        The file.
+    observation
+        Column to read as the observation; else ``pixels``, else ``observation``.
+    action
+        Column of actions, (R, A) floating or (R,) integers.
+    state
+        Column of the simulator's state; left out where the file has none of that name.
+    verify
+        Whether to read everything once and compare with the checksum that a store carries.
+    load_bytes
+        Observations up to this size are loaded; larger ones are mapped where they lie in one piece, else read when
+        asked for.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, do not fit each other or cannot be decompressed, or the checksum differs.
+    """
+    library = h5py_library(path)
+    try:
+        file = library.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: expected an HDF5 file, got {error}: is it complete?") from error
+    with file:
+        columns = columns_of(file)
+        chosen = observation or next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
+        fields = _fields(columns, {"observations": chosen, "actions": action, "states": state, "known": VALID}, path)
+        try:
+            episodes = assemble(
+                **fields,
+                source=f"flat HDF5, {path}",
+                action_space=stored_action_space(file.attrs),
+                notes=(*stored_notes(file.attrs), *_step_note(columns, path)),
+                load_bytes=load_bytes,
+            )
+        except OSError as error:
+            raise ValueError(unreadable(path, chosen, error)) from error
+        checksum = file.attrs.get("checksum")
+    if verify:
+        _verify(episodes, checksum, path)
+    return episodes
+
+
+def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -> dict[str, Any]:
+    """Rows of all episodes in turn, and their lengths; optional fields are None where the file has no such column."""
+    for name in ("ep_len", "ep_offset", names["actions"], names["observations"]):
+        _require(columns, str(name), path)
+    lengths, offsets = (_load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
+    count = len(columns[str(names["observations"])])
+    rows = _episode_rows(lengths, offsets, count, path)
+    found: dict[str, Any] = {"lengths": lengths}
+    for field, name in names.items():
+        if name not in columns or (field == "states" and name == names["observations"]):
+            found[field] = None
+            continue
+        if len(columns[name]) != count:
+            raise ValueError(
+                f"{path}: expected one row for each of {count} observations in {name}, got {len(columns[name])}: the "
+                "file may be cut off, or this is no column of rows"
+            )
+        if field == "observations":
+            values = _rows(columns[name], path)
+            found[field] = values if rows is None else Selected(values, rows)
+        else:
+            values = _load(columns[name], path, name)
+            found[field] = values if rows is None else values[rows]
+    return found
+
+
+def columns_of(file: Any) -> dict[str, Any]:
+    """Datasets with an axis of rows by name, those in groups as ``a_b``."""
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if getattr(item, "shape", None):
+            found[name.replace("/", "_")] = item
+
+    file.visititems(visit)
+    return found
+
+
+def _require(columns: dict[str, Any], name: str, path: Path) -> None:
+    if name not in columns:
+        raise ValueError(
+            f"{path}: expected a column {name}, got {', '.join(sorted(columns)) or 'none'}: name the observation and "
+            "action columns where they are called differently; ep_len and ep_offset have to be there"
+        )
+
+
+def _load(dataset: Any, path: Path, name: str | None) -> NDArray[Any]:
+    try:
+        return np.asarray(dataset[...])
+    except OSError as error:
+        raise ValueError(unreadable(path, str(name), error)) from error
+
+
+def _rows(dataset: Any, path: Path) -> Any:
+    """Map what lies in one piece; anything else is read when asked for."""
+    offset = dataset.id.get_offset() if dataset.chunks is None and dataset.external is None else None
+    if offset is None:
+        rows = Hdf5Rows(str(path), dataset.name, dataset.shape, dataset.dtype)
+        # What cannot be decompressed is refused here, not in the middle of an epoch.
+        rows.fetch(np.zeros(min(1, len(rows)), dtype=np.int64))
+        return rows
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path: Path) -> NDArray[np.int64] | None:
+    """Rows of all episodes in turn; None where that is every row of the file in order."""
+    if lengths.shape != offsets.shape or lengths.ndim != 1 or {lengths.dtype.kind, offsets.dtype.kind} - set("iu"):
+        raise ValueError(
+            f"{path}: expected whole numbers ep_len (E,) and ep_offset (E,), got {lengths.dtype} {lengths.shape} and "
+            f"{offsets.dtype} {offsets.shape}: write them again"
+        )
+    lengths, offsets = lengths.astype(np.int64), offsets.astype(np.int64)
+    outside = (lengths < 1) | (offsets < 0) | (offsets + lengths > rows)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise ValueError(
+            f"{path}: expected episodes within the {rows} rows, got {int(outside.sum())} that are not, the first one "
+            f"ep_offset[{first}]={offsets[first]}, ep_len[{first}]={lengths[first]}: the file may be cut off"
+        )
+    if np.array_equal(offsets, np.cumsum(lengths) - lengths) and lengths.sum() == rows:
+        return None
+    wanted = np.concatenate(
+        [np.arange(first, first + count) for first, count in zip(offsets, lengths, strict=True)]
+    ).astype(np.int64)
+    if len(np.unique(wanted)) < len(wanted):
+        raise ValueError(f"{path}: expected episodes apart, got rows that ep_offset and ep_len give to two: mend them")
+    return wanted
+
+
+def _step_note(columns: dict[str, Any], path: Path) -> tuple[str, ...]:
+    if "step_idx" not in columns:
+        return ()
+    steps, offsets = (_load(columns[name], path, name) for name in ("step_idx", "ep_offset"))
+    if steps.ndim != 1 or len(steps) <= offsets.max() or not (steps[offsets] == 1).all():
+        return ()
+    return ("steps count from 1: the recorder left the first frame of every episode out",)
+
+
+def _verify(episodes: Episodes, expected: str | None, path: Path) -> None:
+    if expected is None:
+        raise ValueError(
+            f"{path}: expected a checksum to verify, got a file without one: write it with `write_episodes`"
+        )
+    if episodes.checksum != expected:
+        raise ValueError(
+            f"{path}: expected the checksum {expected}, got {episodes.checksum}: the file was changed, or read with "
+            "other columns than it was written with; copy it again"
+        )

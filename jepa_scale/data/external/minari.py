@@ -1,0 +1,188 @@
+"""Minari datasets kept in HDF5, read without Minari."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.rows import Hdf5Rows, Joined, h5py_library
+from jepa_scale.records import ActionSpace, Episodes
+
+_FILE = "main_data.hdf5"
+_JPEG = b"\xff\xd8"
+
+
+def read(
+    path: Path, *, observation: str | None = None, action: str | None = None, load_bytes: int = LOAD_BYTES
+) -> Episodes:
+    """Episodes of a Minari dataset: T + 1 observations and T actions in each group ``episode_<i>``.
+
+    Spaces of several parts are flattened: the parts' numbers one after another in the order of their names. Images
+    kept as JPEG are decoded, all of them, into memory.
+
+    Parameters
+    ----------
+    path
+        The dataset's folder, its ``data`` folder, or ``main_data.hdf5``.
+    observation, action
+        One part of a space of several, ``a/b`` for a part within a part.
+    load_bytes
+        Observations up to this size are loaded; larger images are read when asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or part, or an episode's lengths do not fit.
+    """
+    file_path = find_file(path)
+    library = h5py_library(file_path)
+    notes: list[str] = []
+    with library.File(file_path, "r") as file:
+        names = sorted((name for name in file if name.startswith("episode_")), key=_number)
+        if not names:
+            raise ValueError(f"{file_path}: expected groups episode_0, …, got {', '.join(file) or 'nothing'}")
+        observations, actions, lengths = [], [], []
+        for name in names:
+            seen = _parts(file[name], "observations", observation, file_path)
+            done = _parts(file[name], "actions", action, file_path)
+            held = _observations(seen, file_path, name, load_bytes // len(names))
+            taken = _flat([np.asarray(part[...]) for part in done.values()])
+            if len(held) != len(taken) + 1:
+                raise ValueError(
+                    f"{file_path}: expected one observation more than actions in {name}, got {len(held)} and "
+                    f"{len(taken)}: record the episode again, or drop it"
+                )
+            observations.append(held)
+            # The last row has no action: zeros stand there, which are never read.
+            actions.append(np.concatenate([taken, np.zeros((1, *taken.shape[1:]), taken.dtype)]))
+            lengths.append(len(held))
+        if any(_is_jpeg(part) for part in seen.values()):
+            notes.append("images were kept as JPEG: their pixels are not those that were recorded")
+    values = np.concatenate(actions)
+    space, start = _action_space(_metadata(file_path.parent), values)
+    return assemble(
+        _together(observations, names, file_path),
+        values if start == 0 else values - start,
+        np.array(lengths),
+        source=f"Minari, {path}",
+        action_space=space,
+        notes=notes,
+        load_bytes=load_bytes,
+    )
+
+
+def find_file(path: Path) -> Path:
+    """``main_data.hdf5`` of a dataset.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, or the dataset is kept in Arrow's format.
+    """
+    for candidate in (path, path / _FILE, path / "data" / _FILE):
+        if candidate.is_file():
+            return candidate
+    folder = path / "data" if (path / "data").is_dir() else path
+    if _metadata(folder).get("data_format") == "arrow":
+        raise ValueError(
+            f"{path}: expected a Minari dataset in HDF5, got one in Arrow: create it with data_format='hdf5'"
+        )
+    raise ValueError(f"{path}: expected {_FILE} in this folder or in its folder data, got neither")
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    file = folder / "metadata.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("episode_")) if name.removeprefix("episode_").isdigit() else -1
+
+
+def _leaves(item: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        return {prefix: item}
+    found: dict[str, Any] = {}
+    for name in sorted(item):
+        found |= _leaves(item[name], f"{prefix}/{name}" if prefix else name)
+    return found
+
+
+def _parts(episode: Any, kind: str, wanted: str | None, path: Path) -> dict[str, Any]:
+    """Datasets of the observation or action, by name; only the one that is wanted."""
+    if kind not in episode:
+        raise ValueError(f"{path}: expected {kind} in {episode.name}, got {', '.join(episode)}: is this Minari's file?")
+    leaves = _leaves(episode[kind])
+    if wanted is None:
+        return leaves
+    # A part of several parts itself gives them all.
+    chosen = {name: leaf for name, leaf in leaves.items() if name == wanted or name.startswith(f"{wanted}/")}
+    if not chosen:
+        held = ", ".join(name or "one array without parts" for name in leaves)
+        raise ValueError(f"{path}: expected a part {wanted} among the {kind}, got {held}: name one of these or none")
+    return chosen
+
+
+def _observations(parts: dict[str, Any], path: Path, name: str, load_bytes: int) -> Any:
+    images = [part for part, values in parts.items() if _is_jpeg(values) or len(values.shape) > 2]
+    if images and len(parts) > 1:
+        raise ValueError(
+            f"{path}: expected vectors, or one image, got {', '.join(parts)} in {name}, of which {', '.join(images)} "
+            "hold images: choose one part as the observation"
+        )
+    if not images:
+        return _flat([np.asarray(values[...]) for values in parts.values()])
+    (values,) = parts.values()
+    if _is_jpeg(values):
+        return _decoded(values)
+    if values.size * values.dtype.itemsize <= load_bytes:
+        return np.asarray(values[...])
+    return Hdf5Rows(str(path), values.name, values.shape, values.dtype)
+
+
+def _flat(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """One array as it is; several as (T, sum of sizes) float32."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.float32)
+
+
+def _is_jpeg(values: Any) -> bool:
+    """Encoded images are bytes, in rows of one length or of several."""
+    if not len(values.shape) or not len(values) or (values.dtype != np.uint8 and not values.dtype.hasobject):
+        return False
+    first = values[0]
+    return getattr(first, "dtype", None) == np.uint8 and first.ndim == 1 and bytes(first[:2]) == _JPEG
+
+
+def _decoded(values: Any) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.open(io.BytesIO(bytes(one)))) for one in values[...]])
+
+
+def _together(observations: list[Any], names: list[str], path: Path) -> Any:
+    for name, one in zip(names, observations, strict=True):
+        if one.shape[1:] != observations[0].shape[1:]:
+            raise ValueError(
+                f"{path}: expected observations of one shape, got {one.shape[1:]} in {name} after "
+                f"{observations[0].shape[1:]} in {names[0]}: read datasets of different shapes apart"
+            )
+    lazy = any(isinstance(one, Hdf5Rows) for one in observations)
+    return Joined(observations) if lazy else np.concatenate(observations)
+
+
+def _action_space(metadata: dict[str, Any], values: NDArray[Any]) -> tuple[ActionSpace | None, int]:
+    """What the metadata says of discrete actions, and the first one's number; limits are read off the data."""
+    space = metadata.get("action_space")
+    space = json.loads(space) if isinstance(space, str) else space or {}
+    if space.get("type") != "Discrete" or values.dtype.kind not in "iu":
+        return None, 0
+    return ActionSpace(count=int(space["n"])), int(space.get("start", 0))
