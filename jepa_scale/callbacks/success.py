@@ -73,6 +73,7 @@ class _Seen:
         self.tasks = tasks_of(self.world, self.planner)
         generator = torch.Generator().manual_seed(_SEED)
         normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
+        self._noise = generator
         self.goals = self.coordinates(self.world.goal_view(self.tasks.goals, normals))
         mask = self.world.noise_mask
         ignored = self.planner.ignore_noise and module.objective.encodes_again and mask is not None
@@ -101,12 +102,17 @@ class _Seen:
         return cost
 
     def simulated(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
-        """The same costs of what the plans truly lead to, observed without noise."""
+        """The same costs of what the plans truly lead to.
+
+        All candidates of a task are observed with the same fresh noise: an encoder trained on noise does not know
+        observations without any.
+        """
 
         def cost(plans: Tensor) -> Tensor:
             reached = _simulate(self.world, states, plans, self.planner.path)
-            flat = reached.flatten(0, 2)
-            seen = self.coordinates(self.world.observe(flat, flat.new_zeros(len(flat), self.world.view_numbers)))
+            normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=self._noise)[active]
+            spread = normals[:, None, None].expand(*reached.shape[:3], -1)
+            seen = self.coordinates(self.world.observe(reached.flatten(0, 2), spread.flatten(0, 2)))
             return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
 
         return cost

@@ -8,6 +8,7 @@ from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
 from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
+    ArmValues,
     BoundedQuantity,
     BoundValue,
     Estimate,
@@ -20,11 +21,14 @@ from jepa_scale.records.runs import (
     RunTable,
     Score,
 )
-from jepa_scale.records.studies import Budget, StudyResult, TuningCheck, TuningRun
+from jepa_scale.records.studies import SAMPLED, Arm, Budget, StudyResult, TuningCheck, TuningRun
 
 __all__ = [
+    "SAMPLED",
     "ActionSpace",
     "Advice",
+    "Arm",
+    "ArmValues",
     "Ask",
     "Batch",
     "BoundValue",

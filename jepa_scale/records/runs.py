@@ -128,6 +128,10 @@ class RunRecord:
         return asdict(self)
 
 
+ArmValues = Mapping[str, Any]
+"""Settings of one arm of a study, by dotted key or configuration group."""
+
+
 @dataclass(frozen=True)
 class RunTable:
     """One row per run, as columns of equal length; see ``COLUMNS`` for their meaning."""
@@ -136,6 +140,7 @@ class RunTable:
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "run_id": "hash of the resolved configuration",
+        "arm": "settings that the study compares, as on the command line; empty where it has no arms",
         "status": "finished | diverged",
         "reason": "one sentence where the run did not finish",
         "n": "training transitions",
@@ -145,14 +150,25 @@ class RunTable:
         "flops_per_step": "floating point operations of one optimiser step",
         "risk": "exact R, mean over actions; NaN if not finished",
         "risk_max": "exact R, largest over actions",
-        "tail": "exact Σ_{i>k} σ_i(a)², mean over actions",
+        "tail": "exact Σ_{i>k} σ_i(a)², mean over actions; of a simulator, a lower bound within a dictionary",
         "shared_tail": "tail of the stacked M̄: the floor of R for one shared encoder if the q_a agree (B2)",
-        "regret": "exact expected regret of the study's score",
+        "regret": "expected regret of the study's score: exact in a finite world, else of sampled tasks",
         "regret_distance": "exact expected regret, score −‖ẑ − f(x_g)‖²",
         "regret_inner": "exact expected regret, score ẑᵀf(x_g)",
         "regret_density": "exact expected regret, score q_a(x_g) ẑᵀf(x_g)",
         "regret_random": "exact expected regret of uniformly random plans: the level at which regret saturates",
         "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
+        "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
+        "regret_dynamics": "the rest, which is lost by predicting",
+        "success": "share of sampled tasks solved by planning with the model; NaN in a finite world",
+        "success_oracle": "by the same planner with true dynamics and true distances",
+        "success_same_cost": "by the same planner with true dynamics and the model's distances",
+        "success_random": "by random actions",
+        "success_do_nothing": "by doing nothing",
+        "total": "held-out T of the model's own features, mean over actions or of the joint operator",
+        "loss": "held-out spectral loss L",
+        "subspace_deficit": "held-out Σ_{i≤k} σ_i² − T: what better features of the same width would see",
+        "calibration_deficit": "held-out L + T: what a linear map of the embeddings would remove",
         "bound_t4": "2 c0 max_a √R(a)",
         "bound_t5": "2 T c3 max_a √R(a)",
         "bound_b1_prime": "2 √(ω Σ_a R(a))",

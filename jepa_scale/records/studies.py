@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 from jepa_scale.records.advice import Advice, Verdict
 from jepa_scale.records.laws import Comparison, Forecast, LawFit
-from jepa_scale.records.runs import RunRecord, RunTable
+from jepa_scale.records.runs import ArmValues, RunRecord, RunTable
+
+SAMPLED = "sampled tasks"
+"""Goal law of a study whose regret is measured, not computed."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class TuningCheck:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One arm of a study that compares settings."""
+
+    label: str
+    """As on the command line."""
+    folder: str
+    """Where its files are, inside ``arms/``."""
+    values: ArmValues
+    result: StudyResult
+    """Of its runs alone, with its own laws and advice."""
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """All that a report is written from."""
 
@@ -69,6 +85,7 @@ class StudyResult:
     score: str
     """The study's score: what the column ``regret`` was planned with."""
     goal_law: str
+    """How goals are drawn; ``sampled tasks`` where a simulator is controlled."""
     horizon: int
     target_regret: float
     """The regret that the study calls sufficient."""
@@ -88,6 +105,15 @@ class StudyResult:
     """None where it was not recorded."""
     tuning: TuningCheck | None = None
     """None where the study file asks for no check of the learning rate."""
+
+    arms: tuple[Arm, ...] = ()
+    """Where the study compares settings. Its table, records and failures are then those of all arms; fits, forecasts,
+    comparisons and advice are each arm's own."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the regret is that of sampled tasks, not an exact expectation."""
+        return self.goal_law == SAMPLED
 
     def held_out(self, n: int) -> bool:
         """Whether cells of this n took no part in the fits: those of the held-out size, and single runs beyond it."""

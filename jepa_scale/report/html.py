@@ -10,8 +10,9 @@ from typing import Any
 from jepa_scale.records import StudyResult
 from jepa_scale.report import tables, tables_tuning
 from jepa_scale.report.advice import advice_lines, score_lines
+from jepa_scale.report.arms import arms_table
 from jepa_scale.report.conclusions import conclusions, headline
-from jepa_scale.report.figures import PLOTS, TUNING
+from jepa_scale.report.figures import ARMS, PLOTS, TUNING
 from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
@@ -35,17 +36,50 @@ _SECTIONS = {
 def write_report(result: StudyResult, folder: Path) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into ``folder``; each file whole or not at all.
 
-    Equal results give equal files. A figure that cannot be drawn is a sentence on the page, and has no file.
+    A study with arms also has a page for each of them, in ``arms/``. Equal results give equal files. A figure that
+    cannot be drawn is a sentence on the page, and has no file.
 
     Returns
     -------
     Path of the page.
     """
+    page = folder / "report.html"
+    if result.arms:
+        for arm in result.arms:
+            write_report(arm.result, folder / "arms" / arm.folder)
+        write_whole(page, arms_page(result, ARMS.place(result, folder / "figures")).encode("utf-8"))
+        return page
     drawn = [plot.place(result, folder / "figures") for plot in PLOTS]
     tuning = TUNING.place(result, folder / "figures") + tables_tuning.rates(result)
-    page = folder / "report.html"
     write_whole(page, _page(result, "\n".join(drawn), tuning).encode("utf-8"))
     return page
+
+
+def arms_page(result: StudyResult, figure: str) -> str:
+    """The page of a study with arms; each arm has an ordinary page of its own."""
+    links = [
+        f'<li><a href="arms/{text(arm.folder)}/report.html">{text(arm.label)}</a>: {text(headline(arm.result))}</li>'
+        for arm in result.arms
+    ]
+    sections = {
+        "arms": ("The arms compared", figure + arms_table(result)),
+        "single": ("Each arm by itself", f'<ul class="says">{"".join(links)}</ul>'),
+        "failures": ("Failures and exclusions", tables.failures(result)),
+        "runs": ("Runs", tables.runs(result)),
+        "settings": ("Settings and definitions", _settings(result) + _definitions(result)),
+    }
+    nav = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, (title, _) in sections.items())
+    body = "\n".join(section(identity, title, content) for identity, (title, content) in sections.items())
+    return document(
+        result.name,
+        f"""<header>
+<h1>{text(result.name)}</h1>
+<p class="question">{text(result.question)}</p>
+<nav aria-label="Sections"><ul>{nav}</ul></nav>
+</header>
+<p class="lead">{text(headline(result))}</p>
+{body}""",
+    )
 
 
 def _page(result: StudyResult, figures: str, tuning: str) -> str:
@@ -137,7 +171,8 @@ def _key_numbers(result: StudyResult) -> str:
         numbers.append((first, f"first cell at the target regret {number(result.target_regret)}"))
     floor = level(data, "regret_random")
     if floor is not None:
-        numbers.append((number(floor), "regret of random plans (exact)"))
+        said = "regret of random actions (same tasks)" if result.sampled else "regret of random plans (exact)"
+        numbers.append((number(floor), said))
     seen = [point.covered for item in result.forecasts for point in item.points if point.covered is not None]
     if seen:
         numbers.append(
@@ -185,13 +220,16 @@ def _definitions(result: StudyResult) -> str:
         "data": "goals follow the sampling law of the data",
         "uniform": "goals are uniform over the observations",
     }
+    exact_terms = {
+        "regret": f"Expected loss of probability of ending at the goal against the best plan of T = {result.horizon} "
+        f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
+        "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
+    }
     meaning = {
         "n": "Training transitions. The data of a smaller n are a prefix of those of a larger one with the same seed.",
         "k": "Latent width: the dimension of the encoder's output.",
         "seed": "Decides data, initialisation and batches of one run.",
-        "regret": f"Expected loss of probability of ending at the goal against the best plan of T = {result.horizon} "
-        f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
-        "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
+        **(_SAMPLED_TERMS if result.sampled else exact_terms),
         "risk R": "Squared distance between the model's and the world's normalised co-occurrence matrix, mean over "
         "actions, computed exactly from the world.",
         "tail": "Sum of the squared singular values beyond k: the lowest risk of any model of width k (T2).",
@@ -209,3 +247,14 @@ def _definitions(result: StudyResult) -> str:
         + "".join(f"<dt>{text(term)}</dt><dd>{text(said)}</dd>" for term, said in meaning.items())
         + "</dl>"
     )
+
+
+_SAMPLED_TERMS = {
+    "success": "Share of sampled tasks in which the goal is reached at any step of the budget, planning anew after "
+    "each step. Tasks and the planner's random numbers are the same for all models of a world.",
+    "regret": "Success of the same planner with the true state, dynamics and distances (oracle), minus that with the "
+    "model. Its parts: geometry = oracle − same cost, where the same cost is true dynamics ranked by the model's own "
+    "distances; dynamics = same cost − model.",
+    "random, do-nothing": "Success of uniformly random actions, and of the action 0; tasks that start at their goal "
+    "are solved by both.",
+}

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.u_turn import UTurn, u_turn
 from jepa_scale.records import RunRecord, RunTable, StudyResult
 
@@ -98,12 +97,14 @@ def cells(table: RunTable, target: str) -> dict[tuple[int, int], Cell]:
     """Return the cells of the finished runs with a finite ``target``, by (n, k), sorted by n, then k."""
     if len(table) == 0:
         return {}
-    found = cells_from_table(table, target, np.inf)
-    errors = found.sd / np.sqrt(found.seeds)
-    return {
-        (int(n), int(k)): Cell(int(n), int(k), float(mean), float(error) if seeds > 1 else None, int(seeds))
-        for n, k, mean, error, seeds in zip(found.n, found.k, found.mean, errors, found.seeds, strict=True)
-    }
+    values = table[target].astype(float)
+    usable = (table["status"] == "finished") & np.isfinite(values)
+    found = {}
+    for n, k in sorted({(int(n), int(k)) for n, k in zip(table["n"][usable], table["k"][usable], strict=True)}):
+        chosen = values[usable & (table["n"] == n) & (table["k"] == k)]
+        error = float(chosen.std(ddof=1) / math.sqrt(len(chosen))) if len(chosen) > 1 else None
+        found[n, k] = Cell(n, k, float(chosen.mean()), error, len(chosen))
+    return found
 
 
 def rows_by_n(found: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from jepa_scale.laws.compare import compare
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.records import (
+    SAMPLED,
     Advice,
+    Arm,
     Ask,
     Comparison,
     Forecast,
@@ -32,6 +34,7 @@ from jepa_scale.records import (
 from jepa_scale.runs.build import build_law
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.study.arms import arm_folder, combinations, label
 from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
@@ -56,9 +59,10 @@ def read_records(points: Sequence[DesignPoint], study: Path) -> dict[str, RunRec
     return found
 
 
-def run_table(records: Sequence[RunRecord]) -> RunTable:
-    """One row per record."""
-    rows = [_row(record) for record in records]
+def run_table(records: Sequence[RunRecord], points: Sequence[DesignPoint] = ()) -> RunTable:
+    """One row per record; ``points`` say which arm each belongs to."""
+    arms = {point.run_id: point.arm for point in points}
+    rows = [_row(record) | {"arm": arms.get(record.run_id, "")} for record in records]
     columns = {}
     for name in RunTable.COLUMNS:
         values = [row[name] for row in rows]
@@ -67,12 +71,15 @@ def run_table(records: Sequence[RunRecord]) -> RunTable:
     return RunTable(columns)
 
 
-_TEXT = ("run_id", "status", "reason")
+_TEXT = ("run_id", "arm", "status", "reason")
+_POLICIES = ("oracle", "same_cost", "random", "do_nothing")
+_HELD_OUT = ("total", "loss", "subspace_deficit", "calibration_deficit")
 _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
     final, truth, dials = record.final, record.truth, record.dials
+    sampled = not truth
 
     def number(source: Mapping[str, Any], name: str) -> float:
         value = source.get(name)
@@ -85,12 +92,17 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{name: dials[name] for name in _WHOLE},
         "risk": number(final, "exact/risk"),
         "risk_max": number(final, "exact/risk_max"),
-        "tail": number(truth, "tail"),
+        "tail": number(final, "spectrum/reference/tail") if sampled else number(truth, "tail"),
         "shared_tail": number(truth, "shared_tail"),
-        "regret": number(final, f"regret/{record.config['planner']['score']}"),
+        "regret": number(final, f"regret/{record.config['planner'].get('score')}"),
         **{f"regret_{score}": number(final, f"regret/{score}") for score in ("distance", "inner", "density")},
-        "regret_random": number(truth, "regret_random"),
-        "regret_do_nothing": number(truth, "regret_do_nothing"),
+        **{
+            f"regret_{name}": number(final, f"regret/{name}") if sampled else number(truth, f"regret_{name}")
+            for name in ("random", "do_nothing", "geometry", "dynamics")
+        },
+        "success": number(final, "success/model"),
+        **{f"success_{name}": number(final, f"success/{name}") for name in _POLICIES},
+        **{name: number(final, f"spectrum/{name}") for name in _HELD_OUT},
         **{f"bound_{name}": number(final, f"bound/{name}") for name in ("t4", "t5", "b1_prime")},
         "wall_seconds": number(record.times, "wall_seconds"),
     }
@@ -117,46 +129,87 @@ def why_missing(point: DesignPoint, study: Path) -> str:
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:
     """Read every record, write the table, fits, budget and tuning check, and return what the report needs.
 
-    Runs of the tuning check enter neither table nor laws.
+    Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
+    ``arms/``, and the whole has the table of all.
 
     Raises
     ------
     UserError
         If a record is corrupted.
     """
+    if not spec.arms:
+        return _collected(spec, points, study, study)
+    arms = []
+    for values in combinations(spec.arms):
+        named = label(values)
+        mine = [point for point in points if point.arm == named]
+        folder = study / "arms" / arm_folder(named)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = replace(_collected(spec, mine, study, folder), name=f"{spec.name}: {named}")
+        arms.append(Arm(named, arm_folder(named), values, result))
+    whole = _empty(spec, points)
+    records = read_records(points, study)
+    table = run_table(list(records.values()), points)
+    write_table(table, study / "table.parquet")
+    return replace(
+        whole,
+        table=table,
+        records=records,
+        unfinished=_unfinished(spec, points, study, records),
+        arms=tuple(arms),
+        budget=arms[0].result.budget,
+    )
+
+
+def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path) -> StudyResult:
+    """Result of points of one arm, whose files go into ``folder``."""
     tuning = tuning_check(spec, [point for point in points if point.purpose == "tuning"], study)
     points = [point for point in points if point.purpose == "cell"]
     records = read_records(points, study)
-    table = run_table(list(records.values()))
-    write_table(table, study / "table.parquet")
+    table = run_table(list(records.values()), points)
+    write_table(table, folder / "table.parquet")
     held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
     fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
-    atomic_write(study / "fit.json", _fit_json(fits, forecasts))
+    atomic_write(folder / "fit.json", _fit_json(fits, forecasts))
     advice, no_advice, judged = _advice(spec, table)
     budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points})
-    atomic_write(study / "budget.json", json.dumps(asdict(budget), indent=1, ensure_ascii=False) + "\n")
-    planner = points[0].config["planner"]
-    return StudyResult(
-        name=spec.name,
-        question=spec.question,
+    atomic_write(folder / "budget.json", json.dumps(asdict(budget), indent=1, ensure_ascii=False) + "\n")
+    return replace(
+        _empty(spec, points),
         table=table,
         records=records,
         histories={point.run_id: point.folder(study).read_metrics() for point in points if point.run_id in records},
         fits=fits,
         forecasts=forecasts,
         held_out_n=held_out,
-        score=planner["score"],
-        goal_law=planner["goal_law"],
-        horizon=planner["horizon"],
-        target_regret=spec.target_regret,
         unfinished=_unfinished(spec, points, study, records),
-        settings=_shared(points[0].config),
         comparisons=_comparisons(spec, table, held_out, fits),
         advice=advice,
         no_advice=no_advice,
         judged=judged,
         budget=budget,
         tuning=tuning,
+    )
+
+
+def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
+    """What is known of a study before anything has run."""
+    planner = points[0].config["planner"]
+    return StudyResult(
+        name=spec.name,
+        question=spec.question,
+        table=run_table([]),
+        records={},
+        histories={},
+        fits=(),
+        forecasts=(),
+        held_out_n=None,
+        score=planner.get("score", "none"),
+        goal_law=planner.get("goal_law", SAMPLED),
+        horizon=planner.get("horizon", 1),
+        target_regret=spec.target_regret,
+        unfinished=(),
+        settings=_shared([point.config for point in points]),
     )
 
 
@@ -198,7 +251,7 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
     inside = table if held_out is None else table.where(table["n"] < held_out)
     options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
     fits, forecasts = [], []
-    for target in TARGETS:
+    for target in (target for target in TARGETS if np.isfinite(table[target]).any()):
         for name in spec.laws:
             law = build_law(name)
             if target not in law.formulas:
@@ -249,10 +302,22 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} to fit.json")
 
 
-def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    shared = {key: value for key, value in config.items() if key not in ("seed", "logger")}
-    shared["data"] = {key: value for key, value in config["data"].items() if key != "n"}
-    shared["model"] = {key: value for key, value in config["model"].items() if key != "k"}
-    # Steps may follow n: the budget says how many there are.
-    shared["trainer"] = {key: value for key, value in config["trainer"].items() if key != "steps_per_epoch"}
+_OF_A_RUN = ("seed", "logger")
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that all runs have alike; n, k and what else differs are left out."""
+    first = {key: value for key, value in configs[0].items() if key not in _OF_A_RUN}
+    return _common(first, configs)
+
+
+def _common(first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    shared = {}
+    for key, value in first.items():
+        found = [other.get(key) for other in others]
+        if all(one == value for one in found):
+            shared[key] = value
+        elif isinstance(value, Mapping) and all(isinstance(one, Mapping) for one in found):
+            inner = _common(value, [one for one in found if one is not None])
+            shared |= {key: inner} if inner else {}
     return shared

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jepa_scale.records import ArmValues
 from jepa_scale.runs.config import compose, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
+from jepa_scale.study.arms import combinations, label, overrides
 from jepa_scale.study.budget import choose, steps_by_n, trainer_values, validation_score
 from jepa_scale.study.spec import StudySpec
 from jepa_scale.study.tuning import setting
@@ -36,25 +38,31 @@ class DesignPoint:
     purpose: Purpose = "cell"
     label: str = ""
     """What sets a run apart that is no cell."""
+    arm: str = ""
+    """Which arm of the study; empty where it has none."""
 
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
         return RunFolder(study / "runs" / self.run_id)
 
     def __str__(self) -> str:
-        cell = f"n={self.n}, k={self.k}, seed={self.seed}"
+        cell = f"{self.arm + ', ' if self.arm else ''}n={self.n}, k={self.k}, seed={self.seed}"
         return cell if self.purpose == "cell" else f"{self.purpose}: {cell}, {self.label}"
 
 
-def base_config(spec: StudySpec) -> dict[str, Any]:
-    """The configuration that all runs share, before n, k, seed and budget.
+def base_config(spec: StudySpec, arm: ArmValues | None = None) -> dict[str, Any]:
+    """The configuration that all runs of an arm share, before n, k, seed and budget; the first arm's unless given.
 
     Raises
     ------
     UserError
         If it is wrong, before anything has run.
     """
-    base = compose(list(spec.overrides))
+    values = combinations(spec.arms)[0] if arm is None else arm
+    try:
+        base = compose([*spec.overrides, *overrides(values)])
+    except UserError as error:
+        raise UserError(f"study {spec.name}{', ' * bool(values)}{label(values)}: {error}") from None
     if "planning" not in base["callbacks"]:
         raise UserError(f"study {spec.name}: a study is about regret and needs callbacks.planning; drop callbacks=…")
     rule = spec.budget.rule
@@ -80,9 +88,17 @@ def design(spec: StudySpec, study: Path | None = None) -> list[DesignPoint]:
     UserError
         If any run's configuration is wrong, before anything has run, or the budget is not decided yet.
     """
+    found: list[DesignPoint] = []
+    for arm in combinations(spec.arms):
+        base = base_config(spec, arm)
+        steps = resolved_steps(spec, base, study)
+        found += [replace(point, arm=label(arm)) for point in _cells(spec, base, steps)]
+    if len({point.run_id for point in found}) < len(found):
+        raise UserError(f"study {spec.name}: expected arms that differ in what they run, got two alike")
+    # A replicate of every arm before the next seed; the order within is kept.
+    found.sort(key=lambda point: spec.seeds.index(point.seed) if spec.arms else 0)
     base = base_config(spec)
-    steps = resolved_steps(spec, base, study)
-    return [*_cells(spec, base, steps), *_tuning(spec, base, steps)]
+    return [*found, *_tuning(spec, base, resolved_steps(spec, base, study))] if spec.tuning else found
 
 
 def pilots(spec: StudySpec) -> list[DesignPoint]:

@@ -11,6 +11,7 @@ from typing import Any
 from jepa_scale.runs.config import conf_dir, data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.schema import unknown_key
+from jepa_scale.study.arms import wrong_arms
 from jepa_scale.study.budget import BudgetRule, parse_budget
 from jepa_scale.study.checks import whole_numbers
 from jepa_scale.study.tuning import TuningSpec, parse_tuning
@@ -49,6 +50,8 @@ class StudySpec:
     dials: Mapping[str, tuple[int, ...]]
     """``data.n`` and ``model.k``"""
     seeds: tuple[int, ...]
+    arms: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Other settings and their values: the grid is run for every combination, each read as a study of its own."""
     extra: tuple[Mapping[str, int], ...] = ()
     """Single runs beside the grid: ``data.n``, ``model.k`` and ``seed`` of each."""
     overrides: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class StudySpec:
         """Return lists and dictionaries, ready for YAML."""
         content = asdict(self)
         content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
+        content["arms"] = {key: list(values) for key, values in self.arms.items()}
         content["extra"] = [dict(one) for one in self.extra]
         content["design"] = None if self.design is None else dict(self.design)
         content["budget"] = self.budget.to_dict()
@@ -99,7 +103,7 @@ def launcher_of(spec: StudySpec, overrides: Sequence[str]) -> tuple[int, list[st
     workers, others = leaf["workers"], []
     for text in overrides:
         key, _, value = text.partition("=")
-        if key in (*spec.dials, "seed"):
+        if key in (*spec.dials, *spec.arms, "seed"):
             raise UserError(f"{text}: {key} is a dial of study {spec.name}; change the list in the study file")
         if key != "workers":
             others.append(text)
@@ -168,6 +172,7 @@ def parse_spec(content: Any, source: str) -> StudySpec:
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
     settings["dials"] = {dial: tuple(sorted(values)) for dial, values in content["dials"].items()}
+    settings["arms"] = {key: tuple(values) for key, values in content.get("arms", {}).items()}
     settings["budget"], wrong = parse_budget(content.get("budget", {"rule": "fixed_steps"}))
     settings["tuning"], more = parse_tuning(content.get("tuning"), settings["dials"])
     found = wrong + more or list(_contradictions(settings))
@@ -210,6 +215,7 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     found += whole_numbers("seeds", content["seeds"], 0)
     found += _wrong_extra(content.get("extra", []))
     found += _wrong_design(content)
+    found += wrong_arms(content)
     for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
         options = _options(group)
         found += [

@@ -130,6 +130,7 @@ def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
         held.name == wanted.name
         and held.sampler == wanted.sampler
         and held.overrides == wanted.overrides
+        and held.arms == wanted.arms
         and held.budget == wanted.budget
         and grows
         and set(held.seeds) <= set(wanted.seeds)

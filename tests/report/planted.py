@@ -148,7 +148,9 @@ def _run(
         "bound_b1_prime": missing if lost else 0.4 * risk**0.5,
     }
     scores = {"regret": 1.0, "regret_distance": 0.9, "regret_inner": 1.1, "regret_density": 1.0}
-    return run | {name: missing if lost else planned * factor for name, factor in scores.items()}
+    run |= {name: missing if lost else planned * factor for name, factor in scores.items()}
+    # What only simulators and held-out estimates have.
+    return {"arm": "", **dict.fromkeys(RunTable.COLUMNS.keys() - run.keys() - {"arm"}, missing), **run}
 
 
 def _record(run: dict[str, Any]) -> RunRecord:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.conclusions import advice, bounds, completeness, forecasts, laws, optimum, risk, theory, tuning
+from jepa_scale.report.conclusions import (
+    advice,
+    arms,
+    bounds,
+    completeness,
+    forecasts,
+    laws,
+    optimum,
+    risk,
+    success,
+    theory,
+    tuning,
+)
 from jepa_scale.report.conclusions.base import Conclusion
 
 __all__ = ["Conclusion", "conclusions", "headline"]
 
 _TOPICS = {
+    "Success": success,
     "Best width": optimum,
     "Tuning": tuning,
     "Risk": risk,
@@ -25,6 +38,8 @@ def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
     """Return every conclusion by topic; a study without runs has one."""
     if len(result.table) == 0:
         return {"Completeness": tuple(completeness.conclude(result))}
+    if result.arms:
+        return {"Arms": tuple(arms.conclude(result)), "Completeness": tuple(completeness.conclude(result))}
     return {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
 
 

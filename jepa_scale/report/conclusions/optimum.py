@@ -122,13 +122,15 @@ def _against_chance(result: StudyResult) -> list[Conclusion]:
     if floor is None:
         return []
     useless = [cell for cell in found.values() if _upper(cell) >= floor]
+    chance, source = ("random actions", "same tasks") if result.sampled else ("random plans", "exact")
+    known = f"{chance} (regret {number(floor)}, {source}"
     if not useless:
-        return [Conclusion(f"Every cell plans better than random plans (regret {number(floor)}, exact).")]
+        return [Conclusion(f"Every cell plans better than {known}).")]
     where = listed([place(cell) for cell in useless[:4]]) + (" and more" if len(useless) > 4 else "")
     return [
         Conclusion(
-            f"{len(useless)} of {plural(len(found), 'cell')} cannot be told from random plans (regret {number(floor)}, "
-            f"exact; within {DECISIVE:g} SE): {where}."
+            f"{len(useless)} of {plural(len(found), 'cell')} cannot be told from {known}; within {DECISIVE:g} SE): "
+            f"{where}."
         )
     ]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from jepa_scale.report.figures import bounds, epochs, forecast, laws, regret, risk, spectrum, surface, tuning
+from jepa_scale.report.figures import arms, bounds, epochs, forecast, laws, regret, risk, spectrum, surface, tuning
 from jepa_scale.report.plot import Plot
 
 PLOTS = tuple(Plot.of(module) for module in (regret, risk, spectrum, bounds, epochs, laws, forecast, surface))
 """In the order of the page."""
+
+ARMS = Plot.of(arms)
+"""Of a study that compares settings, in place of the others."""
 
 TUNING = Plot.of(tuning)
 """In a section of its own, beside its table."""

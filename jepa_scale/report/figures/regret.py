@@ -32,8 +32,10 @@ def caption(result: StudyResult) -> str:
     )
     return " ".join(
         [
-            f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} goals, "
-            f"T = {result.horizon}), exact over starts and goals.",
+            "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
+            if result.sampled
+            else f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} "
+            f"goals, T = {result.horizon}), exact over starts and goals.",
             f"Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error over seeds.",
             rings,
             left_out_cells(result, "regret"),
@@ -64,7 +66,7 @@ def draw(result: StudyResult) -> Figure:
     for value, label, line in _levels(result):
         axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
     width_axis(axes, widths(result.table))
-    axes.set_ylabel("expected regret (probability)")
+    axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     legend_outside(figure, axes)
     return figure

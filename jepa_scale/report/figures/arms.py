@@ -1,0 +1,159 @@
+"""Success or regret by arm, a panel for each difficulty of tasks."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jepa_scale.records import Arm, StudyResult
+from jepa_scale.report.arms import Mean, final_mean, records_of
+from jepa_scale.report.style import EXACT, MARKERS, MUTED, styled
+from jepa_scale.report.summary import finished, sizes, widths
+from jepa_scale.report.wording import whole
+
+NAME = "arms"
+TITLE = "The arms compared"
+_MOST_LINES = 8
+_COLUMNS = 3
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    if not result.arms:
+        return "The study compares no settings."
+    return "" if any(True for _ in finished(result)) else "No run finished."
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown and what was left out."""
+    key, lines = _axis(result), _lines(result)
+    what = "Share of tasks solved" if result.sampled else "Expected regret"
+    panels = _panels(result)
+    by = ", a panel for each number of steps that a task requires" if len(panels) > 1 else ""
+    said = f"{what} by {key}{by}; means over seeds, error bars ±1 standard error over seeds."
+    if result.sampled:
+        said += (
+            " Black: the same planner with true dynamics and true distances. Dashed: with true dynamics and the "
+            "model's distances. Dotted: random actions."
+        )
+    shown = len(lines)
+    return said + (f" The first {_MOST_LINES} of {shown} lines are drawn." if shown > _MOST_LINES else "")
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw one line for each combination of the other settings, n and k."""
+    key, panels = _axis(result), _panels(result)
+    lines = list(_lines(result).items())[:_MOST_LINES]
+    places = _places(result, key)
+    columns = min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(max(2.4 * columns + 0.6, 5.6), 2.3 * rows + 0.9))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, suffix) in zip(grid.flat, panels, strict=False):
+        axes.set_title(title)
+        for index, (label, cells) in enumerate(lines):
+            color = f"C{index}"
+            _line(axes, result, key, cells, _name(result, "model") + suffix, places, color=color, label=label)
+            if result.sampled:
+                _line(axes, result, key, cells, "success/same_cost" + suffix, places, color=color, dashed=True)
+        if result.sampled:
+            axes.plot(
+                *_reference(result, "success/oracle" + suffix, places), color=EXACT, linewidth=1.1, label="oracle"
+            )
+            axes.plot(*_reference(result, "success/random" + suffix, places), ":", color=MUTED, label="random actions")
+        axes.set_ylim(-0.04, 1.06 if result.sampled else None)
+        _ticks(axes, places)
+    for axes in grid[-1]:
+        axes.set_xlabel(key)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("success" if result.sampled else "expected regret")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    return figure
+
+
+def _name(result: StudyResult, policy: str) -> str:
+    return f"success/{policy}" if result.sampled else f"regret/{result.score}"
+
+
+def _axis(result: StudyResult) -> str:
+    """The arm with the most values, numbers before names."""
+    values = {key: list(dict.fromkeys(arm.values[key] for arm in result.arms)) for key in result.arms[0].values}
+    return max(values, key=lambda key: (_numeric(values[key]), len(values[key])))
+
+
+def _numeric(values: list[Any]) -> bool:
+    return len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _places(result: StudyResult, key: str) -> dict[Any, float]:
+    values = list(dict.fromkeys(arm.values[key] for arm in result.arms))
+    return {value: float(value) if _numeric(values) else float(place) for place, value in enumerate(values)}
+
+
+def _lines(result: StudyResult) -> dict[str, list[tuple[Arm, int, int]]]:
+    """Cells of each line, by its label."""
+    key = _axis(result)
+    found: dict[str, list[tuple[Arm, int, int]]] = {}
+    several_n, several_k = len(sizes(result.table)) > 1, len(widths(result.table)) > 1
+    for arm in result.arms:
+        others = [str(value) for name, value in arm.values.items() if name != key]
+        for n in sizes(arm.result.table):
+            for k in widths(arm.result.table):
+                parts = [*others, *[f"n = {whole(n)}"] * several_n, *[f"k = {k}"] * several_k]
+                found.setdefault(", ".join(parts) or "model", []).append((arm, n, k))
+    return found
+
+
+def _panels(result: StudyResult) -> list[tuple[str, str]]:
+    """Title and suffix of the estimate of each panel."""
+    names = {name for _, record in finished(result) for name in record.final}
+    found = [re.fullmatch(r"success/model/required_(\d+)", name) for name in names]
+    levels = sorted(int(match[1]) for match in found if match)
+    if not result.sampled or len(levels) < 2:
+        return [("", "")]
+    return [(f"{level} required step{'s' * (level > 1)}", f"/required_{level}") for level in levels]
+
+
+def _line(
+    axes: Any, result: StudyResult, key: str, cells: list[tuple[Arm, int, int]], name: str, places: dict[Any, float],
+    color: str, label: str | None = None, dashed: bool = False,
+) -> None:  # fmt: skip
+    found: list[tuple[float, Mean]] = []
+    for arm, n, k in cells:
+        mean = final_mean(records_of(arm, n, k), name)
+        if mean is not None:
+            found.append((places[arm.values[key]], mean))
+    if not found:
+        return
+    found.sort(key=lambda one: one[0])
+    x, y = [one for one, _ in found], [mean.value for _, mean in found]
+    if dashed:
+        axes.plot(x, y, linestyle=(0, (2, 2)), color=color, linewidth=1, alpha=0.8)
+        return
+    errors = [mean.standard_error or 0.0 for _, mean in found]
+    marker = MARKERS[int(color[1:]) % len(MARKERS)]
+    axes.errorbar(x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label)
+
+
+def _reference(result: StudyResult, name: str, places: dict[Any, float]) -> tuple[list[float], list[float]]:
+    """What no model changes, as a line across."""
+    mean = final_mean([record for _, record in finished(result)], name)
+    value = math.nan if mean is None else mean.value
+    return [min(places.values()), max(places.values())], [value, value]
+
+
+def _ticks(axes: Any, places: dict[Any, float]) -> None:
+    if not _numeric(list(places)):
+        axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right")
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    else:
+        span = np.ptp(list(places.values()))
+        axes.set_xlim(min(places.values()) - 0.05 * span, max(places.values()) + 0.05 * span)
