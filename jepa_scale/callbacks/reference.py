@@ -54,7 +54,7 @@ def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Ref
     current = values[:, :-1].reshape(episodes * length, -1)
     following = values[:, 1:].reshape(episodes * length, -1)
     acting = _codes(trajectories.actions, space).reshape(episodes * length, -1)
-    context = np.hstack([current, acting])
+    context, following = np.hstack([current, acting]).astype(np.float64), following.astype(np.float64)
     width = WIDEST
     while width * SAMPLES_PER_DIMENSION > len(context):
         width //= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jepa_scale.records import ArmValues
@@ -29,7 +29,7 @@ def arm_folder(named: str) -> str:
 
 def overrides(values: ArmValues) -> list[str]:
     """The overrides that make an arm."""
-    return [f"{key}={_text(value)}" for key, value in values.items()]
+    return [f"{key}={_text(value, repr)}" for key, value in values.items()]
 
 
 def wrong_arms(content: Mapping[str, Any]) -> Iterator[str]:
@@ -55,7 +55,8 @@ def wrong_arms(content: Mapping[str, Any]) -> Iterator[str]:
 _SIMPLE = (bool, int, float, str)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, number: Callable[[float], str] = "{:g}".format) -> str:
+    """A value as on the command line; ``repr`` keeps a float a float, and all of its digits."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

@@ -60,9 +60,14 @@ def base_config(spec: StudySpec, arm: ArmValues | None = None) -> dict[str, Any]
     """
     values = combinations(spec.arms)[0] if arm is None else arm
     try:
-        base = compose([*spec.overrides, *overrides(values)])
+        return _checked_base(spec, compose([*spec.overrides, *overrides(values)]))
     except UserError as error:
-        raise UserError(f"study {spec.name}{', ' * bool(values)}{label(values)}: {error}") from None
+        if not values:
+            raise
+        raise UserError(f"study {spec.name}, {label(values)}: {error}") from None
+
+
+def _checked_base(spec: StudySpec, base: dict[str, Any]) -> dict[str, Any]:
     if "planning" not in base["callbacks"]:
         raise UserError(f"study {spec.name}: a study is about regret and needs callbacks.planning; drop callbacks=…")
     rule = spec.budget.rule
