@@ -54,14 +54,14 @@ def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Ref
     current = values[:, :-1].reshape(episodes * length, -1)
     following = values[:, 1:].reshape(episodes * length, -1)
     acting = _codes(trajectories.actions, space).reshape(episodes * length, -1)
-    context = np.hstack([current, acting])
+    context = np.hstack([current, acting]).astype(np.float64)
     width = WIDEST
     while width * SAMPLES_PER_DIMENSION > len(context):
         width //= 2
     if width < max(_NARROWEST, 2 * context.shape[1]):
         return None
     left = RandomFeatures(context, width, seed=1, noise=eps)
-    right = RandomFeatures(following, width, seed=2, noise=eps)
+    right = RandomFeatures(following.astype(np.float64), width, seed=2, noise=eps)
     sums = MomentAccumulator(width, width, 1, precision=torch.float64)
     groups = torch.arange(episodes).repeat_interleave(length)
     cells = torch.zeros(episodes * length, dtype=torch.int64)
