@@ -8,33 +8,84 @@ from typing import Any
 import lightning as L
 
 from jepa_scale.callbacks.logging import publish
+from jepa_scale.objectives.base import gather
 from jepa_scale.records import Estimate
 from jepa_scale.training.pretrain import Pretrain
 
+_START = 3
+"""Looks whose mean is the start that growth is measured from."""
+_SMALL = 0.1
+"""A root mean square below this at the start counts as this: untrained encoders answer to one-hot observations with
+hundredths, and every objective then draws latents to deviations of about 1."""
+
 
 class DivergenceGuard(L.Callback):
-    """Look at the loss every ``every`` steps and stop the run when it is lost; log the epoch's mean training loss."""
+    """Look at the run every ``every`` steps and stop it when it is lost; log the epoch's mean training loss.
 
-    def __init__(self, threshold: float, every: int = 25) -> None:
+    Lost is a run whose loss is not finite or beyond ± ``threshold``; whose latents have a root mean square beyond
+    ``spread`` times that at the start; or whose loss, where the objective is bounded below, is beyond ``growth`` times
+    that at the start. A loss can run away for thousands of steps before it meets an absolute threshold, and the
+    average over seeds that such a run enters is no number of any model.
+
+    The start is the mean over the first three looks, the run's first step among them; it is saved with checkpoints.
+    """
+
+    def __init__(self, threshold: float, every: int = 25, growth: float = 10.0, spread: float = 100.0) -> None:
         self.threshold = threshold
         self.every = every
         """Reading a loss waits for the device, so not every step is looked at."""
+        self.growth, self.spread = growth, spread
+        self.losses: list[float] = []
+        """Of the first looks."""
+        self.sizes: list[float] = []
+        """Root mean squares of latents at the first looks."""
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """The start, so that a resumed run is held against the same."""
+        return {"losses": list(self.losses), "sizes": list(self.sizes)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved start."""
+        self.losses, self.sizes = list(state_dict["losses"]), list(state_dict["sizes"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Check every few steps and at the end of each epoch."""
-        last = batch_idx + 1 == trainer.num_training_batches
-        if not isinstance(pl_module, Pretrain) or ((batch_idx + 1) % self.every and not last):
+        """Check at the first step, every few steps and at the end of each epoch."""
+        edge = trainer.global_step == 1 or batch_idx + 1 == trainer.num_training_batches
+        if not isinstance(pl_module, Pretrain) or ((batch_idx + 1) % self.every and not edge):
             return
         # A sum over the epoch so far: a NaN at any step since the start of the epoch is still seen.
         total, loss = float(pl_module.loss_sum), float(pl_module.last_loss)
+        # Over all processes, which must come to the same end; in float64, where squares of float32 do not overflow.
+        size = float(gather(pl_module.last_latents.double().square().mean()[None]).mean().sqrt())
+        sentence = self.lost(total, loss, size, pl_module.objective.bounded_below, trainer.global_step)
+        if sentence:
+            pl_module.diverged = sentence
+            trainer.should_stop = True
+
+    def lost(self, total: float, loss: float, size: float, bounded_below: bool, step: int) -> str:
+        """Why a run is lost, with numbers, else nothing; the first looks are kept as its start.
+
+        ``total`` is the sum of losses over the epoch so far, ``loss`` the last one, ``size`` the root mean square of
+        its latents.
+        """
         if not math.isfinite(total) or abs(loss) > self.threshold:
             shown = loss if math.isfinite(loss) else total
-            pl_module.diverged = (
-                f"training loss {shown:.4g} at step {trainer.global_step} is not finite or beyond ±{self.threshold:g}"
+            return f"training loss {shown:.4g} at step {step} is not finite or beyond ±{self.threshold:g}"
+        if len(self.losses) < _START:
+            self.losses.append(loss)
+            self.sizes.append(size)
+            return ""
+        loss_start, size_start = math.fsum(self.losses) / _START, max(math.fsum(self.sizes) / _START, _SMALL)
+        if bounded_below and loss > self.growth * loss_start:
+            return f"training loss {loss:.4g} at step {step} is beyond {self.growth:g} × {loss_start:.4g} at the start"
+        if not size <= self.spread * size_start:
+            return (
+                f"latents of root mean square {size:.4g} at step {step} are beyond {self.spread:g} × {size_start:.4g} "
+                "at the start"
             )
-            trainer.should_stop = True
+        return ""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights that the epoch's last step left, and publish the epoch's mean training loss."""

@@ -22,7 +22,7 @@ def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
-    reached = known.planner.roll_out(module.predict, latents, known.world.actions).double().cpu()
+    reached = every_end(known, module, latents).double().cpu()
     goals = latents.double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
     law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // known.world.actions, 1)))
@@ -32,6 +32,17 @@ def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
         value = expected_regret(truth.values, chosen, world.context_law, truth.constants.goals)
         regrets[score] = Regret(value, 0.0, known.planner.goal_law, score, None)
     return regrets
+
+
+def every_end(known: Exact, module: Pretrain, latents: torch.Tensor) -> torch.Tensor:
+    """ẑ_T of every plan from every start (N, k): → (|A|^T, N, k), first action slowest."""
+    planner, actions = known.planner, known.world.actions
+    if module.context == 1:
+        return planner.roll_out(module.predict, latents, actions)
+    # A predictor with a past does not go on from ẑ_t alone: plans that begin alike are rolled out one by one.
+    plans = torch.cartesian_prod(*[torch.arange(actions, device=latents.device)] * planner.horizon)
+    plans = plans.view(-1, 1, planner.horizon).expand(-1, len(latents), -1)
+    return module.roll_out(latents.expand(len(plans), *latents.shape), plans)[..., -1, :]
 
 
 def floors_of(known: Exact) -> dict[str, float]:

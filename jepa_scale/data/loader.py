@@ -20,7 +20,7 @@ class StepLoader:
     Raises
     ------
     ValueError
-        If the data set is smaller than a batch.
+        If the data set is smaller than a batch, or the ranks' shares of a batch differ.
     """
 
     batch_sampler = None  # Lightning looks for it wherever there is a sampler
@@ -33,6 +33,12 @@ class StepLoader:
             raise ValueError(
                 f"expected 2 ≤ batch_size ≤ n, got batch_size={batch_size}, and {self.rows} "
                 "windows: lower data.batch_size or raise data.n"
+            )
+        if batch_size % world_size:
+            # Losses gather the rows of all ranks, which takes as many from each; and DDP's mean weighs ranks alike.
+            raise ValueError(
+                f"expected a batch size that the number of processes divides, got {batch_size=} for {world_size} "
+                f"processes: set data.batch_size={batch_size - batch_size % world_size or world_size}"
             )
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.seed, self.rank, self.world_size = seed, rank, world_size

@@ -47,8 +47,14 @@ class Normalised(nn.Module):
         if k < 2:
             raise ValueError(f"expected k ≥ 2 with model.normalise, got {k=}: one coordinate alone is normalised to 0")
         self.module = module
+        self.context = getattr(module, "context", 1)
+        """Of a predictor: steps that it can look back on."""
         self.norm = nn.LayerNorm(k, elementwise_affine=False)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The module's output, normalised over its last axis."""
         return self.norm(self.module(*inputs))
+
+    def following(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """The same of a predictor's windows: (…, c, k), (…, c) or (…, c, size) → (…, c, k)"""
+        return self.norm(self.module.following(latents, actions))  # type: ignore[operator]

@@ -15,6 +15,7 @@ def roll_out(
     step_axis: int,
     renew: Callable[[Tensor], Tensor] | None = None,
     every: int = 1,
+    context: int = 1,
 ) -> Tensor:
     """ẑ_{t+1} = g(ẑ_t, a_t) from ẑ_0 = ``start`` (…, k): → (…, H, k).
 
@@ -22,11 +23,20 @@ def roll_out(
     (…, H, size).
     ``renew`` is applied to the latent before every ``every``-th step but the first: a model that was trained to decode,
     not to agree with its own encoder, must decode and encode again where its training windows end.
+    With ``context`` C > 1, ``predict`` is given the last c = min(t + 1, C) latents (…, c, k) with their actions, steps
+    on the same axes, and answers with what follows each of them, (…, c, k), of which the last is taken.
     """
-    latent, reached = start, []
+    latent = start
+    reached: list[Tensor] = []
+    visited: list[Tensor] = []
     for step, action in enumerate(actions.unbind(step_axis)):
         if renew is not None and step and step % every == 0:
             latent = renew(latent)
-        latent = predict(latent, action)
+        if context == 1:
+            latent = predict(latent, action)
+        else:
+            visited = [*visited, latent][-context:]
+            taken = actions.narrow(step_axis, step + 1 - len(visited), len(visited))
+            latent = predict(torch.stack(visited, dim=-2), taken)[..., -1, :]
         reached.append(latent)
     return torch.stack(reached, dim=-2)

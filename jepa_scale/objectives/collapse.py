@@ -31,13 +31,14 @@ def epps_pulley(rows: Tensor, directions: Tensor) -> Tensor:
     normal law, whatever the direction; between 0 and 1. It is the plug-in (V-)statistic, so that even normal rows have
     about (1 − 1/√3)/B. Not multiplied with B, as the test of Epps and Pulley (1983) and some implementations of LeJEPA
     (arXiv:2511.08544) are: the weight of the term would follow the batch size. The integral by the trapezoidal rule on
-    17 points in [0, 4], by symmetry.
+    17 points in [0, 5], by symmetry.
 
-    Accurate to 10⁻⁶ for projections up to 6 deviations; a projection beyond π/Δt = 12.6 aliases.
+    Accurate to 10⁻⁶ for projections in [−7, 7], whatever the number of rows; two projections that lie 2π/Δt = 20.1
+    apart look like one.
     """
     projected = rows @ directions.mT
-    # In [0, 4] the normal weight leaves out 6e-5 of itself, and φ_B there is bounded by 1.
-    points = torch.linspace(0, 4, 17, device=rows.device, dtype=rows.dtype)
+    # Beyond 5 the normal weight has 6e-7 of itself; the gap there is |φ_B|², at most 1 and of rows that are equal.
+    points = torch.linspace(0, 5, 17, device=rows.device, dtype=rows.dtype)
     weights = torch.exp(-points.square() / 2) * (2 / (2 * torch.pi) ** 0.5) * (points[1] - points[0])
     weights = weights * torch.ones_like(points).index_fill(0, torch.tensor([0, 16], device=rows.device), 0.5)
     angles = projected[..., None] * points

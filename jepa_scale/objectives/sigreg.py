@@ -24,24 +24,30 @@ class SIGReg(Objective):
         If the weight is negative or there is no direction.
     """
 
-    drawn: Tensor
-
     def __init__(self, k: int, weight: float = 10.0, slices: int = 128) -> None:
         super().__init__()
         if weight < 0 or slices < 1:
             raise ValueError(f"expected weight ≥ 0 and slices ≥ 1, got {weight=}, {slices=}")
         self.k, self.weight, self.slices = k, weight, slices
-        # Saved with the model: a resumed run goes on where it was.
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
+        self.drawn = 0
+        """Training steps whose directions were drawn; no buffer, as reading one waits for the device."""
 
     def forward(self, view: View) -> Tensor:
         """Loss of a batch."""
-        directions = self.directions(int(self.drawn)).to(view.latents)
+        directions = self.directions(self.drawn).to(view.latents)
         if self.training:
             self.drawn += 1
         steps = gather(view.latents).unbind(1)
         apart = torch.stack([epps_pulley(rows, directions) for rows in steps]).mean()
         return mean_square(view.predicted, view.latents[:, 1:]) + self.weight * apart
+
+    def get_extra_state(self) -> Tensor:
+        """The number of steps, saved with the model: a resumed run goes on where it was."""
+        return torch.tensor(self.drawn)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on from a saved number of steps."""
+        self.drawn = int(state)
 
     def directions(self, step: int) -> Tensor:
         """Unit directions of a training step, (slices, k)."""

@@ -27,11 +27,13 @@ class Outcome:
     """(B,) steps taken."""
 
 
-def control(world: Simulator, tasks: Tasks, planner: CEM, make_cost: MakeCost, seed: int) -> Outcome:
-    """Run every task with a planner.
+def control(
+    world: Simulator, tasks: Tasks, planner: CEM, make_cost: MakeCost, seed: int, chosen: Tensor | None = None
+) -> Outcome:
+    """Run every task with a planner, or those with the numbers ``chosen`` alone.
 
-    All tasks draw the same numbers whoever plans, and go on drawing them when they have ended, so that two models are
-    compared on the same noise.
+    All tasks draw the same numbers whoever plans, and go on drawing them when they have ended or were not chosen, so
+    that two models are compared on the same noise.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -42,7 +44,7 @@ def control(world: Simulator, tasks: Tasks, planner: CEM, make_cost: MakeCost, s
         plan = planner.plan(make_cost(states[active], observed, active), normals[:, active], world.action_space)
         return plan[:, 0]
 
-    return run(world, tasks, act, generator)
+    return run(world, tasks, act, generator, chosen)
 
 
 def at_random(world: Simulator, tasks: Tasks, seed: int) -> Outcome:
@@ -66,13 +68,22 @@ def doing_nothing(world: Simulator, tasks: Tasks, seed: int) -> Outcome:
     return run(world, tasks, act, torch.Generator().manual_seed(seed))
 
 
-def run(world: Simulator, tasks: Tasks, act: Callable[[Tensor, Tensor], Tensor], generator: torch.Generator) -> Outcome:
-    """Step all tasks until each has reached its goal or spent its budget."""
+def run(
+    world: Simulator,
+    tasks: Tasks,
+    act: Callable[[Tensor, Tensor], Tensor],
+    generator: torch.Generator,
+    chosen: Tensor | None = None,
+) -> Outcome:
+    """Step all tasks, or the chosen ones, until each has reached its goal or spent its budget."""
+    numbers = torch.arange(len(tasks)) if chosen is None else chosen
+    budgets = torch.zeros_like(tasks.budgets)
+    budgets[numbers] = tasks.budgets[numbers]
     states = tasks.starts.clone()
     reached = torch.zeros(len(tasks), dtype=torch.bool)
     steps = torch.zeros(len(tasks), dtype=torch.int64)
-    for step in range(int(tasks.budgets.max())):
-        active = torch.nonzero(~reached & (step < tasks.budgets)).flatten()
+    for step in range(int(budgets.max())):
+        active = torch.nonzero(~reached & (step < budgets)).flatten()
         if len(active) == 0:
             break
         actions = act(states, active)
@@ -80,4 +91,5 @@ def run(world: Simulator, tasks: Tasks, act: Callable[[Tensor, Tensor], Tensor],
         states[active] = world.step(states[active], actions, moves[active])
         steps[active] += 1
         reached[active] = world.distance(states[active], tasks.goals[active]) <= world.tolerance
-    return Outcome(reached, world.distance(states, tasks.goals) <= world.tolerance, steps)
+    inside = world.distance(states, tasks.goals) <= world.tolerance
+    return Outcome(reached[numbers], inside[numbers], steps[numbers])

@@ -43,6 +43,8 @@ class Pretrain(L.LightningModule):
         """Axis of an action sequence that its steps are on: −1 for discrete actions (…, H), −2 for vectors."""
         self.horizon = horizon
         """H, steps of a training window."""
+        self.context = int(getattr(predictor, "context", 1))
+        """C, steps that the predictor can look back on; 1: it is Markov."""
         self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
         self.diverged = ""
         """One sentence once the run is lost, else empty."""
@@ -52,13 +54,14 @@ class Pretrain(L.LightningModule):
         return self.encoder(observations)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """g(z, a): (…, k), (…,) or (…, size) → (…, k)"""
+        """g(z, a), one step without a past: (…, k), (…,) or (…, size) → (…, k)"""
         return self.predictor(latents, actions)
 
     def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
         """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""
         renew = (lambda z: self.encode(self.objective.decoded(z))) if self.objective.encodes_again else None
-        return roll_out(self.predict, latents, actions, self.step_axis, renew, self.horizon)
+        predict = self.predict if self.context == 1 else self.predictor.following
+        return roll_out(predict, latents, actions, self.step_axis, renew, self.horizon, self.context)  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch; all observations share one pass through the encoder."""

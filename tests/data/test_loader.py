@@ -60,6 +60,12 @@ def test_data_smaller_than_a_batch_is_refused():
         StepLoader(numbered(7), 8, 5, seed=0)
 
 
+@pytest.mark.parametrize(("batch_size", "ranks", "better"), [(8, 3, 6), (10, 4, 8), (2, 4, 4)])
+def test_ranks_with_unequal_shares_are_refused(batch_size, ranks, better):
+    with pytest.raises(ValueError, match=rf"for {ranks} processes: set data\.batch_size={better}$"):
+        StepLoader(numbered(50), batch_size, 5, seed=0, rank=0, world_size=ranks)
+
+
 def data(n, seed=0, horizon=1):
     sizes = {"heldout": 200, "test": 100, "length": 7, "batch_size": 4, "steps_per_epoch": 5}
     return WorldData(Torus(3), n=n, seed=seed, horizon=horizon, **sizes)

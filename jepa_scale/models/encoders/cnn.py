@@ -37,7 +37,7 @@ class CNNEncoder(nn.Module):
         """(…, H, W, C) bytes or floats in [0, 1] → (…, k)"""
         leading = observations.shape[:-3]
         images = as_image(observations.reshape(-1, *observations.shape[-3:]))
-        return self.head(self.convolutions(images).flatten(1)).unflatten(0, leading)
+        return self.head(self.convolutions(images).flatten(1)).reshape(*leading, -1)
 
 
 class _Residual(nn.Module):

@@ -56,4 +56,4 @@ class ViTEncoder(nn.Module):
         tokens = self.patches(images).flatten(2).mT
         start = self.class_token.expand(len(tokens), 1, -1)
         tokens = torch.cat([start, tokens], dim=1) + self.positions
-        return self.head(self.blocks(tokens)[:, 0]).unflatten(0, leading)
+        return self.head(self.blocks(tokens)[:, 0]).reshape(*leading, -1)

@@ -1,0 +1,128 @@
+"""Receding-horizon control, and success with a model that is perfect."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from jepa_scale.callbacks.base import Context
+from jepa_scale.callbacks.success import references, success_estimates, tasks_of
+from jepa_scale.objectives.latent import LatentPrediction
+from jepa_scale.planners.cem import CEM
+from jepa_scale.planners.receding import at_random, control, doing_nothing
+from jepa_scale.training.optim import AdamWOneCycle
+from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.worlds.point_mass import PointMass
+from jepa_scale.worlds.simulator import Tasks
+
+WORLD = PointMass(nuisance_size=2, noise_size=1)
+PLANNER = CEM(candidates=32, iterations=2, elites=4, episodes=5)
+
+
+def cost_of(tasks, world=WORLD):
+    """True dynamics, distances of positions: what the reference planner does, written out."""
+
+    def make(states, observed, active):
+        def cost(plans):
+            here = states[:, None].expand(-1, plans.shape[1], -1)
+            for action in plans.unbind(2):
+                here = world.step(here, action, torch.zeros(*plans.shape[:2], 0))
+            return world.distance(here, tasks.goals[active, None])
+
+        return cost
+
+    return make
+
+
+def equal(one, other):
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("reached", "inside_at_end", "steps"))
+
+
+def test_the_same_seed_gives_the_same_outcomes():
+    tasks = tasks_of(WORLD, PLANNER)
+    one, again = (control(WORLD, tasks, PLANNER, cost_of(tasks), 3) for _ in range(2))
+    assert equal(one, again)
+    assert equal(at_random(WORLD, tasks, 3), at_random(WORLD, tasks, 3))
+    assert not torch.equal(control(WORLD, tasks, PLANNER, cost_of(tasks), 4).steps, one.steps)
+
+
+def test_the_outcome_of_a_task_does_not_depend_on_the_others():
+    """Others that end at once, or never; and all but some left out."""
+    tasks = tasks_of(WORLD, PLANNER)
+    whole = control(WORLD, tasks, PLANNER, cost_of(tasks), 3)
+    kept = torch.tensor([1, 7, 12])
+    for others in (tasks.starts, tasks.starts + 100):
+        goals = others.clone()
+        goals[kept] = tasks.goals[kept]
+        changed = Tasks(tasks.starts, goals, tasks.required_steps, tasks.budgets, tasks.levels)
+        found = control(WORLD, changed, PLANNER, cost_of(changed), 3)
+        assert torch.equal(found.reached[kept], whole.reached[kept])
+        assert torch.equal(found.steps[kept], whole.steps[kept])
+    few = control(WORLD, tasks, PLANNER, cost_of(tasks), 3, kept)
+    assert torch.equal(few.steps, whole.steps[kept])
+    assert torch.equal(few.reached, whole.reached[kept])
+    assert torch.equal(few.inside_at_end, whole.inside_at_end[kept])
+
+
+def test_budgets_are_kept_and_goals_end_a_task():
+    tasks = tasks_of(WORLD, PLANNER)
+    still = doing_nothing(WORLD, tasks, 0)
+    started = WORLD.distance(tasks.starts, tasks.goals) <= WORLD.tolerance
+    assert torch.equal(still.reached, started), "goals one step away are reached by standing still"
+    assert torch.equal(still.steps[~started], tasks.budgets[~started])
+    assert (still.steps[started] == 1).all()
+    found = control(WORLD, tasks, PLANNER, cost_of(tasks), 3)
+    assert (found.steps[found.reached] <= tasks.budgets[found.reached]).all()
+    assert found.inside_at_end[found.reached].all(), "an episode ends where its goal is"
+    least = torch.ceil(tasks.required_steps * 0.5)
+    assert (found.steps >= least).all(), "nobody is there before half the steps that full acceleration takes"
+
+
+def test_true_state_and_dynamics_solve_every_difficulty():
+    planner = CEM(episodes=10)
+    world = PointMass()
+    reached = references(world, planner)["oracle"].reached
+    levels = tasks_of(world, planner).required_steps
+    for level in world.default_required_steps:
+        assert float(reached[levels == level].float().mean()) == 1.0, level
+
+
+class _State(nn.Module):
+    def forward(self, observations):
+        return observations[..., :4]
+
+
+class _Simulator(nn.Module):
+    def forward(self, latents, actions):
+        return WORLD.step(latents, actions, torch.zeros(*latents.shape[:-1], 0))
+
+
+@pytest.mark.parametrize("same_cost_episodes", [None, 2])
+@pytest.mark.parametrize("path", [False, True])
+def test_a_perfect_model_loses_nothing_by_predicting(same_cost_episodes, path):
+    """Exactly: the same costs on the same numbers, of all tasks or of the first few of each difficulty."""
+    planner = replace(PLANNER, same_cost_episodes=same_cost_episodes, path=path, episodes=4)
+    module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
+    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4), module, 0, 1)}
+    assert rows["regret/dynamics"].value == 0.0
+    assert rows["regret/dynamics"].standard_error == 0.0
+    shared = (same_cost_episodes or 4) * len(WORLD.default_required_steps)
+    assert rows["regret/dynamics"].n == rows["success/same_cost"].n == shared
+    if same_cost_episodes is None:
+        assert rows["success/model"].value == rows["success/same_cost"].value
+    parts = rows["regret/geometry"].value + rows["regret/dynamics"].value
+    if same_cost_episodes is None:
+        assert rows["regret/distance"].value == pytest.approx(parts, abs=1e-12)
+
+
+def test_a_model_that_does_not_predict_does():
+    """The control of the test above: the identity for a predictor."""
+
+    class Still(nn.Module):
+        def forward(self, latents, actions):
+            return latents
+
+    module = Pretrain(_State(), Still(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
+    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", PLANNER, 4), module, 0, 1)}
+    assert rows["regret/dynamics"].value > 0.3
