@@ -41,16 +41,36 @@ def test_the_readmes_study_file_is_a_study():
     from jepa_scale.study.design import design
     from jepa_scale.study.spec import parse_spec
 
-    (text,) = snippets("yaml")
+    (text,) = [snippet for snippet in snippets("yaml") if "name:" in snippet]
     points = design(parse_spec(yaml.safe_load(text), "README.md"))
     assert [point.purpose for point in points] == ["cell"] * 36 + ["tuning"] * 24
 
 
-def test_the_readmes_training_command_parses():
-    from jepa_scale.runs.config import compose
+def test_the_readmes_arms_are_arms():
+    import yaml
 
-    (command,) = [snippet for snippet in snippets("bash") if "jepa-scale train" in snippet]
-    assert compose(command.split()[2:])
+    from jepa_scale.study.arms import combinations, wrong_arms
+
+    (text,) = [snippet for snippet in snippets("yaml") if "arms:" in snippet]
+    content = yaml.safe_load(text)
+    assert list(wrong_arms(content)) == []
+    assert len(combinations(content["arms"])) == 6
+
+
+def training_commands():
+    lines = "\n".join(snippets("bash")).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].split()[2:] for line in lines if line.startswith("jepa-scale train")]
+
+
+@pytest.mark.parametrize("overrides", training_commands(), ids=" ".join)
+def test_the_readmes_training_commands_could_run(overrides):
+    from jepa_scale.runs.config import compose
+    from jepa_scale.runs.run import preflight
+
+    config = compose(overrides)
+    # What reads files is tried where the files are.
+    if "path" not in config["world"]:
+        preflight(config)
 
 
 def test_no_file_is_too_long_to_read():
