@@ -72,10 +72,11 @@ def test_a_resumed_run_is_held_against_its_own_start(tmp_path, monkeypatch):
     assert seen[0] == (60, start)
 
 
-def test_the_literal_loss_runs_away_and_is_recorded(tmp_path):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_literal_loss_runs_away_and_is_recorded(seed, tmp_path):
     """Latent prediction without normalised latents on the paper's world: nothing bounds latents from above."""
-    overrides = ["objective=latent", *POINT_MASS, "predictor.residual=true", "model.k=2", "optimizer.lr=1e-2",
-                 "optimizer.base_k=null", "trainer.epochs=2", "seed=0"]  # fmt: skip
+    overrides = ["objective=latent", *POINT_MASS, "predictor.residual=true", "model.k=4", "optimizer.lr=3e-2",
+                 "optimizer.base_k=null", "trainer.epochs=2", f"seed={seed}"]  # fmt: skip
     record = run(compose([*SMALL, *overrides]), tmp_path / "run")
     assert record.status == "diverged"
     assert "at the start" in record.reason

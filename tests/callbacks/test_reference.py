@@ -33,7 +33,7 @@ def test_canonical_correlations_of_a_linear_gaussian_process(eps, monkeypatch):
     total, error = float(found.whole.total.value), float(found.whole.total.standard_error)
     # A t of 15 degrees of freedom beyond 4.1 has odds of 1e-3.
     assert abs(total - 1 / (1 - rho**2)) < 4.1 * error
-    assert error < 0.1
+    assert error < 0.15
     assert found.of == "states"
     assert found.whole.rows == 20_000
     assert (found.whole.widths, found.half.widths) == ((64, 64), (32, 32))
