@@ -46,11 +46,16 @@ def test_the_readmes_study_file_is_a_study():
     assert [point.purpose for point in points] == ["cell"] * 36 + ["tuning"] * 24
 
 
-def test_the_readmes_training_command_parses():
+def test_the_readmes_training_commands_parse():
+    import shlex
+
     from jepa_scale.runs.config import compose
 
-    (command,) = [snippet for snippet in snippets("bash") if "jepa-scale train" in snippet]
-    assert compose(command.split()[2:])
+    lines = [line for snippet in snippets("bash") for line in snippet.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("jepa-scale train")]
+    assert len(commands) == 5
+    for command in commands:
+        assert compose(command[2:])
 
 
 def test_no_file_is_too_long_to_read():

@@ -34,7 +34,8 @@ class Recorded(World):
     Vectors and continuous actions are standardised by the mean and deviation of the n transitions that train, in layers
     of the model in front of encoder and predictor, which go into its checkpoint. The limits of the action space stay in
     the recording's own units: the predictor sees (a − mean) / deviation in their place and scales no more. Constant
-    coordinates are shifted only. Images go as bytes to the encoder, which scales them.
+    coordinates are shifted only. Images go as bytes to the encoder, which scales them. Objectives that predict
+    observations themselves measure them in the recording's units.
 
     Raises
     ------
