@@ -26,7 +26,8 @@ class GymnasiumEnv(SampledWorld):
     Trajectory i is reset with a seed of its own and plays on through the ends of episodes; a step that only restarts is
     marked not usable. Continuous actions are numbers in [−1, 1] that stand for each coordinate's own range; discrete
     ones count from 0. Images (bytes with three axes) are observed as they are, anything else as one flat vector.
-    Collected trajectories are kept in memory by the process, and only what is missing is collected.
+    Collected trajectories are kept in memory by the process, and only what is missing is collected. Frames that OpenGL
+    renders can differ from one process to the next: the run's record holds their checksum, a recording fixes them.
 
     Raises
     ------
@@ -44,7 +45,8 @@ class GymnasiumEnv(SampledWorld):
     rendered: bool = False
     """Whether to observe the frames that it renders in place of its observations; their size is its own option."""
     at_once: int = 16
-    """Copies of the environment that are stepped side by side; no number depends on it."""
+    """Copies of the environment that are stepped side by side; no number depends on it. Some renderers draw differently
+    in each copy, which is refused: they take 1."""
 
     def __post_init__(self) -> None:
         if self.at_once < 1:
@@ -113,10 +115,14 @@ class GymnasiumEnv(SampledWorld):
             again = self._play(copied, [numbers[0]] * copies, length, seed)
         found = _first(_joined(*parts), len(numbers))
         expected = _first(found, 1).checksum
-        if any(_first(again, place + 1, place).checksum != expected for place in range(copies)):
+        others = [place for place in range(copies) if _first(again, place + 1, place).checksum != expected]
+        if others:
+            # The first copy is the one that played this trajectory before.
+            remedy = "record episodes of it and use world=recorded" if 0 in others else "set world.at_once=1"
+            whose = "the second time" if 0 in others else f"from {len(others)} of its {copies} copies"
             raise ValueError(
                 f"{self.environment}: expected reset(seed=…) and the same actions to give the same trajectory, got "
-                "another one the second time: record episodes of it and use world=recorded"
+                f"another one {whose}: {remedy}"
             )
         return found
 

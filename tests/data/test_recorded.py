@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from jepa_scale.data.external import flat_hdf5
 from jepa_scale.data.recorded import Recorded, RecordedData
-from jepa_scale.data.rows import MappedRows
+from jepa_scale.data.rows import MappedRows, is_mapped, open_rows
 from jepa_scale.data.store import write_episodes
 from jepa_scale.data.windows import as_episodes
-from jepa_scale.runs.build import build
+from jepa_scale.runs.build import _world, build
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.run import run
@@ -124,24 +125,30 @@ def test_a_shifted_recording_is_refused_unless_told_otherwise(stored, tmp_path):
     assert build(on(path, "world.check_alignment=false"))
 
 
-def test_images_stay_where_they_lie(tmp_path, monkeypatch):
+def test_images_stay_in_their_file_and_give_the_same_numbers(tmp_path, monkeypatch):
     world = TwoRooms(size=16)
     path = write_episodes(recording(world, 80, 20), tmp_path / "rooms.h5")
-    monkeypatch.setattr("jepa_scale.data.external.flat_hdf5.LOAD_BYTES", 0)
-    monkeypatch.setattr("jepa_scale.data.windows.open_rows", lambda values: mapped(values))
     settings = ["encoder=cnn", "data.n=300", "data.heldout=640", "data.test=640", "trainer.steps_per_epoch=3"]
-    record = run(on(path, *settings), tmp_path / "run")
-    assert record.status == "finished"
-    assert record.final_n["spectrum/loss"] == 640
+    loaded = run(on(path, *settings), tmp_path / "loaded")
+    monkeypatch.setitem(flat_hdf5.read.__kwdefaults__, "load_bytes", 0)
+    monkeypatch.setattr(open_rows, "__defaults__", (0,))
+    build_world_anew()
     parts = build(on(path, *settings))
+    held = parts.data.heldout.observations
+    assert not isinstance(held, np.ndarray)
+    assert not isinstance(held.base, np.ndarray) or is_mapped(held.base)
     assert isinstance(parts.data.windows.observations, MappedRows)
     assert parts.data.normaliser.observations is None, "the encoder scales bytes"
+    record = run(on(path, *settings), tmp_path / "run")
+    assert record.final == loaded.final
+    assert record.data_checksum == loaded.data_checksum
+    assert record.final_n["spectrum/loss"] == 640
+    build_world_anew()
 
 
-def mapped(values):
-    from jepa_scale.data.rows import open_rows
-
-    return MappedRows(values) if values.dtype == np.uint8 else open_rows(values)
+def build_world_anew():
+    """A process keeps the worlds that it has built."""
+    _world.cache_clear()
 
 
 @pytest.mark.parametrize(

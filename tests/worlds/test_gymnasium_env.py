@@ -22,12 +22,15 @@ class Counter(gymnasium.Env):
     observation_space = spaces.Dict(
         {"clock": spaces.Box(-np.inf, np.inf, (2,)), "shown": spaces.Box(-np.inf, np.inf, (1, 2))}
     )
+    born = 0
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
-    def __init__(self, actions=None, ends=3, forgetful=False, render_mode=None):
+    def __init__(self, actions=None, ends=3, forgetful=False, tinted=False, render_mode=None):
         self.action_space = actions or spaces.Box(np.array([0, -10], np.float32), np.array([1, 30], np.float32))
         self.ends, self.forgetful, self.render_mode = ends, forgetful, render_mode
         self.resets = 0
+        Counter.born += 1
+        self.tint = Counter.born % 2 if tinted else 0
 
     def _seen(self, action):
         return {"clock": np.array([self.time, self.resets if self.forgetful else self.noise], np.float32),
@@ -44,7 +47,7 @@ class Counter(gymnasium.Env):
         return self._seen(action), 0.0, self.time >= self.ends, False, {}
 
     def render(self):
-        return np.full((8, 12, 3), 10 * self.time, np.uint8)
+        return np.full((8, 12, 3), 10 * self.time + self.tint, np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -165,6 +168,13 @@ def test_actions_without_limits_are_refused():
 def test_an_environment_that_a_seed_does_not_fix_is_refused():
     with pytest.raises(ValueError, match="the same trajectory"):
         GymnasiumEnv("Counter-v0", options={"forgetful": True}).sample(4, 3, seed=0)
+
+
+def test_copies_that_render_differently_are_refused_and_one_is_not():
+    options = {"tinted": True}
+    with pytest.raises(ValueError, match=r"from 2 of its 4 copies: set world\.at_once=1"):
+        GymnasiumEnv("Counter-v0", options=options, rendered=True, at_once=4).sample(4, 3, seed=0)
+    assert GymnasiumEnv("Counter-v0", options=options, rendered=True, at_once=1).sample(4, 3, seed=0)
 
 
 @pytest.mark.parametrize(("name", "predictor"), [("Pendulum-v1", "mlp"), ("CartPole-v1", "mlp")])
