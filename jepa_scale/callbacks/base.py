@@ -14,6 +14,7 @@ from jepa_scale.callbacks.logging import publish
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Estimate, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
 from jepa_scale.theory.model import TabularModel
@@ -29,7 +30,7 @@ class Context:
 
     world: World
     negatives: Negatives
-    planner: Exhaustive | CEM
+    planner: Exhaustive | CEM | NoPlanner
     k: int
 
     @property

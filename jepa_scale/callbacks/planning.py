@@ -8,6 +8,7 @@ import torch
 
 from jepa_scale.callbacks.base import EpochCallback, Exact, exact
 from jepa_scale.callbacks.success import success_estimates
+from jepa_scale.planners.none import NoPlanner
 from jepa_scale.planners.scores import best_plans
 from jepa_scale.records import Estimate, Regret
 from jepa_scale.theory.planning import expected_regret
@@ -55,11 +56,13 @@ class PlanningCallback(EpochCallback):
     """Log the regret of planning with the model, beside the floors.
 
     Exact, after every epoch, where the world is finite and the planner enumerates; from sampled tasks, after the last
-    epoch only, where a simulator is controlled: that takes as long as training.
+    epoch only, where a simulator is controlled: that takes as long as training. None where nothing is planned.
     """
 
     def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
         """One estimate per score or policy, and per floor."""
+        if isinstance(self.context.planner, NoPlanner):
+            return []
         known, moment = self.context.exact, (trainer.current_epoch, trainer.global_step)
         if known is None:
             last = trainer.current_epoch + 1 == trainer.max_epochs

@@ -17,6 +17,8 @@ WIDEST = 256
 _NARROWEST = 16
 _SIDE = 8
 """Images without known states are averaged down to so many pixels a side: features of single pixels see nothing."""
+_AT_ONCE = 64
+"""Trajectories of images held as floats at a time."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Ref
     current = values[:, :-1].reshape(episodes * length, -1)
     following = values[:, 1:].reshape(episodes * length, -1)
     acting = _codes(trajectories.actions, space).reshape(episodes * length, -1)
+    groups = np.repeat(trajectories.groups, length)
+    if trajectories.usable is not None:
+        kept = trajectories.usable.reshape(-1)
+        current, following, acting, groups = current[kept], following[kept], acting[kept], groups[kept]
     context, following = np.hstack([current, acting]).astype(np.float64), following.astype(np.float64)
     width = WIDEST
     while width * SAMPLES_PER_DIMENSION > len(context):
@@ -63,9 +69,8 @@ def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Ref
     left = RandomFeatures(context, width, seed=1, noise=eps)
     right = RandomFeatures(following, width, seed=2, noise=eps)
     sums = MomentAccumulator(width, width, 1, precision=torch.float64)
-    groups = torch.arange(episodes).repeat_interleave(length)
-    cells = torch.zeros(episodes * length, dtype=torch.int64)
-    sums.update(torch.as_tensor(left(context)), torch.as_tensor(right(following)), cells, groups)
+    cells = torch.zeros(len(context), dtype=torch.int64)
+    sums.update(torch.as_tensor(left(context)), torch.as_tensor(right(following)), cells, torch.as_tensor(groups))
     moments = sums.compute()
     whole, half = (
         operator_spectrum(OperatorSums.of(part, 0, "pooled")) for part in (moments, moments.leading(width // 2))
@@ -79,11 +84,14 @@ def _values(trajectories: Trajectories) -> tuple[np.ndarray, str]:
     if states is not None and states.ndim == 3:
         return states, "states"
     if observed.ndim == 3:
-        return observed, "observations"
+        return np.asarray(observed), "observations"
     height, width = observed.shape[2:4]
     rows, columns = (np.linspace(0, size, min(_SIDE, size) + 1).astype(int)[:-1] for size in (height, width))
-    pooled = np.add.reduceat(np.add.reduceat(observed.astype(np.float32), rows, axis=2), columns, axis=3)
-    return pooled.reshape(*observed.shape[:2], -1), "pixels"
+    parts = []
+    for first in range(0, len(observed), _AT_ONCE):
+        block = observed[first : first + _AT_ONCE].astype(np.float32)
+        parts.append(np.add.reduceat(np.add.reduceat(block, rows, axis=2), columns, axis=3))
+    return np.concatenate(parts).reshape(*observed.shape[:2], -1), "pixels"
 
 
 def _codes(actions: np.ndarray, space: ActionSpace) -> np.ndarray:

@@ -22,10 +22,11 @@ from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, spectral_loss, spectral_tail
 from jepa_scale.training.pretrain import Pretrain
-from jepa_scale.worlds.simulator import Simulator
 
 _CHUNK = 16384
-"""Transitions embedded at a time."""
+"""Transitions embedded at a time, of small observations."""
+_CHUNK_BYTES = 2**28
+"""Of observations as floats; of large images fewer are embedded at a time."""
 
 
 class SpectrumCallback(EpochCallback):
@@ -60,8 +61,8 @@ class SpectrumCallback(EpochCallback):
 def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Context) -> GroupedMoments:
     """Moments of whole trajectories, each observation serving as x⁺ and as the next x.
 
-    With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is its number,
-    so that the result does not depend on how many they are.
+    With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is that of its
+    episode, so that the result does not depend on how many they are. Transitions that are not usable are left out.
     """
     rank, processes = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
     episodes, length = trajectories.actions.shape[:2]
@@ -71,7 +72,9 @@ def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Conte
     cells = 1 if known is None else known.world.actions
     sums = MomentAccumulator(width, width, cells, precision=torch.float64)
     table = _table(module, trajectories, context)
-    for part in mine.split(max(1, _CHUNK // length)):
+    groups = torch.as_tensor(trajectories.groups)
+    chunk = min(_CHUNK, _CHUNK_BYTES // (4 * int(np.prod(trajectories.observations.shape[2:]))))
+    for part in mine.split(max(1, chunk // length)):
         taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
         if table is None:
             observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
@@ -80,15 +83,23 @@ def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Conte
         else:
             states = torch.as_tensor(trajectories.states[part.numpy()], device=module.device)  # type: ignore[index]
             predicted, following = table.predicted[taken, states[:, :-1]], table.latents[states[:, 1:]]
+        kept = _kept(trajectories, part)
         sums.update(
-            predicted.reshape(-1, width),
-            following.reshape(-1, width),
-            taken.reshape(-1) if known is not None else torch.zeros(taken.shape[0] * length, dtype=torch.int64),
-            part.repeat_interleave(length),
+            predicted.reshape(-1, width)[kept],
+            following.reshape(-1, width)[kept],
+            (taken.reshape(-1) if known is not None else torch.zeros(taken.shape[0] * length, dtype=torch.int64))[kept],
+            groups[part].repeat_interleave(length)[kept],
         )
     if processes > 1:
         sums.all_reduce()
     return sums.compute()
+
+
+def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tensor:
+    """Which of the flattened transitions of some trajectories are usable."""
+    if trajectories.usable is None:
+        return slice(None)
+    return torch.as_tensor(np.flatnonzero(trajectories.usable[part.numpy()]))
 
 
 @dataclass(frozen=True)
@@ -141,9 +152,7 @@ def split_estimates(
 
 
 def _joint(model: ModelEstimate, trajectories: Trajectories, context: Context) -> Iterator[_Row]:
-    world = context.world
-    eps = world.eps_obs if isinstance(world, Simulator) else 0.0
-    reference = reference_of(trajectories, world.action_space, eps)
+    reference = reference_of(trajectories, context.world.action_space, context.world.eps_obs)
     if reference is None:
         yield from _listed(model, context, None)
         return

@@ -7,65 +7,58 @@ import numpy as np
 import torch
 
 from jepa_scale.data.loader import StepLoader
-from jepa_scale.data.windows import as_episodes, windows_of
-from jepa_scale.records import Trajectories
+from jepa_scale.data.normalise import Normaliser
+from jepa_scale.data.split import transition_rows
+from jepa_scale.data.windows import Windows, as_episodes, windows_of
+from jepa_scale.records import ActionSpace, Episodes, Trajectories
 from jepa_scale.streams import stream_seed
-from jepa_scale.worlds.base import World
+from jepa_scale.worlds.base import SampledWorld
 
 
-class WorldData(L.LightningDataModule):
-    """Windows of ``horizon`` transitions of a world under its behaviour policy, split by trajectory.
+class RunData(L.LightningDataModule):
+    """Windows of ``horizon`` transitions to train on, and trajectories to estimate from.
 
-    The first n transitions of the stream ``data/train`` are the training set, so a smaller n is a prefix of a larger
-    one for the same seed. Held-out and test trajectories have streams of their own and never depend on n.
+    Training are the first n transitions of some episodes in a fixed order, so that a smaller n is a prefix of a larger
+    one. Held-out and test trajectories never depend on n.
 
     Raises
     ------
     ValueError
-        If n is below the batch size, or a size is below 1.
+        If n is below the batch size or above the transitions there are, or no window is as long as the horizon.
     """
+
+    heldout: Trajectories
+    test: Trajectories
+    normaliser: Normaliser | None = None
+    """Fitted on the training transitions; None where the model takes observations and actions as they are."""
 
     def __init__(
         self,
-        world: World,
+        episodes: Episodes,
+        chosen: np.ndarray,
         n: int,
-        heldout: int,
-        test: int,
-        length: int,
+        horizon: int,
         batch_size: int,
         steps_per_epoch: int,
         seed: int,
-        horizon: int = 1,
     ) -> None:
         super().__init__()
-        self.world, self.n, self.batch_size = world, n, batch_size
-        self.steps_per_epoch, self.seed = steps_per_epoch, seed
         if n < batch_size:
             raise ValueError(
                 f"expected at least one batch of training data, got data.n={n} < data.batch_size={batch_size}: "
                 "raise n or lower the batch size"
             )
-        self.train = self._draw("data/train", n, length)
-        self.heldout = self._draw("data/heldout", heldout, length)
-        self.test = self._draw("data/test", test, length)
-        if length < horizon:
-            raise ValueError(
-                f"expected trajectories of at least data.horizon={horizon} transitions, got data.length={length}"
-            )
-        episodes = as_episodes(self.train, world.action_space)
-        self.windows = windows_of(episodes, np.arange(len(episodes.lengths)), n, horizon)
-        self.action_counts = self._counts(n)
+        self.n, self.batch_size, self.steps_per_epoch, self.seed = n, batch_size, steps_per_epoch, seed
+        self.rows = transition_rows(episodes, chosen, n)
+        self.windows: Windows = windows_of(episodes, chosen, n, horizon)
+        self.episodes = len(np.unique(np.searchsorted(episodes.offsets, self.rows, side="right")))
+        """Episodes that the training transitions come from."""
+        self.action_counts = _counts(episodes.actions[self.rows], episodes.action_space)
 
-    def _counts(self, n: int) -> torch.Tensor:
-        """Transitions of each action; all in one cell where actions are continuous."""
-        count = self.world.action_space.count
-        if count is None:
-            return torch.tensor([n])
-        taken = torch.as_tensor(self.train.actions).reshape(-1)[:n]
-        return torch.bincount(taken, minlength=count)
-
-    def _draw(self, stream: str, transitions: int, length: int) -> Trajectories:
-        return self.world.sample(-(-transitions // length), length, stream_seed(self.seed, stream))
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of what is trained on."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it trains on")
 
     def train_dataloader(self) -> StepLoader:
         """Batches on the training device; the data set is copied there once."""
@@ -80,3 +73,72 @@ class WorldData(L.LightningDataModule):
             rank,
             world_size,
         )
+
+
+def _counts(actions: np.ndarray, space: ActionSpace) -> torch.Tensor:
+    """Transitions of each action; all in one cell where actions are continuous."""
+    if space.count is None:
+        return torch.tensor([len(actions)])
+    return torch.bincount(torch.as_tensor(actions), minlength=space.count)
+
+
+class WorldData(RunData):
+    """Trajectories that a world draws under its behaviour policy.
+
+    Training trajectories are those of the stream ``data/train``; held-out and test ones have streams of their own.
+
+    Raises
+    ------
+    ValueError
+        As for all data; if a size is below 1; if hardly any transition of the world is usable.
+    """
+
+    def __init__(
+        self,
+        world: SampledWorld,
+        n: int,
+        heldout: int,
+        test: int,
+        length: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        horizon: int = 1,
+    ) -> None:
+        if length < horizon:
+            raise ValueError(
+                f"expected trajectories of at least data.horizon={horizon} transitions, got data.length={length}"
+            )
+        # Lightning's attributes can only be set once it is initialised, which needs the training data.
+        train, held, tested = (
+            _draw(world, size, length, stream_seed(seed, f"data/{name}"))
+            for name, size in (("train", n), ("heldout", heldout), ("test", test))
+        )
+        episodes = as_episodes(train, world.action_space)
+        every = np.arange(len(episodes.lengths))
+        super().__init__(episodes, every, n, horizon, batch_size, steps_per_epoch, seed)
+        self.world, self.train, self.heldout, self.test = world, train, held, tested
+
+    @property
+    def checksum(self) -> str:
+        """That of the training trajectories."""
+        return self.train.checksum
+
+
+def _draw(world: SampledWorld, transitions: int, length: int, seed: int) -> Trajectories:
+    """As many trajectories as hold so many usable transitions."""
+    count = -(-transitions // length)
+    for _ in range(_ATTEMPTS):
+        drawn = world.sample(count, length, seed)
+        if drawn.transitions >= transitions:
+            return drawn
+        # Fewer trajectories are a prefix of more: what is drawn again is the same.
+        count = 1 + int(count * 1.05 * transitions / max(drawn.transitions, 1))
+    raise ValueError(
+        f"expected {transitions} usable transitions, got {drawn.transitions} in {len(drawn.actions)} trajectories of "
+        f"{length}: lengthen data.length or lower data.n"
+    )
+
+
+_ATTEMPTS = 4
+"""Draws; each corrects the share of usable transitions that the one before found."""

@@ -49,20 +49,21 @@ class Scale:
 class Normaliser:
     """Scales of observations and of continuous actions."""
 
-    observations: Scale
+    observations: Scale | None
+    """None where they are taken as they are."""
     actions: Scale | None
     """None where actions are discrete."""
 
     def apply(self, observations: Any) -> Any:
-        """Normalised observations (…, D) or (…, H, W, C), float32."""
-        return self.observations.apply(observations)
+        """Normalised observations (…, D) or (…, H, W, C), float32; as they are where there is no scale."""
+        return observations if self.observations is None else self.observations.apply(observations)
 
     def apply_actions(self, actions: Any) -> Any:
         """Normalised actions (…, A), float32; discrete ones as they are."""
         return actions if self.actions is None else self.actions.apply(actions)
 
 
-def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64]) -> Normaliser:
+def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64], observations: bool = True) -> Normaliser:
     """Fit both scales on the training rows and on nothing else.
 
     Means and variances are merged block by block (Chan, Golub and LeVeque's update), so that rows in a file are never
@@ -74,6 +75,8 @@ def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64]) -> Normaliser:
         The recorded episodes.
     rows
         (n,) rows at which training transitions start: ``transition_rows(episodes, split.train, n)``.
+    observations
+        Whether to read observations at all.
 
     Raises
     ------
@@ -82,14 +85,15 @@ def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64]) -> Normaliser:
     """
     # Files are read forwards; the sums do not care.
     rows = np.sort(rows)
-    observations, actions = _Running(), _Running()
+    seen, actions = _Running(), _Running()
     for first in range(0, len(rows), _BLOCK):
         block = rows[first : first + _BLOCK]
-        observations.add(np.asarray(episodes.observations[block]))
+        if observations:
+            seen.add(np.asarray(episodes.observations[block]))
         if not episodes.action_space.discrete:
             actions.add(episodes.actions[block[episodes.usable[block]]])
     return Normaliser(
-        observations.scale(f"{episodes.source}: observations"),
+        seen.scale(f"{episodes.source}: observations") if observations else None,
         None if episodes.action_space.discrete else actions.scale(f"{episodes.source}: actions"),
     )
 

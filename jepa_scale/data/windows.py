@@ -76,6 +76,8 @@ def as_episodes(trajectories: Trajectories, action_space: ActionSpace) -> Episod
     padded = np.concatenate([actions, np.zeros_like(actions[:, :1])], axis=1)
     usable = np.ones((count, rows), dtype=bool)
     usable[:, -1] = False
+    if trajectories.usable is not None:
+        usable[:, :-1] = trajectories.usable
     states = trajectories.states
     return Episodes(
         observations=observed.reshape(count * rows, *observed.shape[2:]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jepa_scale.shapes import Float64
+from jepa_scale.shapes import Float
 
 
 class RandomFeatures:
@@ -24,7 +24,9 @@ class RandomFeatures:
         If nothing varies, the width is smaller than the number of coordinates that do, or ε is negative.
     """
 
-    def __init__(self, pilot: Float64[np.ndarray, "n d"], width: int, seed: int, noise: float = 0.0) -> None:
+    def __init__(self, pilot: Float[np.ndarray, "n d"], width: int, seed: int, noise: float = 0.0) -> None:
+        # Deviations of float32 coordinates that lie far from 0 are rounding, in float32.
+        pilot = pilot.astype(np.float64)
         deviation = pilot.std(0)
         # Relative to the coordinate's size: a float32 constant has a deviation of rounding.
         self._kept = deviation > 1e-6 * np.abs(pilot).max(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ class Episodes:
 
 _BLOCK = 4096
 """Rows hashed at a time."""
+_TRAJECTORIES = 256
+"""The same of trajectories."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +103,42 @@ class Trajectories:
     """Sampled trajectories of one world, in the order in which they were drawn."""
 
     observations: NDArray[np.float32] | NDArray[np.uint8]
-    """(E, T+1, *shape): vectors (D,), or images (H, W, C) as bytes."""
+    """(E, T+1, *shape): vectors (D,), or images (H, W, C) as bytes; may be read from a file when indexed."""
     actions: NDArray[np.int64] | NDArray[np.float32]
-    """(E, T) for discrete actions, (E, T, size) for continuous ones."""
+    """(E, T) for discrete actions, (E, T, size) for continuous ones; where not usable, any number of the space."""
     states: NDArray[np.int64] | NDArray[np.float32] | None
     """(E, T+1) index into X of a finite world, (E, T+1, S) state of a simulator; None where it is not known."""
     seed: int
     policy: str
     """Name of the behaviour policy."""
+    usable: NDArray[np.bool_] | None = None
+    """(E, T) which transitions are some; None: all. Not usable are restarts, and what fills up a short trajectory."""
+    episodes: NDArray[np.int64] | None = None
+    """(E,) number of the episode that each trajectory is a piece of; None: trajectories are independent."""
 
     @property
+    def transitions(self) -> int:
+        """Usable transitions."""
+        count, length = self.actions.shape[:2]
+        return count * length if self.usable is None else int(self.usable.sum())
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(E,) what is independent of what: trajectories with one number are pieces of one episode."""
+        return np.arange(len(self.actions)) if self.episodes is None else self.episodes
+
+    @cached_property
     def checksum(self) -> str:
-        """SHA-256 over observations and actions: two data sets with one checksum are the same data."""
+        """SHA-256 over what the fields hold: two data sets with one checksum are the same data.
+
+        In blocks, as observations may be larger than memory, and once, as they may be in a file.
+        """
         digest = hashlib.sha256()
-        digest.update(np.ascontiguousarray(self.observations).tobytes())
+        for first in range(0, len(self.observations), _TRAJECTORIES):
+            digest.update(np.ascontiguousarray(self.observations[first : first + _TRAJECTORIES]).tobytes())
         digest.update(np.ascontiguousarray(self.actions).tobytes())
+        for extra in (self.usable, self.episodes):
+            digest.update(b"" if extra is None else np.ascontiguousarray(extra).tobytes())
         return digest.hexdigest()
 
 

@@ -107,7 +107,7 @@ class RunRecord:
     reason: str
     """Empty for a finished run, else one sentence."""
     dials: Mapping[str, int]
-    """n, k, seed, parameters, flops_per_step"""
+    """n, episodes (that the n transitions come from), k, seed, parameters, flops_per_step"""
     final: Mapping[str, float | None]
     """Scalar estimates at the last epoch, by name."""
     final_standard_errors: Mapping[str, float | None]
@@ -119,6 +119,7 @@ class RunRecord:
     """Last epoch's singular values, mean over actions: ``learned`` (exact, of the learned features), ``estimated``."""
     versions: Mapping[str, str]
     data_checksum: str
+    """SHA-256 of what was trained on; of recordings, of their split as well."""
     times: Mapping[str, float | str] = field(default_factory=dict)
     """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
     reproducible."""

@@ -12,12 +12,16 @@ import torch
 
 from jepa_scale.callbacks.base import Context, EpochCallback
 from jepa_scale.callbacks.success import tasks_of
-from jepa_scale.data.module import WorldData
+from jepa_scale.data.module import RunData, WorldData
+from jepa_scale.data.normalise import Normaliser
+from jepa_scale.data.recorded import Recorded, RecordedData
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.models.layers import Normalised, perceptron
 from jepa_scale.models.size import ModelSize
+from jepa_scale.models.standardise import Standardise, StandardisedActions, StandardisedObservations, standardised_space
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.none import NoPlanner
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
@@ -26,7 +30,7 @@ from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.training.width import scale_initial, width_factors
-from jepa_scale.worlds.base import ExactWorld, World
+from jepa_scale.worlds.base import ExactWorld, SampledWorld, World
 from jepa_scale.worlds.simulator import Simulator
 
 
@@ -35,7 +39,7 @@ class Parts:
     """Everything that a trainer needs."""
 
     context: Context
-    data: WorldData
+    data: RunData
     module: Pretrain
     callbacks: list[EpochCallback]
 
@@ -91,13 +95,22 @@ def build_context(config: Mapping[str, Any]) -> Context:
         If the world or planner refuses its settings or the plans cannot be enumerated.
     """
     world, planner = build_world(config), instantiate("planner", config["planner"])
-    assert isinstance(planner, Exhaustive | CEM)
+    assert isinstance(planner, Exhaustive | CEM | NoPlanner)
     _check_planner(world, planner)
     negatives = config["objective"].get("negatives", "same_action")
     return Context(world, negatives, planner, config["model"]["k"])
 
 
-def _check_planner(world: World, planner: Exhaustive | CEM) -> None:
+def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner) -> None:
+    if not isinstance(world, ExactWorld | Simulator) and not isinstance(planner, NoPlanner):
+        raise UserError(
+            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got "
+            f"{type(planner).__name__}"
+        )
+    if isinstance(planner, NoPlanner):
+        if isinstance(world, ExactWorld):
+            raise UserError("planner: expected planner=exhaustive, which costs little in a finite world, got none")
+        return
     if isinstance(planner, CEM):
         if not isinstance(world, Simulator):
             raise UserError(
@@ -120,7 +133,27 @@ def _check_planner(world: World, planner: Exhaustive | CEM) -> None:
         raise UserError(f"world, planner.horizon: {error}") from None
 
 
-def build_model(config: Mapping[str, Any], world: World, size: ModelSize) -> torch.nn.ModuleDict:
+def build_data(config: Mapping[str, Any], world: World) -> RunData:
+    """Training, held-out and test data of a run.
+
+    Raises
+    ------
+    UserError
+        If there is not as much as was asked for.
+    """
+    settings = {**config["data"], "steps_per_epoch": config["trainer"]["steps_per_epoch"], "seed": config["seed"]}
+    try:
+        if isinstance(world, Recorded):
+            return RecordedData(world, **settings)
+        assert isinstance(world, SampledWorld)
+        return WorldData(world, **settings)
+    except ValueError as error:
+        raise UserError(f"data: {error}") from None
+
+
+def build_model(
+    config: Mapping[str, Any], world: World, size: ModelSize, normaliser: Normaliser | None = None
+) -> torch.nn.ModuleDict:
     """Encoder and predictor of a size, drawn from torch's generator.
 
     Raises
@@ -128,9 +161,16 @@ def build_model(config: Mapping[str, Any], world: World, size: ModelSize) -> tor
     UserError
         If one of them refuses its settings.
     """
-    sizes = {"k": size.k, "hidden": size.hidden}
+    sizes, space = {"k": size.k, "hidden": size.hidden}, world.action_space
+    seen = None if normaliser is None else normaliser.observations
+    acting = None if normaliser is None else normaliser.actions
     encoder = instantiate("encoder", config["encoder"], observation_shape=world.observation_shape, **sizes)
-    predictor = instantiate("predictor", config["predictor"], action_space=world.action_space, **sizes)
+    if seen is not None:
+        encoder = StandardisedObservations(encoder, Standardise(seen.mean, seen.deviation))
+    told = space if acting is None else standardised_space(space)
+    predictor = instantiate("predictor", config["predictor"], action_space=told, **sizes)
+    if acting is not None:
+        predictor = StandardisedActions(predictor, Standardise(acting.mean, acting.deviation))
     if config["model"]["normalise"]:
         encoder, predictor = Normalised(encoder, size.k), Normalised(predictor, size.k)
     return torch.nn.ModuleDict({"encoder": encoder, "predictor": predictor})
@@ -145,18 +185,18 @@ def build(config: Mapping[str, Any]) -> Parts:
         If a part refuses its settings.
     """
     context = build_context(config)
-    world, data_config = context.world, config["data"]
-    data = WorldData(world, **data_config, steps_per_epoch=config["trainer"]["steps_per_epoch"], seed=config["seed"])
+    world = context.world
+    data = build_data(config, world)
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
     optimizer = instantiate("optimizer", config["optimizer"])
     assert isinstance(optimizer, AdamWOneCycle)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "init"))
-        parts = build_model(config, world, size)
+        parts = build_model(config, world, size, data.normaliser)
     rates = None
     if optimizer.base_k is not None:
         base = ModelSize.of(optimizer.base_k, config["model"]["hidden"])
-        by_name = width_factors(lambda probe: build_model(config, world, probe), size, base)
+        by_name = width_factors(lambda probe: build_model(config, world, probe, data.normaliser), size, base)
         scale_initial(parts, by_name)
         rates = {name: found.rate for name, found in by_name.items()}
     space = world.action_space

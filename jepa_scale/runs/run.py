@@ -25,9 +25,10 @@ from jepa_scale.callbacks.divergence import DivergenceGuard
 from jepa_scale.callbacks.logging import MetricsFile, resolve_mode
 from jepa_scale.callbacks.planning import floors_of
 from jepa_scale.callbacks.spectrum import split_estimates
+from jepa_scale.data.recorded import Recorded
 from jepa_scale.models.size import flops_per_step, parameters
 from jepa_scale.records import BoundValue, RunRecord
-from jepa_scale.runs.build import Parts, build, build_context, instantiate
+from jepa_scale.runs.build import Parts, build, build_context, build_data, instantiate
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -65,9 +66,11 @@ def preflight(config: Mapping[str, Any]) -> None:
     Raises
     ------
     UserError
-        If the world, planner, optimizer, logger or trainer refuses its settings.
+        If the world, planner, optimizer, logger or trainer refuses its settings, or a recording is too small.
     """
-    build_context(config)
+    world = build_context(config).world
+    if isinstance(world, Recorded):
+        build_data(config, world)
     instantiate("optimizer", config["optimizer"])
     try:
         resolve_mode(config["logger"].get("mode", "auto"))
@@ -185,6 +188,7 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
         reason=module.diverged,
         dials={
             "n": config["data"]["n"],
+            "episodes": parts.data.episodes,
             "k": config["model"]["k"],
             "seed": config["seed"],
             "parameters": parameters(module.encoder, module.predictor),
@@ -197,7 +201,7 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
         truth={} if known is None else _truth(known, context.k),
         spectrum={} if module.diverged else _spectrum(folder, last),
         versions=versions(),
-        data_checksum=parts.data.train.checksum,
+        data_checksum=parts.data.checksum,
         times=dict(times),
     )
 

@@ -222,7 +222,7 @@ class Queue:
 
 def regret_of(record: RunRecord) -> float | None:
     """The run's regret under its own planner's score; None if it did not finish."""
-    score = record.config["planner"]["score"]
+    score = record.config["planner"].get("score")
     return record.final.get(f"regret/{score}") if record.status == "finished" else None
 
 

@@ -1,4 +1,4 @@
-"""What every world offers: trajectories drawn from a seed; and what a finite one offers besides: exact laws."""
+"""What every world offers, what one offers that draws trajectories from a seed, and a finite one: exact laws."""
 
 from __future__ import annotations
 
@@ -28,6 +28,24 @@ class World(ABC):
     def action_space(self) -> ActionSpace:
         """What an action is."""
 
+    @property
+    def noise_mask(self) -> np.ndarray | None:
+        """(D,) which coordinates of an observation are noise that nothing predicts; None where nobody knows."""
+        return None
+
+    @property
+    def eps_obs(self) -> float:
+        """Resolution at which spectra are reported: noise on each observed coordinate, in its own deviations.
+
+        A noiseless world has no finite spectrum of its own; it has one at a stated resolution. A finite world's
+        spectrum is exact and needs none.
+        """
+        return 0.05
+
+
+class SampledWorld(World):
+    """A world that draws as many trajectories as are asked for."""
+
     @abstractmethod
     def sample(self, trajectories: int, length: int, seed: int) -> Trajectories:
         """Draw trajectories of ``length`` transitions under the behaviour policy.
@@ -39,11 +57,6 @@ class World(ABC):
         ValueError
             If a size is below 1.
         """
-
-    @property
-    def noise_mask(self) -> np.ndarray | None:
-        """(D,) which coordinates of an observation are noise that nothing predicts; None where nobody knows."""
-        return None
 
 
 def check_sizes(trajectories: int, length: int) -> None:
@@ -58,7 +71,7 @@ def check_sizes(trajectories: int, length: int) -> None:
         raise ValueError(f"expected at least 1 trajectory of 1 transition, got {trajectories=}, {length=}")
 
 
-class ExactWorld(World):
+class ExactWorld(SampledWorld):
     """A world with finitely many observations, whose truth is computable.
 
     Contexts follow the stationary law p of the uniform behaviour policy and trajectories start from it, so that every

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from jepa_scale.shapes import Float64, Int64
 from jepa_scale.theory.graph import check_law, recurrent_states
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.gymnasium_make import make
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,7 @@ class GymnasiumTabular(ExactWorld):
 
 
 def _make(name: str, options: Mapping[str, Any]) -> Any:
-    try:
-        import gymnasium
-    except ImportError:
-        raise ValueError(
-            "the world gymnasium_tabular needs gymnasium, which is absent: pip install 'jepa-scale[gymnasium]'"
-        ) from None
-    if name not in gymnasium.registry:
-        near = difflib.get_close_matches(name, gymnasium.registry, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "such as 'FrozenLake-v1'"
-        raise ValueError(f"expected the id of a gymnasium environment, got environment={name!r}: {hint}")
-    try:
-        environment = gymnasium.make(name, **options).unwrapped
-    except Exception as error:  # an environment may raise anything of its own
-        reason = f"{type(error).__name__}, {(str(error).splitlines() or [''])[0]}"
-        raise ValueError(
-            f"{name} refuses {dict(options)}: {reason}: leave out (null) what is not an option of it"
-        ) from None
+    environment = make("gymnasium_tabular", name, options, "FrozenLake-v1").unwrapped
     if not isinstance(getattr(environment, "P", None), dict) or not hasattr(environment, "initial_state_distrib"):
         raise ValueError(
             f"expected an environment with a table of transitions P and a start law, got {name}, which has none: "

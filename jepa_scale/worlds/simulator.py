@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jepa_scale.records import Trajectories
-from jepa_scale.worlds.base import World, check_sizes
+from jepa_scale.worlds.base import SampledWorld, check_sizes
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tasks:
         return Tasks(*parts, levels=self.levels)
 
 
-class Simulator(World):
+class Simulator(SampledWorld):
     """A world whose state can be set, stepped and observed, many at a time.
 
     All randomness comes in from outside, as uniform or normal numbers of a stated count for each row, so that the same
@@ -61,14 +61,6 @@ class Simulator(World):
     """A state is at its goal if ``distance`` is at most this."""
     default_required_steps: tuple[int, ...]
     """Difficulties of tasks, unless others are asked for."""
-
-    @property
-    def eps_obs(self) -> float:
-        """Resolution at which spectra are reported: noise on each observed coordinate, in its own deviations.
-
-        A noiseless world has no finite spectrum of its own; it has one at a stated resolution.
-        """
-        return 0.05
 
     @abstractmethod
     def start(self, uniforms: Tensor) -> Tensor:

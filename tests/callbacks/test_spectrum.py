@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 
 from jepa_scale.callbacks.spectrum import heldout_moments, split_estimates
+from jepa_scale.data.pieces import pieces_of
+from jepa_scale.data.windows import as_episodes
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import RunFolder
@@ -68,6 +70,24 @@ def test_noisy_observations_are_embedded_themselves():
     ours, theirs = (heldout_moments(parts.module, one, parts.context) for one in (noisy, each))
     np.testing.assert_array_equal(ours.zz, theirs.zz)
     np.testing.assert_array_equal(ours.zy, theirs.zy)
+
+
+def test_pieces_of_episodes_have_the_episodes_moments_group_by_group():
+    """However trajectories are cut: only what is usable counts, and its group is its episode's."""
+    parts = build(compose(["logger=none", "world=point_mass", "planner=none", "model.k=4", "data.heldout=2000"]))
+    parts.module.double().eval()
+    drawn = parts.data.heldout
+    drawn = dataclasses.replace(drawn, observations=drawn.observations.astype(np.float64), actions=drawn.actions * 1.0)
+    episodes = as_episodes(drawn, parts.context.world.action_space)
+    cut = pieces_of(episodes, np.arange(100), 7, seed=0)
+    assert len(cut.actions) == 300
+    assert not cut.usable.all()
+    ours, theirs = (
+        heldout_moments(parts.module, one, parts.context).shifted(np.zeros(4), np.zeros(4)) for one in (cut, drawn)
+    )
+    for name in ("zz", "yy", "zy", "rows"):
+        found, expected = getattr(ours, name), getattr(theirs, name)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
 
 
 def _with_ranks(ranks):

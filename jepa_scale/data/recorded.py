@@ -1,0 +1,154 @@
+"""Episodes that somebody has recorded, as the world of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from jepa_scale.data.external.detect import read_episodes
+from jepa_scale.data.frameskip import frameskip
+from jepa_scale.data.module import RunData
+from jepa_scale.data.normalise import Normaliser, fit_normaliser
+from jepa_scale.data.pieces import pieces_of
+from jepa_scale.data.probe import alignment
+from jepa_scale.data.split import split_episodes
+from jepa_scale.records import ActionSpace, Episodes
+from jepa_scale.worlds.base import World
+
+FEWEST_EPISODES = 8
+"""Held out and for the test. The jackknife leaves whole episodes out: of G groups its error is itself uncertain by a
+share of 1/√(2 (G − 1)), 27 % of 8."""
+
+
+@dataclass(frozen=True)
+class Recorded(World):
+    """A file or folder of recorded episodes: there is nothing to step, so nothing to plan in, and no success.
+
+    Spectrum, loss, ranks and deficits are estimated from episodes that were not trained on, as in any world that is not
+    finite. What was recorded decides what a policy is, and n is at most what the file holds.
+
+    Vectors and continuous actions are standardised by the mean and deviation of the n transitions that train, in layers
+    of the model in front of encoder and predictor, which go into its checkpoint. The limits of the action space stay in
+    the recording's own units: the predictor sees (a − mean) / deviation in their place and scales no more. Constant
+    coordinates are shifted only. Images go as bytes to the encoder, which scales them. Objectives that predict
+    observations themselves measure them in the recording's units.
+
+    Raises
+    ------
+    ValueError
+        If there is no path, no reader reads it, the frameskip fits no episode, or actions are shifted against
+        observations and ``check_alignment`` is true.
+    """
+
+    path: str | None = None
+    format: str = "auto"
+    observation: str | None = None
+    """Column, part or feature to read; None: the reader's own choice. So is the action."""
+    action: str | None = None
+    frameskip: int = 1
+    """Recorded steps of one step of the model."""
+    check_alignment: bool = True
+    """Whether to refuse recordings whose actions look shifted by a row; a warning where that cannot be told."""
+    normalise: bool = True
+    """Whether vectors and continuous actions are standardised."""
+    allow_pickle: bool = False
+    """Whether a reader may open pickles, which runs the code they hold."""
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise ValueError(
+                "expected world.path=FILE of recorded episodes, got none (`jepa-scale data FILE` reads it)"
+            )
+        _ = self.episodes
+
+    @cached_property
+    def episodes(self) -> Episodes:
+        """Everything that was recorded, at the model's steps."""
+        wanted = {"observation": self.observation, "action": self.action, "allow_pickle": self.allow_pickle}
+        assert self.path is not None
+        episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})
+        if self.check_alignment:
+            # Before steps are put together: a shift by one row is one of the recorder's rows.
+            probe = alignment(episodes)
+            if probe.status == "misaligned":
+                raise ValueError(
+                    f"{episodes.source}: {probe.sentence}; to train on it all the same, world.check_alignment=false"
+                )
+            if probe.status != "aligned":
+                warnings.warn(f"{episodes.source}: {probe.sentence}", stacklevel=2)
+        return frameskip(episodes, self.frameskip)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(D,) of vectors, (H, W, C) of images."""
+        return tuple(self.episodes.observations.shape[1:])
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """In the recording's units."""
+        return self.episodes.action_space
+
+
+class RecordedData(RunData):
+    """Whole episodes in a random order of the run's seed: first for the test, then held out, then for training.
+
+    Held-out and test episodes are cut into pieces of ``length`` transitions. Their observations stay where they lie, in
+    memory or in a file, and are read block by block when estimates are made.
+
+    Raises
+    ------
+    ValueError
+        As for all data; if fewer than 8 episodes are held out or test, or none is left to train on.
+    """
+
+    def __init__(
+        self,
+        world: Recorded,
+        n: int,
+        heldout: int,
+        test: int,
+        length: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        horizon: int = 1,
+    ) -> None:
+        episodes = world.episodes
+        split = split_episodes(episodes, heldout, test, seed)
+        for name, chosen, size in (("heldout", split.heldout, heldout), ("test", split.test, test)):
+            if len(chosen) < FEWEST_EPISODES:
+                raise ValueError(
+                    f"{episodes.source}: expected at least {FEWEST_EPISODES} episodes for data.{name}, got "
+                    f"{len(chosen)} with data.{name}={size} transitions: raise it, errors are those of whole episodes"
+                )
+        super().__init__(episodes, split.train, n, horizon, batch_size, steps_per_epoch, seed)
+        self.split = split
+        self.heldout, self.test = (pieces_of(episodes, part, length, seed) for part in (split.heldout, split.test))
+        self._recorded = episodes
+        self.normaliser = _fitted(episodes, self.rows) if world.normalise else None
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over the split's fingerprint and the rows that are trained on."""
+        digest = hashlib.sha256(bytes.fromhex(self.split.fingerprint))
+        for first in range(0, len(self.rows), _BLOCK):
+            rows = self.rows[first : first + _BLOCK]
+            digest.update(np.ascontiguousarray(self._recorded.observations[rows]).tobytes())
+            digest.update(np.ascontiguousarray(self._recorded.actions[rows]).tobytes())
+        return digest.hexdigest()
+
+
+_BLOCK = 4096
+"""Rows hashed at a time."""
+
+
+def _fitted(episodes: Episodes, rows: np.ndarray) -> Normaliser | None:
+    """Scales of vectors and continuous actions; bytes of images have one already, and are not read for one."""
+    images = episodes.observations.dtype == np.uint8
+    return (
+        None if images and episodes.action_space.discrete else fit_normaliser(episodes, rows, observations=not images)
+    )
