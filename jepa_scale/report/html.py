@@ -33,6 +33,20 @@ _SECTIONS = {
 }
 
 
+def _means(result: StudyResult) -> dict[str, str]:
+    """What is tabulated by n and k: where there is no exact risk, what is estimated in its place."""
+    exact = {"Expected regret": "regret", "Exact risk": "risk"}
+    if cells(result.table, "risk") or not len(result.table):
+        return exact
+    estimated = {
+        "Regret": "regret",
+        "Success": "success",
+        "Held-out T of the model's features": "total",
+        "Held-out subspace deficit": "subspace_deficit",
+    }
+    return {title: target for title, target in estimated.items() if cells(result.table, target)} or exact
+
+
 def write_report(result: StudyResult, folder: Path) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into ``folder``; each file whole or not at all.
 
@@ -87,10 +101,7 @@ def _page(result: StudyResult, figures: str, tuning: str) -> str:
     bodies = {
         "conclusions": _conclusions(result),
         "figures": figures,
-        "means": "".join(
-            f"<h3>{title}</h3>{tables.heat(result, target)}"
-            for title, target in (("Expected regret", "regret"), ("Exact risk", "risk"))
-        ),
+        "means": "".join(f"<h3>{title}</h3>{tables.heat(result, target)}" for title, target in _means(result).items()),
         "advice": _advice(result),
         "tuning": tuning,
         "laws": tables.parameters(result),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import matplotlib
 
+from jepa_scale.laws.cells import TARGETS
 from jepa_scale.records import ForecastPoint, LawFit, Parameter, StudyResult
 from jepa_scale.report.conclusions.laws import doubts
 from jepa_scale.report.figures.bounds import Point, points
@@ -17,7 +18,8 @@ from jepa_scale.report.wording import bound, interval, number, percent, probabil
 
 def heat(result: StudyResult, target: str) -> str:
     """Return the means of a target by n and k, coloured by size; the best k of each n is outlined."""
-    found, best = cells(result.table, target), optima(result.table, target)
+    found = cells(result.table, target)
+    best = optima(result.table, target) if target in TARGETS else {}
     if not found:
         return paragraph(f"No run finished with a {target}.")
     low, high = (choose(cell.mean for cell in found.values()) for choose in (min, max))
@@ -29,7 +31,8 @@ def heat(result: StudyResult, target: str) -> str:
             _heat_cell(found.get((n, k)), n in best and k in best[n].shared_by, low, high) for k in widths(result.table)
         ]
         lines.append(f'<tr><th scope="row">n = {whole(n)}{held_out}</th>{"".join(row)}</tr>')
-    caption = f"Mean {target} ± 1 standard error over seeds. Outlined: lowest mean at each n. Darker: larger."
+    outlined = " Outlined: lowest mean at each n." if best else ""
+    caption = f"Mean {target.replace('_', ' ')} ± 1 standard error over seeds.{outlined} Darker: larger."
     return (
         f'<div class="wide"><table class="heat"><caption>{text(caption)}</caption>'
         f"<thead><tr><th></th>{head}</tr></thead>"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.laws.advice import advise, score
-from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.cells import TARGETS, cells_from_table
 from jepa_scale.laws.compare import compare
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
@@ -39,8 +39,6 @@ from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
 from jepa_scale.study.tuning import setting, to_json, tuning_run
-
-TARGETS = ("risk", "regret")
 
 
 def read_records(points: Sequence[DesignPoint], study: Path) -> dict[str, RunRecord]:
@@ -205,7 +203,7 @@ def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
         forecasts=(),
         held_out_n=None,
         score=planner.get("score", "none"),
-        goal_law=planner.get("goal_law", SAMPLED),
+        goal_law=planner.get("goal_law", "none" if planner.get("score") == "none" else SAMPLED),
         horizon=planner.get("horizon", 1),
         target_regret=spec.target_regret,
         unfinished=(),

@@ -11,6 +11,8 @@ from jepa_scale.report.wording import difference, listed, measured, number, plac
 def conclude(result: StudyResult) -> list[Conclusion]:
     """Say where the regret is lowest, whether that is good enough, and against which floors."""
     turns = optima(result.table, "regret")
+    if not turns and result.score == "none":
+        return [Conclusion("Nothing was planned, so there is no regret and no best width by it.", headline=True)]
     if not turns:
         return [Conclusion("No run finished with a regret, so nothing can be said about the best width.", True, True)]
     found = [_overall(turns), *_movement(turns), _target(result), _largest(result)]

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from jepa_scale.report.figures import arms, bounds, epochs, forecast, laws, regret, risk, spectrum, surface, tuning
+from jepa_scale.report.figures import (
+    arms,
+    bounds,
+    epochs,
+    forecast,
+    laws,
+    regret,
+    risk,
+    seen,
+    spectrum,
+    surface,
+    tuning,
+)
 from jepa_scale.report.plot import Plot
 
-PLOTS = tuple(Plot.of(module) for module in (regret, risk, spectrum, bounds, epochs, laws, forecast, surface))
+PLOTS = tuple(Plot.of(module) for module in (regret, risk, seen, spectrum, bounds, epochs, laws, forecast, surface))
 """In the order of the page."""
 
 ARMS = Plot.of(arms)

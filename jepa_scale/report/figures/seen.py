@@ -1,0 +1,46 @@
+"""What the features of a model see, by width, where the world's own spectrum is not known."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
+from jepa_scale.report.style import styled, width_axis
+from jepa_scale.report.summary import cells, widths
+
+NAME = "seen_by_width"
+TITLE = "What the features see against latent width"
+
+
+def missing(result: StudyResult) -> str:
+    """Say why there is nothing to draw; empty if there is something."""
+    if cells(result.table, "risk"):
+        return "The world's exact risk says more, see the figure on it."
+    return "" if cells(result.table, "total") else "No run finished with an estimate of T."
+
+
+def caption(result: StudyResult) -> str:
+    """Say what is shown, what the error bars are and what was left out."""
+    return " ".join(
+        [
+            "Left: held-out T = Σ sᵢ² of the joint operator (x, a) → x⁺ on the model's features, a lower bound on the "
+            "world's own. Right: subspace deficit, how much more a reference dictionary sees with as many functions; "
+            "below 0 the dictionary is the poorer one.",
+            f"Mean over seeds ({seeds_of_cells(result, 'total')}); error bars ±1 standard error over seeds.",
+            left_out_cells(result, "total"),
+        ]
+    )
+
+
+@styled
+def draw(result: StudyResult) -> Figure:
+    """Draw both against k, one line for each n."""
+    figure = Figure(figsize=(8.6, 3.3))
+    left, right = figure.subplots(1, 2)
+    for axes, target, label in ((left, "total", "held-out T"), (right, "subspace_deficit", "subspace deficit")):
+        draw_rows(axes, result, target)
+        width_axis(axes, widths(result.table))
+        axes.set_ylabel(label)
+    legend_outside(figure, left)
+    return figure
