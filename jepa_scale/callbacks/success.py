@@ -76,8 +76,9 @@ class _Seen:
         self._noise = generator
         self.goals = self.coordinates(self.world.goal_view(self.tasks.goals, normals))
         mask = self.world.noise_mask
-        ignored = self.planner.ignore_noise and module.objective.encodes_again and mask is not None
-        self.weights = torch.as_tensor(~mask).float() if ignored and mask is not None else None
+        ignored = self.planner.ignore_noise and module.objective.encodes_again
+        kept = torch.as_tensor(~mask, device=self.goals.device).float() if mask is not None else None
+        self.weights = kept if ignored else None
 
     def coordinates(self, observations: Tensor) -> Tensor:
         """(b, *shape) → (b, …) where distances to goals are measured; images flattened."""

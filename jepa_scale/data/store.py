@@ -20,7 +20,7 @@ VALID = "action_valid"
 _BLOCK_BYTES = 2**24
 
 
-def write_episodes(episodes: Episodes, path: Path) -> Path:
+def write_episodes(episodes: Episodes, path: Path | str) -> Path:
     """Write a store; whatever was at ``path`` stays there, whole, until the new file is complete.
 
     Columns: ``pixels`` (R, H, W, C) bytes or ``observation`` (R, D) float32; ``action`` (R, A) float32, NaN where it is
@@ -30,13 +30,14 @@ def write_episodes(episodes: Episodes, path: Path) -> Path:
 
     Returns
     -------
-    ``path``.
+    The path.
 
     Raises
     ------
     ValueError
         If h5py is not installed, or an episode is longer than an int32.
     """
+    path = Path(path)
     library = h5py_library(path)
     if episodes.lengths.max() > np.iinfo(np.int32).max:
         raise ValueError(f"{path}: expected episodes below 2³¹ rows, got {episodes.lengths.max()}: cut them")

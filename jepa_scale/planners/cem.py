@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.records import ActionSpace
 
 Cost = Callable[[Tensor], Tensor]
@@ -94,14 +95,14 @@ class CEM:
 
         Raises
         ------
-        ValueError
+        NotFiniteError
             If a cost is not a number: the share of such candidates is named.
         """
         plans = (state.mean[:, None] + state.deviation[:, None] * normals).clamp(space.low, space.high)
         costs = cost(plans)
         if not bool(costs.isfinite().all()):
             share = float((~costs.isfinite()).float().mean())
-            raise ValueError(f"expected costs that are numbers, got NaN or ∞ for {share:.1%} of the candidates")
+            raise NotFiniteError(f"expected costs that are numbers, got NaN or ∞ for {share:.1%} of the candidates")
         kept = costs.topk(self.elites, dim=1, largest=False)
         elite = plans.gather(1, kept.indices[..., None, None].expand(-1, -1, *plans.shape[2:]))
         smallest = self.floor * (space.high - space.low)

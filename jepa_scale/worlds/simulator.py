@@ -36,11 +36,6 @@ class Tasks:
         """Numbers of the first ``each`` tasks of every difficulty."""
         return torch.cat([torch.nonzero(self.required_steps == level).flatten()[:each] for level in self.levels])
 
-    def at(self, chosen: Tensor) -> Tasks:
-        """Return the tasks with the numbers ``chosen``."""
-        parts = (self.starts[chosen], self.goals[chosen], self.required_steps[chosen], self.budgets[chosen])
-        return Tasks(*parts, levels=self.levels)
-
 
 class Simulator(SampledWorld):
     """A world whose state can be set, stepped and observed, many at a time.

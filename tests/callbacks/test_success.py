@@ -1,0 +1,48 @@
+"""Success estimates of a model that is lost, and of one that is planned with by part of its observations."""
+
+import pytest
+import torch
+
+from jepa_scale.callbacks.success import _Seen, success_estimates
+from jepa_scale.estimators.moments import NotFiniteError
+from jepa_scale.runs.build import build
+from jepa_scale.runs.config import compose
+
+SMALL = [
+    "world=point_mass", "planner=cem", "planner.episodes=2", "planner.required_steps=[5]", "predictor=gru",
+    "model.k=4", "model.hidden=16", "data.n=200", "data.heldout=700", "data.test=700", "data.batch_size=32",
+    "optimizer.base_k=null", "logger=none",
+]  # fmt: skip
+
+
+def test_predictions_that_are_not_numbers_lose_the_run(monkeypatch):
+    parts = build(compose([*SMALL, "objective=latent"]))
+    monkeypatch.setattr(parts.module.predictor, "forward", lambda z, a: torch.full_like(z, torch.nan))
+    with pytest.raises(NotFiniteError, match=r"NaN or ∞ for 100\.0%"):
+        success_estimates(parts.context, parts.module, 0, 0)
+
+
+def test_noise_can_be_left_out_of_distances_between_observations():
+    """Distances of the input level leave the noise coordinates out, and nothing else; the latent level has none."""
+    reached = torch.zeros(1, 1, 1, 36)
+    for objective, ignored in (("input_level", True), ("input_level", False), ("latent", True)):
+        overrides = [*SMALL, f"objective={objective}", f"planner.ignore_noise={str(ignored).lower()}"]
+        parts = build(compose([*overrides, "world.noise_std=1.0"]))
+        with torch.inference_mode():
+            seen = _Seen(parts.context, parts.module)
+            if objective == "latent":
+                assert seen.weights is None
+                continue
+            far = seen.far(reached, torch.tensor([0]))
+        kept = seen.goals[0, : 20 if ignored else 36]
+        torch.testing.assert_close(far.flatten()[0], kept.square().sum())
+
+
+def test_images_take_the_same_way():
+    overrides = [*SMALL[:4], *SMALL[5:], "world=two_rooms", "encoder=cnn", "objective=vicreg", "world.size=16"]
+    parts = build(compose([*overrides, "planner.required_steps=[3]", "planner.path=true", "planner.candidates=16"]))
+    rows = {row.name: row for row in success_estimates(parts.context, parts.module, 0, 0)}
+    assert rows["success/oracle"].value == 1.0
+    parts = rows["regret/geometry"].value + rows["regret/dynamics"].value
+    assert parts == pytest.approx(rows["regret/distance"].value, abs=1e-12)
+    assert rows["success/model"].n == 2
