@@ -19,6 +19,7 @@ from jepa_scale.laws.law import LawFamily
 from jepa_scale.models.layers import Normalised, perceptron
 from jepa_scale.models.size import ModelSize
 from jepa_scale.models.standardise import Standardise, StandardisedActions, StandardisedObservations, standardised_space
+from jepa_scale.objectives.base import Objective
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.planners.none import NoPlanner
@@ -176,6 +177,44 @@ def build_model(
     return torch.nn.ModuleDict({"encoder": encoder, "predictor": predictor})
 
 
+def build_objective(
+    config: Mapping[str, Any], world: World, size: ModelSize, action_counts: torch.Tensor, encoder: torch.nn.Module
+) -> Objective:
+    """Objective, with its own networks drawn from torch's generator.
+
+    Raises
+    ------
+    UserError
+        If it refuses its settings.
+    """
+    return instantiate(
+        "objective",
+        config["objective"],
+        action_counts=action_counts,
+        action_space=world.action_space,
+        k=size.k,
+        head=lambda inputs, outputs: perceptron(inputs, size.hidden, outputs, 2),
+        observation_shape=world.observation_shape,
+        noise_mask=world.noise_mask,
+        encoder=encoder,
+    )
+
+
+def check_model(config: Mapping[str, Any], world: World) -> None:
+    """Build model and objective without drawing or storing a number.
+
+    Raises
+    ------
+    UserError
+        If one of them refuses its settings or the world's observations and actions.
+    """
+    size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
+    with torch.device("meta"):
+        parts = build_model(config, world, size)
+        counts = torch.zeros(world.action_space.count or 1)
+        build_objective(config, world, size, counts, parts["encoder"])
+
+
 def build(config: Mapping[str, Any]) -> Parts:
     """Build data, model and callbacks.
 
@@ -199,22 +238,14 @@ def build(config: Mapping[str, Any]) -> Parts:
         by_name = width_factors(lambda probe: build_model(config, world, probe, data.normaliser), size, base)
         scale_initial(parts, by_name)
         rates = {name: found.rate for name, found in by_name.items()}
-    space = world.action_space
-    objective = instantiate(
-        "objective",
-        config["objective"],
-        action_counts=data.action_counts,
-        action_space=space,
-        k=size.k,
-        head=lambda inputs, outputs: perceptron(inputs, size.hidden, outputs, 2),
-        observation_shape=world.observation_shape,
-        noise_mask=world.noise_mask,
-        encoder=parts["encoder"],
-    )
+    with torch.random.fork_rng(devices=[]):
+        # A stream of its own: an objective with networks is not to shift the draws of one without.
+        torch.manual_seed(stream_seed(config["seed"], "init/objective"))
+        objective = build_objective(config, world, size, data.action_counts, parts["encoder"])
+    step_axis = -1 if world.action_space.discrete else -2
     module = Pretrain(
-        parts["encoder"], parts["predictor"], objective, optimizer, rates, -1 if space.discrete else -2,
-        config["data"]["horizon"],
-    )  # fmt: skip
+        parts["encoder"], parts["predictor"], objective, optimizer, rates, step_axis, config["data"]["horizon"]
+    )
     callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)
 

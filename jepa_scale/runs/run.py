@@ -28,7 +28,7 @@ from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.models.size import flops_per_step, parameters
 from jepa_scale.records import BoundValue, RunRecord
-from jepa_scale.runs.build import Parts, build, build_context, build_data, instantiate
+from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model, instantiate
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -66,11 +66,13 @@ def preflight(config: Mapping[str, Any]) -> None:
     Raises
     ------
     UserError
-        If the world, planner, optimizer, logger or trainer refuses its settings, or a recording is too small.
+        If the world, planner, model, objective, optimizer, logger or trainer refuses its settings, or a recording is
+        too small.
     """
     world = build_context(config).world
     if isinstance(world, Recorded):
         build_data(config, world)
+    check_model(config, world)
     instantiate("optimizer", config["optimizer"])
     try:
         resolve_mode(config["logger"].get("mode", "auto"))

@@ -289,3 +289,32 @@ def test_fewer_held_out_samples_than_dimensions(negatives, tiny_overrides, tmp_p
     rows = RunFolder(tmp_path / "run").read_metrics()
     assert record.status == "finished"
     assert all("n_too_small" in row["flag"] for row in rows if row["name"] == "spectrum/total")
+
+
+@pytest.mark.parametrize("objective", ["spectral", "input_level", "sigreg"])
+def test_every_network_is_drawn_from_the_runs_seed(tiny_overrides, objective):
+    """Also those of an objective, whatever was drawn in the process before."""
+    config = compose([*tiny_overrides, f"objective={objective}"])
+    first = build(config).module.state_dict()
+    torch.randn(7)
+    for name, other in build(config).module.state_dict().items():
+        if isinstance(other, torch.Tensor):
+            torch.testing.assert_close(first[name], other, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["encoder=cnn"], r"encoder: expected images"),
+        (["world=point_mass", "planner=cem", "predictor=bilinear"], r"predictor: expected discrete actions"),
+        (
+            ["world=point_mass", "planner=cem", "objective.negatives=same_action"],
+            r"objective: expected negatives=pooled",
+        ),
+        (["objective=vicreg", "objective.variance=-1.0"], r"objective: expected weights ≥ 0"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tiny_overrides, tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        run(compose([*tiny_overrides, *overrides]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
