@@ -18,13 +18,16 @@ from jepa_scale.training.pretrain import Pretrain
 
 @torch.inference_mode()
 def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
-    """Expected regret of exhaustive latent planning for every score, exact over starts and goals."""
+    """Expected regret of exhaustive planning for every score, exact over starts and goals.
+
+    Plans are ranked where the objective measures distances: in the latent, or between observations if it decodes.
+    """
     truth, world = known.truth, known.world.finite
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
-    reached = every_end(known, module, latents).double().cpu()
-    goals = latents.double().cpu()
+    reached = module.objective.readout(every_end(known, module, latents)).double().cpu()
+    goals = module.objective.goal(observations, latents).double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
     law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // known.world.actions, 1)))
     regrets = {}

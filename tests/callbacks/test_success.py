@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from jepa_scale.callbacks.planning import regrets_of
 from jepa_scale.callbacks.success import _Seen, success_estimates
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.runs.build import build
@@ -46,3 +47,21 @@ def test_images_take_the_same_way():
     parts = rows["regret/geometry"].value + rows["regret/dynamics"].value
     assert parts == pytest.approx(rows["regret/distance"].value, abs=1e-12)
     assert rows["success/model"].n == 2
+
+
+def test_a_decoding_objective_is_planned_with_by_observations(monkeypatch):
+    """A decoder of expected next observations, E[x⁺ | x, a], plans as that table does, whatever the latents are."""
+    overrides = ["world=torus", "world.side=4", "world.blur=0.3", "objective=input_level", "planner.score=distance"]
+    parts = build(compose([*overrides, "model.k=16", "model.hidden=16", "logger=none"]))
+    known, module = parts.context.exact, parts.module
+    expected = torch.as_tensor(known.world.finite.transition @ known.world.observations).float()
+    # Latents are the observations, one-hot on a torus; the prediction is a table, which the decoder leaves as it is.
+    monkeypatch.setattr(module.encoder, "forward", lambda x: x)
+    monkeypatch.setattr(module.predictor, "forward", lambda z, a: expected[a, z.argmax(-1)])
+    monkeypatch.setattr(module.objective, "decoder", torch.nn.Identity())
+    by_table = regrets_of(known, module)["distance"].value
+    shuffle = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(module.encoder, "forward", lambda x: x[..., shuffle])
+    monkeypatch.setattr(module.predictor, "forward", lambda z, a: expected[a, shuffle[z.argmax(-1)]])
+    assert regrets_of(known, module)["distance"].value == pytest.approx(by_table, abs=1e-12)
+    assert by_table < 0.2 * known.truth.random_regret
