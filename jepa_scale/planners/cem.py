@@ -17,16 +17,12 @@ Cost = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class CEMState:
-    """A normal law of plans for each task, and the best plan so far."""
+    """A normal law of plans for each task."""
 
     mean: Tensor
     """(B, H, size)"""
     deviation: Tensor
     """(B, H, size)"""
-    best: Tensor
-    """(B, H, size)"""
-    best_cost: Tensor
-    """(B,)"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ class CEM:
         shape = (tasks, self.horizon, space.size)
         middle = torch.full(shape, (space.low + space.high) / 2, device=device)
         spread = torch.full(shape, self.deviation * (space.high - space.low), device=device)
-        return CEMState(middle, spread, middle, torch.full((tasks,), torch.inf, device=device))
+        return CEMState(middle, spread)
 
     def step(self, state: CEMState, cost: Cost, normals: Tensor, space: ActionSpace) -> CEMState:
         """Refit the law to the best of the plans mean + deviation · ``normals`` (B, candidates, H, size).
@@ -103,16 +99,10 @@ class CEM:
         if not bool(costs.isfinite().all()):
             share = float((~costs.isfinite()).float().mean())
             raise NotFiniteError(f"expected costs that are numbers, got NaN or ∞ for {share:.1%} of the candidates")
-        kept = costs.topk(self.elites, dim=1, largest=False)
-        elite = plans.gather(1, kept.indices[..., None, None].expand(-1, -1, *plans.shape[2:]))
+        kept = costs.topk(self.elites, dim=1, largest=False).indices
+        elite = plans.gather(1, kept[..., None, None].expand(-1, -1, *plans.shape[2:]))
         smallest = self.floor * (space.high - space.low)
-        better = kept.values[:, 0] < state.best_cost
-        return CEMState(
-            elite.mean(1),
-            elite.std(1, correction=0).clamp(min=smallest),
-            torch.where(better[:, None, None], elite[:, 0], state.best),
-            torch.where(better, kept.values[:, 0], state.best_cost),
-        )
+        return CEMState(elite.mean(1), elite.std(1, correction=0).clamp(min=smallest))
 
     def best(self, state: CEMState) -> Tensor:
         """The plan to execute, (B, H, size): the mean of the law, in which the noise of single plans is averaged."""

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from jepa_scale.records import Arm, RunRecord, StudyResult
 from jepa_scale.report.markup import paragraph, table, text
-from jepa_scale.report.summary import cells, finished, lacking, sizes, widths
+from jepa_scale.report.summary import Mean, cells, finished, lacking, mean_of, sizes, widths
 from jepa_scale.report.wording import number, whole, with_error
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean over the seeds of a cell."""
-
-    value: float
-    standard_error: float | None
-    """Over seeds; None for one."""
-    seeds: int
-
-
-def mean_of(values: Sequence[float]) -> Mean | None:
-    """Mean of the finite values with its standard error; None where there are none."""
-    finite = np.array([value for value in values if math.isfinite(value)])
-    if not len(finite):
-        return None
-    error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else None
-    return Mean(float(finite.mean()), error, len(finite))
 
 
 def records_of(arm: Arm, n: int, k: int) -> list[RunRecord]:

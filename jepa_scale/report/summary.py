@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,10 +101,30 @@ def cells(table: RunTable, target: str) -> dict[tuple[int, int], Cell]:
     usable = (table["status"] == "finished") & np.isfinite(values)
     found = {}
     for n, k in sorted({(int(n), int(k)) for n, k in zip(table["n"][usable], table["k"][usable], strict=True)}):
-        chosen = values[usable & (table["n"] == n) & (table["k"] == k)]
-        error = float(chosen.std(ddof=1) / math.sqrt(len(chosen))) if len(chosen) > 1 else None
-        found[n, k] = Cell(n, k, float(chosen.mean()), error, len(chosen))
+        mean = mean_of(values[usable & (table["n"] == n) & (table["k"] == k)])
+        assert mean is not None
+        found[n, k] = Cell(n, k, mean.value, mean.standard_error, mean.seeds)
     return found
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over the seeds of a cell."""
+
+    value: float
+    standard_error: float | None
+    """s/√m over seeds, s with ddof 1; None for one seed."""
+    seeds: int
+
+
+def mean_of(values: Sequence[float] | np.ndarray) -> Mean | None:
+    """Mean of the finite values with its standard error; None where there are none."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return None
+    error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else None
+    return Mean(float(finite.mean()), error, len(finite))
 
 
 def rows_by_n(found: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:

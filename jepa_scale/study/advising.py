@@ -26,6 +26,11 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
     if not written.is_file():
         raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` wrote")
     spec = read_spec(written)
+    if spec.arms:
+        raise UserError(
+            f"{study} compares settings ({', '.join(spec.arms)}), and advice is on one of them: see the pages in "
+            f"{study / 'arms'}, which hold each one's, or run that setting as a study of its own"
+        )
     records = read_records([point for point in design(spec, study) if point.purpose == "cell"], study)
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {written}` first")

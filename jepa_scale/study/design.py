@@ -102,8 +102,8 @@ def design(spec: StudySpec, study: Path | None = None) -> list[DesignPoint]:
         raise UserError(f"study {spec.name}: expected arms that differ in what they run, got two alike")
     # A replicate of every arm before the next seed; the order within is kept.
     found.sort(key=lambda point: spec.seeds.index(point.seed) if spec.arms else 0)
-    base = base_config(spec)
-    return [*found, *_tuning(spec, base, resolved_steps(spec, base, study))] if spec.tuning else found
+    # A study with a tuning check has a single arm, whose base is the last one.
+    return [*found, *_tuning(spec, base, steps)]
 
 
 def pilots(spec: StudySpec) -> list[DesignPoint]:

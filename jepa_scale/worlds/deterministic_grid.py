@@ -8,7 +8,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
-from jepa_scale.worlds.torus import MOVES
+from jepa_scale.worlds.torus import move_table
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,5 @@ class DeterministicGrid(ExactWorld):
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a) ∈ {0, 1}."""
-        side = self.side
-        row, column = np.divmod(np.arange(side * side), side)
-        moves = np.zeros((len(MOVES), side * side, side * side))
-        for action, (down, right) in enumerate(MOVES):
-            # One coordinate moves at a time, so clipping leaves the walker where it is.
-            landing = np.clip(row + down, 0, side - 1) * side + np.clip(column + right, 0, side - 1)
-            moves[action, np.arange(side * side), landing] = 1.0
-        return moves
+        # One coordinate moves at a time, so clipping leaves the walker where it is.
+        return move_table(self.side, lambda place: np.clip(place, 0, self.side - 1))

@@ -40,11 +40,7 @@ class Nuisance(ExactWorld):
             raise ValueError(
                 f"expected at least 1 observation per state, got observations_per_state={self.observations_per_state}"
             )
-        if not 1 <= self.nuisance_size < self.observation_size:
-            raise ValueError(
-                f"expected 1 ≤ nuisance_size < observation_size, got nuisance_size={self.nuisance_size}, "
-                f"observation_size={self.observation_size}"
-            )
+        check_code_sizes(self.observation_size, self.nuisance_size)
 
     @property
     def null_action(self) -> int | None:
@@ -63,9 +59,28 @@ class Nuisance(ExactWorld):
     @cached_property
     def observations(self) -> Float64[np.ndarray, "N D"]:
         """An orthogonal mixture of state code and nuisance code, every coordinate of order 1."""
-        generator = np.random.default_rng(self.world_seed)
-        hidden_states, copies = self.hidden.finite.states, self.observations_per_state
-        state_code = generator.normal(size=(hidden_states, self.observation_size - self.nuisance_size))
-        nuisance_code = generator.normal(size=(hidden_states * copies, self.nuisance_size))
-        mixing, _ = np.linalg.qr(generator.normal(size=(self.observation_size, self.observation_size)))
-        return np.hstack([np.repeat(state_code, copies, axis=0), nuisance_code]) @ mixing
+        states = np.repeat(np.arange(self.hidden.finite.states), self.observations_per_state)
+        return mixed_codes(states, np.arange(len(states)), self.observation_size, self.nuisance_size, self.world_seed)
+
+
+def check_code_sizes(observation_size: int, nuisance_size: int) -> None:
+    """Refuse observation vectors without a coordinate for the state or for the nuisance.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not 1 <= nuisance_size < observation_size:
+        raise ValueError(f"expected 1 ≤ nuisance_size < observation_size, got {nuisance_size=}, {observation_size=}")
+
+
+def mixed_codes(
+    states: np.ndarray, nuisances: np.ndarray, observation_size: int, nuisance_size: int, seed: int
+) -> Float64[np.ndarray, "N D"]:
+    """Random codes of the state and of the nuisance of each observation, (N,) numbers each, mixed orthogonally."""
+    generator = np.random.default_rng(seed)
+    state_code = generator.normal(size=(states.max() + 1, observation_size - nuisance_size))
+    nuisance_code = generator.normal(size=(nuisances.max() + 1, nuisance_size))
+    mixing, _ = np.linalg.qr(generator.normal(size=(observation_size, observation_size)))
+    return np.hstack([state_code[states], nuisance_code[nuisances]]) @ mixing

@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.nuisance import check_code_sizes, mixed_codes
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,7 @@ class Persistence(ExactWorld):
             raise ValueError(
                 f"expected a probability in [0, 1], got persistence={self.persistence}: 0 is fresh noise, 1 is frozen"
             )
-        if not 1 <= self.nuisance_size < self.observation_size:
-            raise ValueError(
-                f"expected 1 ≤ nuisance_size < observation_size, got nuisance_size={self.nuisance_size}, "
-                f"observation_size={self.observation_size}"
-            )
+        check_code_sizes(self.observation_size, self.nuisance_size)
 
     @property
     def null_action(self) -> int | None:
@@ -88,13 +85,8 @@ class Persistence(ExactWorld):
     @cached_property
     def observations(self) -> Float64[np.ndarray, "N D"]:
         """An orthogonal mixture of state code and nuisance code, every coordinate of order 1."""
-        generator = np.random.default_rng(self.world_seed)
-        hidden_states, values = self.hidden.finite.states, self.nuisance_values
-        state_code = generator.normal(size=(hidden_states, self.observation_size - self.nuisance_size))
-        nuisance_code = generator.normal(size=(values, self.nuisance_size))
-        mixing, _ = np.linalg.qr(generator.normal(size=(self.observation_size, self.observation_size)))
-        codes = [np.repeat(state_code, values, axis=0), np.tile(nuisance_code, (hidden_states, 1))]
-        return np.hstack(codes) @ mixing
+        states, values = np.divmod(np.arange(self.finite.states), self.nuisance_values)
+        return mixed_codes(states, values, self.observation_size, self.nuisance_size, self.world_seed)
 
 
 def exact_singular_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,16 @@ from jepa_scale.worlds.base import ExactWorld
 
 MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Stay, and one step in each direction; action 0 does nothing."""
+
+
+def move_table(side: int, bring_back: Callable[[np.ndarray], np.ndarray]) -> Float64[np.ndarray, "A N N"]:
+    """P(x'|x, a) of the moves without chance; ``bring_back`` takes coordinates −1 … L to cells, 0 … L − 1."""
+    row, column = np.divmod(np.arange(side * side), side)
+    moves = np.zeros((len(MOVES), side * side, side * side))
+    for action, (down, right) in enumerate(MOVES):
+        landing = bring_back(row + down) * side + bring_back(column + right)
+        moves[action, np.arange(side * side), landing] = 1.0
+    return moves
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,7 @@ class Torus(ExactWorld):
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a)."""
-        side = self.side
-        row, column = np.divmod(np.arange(side * side), side)
-        moves = np.zeros((len(MOVES), side * side, side * side))
-        for action, (down, right) in enumerate(MOVES):
-            landing = (row + down) % side * side + (column + right) % side
-            moves[action, np.arange(side * side), landing] = 1.0
+        moves = move_table(self.side, lambda place: place % self.side)
         slipped = (1 - self.slip) * moves + self.slip * moves.mean(0)
         ring = self._ring_blur()
         return slipped @ np.kron(ring, ring)

@@ -37,16 +37,14 @@ def test_it_finds_the_minimum_of_a_quadratic():
 def test_more_iterations_are_never_worse_in_the_mean():
     minimum, cost = quadratic()
     planner = CEM(horizon=STEPS, candidates=64, iterations=10, elites=8)
-    state, means, bests = planner.init(TASKS, SPACE), [], []
+    state, means = planner.init(TASKS, SPACE), []
     for drawn in normals_of(planner):
         state = planner.step(state, cost, drawn, SPACE)
         means.append(float(cost(planner.best(state)[:, None]).mean()))
-        bests.append(state.best_cost.clone())
     assert means[0] < float((minimum - 1).square().sum((1, 2)).mean()), "than the middle of the range"
     # At the floor the mean moves by its own noise: 6 coordinates of variance 0.08² / 8 elites.
     assert all(later <= earlier + 6 * 0.08**2 / 8 for earlier, later in pairwise(means))
     assert means[-1] < 0.05 * means[0]
-    assert all((later <= earlier).all() for earlier, later in pairwise(bests))
 
 
 def test_plans_stay_inside_the_limits_and_meet_a_minimum_beyond_them():

@@ -7,9 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jepa_scale.report.arms import deficit_and_regret, mean_of
+from jepa_scale.report.arms import deficit_and_regret
 from jepa_scale.report.html import write_report
+from jepa_scale.report.summary import mean_of
 from jepa_scale.runs.errors import UserError
+from jepa_scale.study.advising import study_table_of
 from jepa_scale.study.arms import arm_folder, combinations, label, overrides
 from jepa_scale.study.design import design
 from jepa_scale.study.spec import launcher_of, parse_spec
@@ -141,3 +143,8 @@ def test_means_leave_out_what_is_missing():
 
 def test_few_cells_say_nothing_of_a_rank_correlation(result):
     assert deficit_and_regret(result[0]).startswith("Too few cells (4)")
+
+
+def test_advice_is_on_one_arm(result):
+    with pytest.raises(UserError, match=r"compares settings \(objective, world\.noise_std\)"):
+        study_table_of(result[1])

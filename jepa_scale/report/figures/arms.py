@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
-from jepa_scale.report.arms import Mean, final_mean, records_of
+from jepa_scale.report.arms import final_mean, records_of
 from jepa_scale.report.style import EXACT, MARKERS, MUTED, styled
-from jepa_scale.report.summary import finished, sizes, widths
+from jepa_scale.report.summary import Mean, finished, sizes, widths
 from jepa_scale.report.wording import whole
 
 NAME = "arms"
