@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import lightning as L
@@ -15,12 +15,12 @@ from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.planners.none import NoPlanner
-from jepa_scale.records import Estimate, Negatives
+from jepa_scale.records import Estimate, Evaluation, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
 from jepa_scale.theory.model import TabularModel
 from jepa_scale.theory.planning import do_nothing_regret, plan_values, random_regret
 from jepa_scale.theory.spectrum import singular_values, stacked_singular_values
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.base import ExactWorld, World
 
 
@@ -32,6 +32,7 @@ class Context:
     negatives: Negatives
     planner: Exhaustive | CEM | NoPlanner
     k: int
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
     @property
     def exact(self) -> Exact | None:
@@ -82,7 +83,7 @@ def _truth(world: ExactWorld, negatives: Negatives, planner: Exhaustive) -> Trut
 
 
 @torch.inference_mode()
-def tabulate(module: Pretrain, world: ExactWorld) -> TabularModel:
+def tabulate(module: WorldModel, world: ExactWorld) -> TabularModel:
     """Evaluate the model on every observation of a finite world."""
     observations = torch.as_tensor(world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
@@ -90,7 +91,7 @@ def tabulate(module: Pretrain, world: ExactWorld) -> TabularModel:
     return TabularModel(latents.double().cpu().numpy(), predicted.double().cpu().numpy())
 
 
-def predict_all(module: Pretrain, latents: torch.Tensor, actions: int) -> torch.Tensor:
+def predict_all(module: WorldModel, latents: torch.Tensor, actions: int) -> torch.Tensor:
     """g(z, a) of every latent and action: (N, k) → (A, N, k)."""
     choice = torch.arange(actions, device=latents.device)[:, None].expand(actions, len(latents))
     return module.predict(latents[None].expand(actions, *latents.shape), choice)
@@ -104,13 +105,13 @@ class EpochCallback(L.Callback):
         self.seconds = 0.0
         """Time spent by this callback, publishing included."""
 
-    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+    def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """Return this epoch's estimates."""
         raise NotImplementedError(f"{type(self).__name__} must say what it estimates")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate and publish, unless the run has just diverged."""
-        if trainer.should_stop or not isinstance(pl_module, Pretrain):
+        if trainer.should_stop or not isinstance(pl_module, WorldModel):
             return
         started = time.perf_counter()
         # Frozen weights, evaluation mode: estimates describe the model as it would be used.

@@ -9,7 +9,7 @@ from jepa_scale.records import BoundValue, Estimate
 from jepa_scale.theory.bounds import b1_prime, t4, t5
 from jepa_scale.theory.bounds.base import BoundCase
 from jepa_scale.theory.model import TabularModel
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 
 BOUNDS = (t4, t5, b1_prime)
 
@@ -26,7 +26,7 @@ class BoundsCallback(EpochCallback):
     Their constants are extremes over all observations and goals: where the world is not finite, nothing is logged.
     """
 
-    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+    def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """One estimate per bound."""
         known = self.context.exact
         if known is None:

@@ -10,7 +10,7 @@ import lightning as L
 from jepa_scale.callbacks.logging import publish
 from jepa_scale.objectives.base import gather
 from jepa_scale.records import Estimate
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 
 _START = 3
 """Looks whose mean is the start that growth is measured from."""
@@ -53,7 +53,7 @@ class DivergenceGuard(L.Callback):
     ) -> None:
         """Check at the first step, every few steps and at the end of each epoch."""
         edge = trainer.global_step == 1 or batch_idx + 1 == trainer.num_training_batches
-        if not isinstance(pl_module, Pretrain) or ((batch_idx + 1) % self.every and not edge):
+        if not isinstance(pl_module, WorldModel) or ((batch_idx + 1) % self.every and not edge):
             return
         # A sum over the epoch so far: a NaN at any step since the start of the epoch is still seen.
         total, loss = float(pl_module.loss_sum), float(pl_module.last_loss)
@@ -89,7 +89,7 @@ class DivergenceGuard(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the weights that the epoch's last step left, and publish the epoch's mean training loss."""
-        if not isinstance(pl_module, Pretrain):
+        if not isinstance(pl_module, WorldModel):
             return
         if not pl_module.diverged and not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
             pl_module.diverged = f"weights are not finite after step {trainer.global_step}"

@@ -13,11 +13,11 @@ from jepa_scale.planners.scores import best_plans
 from jepa_scale.records import Estimate, Regret
 from jepa_scale.theory.planning import expected_regret
 from jepa_scale.theory.scores import SCORES
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 
 
 @torch.inference_mode()
-def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
+def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
     """Expected regret of exhaustive planning for every score, exact over starts and goals.
 
     Plans are ranked where the objective measures distances: in the latent, or between observations if it decodes.
@@ -38,7 +38,7 @@ def regrets_of(known: Exact, module: Pretrain) -> dict[str, Regret]:
     return regrets
 
 
-def every_end(known: Exact, module: Pretrain, latents: torch.Tensor) -> torch.Tensor:
+def every_end(known: Exact, module: WorldModel, latents: torch.Tensor) -> torch.Tensor:
     """ẑ_T of every plan from every start (N, k): → (|A|^T, N, k), first action slowest."""
     planner, actions = known.planner, known.world.actions
     if module.context == 1:
@@ -62,7 +62,7 @@ class PlanningCallback(EpochCallback):
     epoch only, where a simulator is controlled: that takes as long as training. None where nothing is planned.
     """
 
-    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+    def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """One estimate per score or policy, and per floor."""
         if isinstance(self.context.planner, NoPlanner):
             return []

@@ -21,7 +21,7 @@ from jepa_scale.estimators.risk import subspace_deficit
 from jepa_scale.estimators.spectrum import OperatorSpectrum
 from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, spectral_loss, spectral_tail
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 
 _CHUNK = 16384
 """Transitions embedded at a time, of small observations."""
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 2**28
 class SpectrumCallback(EpochCallback):
     """Log the estimates of ``estimators.spectrum`` beside the exact values of the same model."""
 
-    def estimates(self, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+    def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """Held-out estimates, then the exact values of the same model where the world is finite."""
         moment = trainer.current_epoch, trainer.global_step
         heldout = trainer.datamodule.heldout  # type: ignore[attr-defined]
@@ -40,7 +40,7 @@ class SpectrumCallback(EpochCallback):
         known = self.context.exact
         return rows if known is None else rows + self._exact(known, trainer, module)
 
-    def _exact(self, known: Exact, trainer: L.Trainer, module: Pretrain) -> list[Estimate]:
+    def _exact(self, known: Exact, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         table = tabulate(module, known.world)
         moments = exact_moments(known.world.finite, table.encoder, table.predictor, self.context.negatives)
         learned = canonical_correlations(moments)
@@ -58,7 +58,7 @@ class SpectrumCallback(EpochCallback):
 
 
 @torch.inference_mode()
-def heldout_moments(module: Pretrain, trajectories: Trajectories, context: Context) -> GroupedMoments:
+def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Context) -> GroupedMoments:
     """Moments of whole trajectories, each observation serving as x⁺ and as the next x.
 
     With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is that of its
@@ -112,7 +112,7 @@ class _Table:
     """(A, N, k)"""
 
 
-def _table(module: Pretrain, trajectories: Trajectories, context: Context) -> _Table | None:
+def _table(module: WorldModel, trajectories: Trajectories, context: Context) -> _Table | None:
     """Embed each observation of the world once, where that is less work than embedding each transition.
 
     None where it is more, or where the trajectories' observations are not those of their states to the last bit, as
@@ -135,7 +135,7 @@ def _distributed() -> bool:
 
 
 def split_estimates(
-    prefix: str, module: Pretrain, trajectories: Trajectories, context: Context, epoch: int, step: int
+    prefix: str, module: WorldModel, trajectories: Trajectories, context: Context, epoch: int, step: int
 ) -> list[Estimate]:
     """Estimates from trajectories that the model was not trained on.
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.planners.cem import CEM, Cost
+from jepa_scale.planners.base import Cost
+from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.receding import Outcome, at_random, control, doing_nothing
-from jepa_scale.records import Estimate
+from jepa_scale.records import Estimate, Evaluation
 from jepa_scale.streams import stream_seed
-from jepa_scale.training.pretrain import Pretrain
+from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 _SEED = stream_seed(0, "evaluation")
@@ -22,7 +23,7 @@ _SEED = stream_seed(0, "evaluation")
 
 
 @lru_cache(maxsize=4)
-def tasks_of(world: Simulator, planner: CEM) -> Tasks:
+def tasks_of(world: Simulator, evaluation: Evaluation) -> Tasks:
     """The tasks that every model of this world is tried on.
 
     Raises
@@ -30,13 +31,13 @@ def tasks_of(world: Simulator, planner: CEM) -> Tasks:
     ValueError
         If the world has no tasks of such a difficulty.
     """
-    return world.tasks(planner.required_steps or world.default_required_steps, planner.episodes, _SEED)
+    return world.tasks(evaluation.required_steps or world.default_required_steps, evaluation.episodes, _SEED)
 
 
 @lru_cache(maxsize=4)
-def references(world: Simulator, planner: CEM) -> Mapping[str, Outcome]:
+def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mapping[str, Outcome]:
     """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
-    tasks = tasks_of(world, planner)
+    tasks = tasks_of(world, evaluation)
 
     def true_cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
         goals = tasks.goals[active, None, None]
@@ -66,11 +67,11 @@ def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Te
 class _Seen:
     """What a model makes of observations when it plans."""
 
-    def __init__(self, context: Context, module: Pretrain) -> None:
+    def __init__(self, context: Context, module: WorldModel) -> None:
         assert isinstance(context.world, Simulator)
         assert isinstance(context.planner, CEM)
         self.world, self.planner, self.module = context.world, context.planner, module
-        self.tasks = tasks_of(self.world, self.planner)
+        self.tasks = tasks_of(self.world, context.evaluation)
         generator = torch.Generator().manual_seed(_SEED)
         normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
         self._noise = generator
@@ -120,7 +121,7 @@ class _Seen:
 
 
 @torch.inference_mode()
-def success_estimates(context: Context, module: Pretrain, epoch: int, step: int) -> list[Estimate]:
+def success_estimates(context: Context, module: WorldModel, epoch: int, step: int) -> list[Estimate]:
     """Success rates by policy and difficulty, and the regret with its two parts.
 
     regret/distance = oracle − model: what is lost against the same planner with the true state and dynamics. It is the
@@ -128,15 +129,17 @@ def success_estimates(context: Context, module: Pretrain, epoch: int, step: int)
     outcomes by the model's distances, and of regret/dynamics = same cost − model, lost by predicting. Tasks are paired;
     the standard errors are those of tasks, for this one model.
     """
-    world, planner = context.world, context.planner
+    world, planner, evaluation = context.world, context.planner, context.evaluation
     assert isinstance(world, Simulator)
     assert isinstance(planner, CEM)
     seen = _Seen(context, module)
     tasks, everything = seen.tasks, torch.arange(len(seen.tasks))
-    outcomes = dict(references(world, planner)) | {"model": control(world, tasks, planner, seen.predicted, _SEED)}
+    outcomes = dict(references(world, planner, evaluation)) | {
+        "model": control(world, tasks, planner, seen.predicted, _SEED)
+    }
     reached = {name: outcome.reached.double() for name, outcome in outcomes.items()}
     numbers = dict.fromkeys(reached, everything)
-    each = planner.episodes if planner.same_cost_episodes is None else planner.same_cost_episodes
+    each = evaluation.episodes if evaluation.same_cost_episodes is None else evaluation.same_cost_episodes
     if each:
         numbers["same_cost"] = tasks.first(each)
         reached["same_cost"] = _same_cost(world, planner, seen, numbers["same_cost"])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from jepa_scale.estimators.moments import NotFiniteError
+from jepa_scale.planners.base import Cost
 from jepa_scale.records import ActionSpace
-
-Cost = Callable[[Tensor], Tensor]
-"""Cost of plans: (B, candidates, H, size) → (B, candidates)."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,6 @@ class CEM:
     """Of the first law, as a share of the range between the action limits."""
     floor: float = 0.02
     """Smallest deviation, as the same share: a law that has shrunk to a point explores nothing."""
-    episodes: int = 50
-    """Tasks of each difficulty."""
-    same_cost_episodes: int | None = None
-    """The first so many of them are also planned with true dynamics and the model's distances; None: all, 0: none.
-    Every step that such a plan looks at is observed and encoded: with images that is most of an evaluation."""
-    required_steps: tuple[int, ...] | None = None
-    """Difficulties; None: the world's own."""
     ignore_noise: bool = False
     """Whether distances in observation space leave the world's noise coordinates out."""
     path: bool = False
@@ -62,27 +52,22 @@ class CEM:
     """What plans are ranked by: squared distances from the goal."""
 
     def __post_init__(self) -> None:
-        if self.required_steps is not None:
-            # A list in a configuration: a tuple can be hashed, as the settings of an evaluation must be.
-            object.__setattr__(self, "required_steps", tuple(self.required_steps))
-        if min(self.horizon, self.iterations, self.elites, self.episodes) < 1 or self.candidates < self.elites:
+        if min(self.horizon, self.iterations, self.elites) < 1 or self.candidates < self.elites:
             raise ValueError(
-                "expected horizon, iterations, elites and episodes ≥ 1 and at least as many candidates as elites, got "
-                f"{self.horizon=}, {self.iterations=}, {self.elites=}, {self.episodes=}, {self.candidates=}"
+                "expected horizon, iterations and elites ≥ 1 and at least as many candidates as elites, got "
+                f"{self.horizon=}, {self.iterations=}, {self.elites=}, {self.candidates=}"
             )
-        if self.same_cost_episodes is not None and self.same_cost_episodes < 0:
-            raise ValueError(f"expected same_cost_episodes ≥ 0 or null, got {self.same_cost_episodes=}")
-        if self.required_steps is not None and (not self.required_steps or min(self.required_steps) < 1):
-            raise ValueError(f"expected numbers of steps ≥ 1, got {self.required_steps=}")
         if self.score != "distance":
             raise ValueError(f"expected score=distance, the only one of sampled tasks, got {self.score!r}")
         if not 0 < self.floor <= self.deviation:
             raise ValueError(f"expected 0 < floor ≤ deviation, got {self.floor=}, {self.deviation=}")
 
-    def init(self, tasks: int, space: ActionSpace, device: torch.device | str = "cpu") -> CEMState:
-        """Return the first law."""
+    def init(
+        self, tasks: int, space: ActionSpace, device: torch.device | str = "cpu", warm: Tensor | None = None
+    ) -> CEMState:
+        """Return the first law, around the plan ``warm`` or the middle of the limits."""
         shape = (tasks, self.horizon, space.size)
-        middle = torch.full(shape, (space.low + space.high) / 2, device=device)
+        middle = torch.full(shape, (space.low + space.high) / 2, device=device) if warm is None else warm
         spread = torch.full(shape, self.deviation * (space.high - space.low), device=device)
         return CEMState(middle, spread)
 
@@ -107,13 +92,6 @@ class CEM:
     def best(self, state: CEMState) -> Tensor:
         """The plan to execute, (B, H, size): the mean of the law, in which the noise of single plans is averaged."""
         return state.mean
-
-    def plan(self, cost: Cost, normals: Tensor, space: ActionSpace) -> Tensor:
-        """Plan with ``normals`` (iterations, B, candidates, H, size): → (B, H, size)."""
-        state = self.init(normals.shape[1], space, normals.device)
-        for drawn in normals:
-            state = self.step(state, cost, drawn, space)
-        return self.best(state)
 
     def draw(self, tasks: int, space: ActionSpace, generator: torch.Generator) -> Tensor:
         """Return the normal numbers of one plan for each task, (iterations, B, candidates, H, size)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.cem import CEM, Cost
+from jepa_scale.planners.base import Cost, Planner, plan
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 MakeCost = Callable[[Tensor, Tensor, Tensor], Cost]
@@ -28,7 +28,7 @@ class Outcome:
 
 
 def control(
-    world: Simulator, tasks: Tasks, planner: CEM, make_cost: MakeCost, seed: int, chosen: Tensor | None = None
+    world: Simulator, tasks: Tasks, planner: Planner, make_cost: MakeCost, seed: int, chosen: Tensor | None = None
 ) -> Outcome:
     """Run every task with a planner, or those with the numbers ``chosen`` alone.
 
@@ -41,8 +41,8 @@ def control(
         normals = planner.draw(len(tasks), world.action_space, generator)
         views = torch.randn(len(tasks), world.view_numbers, generator=generator)
         observed = world.observe(states[active], views[active])
-        plan = planner.plan(make_cost(states[active], observed, active), normals[:, active], world.action_space)
-        return plan[:, 0]
+        cost = make_cost(states[active], observed, active)
+        return plan(planner, cost, normals[:, active], world.action_space)[:, 0]
 
     return run(world, tasks, act, generator, chosen)
 

@@ -6,6 +6,7 @@ status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an
 
 from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
 from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
+from jepa_scale.records.evaluation import Evaluation
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
     ArmValues,
@@ -37,6 +38,7 @@ __all__ = [
     "Comparison",
     "Episodes",
     "Estimate",
+    "Evaluation",
     "Forecast",
     "ForecastPoint",
     "GoalLaw",

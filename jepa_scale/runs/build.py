@@ -23,6 +23,7 @@ from jepa_scale.objectives.base import Objective
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.planners.none import NoPlanner
+from jepa_scale.records import Evaluation
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
@@ -97,12 +98,16 @@ def build_context(config: Mapping[str, Any]) -> Context:
     """
     world, planner = build_world(config), instantiate("planner", config["planner"])
     assert isinstance(planner, Exhaustive | CEM | NoPlanner)
-    _check_planner(world, planner)
+    try:
+        evaluation = Evaluation(**config["evaluation"])
+    except ValueError as error:
+        raise UserError(f"evaluation: {error}") from None
+    _check_planner(world, planner, evaluation)
     negatives = config["objective"].get("negatives", "same_action")
-    return Context(world, negatives, planner, config["model"]["k"])
+    return Context(world, negatives, planner, config["model"]["k"], evaluation)
 
 
-def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner) -> None:
+def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner, evaluation: Evaluation) -> None:
     if not isinstance(world, ExactWorld | Simulator) and not isinstance(planner, NoPlanner):
         raise UserError(
             f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got "
@@ -119,9 +124,9 @@ def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner) -> None:
                 "simulators"
             )
         try:
-            tasks_of(world, planner)
+            tasks_of(world, evaluation)
         except ValueError as error:
-            raise UserError(f"planner.required_steps: {error}") from None
+            raise UserError(f"evaluation.required_steps: {error}") from None
         return
     if not isinstance(world, ExactWorld):
         raise UserError(

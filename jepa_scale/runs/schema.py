@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from jepa_scale.records.evaluation import Evaluation
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -70,6 +72,7 @@ class RunConfig:
     objective: Leaf
     optimizer: Leaf
     planner: Leaf
+    evaluation: Evaluation
     logger: Leaf
     callbacks: dict[str, Leaf]
 

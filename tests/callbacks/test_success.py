@@ -10,7 +10,7 @@ from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
 
 SMALL = [
-    "world=point_mass", "planner=cem", "planner.episodes=2", "planner.required_steps=[5]", "predictor=gru",
+    "world=point_mass", "planner=cem", "evaluation.episodes=2", "evaluation.required_steps=[5]", "predictor=gru",
     "model.k=4", "model.hidden=16", "data.n=200", "data.heldout=700", "data.test=700", "data.batch_size=32",
     "optimizer.base_k=null", "logger=none",
 ]  # fmt: skip
@@ -41,7 +41,7 @@ def test_noise_can_be_left_out_of_distances_between_observations():
 
 def test_images_take_the_same_way():
     overrides = [*SMALL[:4], *SMALL[5:], "world=two_rooms", "encoder=cnn", "objective=vicreg", "world.size=16"]
-    parts = build(compose([*overrides, "planner.required_steps=[3]", "planner.path=true", "planner.candidates=16"]))
+    parts = build(compose([*overrides, "evaluation.required_steps=[3]", "planner.path=true", "planner.candidates=16"]))
     rows = {row.name: row for row in success_estimates(parts.context, parts.module, 0, 0)}
     assert rows["success/oracle"].value == 1.0
     parts = rows["regret/geometry"].value + rows["regret/dynamics"].value

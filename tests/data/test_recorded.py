@@ -49,7 +49,7 @@ def test_a_recording_gives_the_numbers_of_its_world(stored, tmp_path):
         "data.length=25",
     ]
     theirs = run(
-        compose([*SETTINGS, *sampled, "planner=cem", "planner.episodes=1", "planner.required_steps=[1]"]),
+        compose([*SETTINGS, *sampled, "planner=cem", "evaluation.episodes=1", "evaluation.required_steps=[1]"]),
         tmp_path / "world",
     )
     estimated = {name for name in theirs.final if not name.startswith(("success/", "regret/"))}

@@ -11,13 +11,15 @@ from jepa_scale.callbacks.success import references, success_estimates, tasks_of
 from jepa_scale.objectives.latent import LatentPrediction
 from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.receding import at_random, control, doing_nothing
+from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.worlds.point_mass import PointMass
 from jepa_scale.worlds.simulator import Tasks
 
 WORLD = PointMass(nuisance_size=2, noise_size=1)
-PLANNER = CEM(candidates=32, iterations=2, elites=4, episodes=5)
+PLANNER = CEM(candidates=32, iterations=2, elites=4)
+EVALUATION = Evaluation(episodes=5)
 
 
 def cost_of(tasks, world=WORLD):
@@ -40,7 +42,7 @@ def equal(one, other):
 
 
 def test_the_same_seed_gives_the_same_outcomes():
-    tasks = tasks_of(WORLD, PLANNER)
+    tasks = tasks_of(WORLD, EVALUATION)
     one, again = (control(WORLD, tasks, PLANNER, cost_of(tasks), 3) for _ in range(2))
     assert equal(one, again)
     assert equal(at_random(WORLD, tasks, 3), at_random(WORLD, tasks, 3))
@@ -49,7 +51,7 @@ def test_the_same_seed_gives_the_same_outcomes():
 
 def test_the_outcome_of_a_task_does_not_depend_on_the_others():
     """Others that end at once, or never; and all but some left out."""
-    tasks = tasks_of(WORLD, PLANNER)
+    tasks = tasks_of(WORLD, EVALUATION)
     whole = control(WORLD, tasks, PLANNER, cost_of(tasks), 3)
     kept = torch.tensor([1, 7, 12])
     for others in (tasks.starts, tasks.starts + 100):
@@ -66,7 +68,7 @@ def test_the_outcome_of_a_task_does_not_depend_on_the_others():
 
 
 def test_budgets_are_kept_and_goals_end_a_task():
-    tasks = tasks_of(WORLD, PLANNER)
+    tasks = tasks_of(WORLD, EVALUATION)
     still = doing_nothing(WORLD, tasks, 0)
     started = WORLD.distance(tasks.starts, tasks.goals) <= WORLD.tolerance
     assert torch.equal(still.reached, started), "goals one step away are reached by standing still"
@@ -80,10 +82,10 @@ def test_budgets_are_kept_and_goals_end_a_task():
 
 
 def test_true_state_and_dynamics_solve_every_difficulty():
-    planner = CEM(episodes=10)
+    evaluation = Evaluation(episodes=10)
     world = PointMass()
-    reached = references(world, planner)["oracle"].reached
-    levels = tasks_of(world, planner).required_steps
+    reached = references(world, CEM(), evaluation)["oracle"].reached
+    levels = tasks_of(world, evaluation).required_steps
     for level in world.default_required_steps:
         assert float(reached[levels == level].float().mean()) == 1.0, level
 
@@ -102,9 +104,10 @@ class _Simulator(nn.Module):
 @pytest.mark.parametrize("path", [False, True])
 def test_a_perfect_model_loses_nothing_by_predicting(same_cost_episodes, path):
     """Exactly: the same costs on the same numbers, of all tasks or of the first few of each difficulty."""
-    planner = replace(PLANNER, same_cost_episodes=same_cost_episodes, path=path, episodes=4)
+    planner = replace(PLANNER, path=path)
+    evaluation = Evaluation(episodes=4, same_cost_episodes=same_cost_episodes)
     module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
-    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4), module, 0, 1)}
+    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4, evaluation), module, 0, 1)}
     assert rows["regret/dynamics"].value == 0.0
     assert rows["regret/dynamics"].standard_error == 0.0
     shared = (same_cost_episodes or 4) * len(WORLD.default_required_steps)
@@ -124,5 +127,5 @@ def test_a_model_that_does_not_predict_does():
             return latents
 
     module = Pretrain(_State(), Still(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
-    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", PLANNER, 4), module, 0, 1)}
+    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", PLANNER, 4, EVALUATION), module, 0, 1)}
     assert rows["regret/dynamics"].value > 0.3

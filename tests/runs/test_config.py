@@ -1,5 +1,6 @@
 import pytest
 
+from jepa_scale.runs.build import build_context
 from jepa_scale.runs.config import compose, groups, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
@@ -81,3 +82,17 @@ def test_every_option_of_every_group_composes():
     for group, options in groups().items():
         for option in options:
             assert compose([f"{group}={option}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("evaluation.episodes=0", "episodes ≥ 1"),
+        ("evaluation.same_cost_episodes=-1", "same_cost_episodes ≥ 0"),
+        ("evaluation.required_steps=[]", "numbers of steps ≥ 1"),
+        ("evaluation.required_steps=[0, 3]", "numbers of steps ≥ 1"),
+    ],
+)
+def test_tasks_that_cannot_be_drawn_are_refused(setting, message):
+    with pytest.raises(UserError, match=message):
+        build_context(compose(["world=point_mass", "planner=cem", setting]))

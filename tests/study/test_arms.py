@@ -24,7 +24,8 @@ STUDY = {
     "arms": {"objective": ["latent", "input_level"], "world.noise_std": [0.0, 0.5]},
     "seeds": [0, 1],
     "overrides": [
-        "world=point_mass", "planner=cem", "planner.episodes=4", "planner.required_steps=[5, 10]", "predictor=gru",
+        "world=point_mass", "planner=cem", "evaluation.episodes=4", "evaluation.required_steps=[5, 10]",
+        "predictor=gru",
         "model.normalise=true", "model.hidden=16", "data.horizon=2", "data.batch_size=64", "data.heldout=1600",
         "data.test=1600", "trainer.epochs=2", "trainer.steps_per_epoch=20", "optimizer.base_k=null", "logger=none",
     ],

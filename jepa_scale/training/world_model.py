@@ -1,0 +1,84 @@
+"""What is trained: a JEPA world model and all that estimates and planners ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from jepa_scale.models.rollout import roll_out
+from jepa_scale.objectives.base import Objective
+from jepa_scale.records import Batch
+from jepa_scale.training.optim import AdamWOneCycle
+
+
+class WorldModel(L.LightningModule):
+    """Encoder f, predictor g and an objective; subclasses say how they are trained."""
+
+    loss_sum: Tensor
+    last_loss: Tensor
+    last_latents: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        predictor: nn.Module,
+        objective: Objective,
+        optimizer: AdamWOneCycle,
+        rates: Mapping[str, float] | None = None,
+        step_axis: int = -1,
+        horizon: int = 1,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.predictor = predictor
+        self.objective = objective
+        self.optimizer_settings = optimizer
+        self.rates = rates
+        """Factors on the learning rate by parameter; None: 1 for all."""
+        self.step_axis = step_axis
+        """Axis of an action sequence that its steps are on: −1 for discrete actions (…, H), −2 for vectors."""
+        self.horizon = horizon
+        """H, steps of a training window."""
+        self.context = int(getattr(predictor, "context", 1))
+        """C, steps that the predictor can look back on; 1: it is Markov."""
+        self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
+        self.diverged = ""
+        """One sentence once the run is lost, else empty."""
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """f(x): (…, D) → (…, k)"""
+        return self.encoder(observations)
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """g(z, a), one step without a past: (…, k), (…,) or (…, size) → (…, k)"""
+        return self.predictor(latents, actions)
+
+    def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""
+        renew = (lambda z: self.encode(self.objective.decoded(z))) if self.objective.encodes_again else None
+        predict = self.predict if self.context == 1 else self.predictor.following
+        return roll_out(predict, latents, actions, self.step_axis, renew, self.horizon, self.context)  # type: ignore[arg-type]
+
+    def observe(self, batch: Batch) -> Tensor:
+        """f(x_t) of every observation of a batch, (B, H+1, k), in one pass through the encoder."""
+        return self.encode(batch.observations.flatten(0, 1)).unflatten(0, batch.observations.shape[:2])
+
+    def note(self, loss: Tensor, latents: Tensor) -> None:
+        """Keep what the guard against divergence looks at."""
+        self.last_latents = latents.detach()
+        # A tensor attribute, not self.log: logging costs a third of a millisecond per step.
+        self.last_loss = loss.detach()
+        self.loss_sum += self.last_loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's running loss."""
+        self.loss_sum.zero_()
+
+    def configure_optimizers(self) -> Any:
+        """The injected optimiser over the trainer's whole budget."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return self.optimizer_settings.build(self.named_parameters(), steps, self.rates)
