@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from jepa_scale.planners.cem import CEM
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
+from jepa_scale.runs.checkpoint import KEY
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
@@ -251,6 +253,7 @@ def build(config: Mapping[str, Any]) -> Parts:
     module = Pretrain(
         parts["encoder"], parts["predictor"], objective, optimizer, rates, step_axis, config["data"]["horizon"]
     )
+    module.saved = {KEY: copy.deepcopy(dict(config))}
     callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
     return Parts(context, data, module, callbacks)
 

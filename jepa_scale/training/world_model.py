@@ -48,6 +48,12 @@ class WorldModel(L.LightningModule):
         self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
         self.diverged = ""
         """One sentence once the run is lost, else empty."""
+        self.saved: dict[str, Any] = {}
+        """What checkpoints hold beside the weights: plain values by name."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say whose weights these are."""
+        checkpoint.update(self.saved)
 
     def encode(self, observations: Tensor) -> Tensor:
         """f(x): (…, D) → (…, k)"""

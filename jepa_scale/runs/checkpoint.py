@@ -1,0 +1,77 @@
+"""Models in files: what a run saved, and putting it back into a model of the same configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jepa_scale.runs import schema
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import RunFolder
+
+KEY = "jepa_scale"
+"""Entry of a checkpoint that holds the configuration that it was trained with."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of a model and the configuration that they belong to."""
+
+    path: Path
+    config: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+    """By name, statistics of normalisation among them."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file, or the last one of a run folder.
+
+    Raises
+    ------
+    UserError
+        If there is none, it cannot be read, it holds more than tensors and plain values, or it was not written by a
+        run of this project and version.
+    """
+    file = RunFolder(path).checkpoint_path if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{file}: expected a checkpoint, or the folder of a run that has one, found none")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UserError(f"{file} cannot be read as a checkpoint of tensors and plain values: {reason}") from None
+    if not isinstance(content, Mapping) or KEY not in content or "state_dict" not in content:
+        raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
+    config = content[KEY]
+    wrong = schema.problems(config)
+    if wrong:
+        raise UserError(f"{file} was written by another version: {wrong[0]}")
+    return Checkpoint(file, config, content["state_dict"])
+
+
+def restore(checkpoint: Checkpoint, module: nn.Module) -> None:
+    """Put the weights into a model that was built from the checkpoint's configuration.
+
+    Raises
+    ------
+    UserError
+        If names or shapes differ, as for a model of another world, or without statistics of normalisation.
+    """
+    held = module.state_dict()
+    missing = sorted(set(held) - set(checkpoint.state))
+    strange = sorted(set(checkpoint.state) - set(held))
+    if missing or strange:
+        what = f"has no {missing[0]}" if missing else f"has {strange[0]}, which the model has not"
+        raise UserError(f"{checkpoint.path}: expected a checkpoint of this model and this world, but it {what}")
+    for name, tensor in held.items():
+        if tensor.shape != checkpoint.state[name].shape:
+            raise UserError(
+                f"{checkpoint.path}: expected {name} of shape {tuple(tensor.shape)}, as this world and model have, got "
+                f"{tuple(checkpoint.state[name].shape)}"
+            )
+    module.load_state_dict(checkpoint.state)
