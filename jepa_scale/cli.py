@@ -24,6 +24,7 @@ examples:
   jepa-scale study                                       the quickstart: 102 runs, minutes on 2 cores, then a report
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
+  jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
   jepa-scale report studies/quickstart                   write the report again
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
@@ -65,6 +66,16 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--show", action="store_true", help="print the configuration and the groups' options, do not train"
     )
+
+    tune = commands.add_parser(
+        "finetune",
+        help="fine-tune a pretrained run for planning",
+        description="Fine-tune a pretrained run for planning, into a run of its own; the checkpoint is not changed.",
+        epilog="ways: finetune=rollout (default), longer (the control), amortised, distill, value",
+    )
+    tune.add_argument("checkpoint", type=Path, metavar="CKPT", help="run folder, or a checkpoint file of one")
+    tune.add_argument("overrides", nargs="*", help="finetune=WAY, finetune.key=value")
+    tune.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
 
     report = commands.add_parser("report", help="write the report of a study again from its runs")
     report.add_argument("study", type=Path, help="study folder")
@@ -134,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        commands = {"study": _study, "train": _train, "report": _report, "audit": _audit}
+        commands = {"study": _study, "train": _train, "finetune": _finetune, "report": _report, "audit": _audit}
         commands |= {
             "theory": cli_theory.run_theory,
             "fit": cli_laws.run_fit,
@@ -280,16 +291,33 @@ def _train(parsed: argparse.Namespace) -> int:
         for name, options in groups().items():
             print(f"# {name}: {', '.join(options)}")
         return 0
-    folder = parsed.folder or Path("runs") / run_id(config)
-    console = _console()
-    console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
+    return _run(config, parsed.folder or Path("runs") / run_id(config))
 
+
+def _run(config: dict[str, typing.Any], folder: Path) -> int:
     from jepa_scale.callbacks.printer import EpochPrinter
+    from jepa_scale.runs.identity import run_id
     from jepa_scale.runs.run import run
 
+    console = _console()
+    console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
     record = run(config, folder, extra=[EpochPrinter(console, config["planner"]["score"])])
     _print_record(console, record)
     return 0 if record.status == "finished" else 1
+
+
+def _finetune(parsed: argparse.Namespace) -> int:
+    from jepa_scale.runs.checkpoint import read_checkpoint
+    from jepa_scale.runs.follow import adopt, following
+    from jepa_scale.runs.identity import run_id
+    from jepa_scale.runs.run import preflight
+
+    checkpoint = read_checkpoint(parsed.checkpoint)
+    config = following(checkpoint, parsed.overrides)
+    folder = parsed.folder or Path("runs") / run_id(config)
+    preflight(config)
+    adopt(checkpoint, config, folder)
+    return _run(config, folder)
 
 
 def _print_record(console: Console, record: RunRecord) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from jepa_scale.records import Estimate
+from jepa_scale.training.world_model import WorldModel
 
 _BINS = 16
 """Of a histogram in W&B: its default of 64 for as many values shows no more, and takes most of the time of logging."""
 
 
 def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
-    """Hand estimates to every logger of the trainer."""
+    """Hand estimates to every logger of the trainer, counted on from the run's earlier stages."""
+    model = trainer.lightning_module
+    if isinstance(model, WorldModel) and model.epochs_before:
+        before = model.epochs_before, model.steps_before
+        estimates = [replace(row, epoch=row.epoch + before[0], step=row.step + before[1]) for row in estimates]
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.write(estimates)

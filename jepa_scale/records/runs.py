@@ -112,6 +112,9 @@ class RunRecord:
     """Scalar estimates at the last epoch, by name."""
     final_standard_errors: Mapping[str, float | None]
     final_n: Mapping[str, int | None]
+    pretrained: Mapping[str, float | None]
+    """The same at the last epoch of pretraining; empty where no stage followed it."""
+    pretrained_standard_errors: Mapping[str, float | None]
     bounds: Sequence[Mapping[str, Any]]
     truth: Mapping[str, float | Sequence[float]]
     """Exact quantities of the world at this k: tails, gap, total, floors. Empty where the world is not exact."""
@@ -154,6 +157,7 @@ class RunTable:
         "tail": "exact Σ_{i>k} σ_i(a)², mean over actions; of a simulator, a lower bound within a dictionary",
         "shared_tail": "tail of the stacked M̄: the floor of R for one shared encoder if the q_a agree (B2)",
         "regret": "expected regret of the study's score: exact in a finite world, else of sampled tasks",
+        "regret_pretrained": "of the same run before fine-tuning; NaN where nothing was fine-tuned",
         "regret_distance": "exact expected regret, score −‖ẑ − f(x_g)‖²",
         "regret_inner": "exact expected regret, score ẑᵀf(x_g)",
         "regret_density": "exact expected regret, score q_a(x_g) ẑᵀf(x_g)",
@@ -162,6 +166,7 @@ class RunTable:
         "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
         "regret_dynamics": "the rest, which is lost by predicting",
         "success": "share of sampled tasks solved by planning with the model; NaN in a finite world",
+        "success_pretrained": "of the same run before fine-tuning",
         "success_oracle": "by the same planner with true dynamics and true distances",
         "success_same_cost": "by the same planner with true dynamics and the model's distances",
         "success_random": "by random actions",

@@ -34,6 +34,7 @@ from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.training.width import scale_initial, width_factors
+from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.base import ExactWorld, SampledWorld, World
 from jepa_scale.worlds.simulator import Simulator
 
@@ -44,7 +45,7 @@ class Parts:
 
     context: Context
     data: RunData
-    module: Pretrain
+    module: WorldModel
     callbacks: list[EpochCallback]
 
 

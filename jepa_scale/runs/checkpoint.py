@@ -16,6 +16,8 @@ from jepa_scale.runs.folder import RunFolder
 
 KEY = "jepa_scale"
 """Entry of a checkpoint that holds the configuration that it was trained with."""
+STAGE = "jepa_scale_stage"
+"""Entry that says which stage of the run it is of."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Checkpoint:
     config: Mapping[str, Any]
     state: Mapping[str, Tensor]
     """By name, statistics of normalisation among them."""
+    stage: str = "pretrain"
+    epochs: int = 0
+    """Whole epochs that its stage has trained."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -51,7 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     wrong = schema.problems(config)
     if wrong:
         raise UserError(f"{file} was written by another version: {wrong[0]}")
-    return Checkpoint(file, config, content["state_dict"])
+    return Checkpoint(file, config, content["state_dict"], content.get(STAGE, "pretrain"), content["epoch"] + 1)
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module) -> None:

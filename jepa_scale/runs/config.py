@@ -78,6 +78,23 @@ def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> d
     return copy
 
 
+def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
+    stages, chosen = config["stages"], not config["finetune"]["_target_"].endswith("NoFineTuning")
+    if stages not in (["pretrain"], ["pretrain", "finetune"]):
+        return [f"stages: expected [pretrain] or [pretrain, finetune], got {stages}"]
+    if chosen != ("finetune" in stages):
+        said = "a way of fine-tuning is chosen" if chosen else "finetune=none"
+        wanted = "[pretrain, finetune]" if chosen else "[pretrain], or a way of fine-tuning (finetune=rollout)"
+        return [f"stages: expected {wanted}, as {said}, got {stages}"]
+    horizon = config["finetune"].get("horizon")
+    if isinstance(horizon, int) and horizon > config["data"]["length"]:
+        return [
+            f"finetune.horizon={horizon} is above data.length={config['data']['length']}: no trajectory holds such a "
+            "window"
+        ]
+    return []
+
+
 def impossible(config: Mapping[str, Any]) -> list[str]:
     """Return one sentence for every value that is well typed and cannot be run."""
     model, data, trainer = config["model"], config["data"], config["trainer"]
@@ -110,6 +127,7 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}"
             )
+    found += _wrong_stages(config)
     if model["normalise"] and model["k"] < 2:
         found.append("model.normalise: expected model.k ≥ 2, got 1: one coordinate alone is normalised to 0")
     if model["hidden"] is not None and model["hidden"] < 1:

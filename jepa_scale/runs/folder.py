@@ -35,8 +35,13 @@ class RunFolder:
 
     @property
     def checkpoint_path(self) -> Path:
-        """State at the end of the last whole epoch."""
+        """State at the end of the last whole epoch of the run's last stage."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def pretrained_path(self) -> Path:
+        """The same of the first stage of two; what follows never writes to it."""
+        return self.path / "checkpoints" / "pretrained.ckpt"
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Check that the folder is new or belongs to this configuration, without writing anything.

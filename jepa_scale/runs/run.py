@@ -32,7 +32,9 @@ from jepa_scale.runs.build import Parts, build, build_context, build_data, check
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
+from jepa_scale.runs.stages import FINETUNE, build_task, finetuning
 from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
+from jepa_scale.training.finetune import FineTune
 
 
 def run(config: Mapping[str, Any], path: Path, group: str | None = None, extra: Sequence[L.Callback] = ()) -> RunRecord:
@@ -69,7 +71,10 @@ def preflight(config: Mapping[str, Any]) -> None:
         If the world, planner, model, objective, optimizer, logger or trainer refuses its settings, or a recording is
         too small.
     """
-    world = build_context(config).world
+    context = build_context(config)
+    world = context.world
+    if FINETUNE in config["stages"]:
+        build_task(config, context)
     if isinstance(world, Recorded):
         build_data(config, world)
     check_model(config, world)
@@ -114,15 +119,18 @@ def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extr
         "logger", config["logger"], folder=folder.path, run_id=identity, group=group, config=dict(config)
     )
     loggers = [metrics] + ([mirror] if mirror is not None else [])
+    fit_seconds = 0.0
     try:
-        step, fit_seconds = _fit(config, folder, parts, loggers, extra)
-        if not parts.module.diverged:
+        for stage in config["stages"]:
+            if stage == FINETUNE:
+                parts = finetuning(config, parts)
+            fit_seconds += _fit(config, folder, parts, loggers, extra)
+            if parts.module.diverged:
+                break
             parts.module.eval()
-            metrics.write(
-                split_estimates(
-                    "test", parts.module, parts.data.test, parts.context, config["trainer"]["epochs"] - 1, step
-                )
-            )
+            epochs, steps = parts.module.trained
+            metrics.write(split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, steps))
+            parts.module.train()
     finally:
         if mirror is not None:
             mirror.finish()
@@ -137,30 +145,34 @@ def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extr
 
 def _fit(
     config: Mapping[str, Any], folder: RunFolder, parts: Parts, loggers: list[Any], extra: Sequence[L.Callback]
-) -> tuple[int, float]:
-    settings = config["trainer"]
-    folder.checkpoint_path.parent.mkdir(exist_ok=True)
+) -> float:
+    """Train one stage, or what is left of it, and return the seconds that it took."""
+    settings, path = dict(config["trainer"]), folder.checkpoint_path
+    if isinstance(parts.module, FineTune):
+        settings["epochs"] = parts.module.task.schedule.epochs
+    elif FINETUNE in config["stages"]:
+        path = folder.pretrained_path
+    path.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = _trainer(
             settings,
             default_root_dir=folder.path,
             logger=loggers,
-            callbacks=[
-                DivergenceGuard(settings["divergence"]),
-                *parts.callbacks,
-                *extra,
-                EpochCheckpoint(folder.checkpoint_path),
-            ],
+            callbacks=[DivergenceGuard(settings["divergence"]), *parts.callbacks, *extra, EpochCheckpoint(path)],
         )
-        resume = folder.checkpoint_path if _can_resume(folder.checkpoint_path) else None
+        resume = path if _can_resume(path) else None
         started = time.perf_counter()
         try:
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resume)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
             raise KeyboardInterrupt from None
-    return trainer.global_step, time.perf_counter() - started
+    parts.module.trained = (
+        parts.module.epochs_before + settings["epochs"],
+        parts.module.steps_before + trainer.global_step,
+    )
+    return time.perf_counter() - started
 
 
 def _can_resume(checkpoint: Path) -> bool:
@@ -181,6 +193,8 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
     rows = [row for row in folder.read_metrics() if isinstance(row["value"], float | int)]
     last = max((row["epoch"] for row in rows), default=-1)
     final = {row["name"]: row for row in rows if row["epoch"] == last} if not module.diverged else {}
+    earlier = module.epochs_before - 1
+    before = {row["name"]: row for row in rows if row["epoch"] == earlier}
     known = context.exact
     bounds = () if module.diverged or known is None else bounds_of(known, tabulate(module, known.world))
     return RunRecord(
@@ -199,6 +213,8 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
         final={name: row["value"] for name, row in final.items()},
         final_standard_errors={name: row["standard_error"] for name, row in final.items()},
         final_n={name: row["n"] for name, row in final.items()},
+        pretrained={name: row["value"] for name, row in before.items()},
+        pretrained_standard_errors={name: row["standard_error"] for name, row in before.items()},
         bounds=[_bound(bound) for bound in bounds],
         truth={} if known is None else _truth(known, context.k),
         spectrum={} if module.diverged else _spectrum(folder, last),

@@ -73,6 +73,8 @@ class RunConfig:
     optimizer: Leaf
     planner: Leaf
     evaluation: Evaluation
+    stages: list[str]
+    finetune: Leaf
     logger: Leaf
     callbacks: dict[str, Leaf]
 
@@ -81,6 +83,7 @@ INJECTED = {
     "encoder": ("observation_shape", "k", "hidden"),
     "predictor": ("k", "action_space", "hidden"),
     "objective": ("action_counts", "action_space", "k", "head", "observation_shape", "noise_mask", "encoder"),
+    "finetune": ("k", "action_space", "planner", "head"),
     "logger": ("folder", "run_id", "group", "config"),
     "callbacks": ("context",),
 }

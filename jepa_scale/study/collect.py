@@ -77,7 +77,7 @@ _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
 
 def _row(record: RunRecord) -> dict[str, Any]:
     final, truth, dials = record.final, record.truth, record.dials
-    sampled = not truth
+    sampled, regret = not truth, f"regret/{record.config['planner'].get('score')}"
 
     def number(source: Mapping[str, Any], name: str) -> float:
         value = source.get(name)
@@ -92,13 +92,15 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "risk_max": number(final, "exact/risk_max"),
         "tail": number(final, "spectrum/reference/tail") if sampled else number(truth, "tail"),
         "shared_tail": number(truth, "shared_tail"),
-        "regret": number(final, f"regret/{record.config['planner'].get('score')}"),
+        "regret": number(final, regret),
+        "regret_pretrained": number(record.pretrained, regret),
         **{f"regret_{score}": number(final, f"regret/{score}") for score in ("distance", "inner", "density")},
         **{
             f"regret_{name}": number(final, f"regret/{name}") if sampled else number(truth, f"regret_{name}")
             for name in ("random", "do_nothing", "geometry", "dynamics")
         },
         "success": number(final, "success/model"),
+        "success_pretrained": number(record.pretrained, "success/model"),
         **{f"success_{name}": number(final, f"success/{name}") for name in _POLICIES},
         **{name: number(final, f"spectrum/{name}") for name in _HELD_OUT},
         **{f"bound_{name}": number(final, f"bound/{name}") for name in ("t4", "t5", "b1_prime")},

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jepa_scale.records import Batch, View
+from jepa_scale.records import Batch
 from jepa_scale.training.world_model import WorldModel
 
 
@@ -16,8 +16,7 @@ class Pretrain(WorldModel):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch."""
         latents = self.observe(batch)
-        predicted = self.roll_out(latents[:, 0], batch.actions)
-        loss = self.objective(View(batch.observations, batch.actions, latents, predicted))
+        loss = self.pretraining_loss(batch, latents)
         self.note(loss, latents)
         return loss
 

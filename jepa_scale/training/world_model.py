@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jepa_scale.models.rollout import roll_out
 from jepa_scale.objectives.base import Objective
-from jepa_scale.records import Batch
+from jepa_scale.records import Batch, View
 from jepa_scale.training.optim import AdamWOneCycle
 
 
@@ -48,6 +48,10 @@ class WorldModel(L.LightningModule):
         self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
         self.diverged = ""
         """One sentence once the run is lost, else empty."""
+        self.epochs_before = self.steps_before = 0
+        """Of earlier stages of the run, which its estimates are counted on from."""
+        self.trained = (0, 0)
+        """Epochs and steps of the run, once trained."""
         self.saved: dict[str, Any] = {}
         """What checkpoints hold beside the weights: plain values by name."""
 
@@ -69,9 +73,22 @@ class WorldModel(L.LightningModule):
         predict = self.predict if self.context == 1 else self.predictor.following
         return roll_out(predict, latents, actions, self.step_axis, renew, self.horizon, self.context)  # type: ignore[arg-type]
 
+    def readout(self, latents: Tensor) -> Tensor:
+        """Coordinates in which a planner measures how far a predicted latent (…, k) is from the goal."""
+        return self.objective.readout(latents)
+
+    def goal(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """The same coordinates of a goal that was observed, (…, *shape), and encoded, (…, k)."""
+        return self.objective.goal(observations, latents)
+
     def observe(self, batch: Batch) -> Tensor:
         """f(x_t) of every observation of a batch, (B, H+1, k), in one pass through the encoder."""
         return self.encode(batch.observations.flatten(0, 1)).unflatten(0, batch.observations.shape[:2])
+
+    def pretraining_loss(self, batch: Batch, latents: Tensor) -> Tensor:
+        """The objective of windows, rolled out from their first latent, (B, H+1, k) → scalar."""
+        predicted = self.roll_out(latents[:, 0], batch.actions)
+        return self.objective(View(batch.observations, batch.actions, latents, predicted))
 
     def note(self, loss: Tensor, latents: Tensor) -> None:
         """Keep what the guard against divergence looks at."""

@@ -1,0 +1,66 @@
+"""The second stage of a run: fine-tuning what the first one pretrained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from jepa_scale.callbacks.base import Context
+from jepa_scale.models.layers import perceptron
+from jepa_scale.models.size import ModelSize
+from jepa_scale.planners.none import NoPlanner
+from jepa_scale.runs.build import Parts, build_data, instantiate
+from jepa_scale.runs.checkpoint import STAGE
+from jepa_scale.runs.errors import UserError
+from jepa_scale.streams import stream_seed
+from jepa_scale.training.finetune import FineTune
+from jepa_scale.training.finetuning.base import FineTuning
+
+PRETRAIN, FINETUNE = "pretrain", "finetune"
+
+
+def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:
+    """The way of fine-tuning, its own networks drawn from torch's generator.
+
+    Raises
+    ------
+    UserError
+        If it refuses its settings, the world's actions, or a planner is needed and there is none.
+    """
+    size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
+    planner = context.planner
+    if isinstance(planner, NoPlanner) and "policy" in str(config["finetune"]["_target_"]):
+        raise UserError("finetune: expected a planner whose plans are learnt, got planner=none")
+    task = instantiate(
+        "finetune",
+        config["finetune"],
+        k=size.k,
+        action_space=context.world.action_space,
+        planner=planner,
+        head=lambda inputs, outputs: perceptron(inputs, size.hidden, outputs, 2),
+    )
+    assert isinstance(task, FineTuning)
+    return task
+
+
+def finetuning(config: Mapping[str, Any], pretrained: Parts) -> Parts:
+    """Data, model and callbacks of the second stage; parts of the pretrained model and its callbacks go on.
+
+    Raises
+    ------
+    UserError
+        If a part refuses its settings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config["seed"], "init/finetune"))
+        task = build_task(config, pretrained.context)
+    windows = {**config["data"], "horizon": task.horizon or config["data"]["horizon"]}
+    trainer = {**config["trainer"], "steps_per_epoch": task.schedule.steps_per_epoch}
+    data = build_data({**config, "data": windows, "trainer": trainer}, pretrained.context.world)
+    module = FineTune(pretrained.module, task, config["seed"])
+    module.saved = {**pretrained.module.saved, STAGE: FINETUNE}
+    module.epochs_before = config["trainer"]["epochs"]
+    module.steps_before = config["trainer"]["epochs"] * config["trainer"]["steps_per_epoch"]
+    return Parts(pretrained.context, data, module, pretrained.callbacks)

@@ -1,0 +1,1 @@
+"""What fine-tuning minimises; each way is one file."""

@@ -1,0 +1,134 @@
+"""Amortised planners: networks that answer with a plan, trained through the model or on plans that were searched."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jepa_scale.data.windows import Windows
+from jepa_scale.objectives.base import Head, gather
+from jepa_scale.planners.base import Planner, plan
+from jepa_scale.records import ActionSpace, Batch
+from jepa_scale.training.costs import predicted_cost
+from jepa_scale.training.finetuning.base import FineTuning, Goals, Policy, Schedule, goals_of, step_generator
+from jepa_scale.training.world_model import WorldModel
+
+
+def make_policy(head: Head, k: int, space: ActionSpace, horizon: int) -> Policy:
+    """Return π for plans of ``horizon`` steps.
+
+    Raises
+    ------
+    ValueError
+        If actions are discrete: a plan is differentiated through the model, or regressed.
+    """
+    if space.discrete:
+        raise ValueError("expected a world with continuous actions, got discrete ones: fine-tune with finetune=rollout")
+    return Policy(head(2 * k, horizon * space.size), horizon, space.size, space.low, space.high)
+
+
+class AmortisedPlanner(FineTuning):
+    """π(z_0, z_g) minimises the planning cost of its plan, rolled out through the model (paper, eq. 8, amortised).
+
+    The world model is frozen unless parts of it are trained; then ``keep`` times the pretraining objective is added, as
+    the planning cost alone is least for a model that predicts the goal whatever is done.
+
+    Raises
+    ------
+    ValueError
+        If actions are discrete, a weight is negative or ``far`` is no share.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        planner: Planner,
+        k: int,
+        action_space: ActionSpace,
+        head: Head,
+        far: float = 0.5,
+        keep: float = 1.0,
+    ) -> None:
+        super().__init__(schedule, planner.horizon)
+        if keep < 0 or not 0 <= far <= 1:
+            raise ValueError(f"expected keep ≥ 0 and far in [0, 1], got {keep=}, {far=}")
+        self.planner, self.far, self.keep = planner, far, keep
+        self.policy = make_policy(head, k, action_space, planner.horizon)
+
+    def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss of a batch."""
+        assert self.policy is not None
+        goals = goals_of(batch, latents, self.far, generator)
+        starts = latents[:, 0]
+        plans = self.policy(starts, goals.latents)
+        cost = predicted_cost(model, self.planner, starts, model.goal(goals.observations, goals.latents))
+        loss = gather(cost(plans[:, None])[:, 0]).mean()
+        if self.schedule.trained:
+            loss = loss + self.keep * model.pretraining_loss(batch, latents)
+        return loss
+
+
+class Distillation(FineTuning):
+    """π(z_0, z_g) regresses plans that the run's planner found in the frozen model, for ``pairs`` starts and goals.
+
+    Mean squared error of actions moved to [−1, 1].
+
+    Raises
+    ------
+    ValueError
+        If actions are discrete, a part of the world model is to be trained, or there is no pair.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        planner: Planner,
+        k: int,
+        action_space: ActionSpace,
+        head: Head,
+        far: float = 0.5,
+        pairs: int = 4096,
+    ) -> None:
+        super().__init__(schedule, planner.horizon)
+        if pairs < 1 or not 0 <= far <= 1:
+            raise ValueError(f"expected pairs ≥ 1 and far in [0, 1], got {pairs=}, {far=}")
+        if schedule.trained:
+            raise ValueError(
+                f"expected trained: [], as plans are searched once, in the model as it is, got {list(schedule.trained)}"
+            )
+        self.planner, self.far, self.pairs, self.space = planner, far, pairs, action_space
+        self.policy = make_policy(head, k, action_space, planner.horizon)
+        self.shown: tuple[Tensor, Tensor, Tensor] | None = None
+        """Starts (M, k), goals (M, k) and plans (M, H, size)."""
+
+    @torch.no_grad()
+    def prepare(self, model: WorldModel, windows: Windows, seed: int) -> None:
+        """Search the plans that are learnt from."""
+        generator = step_generator(seed, -1)
+        parts = []
+        for chosen in torch.randint(len(windows), (self.pairs,), generator=generator).split(_BLOCK):
+            batch = windows.take(chosen.to(windows.starts.device)).to(model.device)
+            latents = model.observe(batch)
+            goals = goals_of(batch, latents, self.far, generator)
+            parts.append((latents[:, 0], goals.latents, self._searched(model, latents[:, 0], goals, generator)))
+        starts, ends, plans = (torch.cat(column) for column in zip(*parts, strict=True))
+        self.shown = starts, ends, plans
+
+    def _searched(self, model: WorldModel, starts: Tensor, goals: Goals, generator: torch.Generator) -> Tensor:
+        cost = predicted_cost(model, self.planner, starts, model.goal(goals.observations, goals.latents))
+        drawn = self.planner.draw(len(starts), self.space, generator).to(starts.device)
+        return plan(self.planner, cost, drawn, self.space)
+
+    def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss of as many pairs as the batch has windows."""
+        assert self.policy is not None
+        assert self.shown is not None, "prepare comes first"
+        del model, batch
+        starts, goals, plans = self.shown
+        chosen = torch.randint(len(starts), (len(latents),), generator=generator).to(starts.device)
+        answered = self.policy(starts[chosen], goals[chosen])
+        return gather((self.space.unit(answered) - self.space.unit(plans[chosen])).square().flatten(1).mean(1)).mean()
+
+
+_BLOCK = 256
+"""Pairs that are searched at a time."""
