@@ -112,9 +112,6 @@ class RunRecord:
     """Scalar estimates at the last epoch, by name."""
     final_standard_errors: Mapping[str, float | None]
     final_n: Mapping[str, int | None]
-    pretrained: Mapping[str, float | None]
-    """The same at the last epoch of pretraining; empty where no stage followed it."""
-    pretrained_standard_errors: Mapping[str, float | None]
     bounds: Sequence[Mapping[str, Any]]
     truth: Mapping[str, float | Sequence[float]]
     """Exact quantities of the world at this k: tails, gap, total, floors. Empty where the world is not exact."""
@@ -126,6 +123,9 @@ class RunRecord:
     times: Mapping[str, float | str] = field(default_factory=dict)
     """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
     reproducible."""
+    pretrained: Mapping[str, float | None] = field(default_factory=dict)
+    """``final`` at the last epoch of pretraining; empty where no stage followed it."""
+    pretrained_standard_errors: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""

@@ -31,6 +31,7 @@ _COLUMNS = {
     "oracle": "success_oracle",
     "random": "success_random",
     "regret": "regret",
+    "before fine-tuning": "regret_pretrained",
     "of geometry": "regret_geometry",
     "of dynamics": "regret_dynamics",
     "T": "total",

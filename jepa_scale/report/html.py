@@ -14,6 +14,7 @@ from jepa_scale.report.arms import arms_table
 from jepa_scale.report.conclusions import conclusions, headline
 from jepa_scale.report.figures import ARMS, PLOTS, TUNING
 from jepa_scale.report.files import write_whole
+from jepa_scale.report.finetuned import finetuned_table
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
 from jepa_scale.report.wording import interval, measured, number, percent, place, whole
@@ -101,7 +102,8 @@ def _page(result: StudyResult, figures: str, tuning: str) -> str:
     bodies = {
         "conclusions": _conclusions(result),
         "figures": figures,
-        "means": "".join(f"<h3>{title}</h3>{tables.heat(result, target)}" for title, target in _means(result).items()),
+        "means": "".join(f"<h3>{title}</h3>{tables.heat(result, target)}" for title, target in _means(result).items())
+        + finetuned_table(result.table),
         "advice": _advice(result),
         "tuning": tuning,
         "laws": tables.parameters(result),

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,9 @@ class RunFolder:
         try:
             content = json.loads(self.record_path.read_text(encoding="utf-8"))
             names = {field.name for field in fields(RunRecord)}
-            if not isinstance(content, dict) or set(content) != names:
+            # Fields with a default came later: records from before them are read too.
+            needed = {field.name for field in fields(RunRecord) if field.default_factory is MISSING}
+            if not isinstance(content, dict) or not needed <= set(content) <= names:
                 raise ValueError("its fields are not those of a run record")
             record = RunRecord(**content)
             if run_id(record.config) != record.run_id:

@@ -11,6 +11,7 @@ import pytest
 from jepa_scale.laws.u_turn import u_turn
 from jepa_scale.records import Parameter, RunTable, StudyResult
 from jepa_scale.report.conclusions import conclusions, headline
+from jepa_scale.report.finetuned import changes, finetuned_table
 from jepa_scale.report.summary import cells, optima
 from tests.report.planted import REGRET, SIZES, WIDTHS, empty_table, law_fit, study_result, theory_free
 
@@ -220,3 +221,27 @@ def test_all_diverged():
 def test_empty_study():
     text = everything(study_result(table=empty_table(), records={}, histories={}, fits=(), forecasts=()))
     assert text == "The study has no runs yet. 1 run without a record."
+
+
+def test_fine_tuning_is_judged_run_by_run():
+    """Every run improved by 0.01 ± little, whatever the scatter between seeds, but where it was made worse."""
+    result = study_result()
+    assert "Fine-tuning" not in conclusions(result)
+    regrets = result.table["regret"]
+    little = 1e-4 * np.arange(len(regrets))
+    gained = with_column(result, "regret_pretrained", regrets + 0.01 + little)
+    found = changes(gained.table)
+    assert set(found) == set(cells(result.table, "regret"))
+    assert found[3000, 16].mean == pytest.approx(-0.01, abs=0.012)
+    assert "in 30 of 30 cells and raised it in 0" in conclusions(gained)["Fine-tuning"][0].text
+    spoilt = with_column(
+        result, "regret_pretrained", regrets + np.where(result.table["n"] == 300, -0.02, 0.01) + little
+    )
+    assert "in 24 of 30 cells and raised it in 6" in conclusions(spoilt)["Fine-tuning"][0].text
+    same = with_column(result, "regret_pretrained", regrets)
+    assert "in 0 of 30 cells and raised it in 0." in conclusions(same)["Fine-tuning"][0].text
+    lone = study_result(seeds=(0,), diverged=())
+    lone = with_column(lone, "regret_pretrained", lone.table["regret"] + 0.01)
+    assert "whether that is chance cannot be said" in conclusions(lone)["Fine-tuning"][0].text
+    assert finetuned_table(result.table) == ""
+    assert finetuned_table(gained.table).count("<tr>") == 31

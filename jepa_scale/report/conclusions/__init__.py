@@ -8,6 +8,7 @@ from jepa_scale.report.conclusions import (
     arms,
     bounds,
     completeness,
+    finetuning,
     forecasts,
     laws,
     optimum,
@@ -23,6 +24,7 @@ __all__ = ["Conclusion", "conclusions", "headline"]
 _TOPICS = {
     "Success": success,
     "Best width": optimum,
+    "Fine-tuning": finetuning,
     "Tuning": tuning,
     "Risk": risk,
     "Bounds": bounds,
@@ -39,8 +41,15 @@ def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
     if len(result.table) == 0:
         return {"Completeness": tuple(completeness.conclude(result))}
     if result.arms:
-        return {"Arms": tuple(arms.conclude(result)), "Completeness": tuple(completeness.conclude(result))}
-    return {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
+        tuned = [one for arm in result.arms for one in finetuning.conclude(arm.result, arm.label)]
+        found = {"Arms": tuple(arms.conclude(result)), "Fine-tuning": tuple(tuned)}
+        return {
+            **{topic: group for topic, group in found.items() if group},
+            "Completeness": tuple(completeness.conclude(result)),
+        }
+    found = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
+    # A study without fine-tuning says nothing of it.
+    return {topic: group for topic, group in found.items() if group or topic != "Fine-tuning"}
 
 
 def headline(result: StudyResult) -> str:

@@ -60,8 +60,6 @@ def last_layer(module: nn.Module) -> nn.Module:
 class FineTuning(nn.Module):
     """One way of fine-tuning a pretrained world model."""
 
-    policy: Policy | None = None
-    """Network that plans at once, where this way trains one."""
     roll_out_horizon: int | None = None
     """Steps that the predictor is trained to be rolled out over; None: as many as it was pretrained for."""
 
@@ -70,6 +68,8 @@ class FineTuning(nn.Module):
         if horizon is not None and horizon < 1:
             raise ValueError(f"expected a horizon ≥ 1, or null for data.horizon, got {horizon=}")
         self.schedule = schedule
+        self.policy: Policy | None = None
+        """Network that plans at once, where this way trains one."""
         self.horizon = horizon
         """Transitions of a training window; None: ``data.horizon``."""
 

@@ -1,0 +1,34 @@
+"""Sentences on what fine-tuning changed."""
+
+from __future__ import annotations
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.conclusions.base import Conclusion
+from jepa_scale.report.finetuned import changes
+from jepa_scale.report.summary import DECISIVE, ZERO, Cell
+from jepa_scale.report.wording import measured, place
+
+
+def conclude(result: StudyResult, label: str = "") -> list[Conclusion]:
+    """Say in how many cells fine-tuning lowered or raised the regret, and where most; nothing without fine-tuning."""
+    found = list(changes(result.table).values())
+    if not found:
+        return []
+    better, worse = (
+        [cell for cell in found if sign * cell.mean > _beyond(cell)] for sign in (-1, 1)
+    )  # fmt: skip
+    largest = min(found, key=lambda cell: cell.mean)
+    who = f"Fine-tuning ({label})" if label else "Fine-tuning"
+    said = f"{who} lowered the regret by more than {DECISIVE:g} standard errors over seeds in {len(better)} of "
+    said += f"{len(found)} cells and raised it in {len(worse)}"
+    if largest.mean < 0:
+        said += f"; the largest change is {measured(largest)}, at {place(largest)}"
+    if all(cell.standard_error is None for cell in found):
+        said = f"{who} changed the regret by {measured(largest)} at {place(largest)}; with one seed for each cell, "
+        said += "whether that is chance cannot be said"
+    return [Conclusion(said + ".", headline=True)]
+
+
+def _beyond(cell: Cell) -> float:
+    """What a change must exceed; without replicates nothing does."""
+    return float("inf") if cell.standard_error is None else max(DECISIVE * cell.standard_error, ZERO)
