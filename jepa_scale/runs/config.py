@@ -86,12 +86,6 @@ def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
         said = "a way of fine-tuning is chosen" if chosen else "finetune=none"
         wanted = "[pretrain, finetune]" if chosen else "[pretrain], or a way of fine-tuning (finetune=rollout)"
         return [f"stages: expected {wanted}, as {said}, got {stages}"]
-    horizon = config["finetune"].get("horizon")
-    if isinstance(horizon, int) and horizon > config["data"]["length"]:
-        return [
-            f"finetune.horizon={horizon} is above data.length={config['data']['length']}: no trajectory holds such a "
-            "window"
-        ]
     return []
 
 

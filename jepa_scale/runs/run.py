@@ -32,7 +32,7 @@ from jepa_scale.runs.build import Parts, build, build_context, build_data, check
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
-from jepa_scale.runs.stages import FINETUNE, build_task, finetuning
+from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
 from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
 from jepa_scale.training.finetune import FineTune
 
@@ -73,10 +73,12 @@ def preflight(config: Mapping[str, Any]) -> None:
     """
     context = build_context(config)
     world = context.world
+    needed = [config]
     if FINETUNE in config["stages"]:
-        build_task(config, context)
+        needed.append(second(config, build_task(config, context)))
     if isinstance(world, Recorded):
-        build_data(config, world)
+        for settings in needed:
+            build_data(settings, world)
     check_model(config, world)
     instantiate("optimizer", config["optimizer"])
     try:

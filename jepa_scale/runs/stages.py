@@ -45,6 +45,28 @@ def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:
     return task
 
 
+def second(config: Mapping[str, Any], task: FineTuning) -> dict[str, Any]:
+    """Configuration of the second stage's data: the same transitions, in its own windows.
+
+    Raises
+    ------
+    UserError
+        If trajectories are shorter than a window.
+    """
+    horizon, length = task.horizon or config["data"]["horizon"], config["data"]["length"]
+    if horizon > length:
+        raise UserError(
+            f"finetune: expected windows of at most data.length={length} transitions, got {horizon}: shorten them or "
+            "lengthen data.length"
+        )
+    windows = {**config["data"], "horizon": horizon}
+    return {
+        **config,
+        "data": windows,
+        "trainer": {**config["trainer"], "steps_per_epoch": task.schedule.steps_per_epoch},
+    }
+
+
 def finetuning(config: Mapping[str, Any], pretrained: Parts) -> Parts:
     """Data, model and callbacks of the second stage; parts of the pretrained model and its callbacks go on.
 
@@ -56,9 +78,7 @@ def finetuning(config: Mapping[str, Any], pretrained: Parts) -> Parts:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "init/finetune"))
         task = build_task(config, pretrained.context)
-    windows = {**config["data"], "horizon": task.horizon or config["data"]["horizon"]}
-    trainer = {**config["trainer"], "steps_per_epoch": task.schedule.steps_per_epoch}
-    data = build_data({**config, "data": windows, "trainer": trainer}, pretrained.context.world)
+    data = build_data(second(config, task), pretrained.context.world)
     module = FineTune(pretrained.module, task, config["seed"])
     module.saved = {**pretrained.module.saved, STAGE: FINETUNE}
     module.epochs_before = config["trainer"]["epochs"]

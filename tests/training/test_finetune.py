@@ -236,7 +236,11 @@ def test_a_killed_second_stage_goes_on(tmp_path, monkeypatch):
         (["stages=[finetune]"], r"expected \[pretrain\] or \[pretrain, finetune\]"),
         (["stages=[pretrain,finetune]"], r"stages: expected \[pretrain\], or a way of fine-tuning .* as finetune=none"),
         (["finetune=rollout"], r"expected \[pretrain, finetune\], as a way of fine-tuning is chosen"),
-        ([STAGES[0], "finetune=rollout", "finetune.horizon=21"], r"finetune.horizon=21 is above data.length=20"),
+        (
+            [STAGES[0], "finetune=rollout", "finetune.horizon=21"],
+            "windows of at most data.length=20 transitions, got 21",
+        ),
+        ([STAGES[0], "finetune=rollout", "data.length=1"], "windows of at most data.length=1 transitions, got 2"),
         ([STAGES[0], "finetune=rollout", "finetune.horizon=0"], "expected a horizon ≥ 1"),
         ([STAGES[0], "finetune=rollout", "finetune.schedule.trained=[decoder]"], "trained parts from encoder"),
         ([STAGES[0], "finetune=rollout", "finetune.schedule.trained=[]"], "parts of the model to train"),

@@ -66,7 +66,7 @@ class FineTuning(nn.Module):
     def __init__(self, schedule: Schedule, horizon: int | None) -> None:
         super().__init__()
         if horizon is not None and horizon < 1:
-            raise ValueError(f"expected a horizon ≥ 1, or null for data.horizon, got {horizon=}")
+            raise ValueError(f"expected a horizon ≥ 1, or null, got {horizon=}")
         self.schedule = schedule
         self.policy: Policy | None = None
         """Network that plans at once, where this way trains one."""
