@@ -197,6 +197,13 @@ def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) 
 def _blanked(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace, source: str) -> NDArray[Any]:
     """Actions as episodes keep them, with NaN or 0 where they are not usable."""
     if not space.discrete:
+        least, most = float(values[usable].min()), float(values[usable].max())
+        slack = 1e-6 * (space.high - space.low)
+        if least < space.low - slack or most > space.high + slack:
+            raise ValueError(
+                f"{source}: expected actions in [{space.low:g}, {space.high:g}], as their space says, got {least:g} to "
+                f"{most:g}: correct the action space, or clip the column if the recorded robot did"
+            )
         return np.where(usable[:, None], values, np.nan).astype(np.float32)
     if values.dtype.kind == "f":
         raise ValueError(f"{source}: expected whole numbers for {space.count} discrete actions, got {values.dtype}")

@@ -65,6 +65,16 @@ def test_an_action_space_that_is_given_is_held_to(generator):
         assemble(observations, actions / 1, np.array([4, 2]), source="here", action_space=ActionSpace(count=3))
 
 
+def test_actions_beyond_the_limits_that_are_given_are_refused():
+    """Those of the last row of an episode are nobody's: they may be anything."""
+    observations, actions = np.zeros((4, 1), np.float32), np.array([[0.0], [1.0], [-1.0], [9.0]])
+    space = ActionSpace(None, 1, -1.0, 1.0)
+    found = assemble(observations, actions, np.array([4]), source="here", action_space=space)
+    assert found.action_space == space
+    with pytest.raises(ValueError, match=r"here: expected actions in \[-1, 1\], as their space says, got -1 to 1\.5"):
+        assemble(observations, np.where(actions == 1, 1.5, actions), np.array([4]), source="here", action_space=space)
+
+
 def test_an_action_that_never_changes_still_has_limits():
     space = assemble(np.zeros((3, 1)), np.full(3, 0.5), np.array([3]), source="here").action_space
     assert (space.low, space.high) == (0.5, 1.5)
