@@ -123,6 +123,8 @@ class RunRecord:
     times: Mapping[str, float | str] = field(default_factory=dict)
     """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
     reproducible."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """How success and regret were measured: tolerance, budget, law of goals, planner, removed tasks; empty: unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""
@@ -161,7 +163,10 @@ class RunTable:
         "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
         "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
         "regret_dynamics": "the rest, which is lost by predicting",
-        "success": "share of sampled tasks solved by planning with the model; NaN in a finite world",
+        "success": "share of sampled tasks solved by planning with the model, at any time or finally as evaluation.success "
+        "says; NaN in a finite world",
+        "success_any_time": "share of them whose goal is reached at any step of the budget",
+        "success_final": "share of them that end at their goal; NaN where episodes end when the goal is reached",
         "success_oracle": "by the same planner with true dynamics and true distances",
         "success_same_cost": "by the same planner with true dynamics and the model's distances",
         "success_random": "by random actions",
