@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -143,16 +143,17 @@ def tried(context: Context, module: WorldModel) -> Tried:
     assert isinstance(world, Simulator)
     assert isinstance(planner, CEM)
     seen, trial = _Seen(context, module), trial_of(world, evaluation)
-    blocks = {"pairs": evaluation.pairs, "stop_at_goal": evaluation.stop_at_goal}
-    outcomes = {
-        "model": control_in_blocks(world, seen.tasks, planner, lambda: seen.predicted, SEED, trial.kept, **blocks)
-    }
-    outcomes |= references(world, planner, evaluation)
+
+    def controlled(begin: Callable[[], MakeCost], chosen: Tensor) -> Outcome:
+        stop = evaluation.stop_at_goal
+        return control_in_blocks(world, seen.tasks, planner, begin, SEED, chosen, evaluation.pairs, stop)
+
+    outcomes = {"model": controlled(lambda: seen.predicted, trial.kept), **references(world, planner, evaluation)}
     numbers = dict.fromkeys(outcomes, trial.kept)
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
         numbers["same_cost"] = some
-        outcomes["same_cost"] = control_in_blocks(world, seen.tasks, planner, seen.simulated, SEED, some, **blocks)
+        outcomes["same_cost"] = controlled(seen.simulated, some)
     return Tried(trial, outcomes, numbers)
 
 

@@ -119,7 +119,7 @@ def run(
     chosen: Tensor | None = None,
     stop_at_goal: bool = False,
 ) -> Outcome:
-    """Step all tasks, or the chosen ones, until each has spent its budget or, if it is to stop there, is at its goal."""
+    """Step all tasks, or the chosen ones, until each has spent its budget or, if it stops there, is at its goal."""
     numbers = torch.arange(len(tasks)) if chosen is None else chosen
     budgets = torch.zeros_like(tasks.budgets)
     budgets[numbers] = tasks.budgets[numbers]

@@ -163,8 +163,8 @@ class RunTable:
         "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
         "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
         "regret_dynamics": "the rest, which is lost by predicting",
-        "success": "share of sampled tasks solved by planning with the model, at any time or finally as evaluation.success "
-        "says; NaN in a finite world",
+        "success": "share of sampled tasks solved by planning with the model, as evaluation.success counts; NaN in a "
+        "finite world",
         "success_any_time": "share of them whose goal is reached at any step of the budget",
         "success_final": "share of them that end at their goal; NaN where episodes end when the goal is reached",
         "success_oracle": "by the same planner with true dynamics and true distances",

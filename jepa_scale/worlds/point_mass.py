@@ -63,7 +63,7 @@ class PointMass(Simulator):
     start_numbers = 4
     default_required_steps = (1, 5, 10, 15, 20, 25)
     goal_law = (
-        "starts at rest, goals as far as T steps of full acceleration carry, uniform among directions inside the box"
+        "starts at rest, goals as far as T steps of full acceleration carry, in directions that stay inside the box"
     )
     budget_rule = "2 T + 5"
 
