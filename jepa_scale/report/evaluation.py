@@ -124,8 +124,8 @@ def prediction_table(found: Estimates) -> Table | None:
 
 
 _PREDICTION = (
-    "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that fix "
-    "ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+    "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
+    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
 )
 
 

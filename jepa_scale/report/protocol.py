@@ -7,19 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jepa_scale.estimators.proportion import wilson
-from jepa_scale.records import RunRecord
+from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.report.summary import finished
 from jepa_scale.report.wording import listed, number, plural
 
 COUNTED = {"any_time": "reached at any step of the budget", "final": "where the budget ends"}
 """What a solved task is, by the setting's value."""
 
 
-def rate(value: float | None, n: int | None, level: float = 0.95) -> str:
-    """A rate with Wilson's interval over its n tasks; a dash where there is none."""
-    if value is None or math.isnan(value) or not n:
-        return "–"
-    low, high = wilson(min(max(value, 0.0), 1.0) * n, n, level)
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+def rate(value: float | None, n: int | None) -> str:
+    """A rate with Wilson's 95 % interval over its n tasks; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.2f} {interval_of(value, n)}".rstrip()
+
+
+def interval_of(value: float, n: int | None) -> str:
+    """Wilson's 95 % interval of a rate over n tasks; empty where nobody knows how many there were."""
+    if not n:
+        return ""
+    # The mean of rates of several models may exceed 1 by rounding.
+    low, high = wilson(min(max(value, 0.0), 1.0) * n, n)
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def tasks_of(result: StudyResult, policy: str) -> int | None:
+    """Tasks behind the success of a policy, the fewest of all finished runs; None where no run tells."""
+    found = [record.final_n.get(f"success/{policy}") for _, record in finished(result)]
+    return min((n for n in found if n), default=None)
 
 
 def sentence(protocol: Mapping[str, Any]) -> str:
