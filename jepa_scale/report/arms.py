@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from jepa_scale.records import Arm, RunRecord, StudyResult
 from jepa_scale.report.markup import paragraph, table, text
-from jepa_scale.report.protocol import rate, sentence_of, tasks_of
+from jepa_scale.report.protocol import interval_of, sentence_of, tasks_of
 from jepa_scale.report.summary import ZERO, Mean, cells, finished, lacking, mean_of, sizes, widths
 from jepa_scale.report.wording import number, whole, with_error
 
@@ -73,8 +73,9 @@ def _cell(result: StudyResult, column: str, mean: Mean | None) -> str:
         return with_error(mean.value, mean.standard_error)
     policy = column.removeprefix("success").removeprefix("_")
     tasks = tasks_of(result, policy if policy in ("oracle", "same_cost", "random", "do_nothing") else "model")
-    spread = "" if mean.standard_error is None or mean.standard_error < ZERO else f" ± {number(mean.standard_error, 2)}"
-    return number(mean.value, 2) + spread if tasks is None else rate(mean.value, tasks).replace(" ", spread + " ", 1)
+    error = mean.standard_error
+    shown = with_error(mean.value, error if error is not None and error >= ZERO else None)
+    return f"{shown} {interval_of(mean.value, tasks)}".rstrip()
 
 
 _DRAWS = 2000

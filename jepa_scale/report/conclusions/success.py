@@ -20,8 +20,8 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     tasks = tasks_of(result, "model")
     reached = {name: rate(value, tasks_of(result, name)) for name, value in levels.items()}
     said = (
-        f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where the "
-        f"oracle solves {reached['oracle']}, random actions {reached['random']} and doing nothing "
+        f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where "
+        f"the oracle solves {reached['oracle']}, random actions {reached['random']} and doing nothing "
         f"{reached['do_nothing']} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} "
         "tasks)"
     )
