@@ -32,10 +32,6 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def first(self, each: int) -> Tensor:
-        """Numbers of the first ``each`` tasks of every difficulty."""
-        return torch.cat([torch.nonzero(self.required_steps == level).flatten()[:each] for level in self.levels])
-
 
 class Simulator(SampledWorld):
     """A world whose state can be set, stepped and observed, many at a time.
