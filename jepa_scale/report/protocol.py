@@ -11,7 +11,10 @@ from jepa_scale.records import RunRecord, StudyResult
 from jepa_scale.report.summary import finished
 from jepa_scale.report.wording import listed, number, plural
 
-COUNTED = {"any_time": "reached at any step of the budget", "final": "where the budget ends"}
+COUNTED = {
+    "any_time": "the goal is reached at any step of the budget",
+    "final": "the last step of the budget ends at the goal",
+}
 """What a solved task is, by the setting's value."""
 
 
@@ -58,7 +61,7 @@ def sentence(protocol: Mapping[str, Any]) -> str:
         left = f"{removed} of {plural(drawn, 'task')} removed because they start at their goal"
     steps = listed(protocol["required_steps"])
     return (
-        f"A task is solved if the goal is {COUNTED[protocol['success']]}, {protocol['budget_rule']} steps where T are "
+        f"A task is solved if {COUNTED[protocol['success']]}, {protocol['budget_rule']} steps where T are "
         f"required, T = {steps}, within {number(protocol['tolerance'])} of it; episodes {ends}. "
         f"{protocol['episodes']} tasks for each T: {protocol['goal_law']}; {seen}; {left}."
     )
