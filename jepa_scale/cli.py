@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_data, cli_laws, cli_theory
+from jepa_scale import cli_data, cli_evaluate, cli_laws, cli_theory
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +25,7 @@ examples:
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
   jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
+  jepa-scale evaluate runs/ID evaluation.episodes=200    a trained model again: success, floors, prediction by horizon
   jepa-scale report studies/quickstart                   write the report again
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
@@ -37,7 +38,7 @@ Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show`
 """
 
 
-_STATELESS = ("theory", "audit", "fit", "advise", "data")
+_STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the report of a study again from its runs")
     report.add_argument("study", type=Path, help="study folder")
+    cli_evaluate.add_parsers(commands)
     cli_theory.add_parsers(commands)
     _add_audit(commands)
     cli_laws.add_parsers(commands)
@@ -151,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "fit": cli_laws.run_fit,
             "advise": cli_laws.run_advise,
             "data": cli_data.run_data,
+            "evaluate": cli_evaluate.run_evaluate,
         }
         code = commands[parsed.command](parsed)
     except UserError as error:
@@ -323,6 +326,9 @@ def _finetune(parsed: argparse.Namespace) -> int:
 def _print_record(console: Console, record: RunRecord) -> None:
     from rich.table import Table
 
+    from jepa_scale.report.evaluation import of_record, prediction_table, success_table, tabulated
+    from jepa_scale.report.protocol import sentence
+
     if record.status != "finished":
         console.print(f"[red]{record.status}[/red]: {record.reason}", highlight=False)
         return
@@ -330,12 +336,20 @@ def _print_record(console: Console, record: RunRecord) -> None:
     for column in ("quantity", "value", "standard error", "transitions"):
         table.add_column(column, justify="left" if column == "quantity" else "right")
     for name, value in sorted(record.final.items()):
-        if "/action_" in name or value is None:
+        if "/action_" in name or value is None or tabulated(name):
             continue
         error, count = record.final_standard_errors[name], record.final_n[name]
-        shown = "exact" if error == 0 else "" if error is None else f"{error:.2g}"
+        # Of sampled tasks that all end alike there is no error to estimate, but the value is not exact for it.
+        shown = ("exact" if count is None else "0") if error == 0 else "" if error is None else f"{error:.2g}"
         table.add_row(name, f"{value:.4g}", shown, "" if count is None else f"{count}")
     console.print(table)
+    found = of_record(record)
+    for extra in (success_table(found, record.protocol), prediction_table(found)):
+        if extra is not None:
+            console.print(extra)
+    said = sentence(record.protocol)
+    if said:
+        console.print(said, highlight=False, markup=False)
     for bound in record.bounds:
         failed = [item["statement"] for item in bound["hypotheses"] if not item["holds"]]
         word = "vacuous" if bound["vacuous"] else "informative"

@@ -26,8 +26,8 @@ def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
-    reached = module.objective.readout(every_end(known, module, latents)).double().cpu()
-    goals = module.objective.goal(observations, latents).double().cpu()
+    reached = module.readout(every_end(known, module, latents)).double().cpu()
+    goals = module.goal(observations, latents).double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
     law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // known.world.actions, 1)))
     regrets = {}

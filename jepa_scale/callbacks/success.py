@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -10,34 +11,37 @@ import torch
 from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
+from jepa_scale.callbacks.tasks import SEED, Trial, trial_of
 from jepa_scale.planners.base import Cost
 from jepa_scale.planners.cem import CEM
-from jepa_scale.planners.receding import Outcome, at_random, control, doing_nothing
+from jepa_scale.planners.receding import MakeCost, Outcome, at_random, control_in_blocks, doing_nothing
 from jepa_scale.records import Estimate, Evaluation
-from jepa_scale.streams import stream_seed
 from jepa_scale.training.world_model import WorldModel
-from jepa_scale.worlds.simulator import Simulator, Tasks
+from jepa_scale.worlds.simulator import Simulator
 
-_SEED = stream_seed(0, "evaluation")
-"""Of tasks and of the planner's numbers: the same for every model of a world, so that differences are paired."""
+POLICIES = ("model", "oracle", "same_cost", "random", "do_nothing")
+"""The planner with the model; with the true state and dynamics; with true dynamics and the model's distances; uniformly
+random actions; the action 0."""
+
+NOTHING_LEFT = "no_task_left"
+"""Flag of a rate of tasks all of which start at their goal."""
 
 
-@lru_cache(maxsize=4)
-def tasks_of(world: Simulator, evaluation: Evaluation) -> Tasks:
-    """The tasks that every model of this world is tried on.
+@dataclass(frozen=True)
+class Tried:
+    """What became of the tasks under every policy."""
 
-    Raises
-    ------
-    ValueError
-        If the world has no tasks of such a difficulty.
-    """
-    return world.tasks(evaluation.required_steps or world.default_required_steps, evaluation.episodes, _SEED)
+    trial: Trial
+    outcomes: Mapping[str, Outcome]
+    numbers: Mapping[str, Tensor]
+    """Numbers of the tasks that each policy was tried on, in the order of its outcome."""
 
 
 @lru_cache(maxsize=4)
 def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mapping[str, Outcome]:
     """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
-    tasks = tasks_of(world, evaluation)
+    trial, stop = trial_of(world, evaluation), evaluation.stop_at_goal
+    tasks = trial.drawn
 
     def true_cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
         goals = tasks.goals[active, None, None]
@@ -45,9 +49,11 @@ def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mappin
 
     return MappingProxyType(
         {
-            "oracle": control(world, tasks, planner, true_cost, _SEED),
-            "random": at_random(world, tasks, _SEED),
-            "do_nothing": doing_nothing(world, tasks, _SEED),
+            "oracle": control_in_blocks(
+                world, tasks, planner, lambda: true_cost, SEED, trial.kept, evaluation.pairs, stop
+            ),
+            "random": at_random(world, tasks, SEED, trial.kept, stop),
+            "do_nothing": doing_nothing(world, tasks, SEED, trial.kept, stop),
         }
     )
 
@@ -71,10 +77,10 @@ class _Seen:
         assert isinstance(context.world, Simulator)
         assert isinstance(context.planner, CEM)
         self.world, self.planner, self.module = context.world, context.planner, module
-        self.tasks = tasks_of(self.world, context.evaluation)
-        generator = torch.Generator().manual_seed(_SEED)
+        self.tasks = trial_of(self.world, context.evaluation).drawn
+        generator = torch.Generator().manual_seed(SEED)
         normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
-        self._noise = generator
+        self._noise = generator.get_state()
         self.goals = self.coordinates(self.world.goal_view(self.tasks.goals, normals))
         mask = self.world.noise_mask
         ignored = self.planner.ignore_noise and module.objective.encodes_again
@@ -84,7 +90,7 @@ class _Seen:
     def coordinates(self, observations: Tensor) -> Tensor:
         """(b, *shape) → (b, …) where distances to goals are measured; images flattened."""
         observations = observations.to(self.module.device)
-        return self.module.objective.goal(observations, self.module.encode(observations))
+        return self.module.goal(observations, self.module.encode(observations))
 
     def far(self, reached: Tensor, active: Tensor) -> Tensor:
         """(b, candidates, steps, …) → (b, candidates) squared distances to the tasks' goals, summed over steps."""
@@ -99,66 +105,94 @@ class _Seen:
             start = latents[:, None].expand(-1, plans.shape[1], -1)
             reached = self.module.roll_out(start, plans.to(latents.device))
             reached = reached if self.planner.path else reached[..., -1:, :]
-            return self.far(self.module.objective.readout(reached), active).cpu()
+            return self.far(self.module.readout(reached), active).cpu()
 
         return cost
 
-    def simulated(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+    def simulated(self) -> MakeCost:
         """The same costs of what the plans truly lead to.
 
         All candidates of a task are observed with the same fresh noise: an encoder trained on noise does not know
-        observations without any.
+        observations without any. Each call begins the noise anew, for tasks that are planned in blocks.
         """
+        generator = torch.Generator()
+        generator.set_state(self._noise)
 
-        def cost(plans: Tensor) -> Tensor:
-            reached = _simulate(self.world, states, plans, self.planner.path)
-            normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=self._noise)[active]
-            spread = normals[:, None, None].expand(*reached.shape[:3], -1)
-            seen = self.coordinates(self.world.observe(reached.flatten(0, 2), spread.flatten(0, 2)))
-            return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
+        def make(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
+            def cost(plans: Tensor) -> Tensor:
+                reached = _simulate(self.world, states, plans, self.planner.path)
+                normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)[active]
+                spread = normals[:, None, None].expand(*reached.shape[:3], -1)
+                seen = self.coordinates(self.world.observe(reached.flatten(0, 2), spread.flatten(0, 2)))
+                return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
 
-        return cost
+            return cost
+
+        return make
 
 
-@torch.inference_mode()
-def success_estimates(context: Context, module: WorldModel, epoch: int, step: int) -> list[Estimate]:
-    """Success rates by policy and difficulty, and the regret with its two parts.
+# Not inference mode: a planner may follow gradients of its costs.
+@torch.no_grad()
+def tried(context: Context, module: WorldModel) -> Tried:
+    """Run every policy on the tasks.
 
-    regret/distance = oracle − model: what is lost against the same planner with the true state and dynamics. It is the
-    sum of regret/geometry = oracle − same cost, lost already by a planner that knows the dynamics and ranks their
-    outcomes by the model's distances, and of regret/dynamics = same cost − model, lost by predicting. Tasks are paired;
-    the standard errors are those of tasks, for this one model.
+    The same cost is tried on the first tasks of each difficulty, with the numbers that all of them draw: a model that
+    predicts perfectly does exactly as well there, however few they are.
     """
     world, planner, evaluation = context.world, context.planner, context.evaluation
     assert isinstance(world, Simulator)
     assert isinstance(planner, CEM)
-    seen = _Seen(context, module)
-    tasks, everything = seen.tasks, torch.arange(len(seen.tasks))
-    outcomes = dict(references(world, planner, evaluation)) | {
-        "model": control(world, tasks, planner, seen.predicted, _SEED)
-    }
-    reached = {name: outcome.reached.double() for name, outcome in outcomes.items()}
-    numbers = dict.fromkeys(reached, everything)
-    each = evaluation.episodes if evaluation.same_cost_episodes is None else evaluation.same_cost_episodes
-    if each:
-        numbers["same_cost"] = tasks.first(each)
-        reached["same_cost"] = _same_cost(world, planner, seen, numbers["same_cost"])
-    rows = []
-    for name, values in reached.items():
-        rows.append(_mean(f"success/{name}", values, epoch, step))
-        levels = tasks.required_steps[numbers[name]]
-        for level in tasks.levels:
-            rows.append(_mean(f"success/{name}/required_{level}", values[levels == level], epoch, step))
-    rows.append(_mean("success/ended_inside", outcomes["model"].inside_at_end.double(), epoch, step))
-    started = world.distance(tasks.starts, tasks.goals) <= world.tolerance
-    rows.append(_mean("success/started_inside", started.double(), epoch, step))
-    for name, (better, worse) in _DIFFERENCES.items():
-        if better in reached and worse in reached:
-            shared = numbers["same_cost"] if "same_cost" in (better, worse) else everything
-            ours, theirs = (
-                values if len(values) == len(shared) else values[shared] for values in (reached[better], reached[worse])
-            )
-            rows.append(_mean(f"regret/{name}", ours - theirs, epoch, step))
+    seen, trial = _Seen(context, module), trial_of(world, evaluation)
+
+    def controlled(begin: Callable[[], MakeCost], chosen: Tensor) -> Outcome:
+        stop = evaluation.stop_at_goal
+        return control_in_blocks(world, seen.tasks, planner, begin, SEED, chosen, evaluation.pairs, stop)
+
+    outcomes = {"model": controlled(lambda: seen.predicted, trial.kept), **references(world, planner, evaluation)}
+    numbers = dict.fromkeys(outcomes, trial.kept)
+    some = trial.first(evaluation.same_cost_episodes)
+    if len(some):
+        numbers["same_cost"] = some
+        outcomes["same_cost"] = controlled(seen.simulated, some)
+    return Tried(trial, outcomes, numbers)
+
+
+def success_estimates(context: Context, module: WorldModel, epoch: int, step: int) -> list[Estimate]:
+    """``estimates_of`` what the model does on the tasks."""
+    return estimates_of(tried(context, module), context.evaluation, epoch, step)
+
+
+def estimates_of(found: Tried, evaluation: Evaluation, epoch: int, step: int) -> list[Estimate]:
+    """Success rates by policy and difficulty, and the regret with its two parts.
+
+    success_any_time counts tasks whose goal is reached at any step of the budget, success_final those that end there,
+    success the headline of the two. regret/distance = oracle − model: what is lost against the same planner with the
+    true state and dynamics. It is the sum of regret/geometry = oracle − same cost, lost already by a planner that knows
+    the dynamics and ranks their outcomes by the model's distances, and of regret/dynamics = same cost − model, lost by
+    predicting. Tasks are paired; the standard errors are those of tasks, for this one model. A rate of no tasks is
+    missing.
+    """
+    ends = {name: outcome.final for name, outcome in found.outcomes.items()}
+    kinds = {"success_any_time": {name: outcome.ever for name, outcome in found.outcomes.items()}}
+    if not evaluation.stop_at_goal:
+        kinds["success_final"] = {name: values for name, values in ends.items() if values is not None}
+    kinds["success"] = kinds[f"success_{evaluation.success}"]
+    rows = [
+        row
+        for kind, values in kinds.items()
+        for name in POLICIES
+        if name in values
+        for row in _rates(found, f"{kind}/{name}", name, values[name].double(), epoch, step)
+    ]
+    rows.append(Estimate("tasks/removed", float(found.trial.removed()), 0.0, len(found.trial.drawn), epoch, step))
+    for level in found.trial.drawn.levels:
+        drawn = int((found.trial.drawn.required_steps == level).sum())
+        removed = float(found.trial.removed(level))
+        rows.append(Estimate(f"tasks/removed/required_{level}", removed, 0.0, drawn, epoch, step))
+    for name, pair in _DIFFERENCES.items():
+        if all(policy in kinds["success"] for policy in pair):
+            better, worse = _shared(found, kinds["success"], *pair)
+            rows.append(_mean(f"regret/{name}", better - worse, epoch, step))
     return rows
 
 
@@ -171,15 +205,23 @@ _DIFFERENCES = {
 }
 
 
-def _same_cost(world: Simulator, planner: CEM, seen: _Seen, chosen: Tensor) -> Tensor:
-    """Success with true dynamics and the model's distances on the chosen tasks, with the numbers that all of them draw.
+def _rates(found: Tried, label: str, name: str, values: Tensor, epoch: int, step: int) -> Iterator[Estimate]:
+    yield _mean(label, values, epoch, step)
+    levels = found.trial.drawn.required_steps[found.numbers[name]]
+    for level in found.trial.drawn.levels:
+        yield _mean(f"{label}/required_{level}", values[levels == level], epoch, step)
 
-    So a model that predicts perfectly does exactly as well, however few are chosen.
-    """
-    return control(world, seen.tasks, planner, seen.simulated, _SEED, chosen).reached.double()
+
+def _shared(found: Tried, values: Mapping[str, Tensor], one: str, other: str) -> tuple[Tensor, Tensor]:
+    """Success of two policies on the tasks that both were tried on."""
+    chosen = min((found.numbers[one], found.numbers[other]), key=len)
+    first, second = (values[name][torch.isin(found.numbers[name], chosen)].double() for name in (one, other))
+    return first, second
 
 
 def _mean(name: str, values: Tensor, epoch: int, step: int) -> Estimate:
-    """Mean over tasks with its standard error; of one task there is none."""
+    """Mean over tasks with its standard error; of one task there is none, and of none no mean."""
+    if not len(values):
+        return Estimate(name, None, None, 0, epoch, step, NOTHING_LEFT)
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
     return Estimate(name, float(values.mean()), error, len(values), epoch, step)

@@ -111,7 +111,7 @@ class WorldData(RunData):
             )
         # Lightning's attributes can only be set once it is initialised, which needs the training data.
         train, held, tested = (
-            _draw(world, size, length, stream_seed(seed, f"data/{name}"))
+            draw(world, size, length, stream_seed(seed, f"data/{name}"))
             for name, size in (("train", n), ("heldout", heldout), ("test", test))
         )
         episodes = as_episodes(train, world.action_space)
@@ -125,8 +125,14 @@ class WorldData(RunData):
         return self.train.checksum
 
 
-def _draw(world: SampledWorld, transitions: int, length: int, seed: int) -> Trajectories:
-    """As many trajectories as hold so many usable transitions."""
+def draw(world: SampledWorld, transitions: int, length: int, seed: int) -> Trajectories:
+    """Draw as many trajectories as hold so many usable transitions.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1 or hardly any transition of the world is usable.
+    """
     count = -(-transitions // length)
     for _ in range(_ATTEMPTS):
         drawn = world.sample(count, length, seed)

@@ -19,16 +19,36 @@ MakeCost = Callable[[Tensor, Tensor, Tensor], Cost]
 class Outcome:
     """What became of each task."""
 
-    reached: Tensor
-    """(B,) whether the goal was reached at any step within the budget."""
-    inside_at_end: Tensor
-    """(B,) whether the last state that was visited lies at the goal; episodes end when the goal is reached."""
+    ever: Tensor
+    """(B,) whether the goal was reached after any step within the budget."""
+    final: Tensor | None
+    """(B,) whether the state after the last step of the budget lies at the goal, which implies ``ever``; None where
+    episodes end at their goal, as nobody knows whether they would have stayed."""
+    first: Tensor
+    """(B,) steps after which the goal was first reached; 0: never, as no step comes before the first."""
     steps: Tensor
     """(B,) steps taken."""
 
+    @classmethod
+    def joined(cls, parts: list[Outcome]) -> Outcome:
+        """Outcomes of tasks one after the other."""
+        ends = [part.final for part in parts if part.final is not None]
+        return cls(
+            torch.cat([part.ever for part in parts]),
+            torch.cat(ends) if len(ends) == len(parts) else None,
+            torch.cat([part.first for part in parts]),
+            torch.cat([part.steps for part in parts]),
+        )
+
 
 def control(
-    world: Simulator, tasks: Tasks, planner: Planner, make_cost: MakeCost, seed: int, chosen: Tensor | None = None
+    world: Simulator,
+    tasks: Tasks,
+    planner: Planner,
+    make_cost: MakeCost,
+    seed: int,
+    chosen: Tensor | None = None,
+    stop_at_goal: bool = False,
 ) -> Outcome:
     """Run every task with a planner, or those with the numbers ``chosen`` alone.
 
@@ -44,28 +64,51 @@ def control(
         cost = make_cost(states[active], observed, active)
         return plan(planner, cost, normals[:, active], world.action_space)[:, 0]
 
-    return run(world, tasks, act, generator, chosen)
+    return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
-def at_random(world: Simulator, tasks: Tasks, seed: int) -> Outcome:
-    """Run every task with actions drawn uniformly from the action space, as the behaviour policy draws them."""
+def control_in_blocks(
+    world: Simulator,
+    tasks: Tasks,
+    planner: Planner,
+    begin: Callable[[], MakeCost],
+    seed: int,
+    chosen: Tensor,
+    pairs: int | None = None,
+    stop_at_goal: bool = False,
+) -> Outcome:
+    """``control`` of the chosen tasks, ``pairs`` of them at a time; None: all at once.
+
+    Each block draws the numbers of all tasks anew, so that outcomes do not depend on the blocks but for the rounding of
+    a model's sums. ``begin`` is called once for each block: costs that draw numbers start again with it.
+    """
+    blocks = chosen.split(pairs) if pairs is not None else (chosen,)
+    return Outcome.joined([control(world, tasks, planner, begin(), seed, block, stop_at_goal) for block in blocks])
+
+
+def at_random(
+    world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+) -> Outcome:
+    """Run tasks with actions drawn uniformly from the action space, as the behaviour policy draws them."""
     generator = torch.Generator().manual_seed(seed)
 
     def act(states: Tensor, active: Tensor) -> Tensor:
         return world.behave(torch.rand(len(tasks), 1, world.action_space.size, generator=generator))[active, 0]
 
-    return run(world, tasks, act, generator)
+    return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
-def doing_nothing(world: Simulator, tasks: Tasks, seed: int) -> Outcome:
-    """Run every task with the action 0, or the one nearest to it."""
+def doing_nothing(
+    world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+) -> Outcome:
+    """Run tasks with the action 0, or the one nearest to it."""
     space = world.action_space
     nothing = torch.zeros(space.size).clamp(space.low, space.high)
 
     def act(states: Tensor, active: Tensor) -> Tensor:
         return nothing.expand(len(active), -1)
 
-    return run(world, tasks, act, torch.Generator().manual_seed(seed))
+    return run(world, tasks, act, torch.Generator().manual_seed(seed), chosen, stop_at_goal)
 
 
 def run(
@@ -74,22 +117,25 @@ def run(
     act: Callable[[Tensor, Tensor], Tensor],
     generator: torch.Generator,
     chosen: Tensor | None = None,
+    stop_at_goal: bool = False,
 ) -> Outcome:
-    """Step all tasks, or the chosen ones, until each has reached its goal or spent its budget."""
+    """Step all tasks, or the chosen ones, until each has spent its budget or, if it stops there, is at its goal."""
     numbers = torch.arange(len(tasks)) if chosen is None else chosen
     budgets = torch.zeros_like(tasks.budgets)
     budgets[numbers] = tasks.budgets[numbers]
     states = tasks.starts.clone()
-    reached = torch.zeros(len(tasks), dtype=torch.bool)
+    first = torch.zeros(len(tasks), dtype=torch.int64)
     steps = torch.zeros(len(tasks), dtype=torch.int64)
+    inside = torch.zeros(len(tasks), dtype=torch.bool)
     for step in range(int(budgets.max())):
-        active = torch.nonzero(~reached & (step < budgets)).flatten()
+        active = torch.nonzero((step < budgets) & ~(inside & stop_at_goal)).flatten()
         if len(active) == 0:
             break
         actions = act(states, active)
         moves = torch.randn(len(tasks), world.step_numbers, generator=generator)
         states[active] = world.step(states[active], actions, moves[active])
         steps[active] += 1
-        reached[active] = world.distance(states[active], tasks.goals[active]) <= world.tolerance
-    inside = world.distance(states, tasks.goals) <= world.tolerance
-    return Outcome(reached[numbers], inside[numbers], steps[numbers])
+        inside[active] = world.distance(states[active], tasks.goals[active]) <= world.tolerance
+        first = torch.where(inside & (first == 0), steps, first)
+    final = None if stop_at_goal else inside[numbers]
+    return Outcome(first[numbers] > 0, final, first[numbers], steps[numbers])

@@ -6,7 +6,7 @@ status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an
 
 from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
 from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
-from jepa_scale.records.evaluation import Evaluation
+from jepa_scale.records.evaluation import Evaluation, EvaluationRecord, PairedDifference, TaskOutcomes
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
     ArmValues,
@@ -39,6 +39,7 @@ __all__ = [
     "Episodes",
     "Estimate",
     "Evaluation",
+    "EvaluationRecord",
     "Forecast",
     "ForecastPoint",
     "GoalLaw",
@@ -46,6 +47,7 @@ __all__ = [
     "LawFit",
     "Negatives",
     "NextRun",
+    "PairedDifference",
     "Parameter",
     "Regret",
     "RunRecord",
@@ -54,6 +56,7 @@ __all__ = [
     "Score",
     "StudyResult",
     "Surface",
+    "TaskOutcomes",
     "TheoryVerdict",
     "Trajectories",
     "TuningCheck",

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from jepa_scale.records.runs import Estimate
+
+Success = Literal["any_time", "final"]
+"""Whether a task is solved if the goal is reached at any step of the budget, or if the last step ends there."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +19,8 @@ class Evaluation:
     Raises
     ------
     ValueError
-        If a number of episodes or steps is below 1.
+        If a number of episodes, steps or pairs is below 1, or success at the end is asked of episodes that end at their
+        goal.
     """
 
     episodes: int = 50
@@ -22,6 +30,14 @@ class Evaluation:
     Every step that such a plan looks at is observed and encoded: with images that is most of an evaluation."""
     required_steps: tuple[int, ...] | None = None
     """Difficulties; None: the world's own."""
+    success: Success = "any_time"
+    """Which of the two is the headline and makes the regret; both are measured where episodes run on."""
+    stop_at_goal: bool = False
+    """Whether an episode ends when its goal is reached: that saves planning, but success at the end is not known."""
+    keep_solved: bool = False
+    """Whether tasks whose start already lies at the goal count. Otherwise they are removed, and counted as such."""
+    pairs: int | None = None
+    """Start/goal pairs that are planned for at a time, which bounds memory; None: all of them."""
 
     def __post_init__(self) -> None:
         if self.required_steps is not None:
@@ -29,7 +45,71 @@ class Evaluation:
             object.__setattr__(self, "required_steps", tuple(self.required_steps))
         if self.episodes < 1:
             raise ValueError(f"expected episodes ≥ 1, got {self.episodes=}")
+        if self.success not in get_args(Success):
+            raise ValueError(f"expected success=any_time or final, got {self.success!r}")
+        if self.stop_at_goal and self.success == "final":
+            raise ValueError(
+                "expected success=any_time with stop_at_goal=true, as an episode that ends at its goal does not say "
+                "whether it would have stayed there, got success='final'"
+            )
+        if self.pairs is not None and self.pairs < 1:
+            raise ValueError(f"expected pairs ≥ 1 or null, got {self.pairs=}")
         if self.same_cost_episodes is not None and self.same_cost_episodes < 0:
             raise ValueError(f"expected same_cost_episodes ≥ 0 or null, got {self.same_cost_episodes=}")
         if self.required_steps is not None and (not self.required_steps or min(self.required_steps) < 1):
             raise ValueError(f"expected numbers of steps ≥ 1, got {self.required_steps=}")
+
+
+@dataclass(frozen=True)
+class TaskOutcomes:
+    """What became of each task under one policy, for comparisons that pair tasks."""
+
+    numbers: Sequence[int]
+    """Place of each task among all that were drawn."""
+    ever: Sequence[bool]
+    """Whether the goal was reached at any step of the budget."""
+    final: Sequence[bool] | None
+    """Whether the episode ended at its goal; None where episodes end when the goal is reached."""
+    first: Sequence[int | None]
+    """Steps after which the goal was first reached; None: never."""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One checkpoint, evaluated; the same checkpoint and settings give the same record."""
+
+    checkpoint: str
+    """SHA-256 of the file."""
+    run_id: str
+    """Of the run that wrote it."""
+    settings: Mapping[str, Any]
+    """All that decides the numbers: world, planner, evaluation, sizes of the data, seed, threads, device."""
+    protocol: Mapping[str, Any]
+    """As in a run's record."""
+    estimates: Sequence[Estimate]
+    required_steps: Sequence[int]
+    """Of every task that was drawn, removed ones included; empty where there are none."""
+    outcomes: Mapping[str, TaskOutcomes]
+    """By policy."""
+    versions: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Success of a model minus that of a reference on the same tasks."""
+
+    kind: Success
+    value: float
+    standard_error: float | None
+    """Over tasks, of the paired difference; None of one task."""
+    n: int
+    """Tasks that both were tried on."""
+    only_model: int
+    """Tasks that the model alone solves."""
+    only_reference: int
+    p: float
+    """Exact two-sided McNemar p value."""

@@ -126,6 +126,8 @@ class RunRecord:
     pretrained: Mapping[str, float | None] = field(default_factory=dict)
     """``final`` at the last epoch of pretraining; empty where no stage followed it."""
     pretrained_standard_errors: Mapping[str, float | None] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """How success and regret were measured: tolerance, budget, law of goals, planner, removed tasks; empty: unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""
@@ -165,7 +167,10 @@ class RunTable:
         "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
         "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
         "regret_dynamics": "the rest, which is lost by predicting",
-        "success": "share of sampled tasks solved by planning with the model; NaN in a finite world",
+        "success": "share of sampled tasks solved by planning with the model, as evaluation.success counts; NaN in a "
+        "finite world",
+        "success_any_time": "share of them whose goal is reached at any step of the budget",
+        "success_final": "share of them that end at their goal; NaN where episodes end when the goal is reached",
         "success_pretrained": "of the same run before fine-tuning",
         "success_oracle": "by the same planner with true dynamics and true distances",
         "success_same_cost": "by the same planner with true dynamics and the model's distances",

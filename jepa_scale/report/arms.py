@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from jepa_scale.records import Arm, RunRecord, StudyResult
 from jepa_scale.report.markup import paragraph, table, text
-from jepa_scale.report.summary import Mean, cells, finished, lacking, mean_of, sizes, widths
+from jepa_scale.report.protocol import interval_of, sentence_of, tasks_of
+from jepa_scale.report.summary import ZERO, Mean, cells, finished, lacking, mean_of, sizes, widths
 from jepa_scale.report.wording import number, whole, with_error
 
 
@@ -27,9 +28,11 @@ def final_mean(records: Sequence[RunRecord], name: str) -> Mean | None:
 
 _COLUMNS = {
     "success": "success",
+    "at the end": "success_final",
     "same cost": "success_same_cost",
     "oracle": "success_oracle",
     "random": "success_random",
+    "do nothing": "success_do_nothing",
     "regret": "regret",
     "before fine-tuning": "regret_pretrained",
     "of geometry": "regret_geometry",
@@ -51,14 +54,29 @@ def arms_table(result: StudyResult) -> str:
             for k in widths(data):
                 chosen = data.where((data["n"] == n) & (data["k"] == k) & (data["status"] == "finished"))
                 found = {name: mean_of(chosen[column].tolist()) for name, column in shown.items()}
-                values = ["–" if one is None else with_error(one.value, one.standard_error) for one in found.values()]
+                values = [_cell(arm.result, shown[name], one) for name, one in found.items()]
                 lost = sum(1 for row in lacking(arm.result) if (data["n"][row], data["k"][row]) == (n, k))
                 cell = (whole(n), str(k), f"{len(chosen)}" + (f" (+{lost} diverged)" if lost else ""))
                 rows.append((*(text(arm.values[key]) for key in keys), *cell, *map(text, values)))
     head = (*(f"<code>{text(key)}</code>" for key in keys), "n", "k", "runs", *shown)
     columns = range(len(keys), len(head))
-    said = "Means over seeds ± one standard error over seeds; success, ceilings and floors over the same tasks."
+    said = "Means over seeds ± one standard error over seeds; success, ceilings and floors over the same tasks"
+    said += ", with 95 % Wilson intervals over these. " if result.sampled else ". "
+    said += sentence_of([record for _, record in finished(result)])
     return table(head, rows, said, tuple(columns)) + paragraph(deficit_and_regret(result))
+
+
+def _cell(result: StudyResult, column: str, mean: Mean | None) -> str:
+    """A mean over seeds; a rate of tasks also with its interval over tasks, which seeds do not know of."""
+    if mean is None:
+        return "–"
+    if not column.startswith("success"):
+        return with_error(mean.value, mean.standard_error)
+    policy = column.removeprefix("success").removeprefix("_")
+    tasks = tasks_of(result, policy if policy in ("oracle", "same_cost", "random", "do_nothing") else "model")
+    error = mean.standard_error
+    shown = with_error(mean.value, error if error is not None and error >= ZERO else None)
+    return f"{shown} {interval_of(mean.value, tasks)}".rstrip()
 
 
 _DRAWS = 2000

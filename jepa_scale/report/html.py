@@ -16,7 +16,8 @@ from jepa_scale.report.figures import ARMS, PLOTS, TUNING
 from jepa_scale.report.files import write_whole
 from jepa_scale.report.finetuned import finetuned_table
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
-from jepa_scale.report.summary import cells, lacking, level, sizes, widths
+from jepa_scale.report.protocol import sentence_of
+from jepa_scale.report.summary import cells, finished, lacking, level, sizes, widths
 from jepa_scale.report.wording import interval, measured, number, percent, place, whole
 
 _SECTIONS = {
@@ -42,6 +43,7 @@ def _means(result: StudyResult) -> dict[str, str]:
     estimated = {
         "Regret": "regret",
         "Success": "success",
+        "Success at the end of the budget": "success_final",
         "Held-out T of the model's features": "total",
         "Held-out subspace deficit": "subspace_deficit",
     }
@@ -238,11 +240,13 @@ def _definitions(result: StudyResult) -> str:
         f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
         "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
     }
+    protocol = sentence_of([record for _, record in finished(result)])
     meaning = {
         "n": "Training transitions. The data of a smaller n are a prefix of those of a larger one with the same seed.",
         "k": "Latent width: the dimension of the encoder's output.",
         "seed": "Decides data, initialisation and batches of one run.",
         **(_SAMPLED_TERMS if result.sampled else exact_terms),
+        **({"protocol": protocol} if protocol else {}),
         "risk R": "Squared distance between the model's and the world's normalised co-occurrence matrix, mean over "
         "actions, computed exactly from the world.",
         "tail": "Sum of the squared singular values beyond k: the lowest risk of any model of width k (T2).",
@@ -263,11 +267,10 @@ def _definitions(result: StudyResult) -> str:
 
 
 _SAMPLED_TERMS = {
-    "success": "Share of sampled tasks in which the goal is reached at any step of the budget, planning anew after "
-    "each step. Tasks and the planner's random numbers are the same for all models of a world.",
+    "success": "Share of sampled tasks that are solved, at any step of the budget or at its end as the protocol says, "
+    "planning anew after each step. Tasks and the planner's random numbers are the same for all models of a world.",
     "regret": "Success of the same planner with the true state, dynamics and distances (oracle), minus that with the "
     "model. Its parts: geometry = oracle − same cost, where the same cost is true dynamics ranked by the model's own "
     "distances; dynamics = same cost − model.",
-    "random, do-nothing": "Success of uniformly random actions, and of the action 0; tasks that start at their goal "
-    "are solved by both.",
+    "random, do-nothing": "Success of uniformly random actions, and of the action 0.",
 }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from jepa_scale.callbacks.base import Context, EpochCallback
-from jepa_scale.callbacks.success import tasks_of
+from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.data.module import RunData, WorldData
 from jepa_scale.data.normalise import Normaliser
 from jepa_scale.data.recorded import Recorded, RecordedData
@@ -127,7 +127,7 @@ def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner, evaluati
                 "simulators"
             )
         try:
-            tasks_of(world, evaluation)
+            trial_of(world, evaluation)
         except ValueError as error:
             raise UserError(f"evaluation.required_steps: {error}") from None
         return
@@ -234,29 +234,43 @@ def build(config: Mapping[str, Any]) -> Parts:
     context = build_context(config)
     world = context.world
     data = build_data(config, world)
+    module = build_module(config, world, data.action_counts, data.normaliser)
+    callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
+    return Parts(context, data, module, callbacks)
+
+
+def build_module(
+    config: Mapping[str, Any], world: World, action_counts: torch.Tensor, normaliser: Normaliser | None = None
+) -> Pretrain:
+    """Build the module that is trained, of what it needs to know of its training data.
+
+    Raises
+    ------
+    UserError
+        If model, objective or optimizer refuses its settings.
+    """
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
     optimizer = instantiate("optimizer", config["optimizer"])
     assert isinstance(optimizer, AdamWOneCycle)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "init"))
-        parts = build_model(config, world, size, data.normaliser)
+        parts = build_model(config, world, size, normaliser)
     rates = None
     if optimizer.base_k is not None:
         base = ModelSize.of(optimizer.base_k, config["model"]["hidden"])
-        by_name = width_factors(lambda probe: build_model(config, world, probe, data.normaliser), size, base)
+        by_name = width_factors(lambda probe: build_model(config, world, probe, normaliser), size, base)
         scale_initial(parts, by_name)
         rates = {name: found.rate for name, found in by_name.items()}
     with torch.random.fork_rng(devices=[]):
         # A stream of its own: an objective with networks is not to shift the draws of one without.
         torch.manual_seed(stream_seed(config["seed"], "init/objective"))
-        objective = build_objective(config, world, size, data.action_counts, parts["encoder"])
+        objective = build_objective(config, world, size, action_counts, parts["encoder"])
     step_axis = -1 if world.action_space.discrete else -2
     module = Pretrain(
         parts["encoder"], parts["predictor"], objective, optimizer, rates, step_axis, config["data"]["horizon"]
     )
     module.saved = {KEY: copy.deepcopy(dict(config))}
-    callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
-    return Parts(context, data, module, callbacks)
+    return module
 
 
 def build_law(name: str) -> LawFamily:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +30,13 @@ class Checkpoint:
     config: Mapping[str, Any]
     state: Mapping[str, Tensor]
     """By name, statistics of normalisation among them."""
-    stage: str = "pretrain"
-    epochs: int = 0
-    """Whole epochs that its stage has trained."""
+    digest: str
+    """SHA-256 of the file."""
+    epoch: int
+    step: int
+    """Optimiser steps taken."""
+    stage: str
+    """``pretrain`` or ``finetune``"""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -46,17 +52,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not file.is_file():
         raise UserError(f"{file}: expected a checkpoint, or the folder of a run that has one, found none")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        written = file.read_bytes()
+        content = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise UserError(f"{file} cannot be read as a checkpoint of tensors and plain values: {reason}") from None
-    if not isinstance(content, Mapping) or KEY not in content or "state_dict" not in content:
+    if not isinstance(content, Mapping) or not {KEY, "state_dict", "epoch", "global_step"} <= set(content):
         raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
     config = content[KEY]
     wrong = schema.problems(config)
     if wrong:
         raise UserError(f"{file} was written by another version: {wrong[0]}")
-    return Checkpoint(file, config, content["state_dict"], content.get(STAGE, "pretrain"), content["epoch"] + 1)
+    stage = content.get(STAGE, "pretrain")
+    digest = hashlib.sha256(written).hexdigest()
+    return Checkpoint(file, config, content["state_dict"], digest, content["epoch"], content["global_step"], stage)
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module) -> None:
@@ -70,6 +79,12 @@ def restore(checkpoint: Checkpoint, module: nn.Module) -> None:
     held = module.state_dict()
     missing = sorted(set(held) - set(checkpoint.state))
     strange = sorted(set(checkpoint.state) - set(held))
+    unscaled = [name for name in missing if name.endswith(("scale.mean", "scale.deviation"))]
+    if unscaled:
+        raise UserError(
+            f"{checkpoint.path}: expected the statistics that normalise its inputs, found no {unscaled[0]}; "
+            "without them it sees other inputs than it was trained on: train it again"
+        )
     if missing or strange:
         what = f"has no {missing[0]}" if missing else f"has {strange[0]}, which the model has not"
         raise UserError(f"{checkpoint.path}: expected a checkpoint of this model and this world, but it {what}")

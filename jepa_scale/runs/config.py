@@ -67,6 +67,31 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     return _replaced(config, list(values.items()))
 
 
+def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a composed configuration with groups and values replaced, checked again.
+
+    Raises
+    ------
+    UserError
+        As ``compose``.
+    """
+    choices, values = _split(overrides)
+    leaves = _compose_groups(tuple(sorted(choices.items())))
+    return _replaced({**config, **{group: leaves[group] for group in choices}}, values)
+
+
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """Groups and dotted paths that overrides replace.
+
+    Raises
+    ------
+    UserError
+        If one cannot be read.
+    """
+    choices, values = _split(overrides)
+    return [*choices, *(path for path, _ in values)]
+
+
 def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     copy: dict[str, Any] = _deep_copy(config)
     found = [problem for path, value in values for problem in _set(copy, path, value)]

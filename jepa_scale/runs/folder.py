@@ -137,7 +137,7 @@ class RunFolder:
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``record.json`` whole or not at all."""
-        text = json.dumps(_missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write(self.record_path, text + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -169,11 +169,12 @@ def atomic_write(path: Path, text: str) -> None:
         raise
 
 
-def _missing_for_nan(value: Any) -> Any:
+def missing_for_nan(value: Any) -> Any:
+    """Plain values with None for every number that is not finite, which JSON has not."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _missing_for_nan(item) for key, item in value.items()}
+        return {key: missing_for_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_missing_for_nan(item) for item in value]
+        return [missing_for_nan(item) for item in value]
     return value

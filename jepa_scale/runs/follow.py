@@ -36,9 +36,9 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
     if checkpoint.stage != "pretrain":
         raise UserError(f"{checkpoint.path}: expected a pretrained checkpoint, got one that is fine-tuned already")
     epochs = checkpoint.config["trainer"]["epochs"]
-    if checkpoint.epochs != epochs:
+    if checkpoint.epoch + 1 != epochs:
         raise UserError(
-            f"{checkpoint.path}: expected the end of a pretraining, got epoch {checkpoint.epochs} of {epochs}: finish "
+            f"{checkpoint.path}: expected the end of a pretraining, got epoch {checkpoint.epoch + 1} of {epochs}: finish "
             "that run first"
         )
     if not any(text.startswith("finetune=") for text in overrides):

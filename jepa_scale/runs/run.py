@@ -25,6 +25,7 @@ from jepa_scale.callbacks.divergence import DivergenceGuard
 from jepa_scale.callbacks.logging import MetricsFile, resolve_mode
 from jepa_scale.callbacks.planning import floors_of
 from jepa_scale.callbacks.spectrum import split_estimates
+from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.models.size import flops_per_step, parameters
 from jepa_scale.records import BoundValue, RunRecord
@@ -223,6 +224,7 @@ def _record(config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: M
         versions=versions(),
         data_checksum=parts.data.checksum,
         times=dict(times),
+        protocol=protocol_of(context),
     )
 
 

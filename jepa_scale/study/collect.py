@@ -101,6 +101,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         },
         "success": number(final, "success/model"),
         "success_pretrained": number(record.pretrained, "success/model"),
+        **{f"success_{name}": number(final, f"success_{name}/model") for name in ("any_time", "final")},
         **{f"success_{name}": number(final, f"success/{name}") for name in _POLICIES},
         **{name: number(final, f"spectrum/{name}") for name in _HELD_OUT},
         **{f"bound_{name}": number(final, f"bound/{name}") for name in ("t4", "t5", "b1_prime")},

@@ -83,6 +83,21 @@ class Distractors(Simulator):
         return self.inner.default_required_steps
 
     @property
+    def goal_law(self) -> str:  # type: ignore[override]
+        """The inner world's, with backgrounds of their own."""
+        return f"{self.inner.goal_law}; start and goal each with a background of its own"
+
+    @property
+    def budget_rule(self) -> str:  # type: ignore[override]
+        """The inner world's."""
+        return self.inner.budget_rule
+
+    @property
+    def goal_noise(self) -> float:  # type: ignore[override]
+        """The inner world's; the background of a goal is not noise, but another one than that of the start."""
+        return self.inner.goal_noise
+
+    @property
     def eps_obs(self) -> float:
         """The inner world's."""
         return self.inner.eps_obs

@@ -62,11 +62,20 @@ class PointMass(Simulator):
     state_size = 4
     start_numbers = 4
     default_required_steps = (1, 5, 10, 15, 20, 25)
+    goal_law = (
+        "starts at rest, goals as far as T steps of full acceleration carry, in directions that stay inside the box"
+    )
+    budget_rule = "2 T + 5"
 
     @property
     def view_numbers(self) -> int:  # type: ignore[override]
         """One for each noise coordinate."""
         return self.noise_size
+
+    @property
+    def goal_noise(self) -> float:  # type: ignore[override]
+        """That of all observations, unless goals are observed without."""
+        return self.noise_std if self.noisy_goal and self.noise_size else 0.0
 
     @property
     def observation_shape(self) -> tuple[int, ...]:

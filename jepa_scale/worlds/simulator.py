@@ -32,10 +32,6 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def first(self, each: int) -> Tensor:
-        """Numbers of the first ``each`` tasks of every difficulty."""
-        return torch.cat([torch.nonzero(self.required_steps == level).flatten()[:each] for level in self.levels])
-
 
 class Simulator(SampledWorld):
     """A world whose state can be set, stepped and observed, many at a time.
@@ -56,6 +52,12 @@ class Simulator(SampledWorld):
     """A state is at its goal if ``distance`` is at most this."""
     default_required_steps: tuple[int, ...]
     """Difficulties of tasks, unless others are asked for."""
+    goal_law: str
+    """In words, where goals of ``required_steps`` T are drawn."""
+    budget_rule: str
+    """In words, the budget of steps of a task that requires T."""
+    goal_noise: float = 0.0
+    """Standard deviation of the noise in the observation of a goal that a planner is given."""
 
     @abstractmethod
     def start(self, uniforms: Tensor) -> Tensor:

@@ -63,6 +63,8 @@ class TwoRooms(Simulator):
     state_size = 2
     start_numbers = 2
     default_required_steps = (3, 6, 9)
+    goal_law = "starts and goals uniform over both rooms, kept where the shortest way takes T steps to half a step"
+    budget_rule = "2 T + 5"
 
     @property
     def observation_shape(self) -> tuple[int, ...]:

@@ -100,9 +100,18 @@ def test_knowing_nothing_does_not_solve_the_hardest_tasks(world):
     """Nobody learns anything from tasks that random actions solve; standing still solves those that start solved."""
     tasks = world.tasks(world.default_required_steps[-1:], 50, seed=8)
     started = world.distance(tasks.starts, tasks.goals) <= world.tolerance
-    assert at_random(world, tasks, 0).reached.float().mean() < 0.3
+    assert at_random(world, tasks, 0).ever.float().mean() < 0.3
     if not world.step_numbers:
-        assert doing_nothing(world, tasks, 0).reached.sum() <= started.sum()
+        assert doing_nothing(world, tasks, 0).ever.sum() <= started.sum()
+
+
+def test_the_protocol_has_words_for_its_tasks(world):
+    assert all(isinstance(said, str) and said for said in (world.goal_law, world.budget_rule))
+    assert world.goal_noise >= 0
+    levels = world.default_required_steps
+    # The one rule there is, in words and in numbers.
+    assert world.budget_rule == "2 T + 5"
+    assert world.tasks(levels, 1, seed=7).budgets.tolist() == [2 * level + 5 for level in levels]
 
 
 def test_sizes_below_one_are_refused(world):

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.success import references, success_estimates, tasks_of
+from jepa_scale.callbacks.success import references, success_estimates, tried
+from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.objectives.latent import LatentPrediction
 from jepa_scale.planners.cem import CEM
-from jepa_scale.planners.receding import at_random, control, doing_nothing
+from jepa_scale.planners.receding import at_random, control, control_in_blocks, doing_nothing, run
 from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
@@ -20,6 +21,10 @@ from jepa_scale.worlds.simulator import Tasks
 WORLD = PointMass(nuisance_size=2, noise_size=1)
 PLANNER = CEM(candidates=32, iterations=2, elites=4)
 EVALUATION = Evaluation(episodes=5)
+
+
+def tasks_of(world, evaluation):
+    return trial_of(world, evaluation).drawn
 
 
 def cost_of(tasks, world=WORLD):
@@ -38,7 +43,7 @@ def cost_of(tasks, world=WORLD):
 
 
 def equal(one, other):
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("reached", "inside_at_end", "steps"))
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("ever", "final", "first", "steps"))
 
 
 def test_the_same_seed_gives_the_same_outcomes():
@@ -46,7 +51,7 @@ def test_the_same_seed_gives_the_same_outcomes():
     one, again = (control(WORLD, tasks, PLANNER, cost_of(tasks), 3) for _ in range(2))
     assert equal(one, again)
     assert equal(at_random(WORLD, tasks, 3), at_random(WORLD, tasks, 3))
-    assert not torch.equal(control(WORLD, tasks, PLANNER, cost_of(tasks), 4).steps, one.steps)
+    assert not torch.equal(control(WORLD, tasks, PLANNER, cost_of(tasks), 4).first, one.first)
 
 
 def test_the_outcome_of_a_task_does_not_depend_on_the_others():
@@ -59,34 +64,85 @@ def test_the_outcome_of_a_task_does_not_depend_on_the_others():
         goals[kept] = tasks.goals[kept]
         changed = Tasks(tasks.starts, goals, tasks.required_steps, tasks.budgets, tasks.levels)
         found = control(WORLD, changed, PLANNER, cost_of(changed), 3)
-        assert torch.equal(found.reached[kept], whole.reached[kept])
-        assert torch.equal(found.steps[kept], whole.steps[kept])
+        assert torch.equal(found.ever[kept], whole.ever[kept])
+        assert torch.equal(found.first[kept], whole.first[kept])
     few = control(WORLD, tasks, PLANNER, cost_of(tasks), 3, kept)
-    assert torch.equal(few.steps, whole.steps[kept])
-    assert torch.equal(few.reached, whole.reached[kept])
-    assert torch.equal(few.inside_at_end, whole.inside_at_end[kept])
+    for name in ("ever", "final", "first", "steps"):
+        assert torch.equal(getattr(few, name), getattr(whole, name)[kept]), name
 
 
-def test_budgets_are_kept_and_goals_end_a_task():
+def test_episodes_run_on_to_their_budget_or_stop_at_the_goal():
     tasks = tasks_of(WORLD, EVALUATION)
-    still = doing_nothing(WORLD, tasks, 0)
     started = WORLD.distance(tasks.starts, tasks.goals) <= WORLD.tolerance
-    assert torch.equal(still.reached, started), "goals one step away are reached by standing still"
-    assert torch.equal(still.steps[~started], tasks.budgets[~started])
-    assert (still.steps[started] == 1).all()
-    found = control(WORLD, tasks, PLANNER, cost_of(tasks), 3)
-    assert (found.steps[found.reached] <= tasks.budgets[found.reached]).all()
-    assert found.inside_at_end[found.reached].all(), "an episode ends where its goal is"
+    assert 0 < started.sum() < len(tasks)
+    on, stopped = (control(WORLD, tasks, PLANNER, cost_of(tasks), 3, stop_at_goal=stop) for stop in (False, True))
+    assert torch.equal(on.steps, tasks.budgets)
+    assert torch.equal(stopped.steps, torch.where(stopped.ever, stopped.first, tasks.budgets))
+    assert torch.equal(on.ever, stopped.ever), "what comes after the goal does not change whether it was reached"
+    assert torch.equal(on.first, stopped.first)
+    assert stopped.final is None, "nobody knows whether an episode that was ended would have stayed"
+    assert (on.ever >= on.final).all()
+    assert on.ever.any()
     least = torch.ceil(tasks.required_steps * 0.5)
-    assert (found.steps >= least).all(), "nobody is there before half the steps that full acceleration takes"
+    assert (on.first[on.ever & ~started] >= least[on.ever & ~started]).all(), "nobody is there in half the steps"
+    still = doing_nothing(WORLD, tasks, 0)
+    assert torch.equal(still.ever, started), "goals one step away are reached by standing still"
+    assert torch.equal(still.final, started)
+    assert torch.equal(still.first, started.long())
+
+
+def test_who_passes_through_the_goal_has_been_there_and_is_not_at_the_end():
+    """Full acceleration to the right from rest: 0.01, 0.029, … and on; one goal on the way, one never reached."""
+    starts = torch.zeros(2, 4)
+    goals = torch.tensor([[0.3, 0.0, 0.0, 0.0], [0.0, 0.9, 0.0, 0.0]])
+    tasks = Tasks(starts, goals, torch.tensor([8, 8]), torch.tensor([14, 14]), (8,))
+
+    def right(states, active):
+        return torch.tensor([1.0, 0.0]).expand(len(active), -1)
+
+    found = run(WORLD, tasks, right, torch.Generator())
+    place, speed, first = 0.0, 0.0, None
+    for step in range(1, 15):
+        speed = 0.9 * speed + 0.1
+        place += 0.1 * speed
+        first = first or (step if abs(place - 0.3) <= 0.08 else None)
+    assert abs(place - 0.3) > 0.08
+    assert found.ever.tolist() == [True, False]
+    assert found.final.tolist() == [False, False]
+    assert found.first.tolist() == [first, 0]
+    assert run(WORLD, tasks, right, torch.Generator(), stop_at_goal=True).steps.tolist() == [first, 14]
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_blocks_of_tasks_do_as_well_as_all_at_once(pairs):
+    """With numbers in the cost too: each block begins them anew."""
+    tasks = tasks_of(WORLD, EVALUATION)
+
+    def begin():
+        generator = torch.Generator().manual_seed(5)
+
+        def make(states, observed, active):
+            exact = cost_of(tasks)(states, observed, active)
+            return lambda plans: exact(plans) + 0.05 * torch.randn(len(tasks), 32, generator=generator)[active]
+
+        return make
+
+    chosen = torch.tensor([2, 5, 9, 14, 20, 21, 29])
+    whole = control_in_blocks(WORLD, tasks, PLANNER, begin, 3, chosen)
+    assert equal(control_in_blocks(WORLD, tasks, PLANNER, begin, 3, chosen, pairs), whole)
+    shared = begin()
+    assert not equal(control_in_blocks(WORLD, tasks, PLANNER, lambda: shared, 3, chosen, pairs), whole), (
+        "numbers matter"
+    )
 
 
 def test_true_state_and_dynamics_solve_every_difficulty():
     evaluation = Evaluation(episodes=10)
     world = PointMass()
-    reached = references(world, CEM(), evaluation)["oracle"].reached
-    levels = tasks_of(world, evaluation).required_steps
-    for level in world.default_required_steps:
+    oracle, trial = references(world, CEM(), evaluation)["oracle"], trial_of(world, evaluation)
+    reached, levels = oracle.ever & oracle.final, trial.drawn.required_steps[trial.kept]
+    assert trial.removed() == trial.removed(1) == 10, "a goal one step away lies within the tolerance"
+    for level in world.default_required_steps[1:]:
         assert float(reached[levels == level].float().mean()) == 1.0, level
 
 
@@ -110,7 +166,8 @@ def test_a_perfect_model_loses_nothing_by_predicting(same_cost_episodes, path):
     rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4, evaluation), module, 0, 1)}
     assert rows["regret/dynamics"].value == 0.0
     assert rows["regret/dynamics"].standard_error == 0.0
-    shared = (same_cost_episodes or 4) * len(WORLD.default_required_steps)
+    # Goals one step away are removed.
+    shared = (same_cost_episodes or 4) * (len(WORLD.default_required_steps) - 1)
     assert rows["regret/dynamics"].n == rows["success/same_cost"].n == shared
     if same_cost_episodes is None:
         assert rows["success/model"].value == rows["success/same_cost"].value
@@ -129,3 +186,23 @@ def test_a_model_that_does_not_predict_does():
     module = Pretrain(_State(), Still(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
     rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", PLANNER, 4, EVALUATION), module, 0, 1)}
     assert rows["regret/dynamics"].value > 0.3
+
+
+def test_removed_starts_do_not_shift_the_others():
+    """The same tasks, the same numbers, the same outcomes, whether or not those that start solved are counted."""
+    found = {}
+    for keep in (False, True):
+        evaluation = replace(EVALUATION, keep_solved=keep)
+        module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
+        found[keep] = tried(Context(WORLD, "pooled", PLANNER, 4, evaluation), module)
+    kept, trial = found[False].trial.kept, found[True].trial
+    solved = WORLD.distance(trial.drawn.starts, trial.drawn.goals) <= WORLD.tolerance
+    assert torch.equal(kept, torch.nonzero(~solved).flatten())
+    assert len(trial.kept) == len(solved)
+    assert trial.removed() == 0
+    for policy, outcome in found[False].outcomes.items():
+        for name in ("ever", "final", "first", "steps"):
+            assert torch.equal(getattr(outcome, name), getattr(found[True].outcomes[policy], name)[kept]), (
+                policy,
+                name,
+            )

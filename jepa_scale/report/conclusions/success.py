@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.summary import DECISIVE, cells, level
-from jepa_scale.report.wording import measured, number, place
+from jepa_scale.report.protocol import interval_of, rate, sentence_of, tasks_of
+from jepa_scale.report.summary import DECISIVE, cells, finished, level
+from jepa_scale.report.wording import measured, place, whole
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
@@ -16,14 +17,19 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     best = max(found.values(), key=lambda cell: (cell.mean, -cell.n, -cell.k))
     levels = {name: level(result.table, f"success_{name}") for name in ("oracle", "random", "do_nothing")}
     floor = max(value for value in (levels["random"], levels["do_nothing"], 0.0) if value is not None)
+    tasks = tasks_of(result, "model")
+    reached = {name: rate(value, tasks_of(result, name)) for name, value in levels.items()}
     said = (
-        f"The best cell solves {measured(best)} of the tasks ({place(best)}), where the oracle solves "
-        f"{number(levels['oracle'])}, random actions {number(levels['random'])} and doing nothing "
-        f"{number(levels['do_nothing'])}"
+        f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where "
+        f"the oracle solves {reached['oracle']}, random actions {reached['random']} and doing nothing "
+        f"{reached['do_nothing']} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} "
+        "tasks)"
     )
     if best.standard_error is not None and best.mean - floor < DECISIVE * best.standard_error:
         said += "; that is not above what knowing nothing reaches by two standard errors over seeds"
-    return [Conclusion(said + ".", headline=True), *_parts(result, (best.n, best.k))]
+    protocol = sentence_of([record for _, record in finished(result)])
+    how = [Conclusion(protocol)] if protocol else []
+    return [Conclusion(said + ".", headline=True), *how, *_parts(result, (best.n, best.k))]
 
 
 def _parts(result: StudyResult, where: tuple[int, int]) -> list[Conclusion]:

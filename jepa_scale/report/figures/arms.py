@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
 from jepa_scale.report.arms import final_mean, records_of
+from jepa_scale.report.protocol import sentence_of
 from jepa_scale.report.style import EXACT, MARKERS, MUTED, styled
 from jepa_scale.report.summary import Mean, finished, sizes, widths
 from jepa_scale.report.wording import whole
@@ -38,8 +39,9 @@ def caption(result: StudyResult) -> str:
     if result.sampled:
         said += (
             " Black: the same planner with true dynamics and true distances. Dashed: with true dynamics and the "
-            "model's distances. Dotted: random actions."
+            "model's distances. Dotted: random actions; dash-dotted: doing nothing. "
         )
+        said += sentence_of([record for _, record in finished(result)])
     shown = len(lines)
     return said + (f" The first {_MOST_LINES} of {shown} lines are drawn." if shown > _MOST_LINES else "")
 
@@ -68,6 +70,9 @@ def draw(result: StudyResult) -> Figure:
                 *_reference(result, "success/oracle" + suffix, places), color=EXACT, linewidth=1.1, label="oracle"
             )
             axes.plot(*_reference(result, "success/random" + suffix, places), ":", color=MUTED, label="random actions")
+            axes.plot(
+                *_reference(result, "success/do_nothing" + suffix, places), "-.", color=MUTED, label="doing nothing"
+            )
         axes.set_ylim(-0.04, 1.06 if result.sampled else None)
         _ticks(axes, places)
     for axes in grid[-1]:

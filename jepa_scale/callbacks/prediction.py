@@ -1,0 +1,133 @@
+"""Prediction error by horizon on held-out trajectories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import lightning as L
+import numpy as np
+import torch
+
+from jepa_scale.callbacks.base import Context, EpochCallback
+from jepa_scale.estimators.horizon import RelativeErrors, relative_errors
+from jepa_scale.estimators.moments import NotFiniteError
+from jepa_scale.records import Estimate, Trajectories
+from jepa_scale.training.world_model import WorldModel
+
+_MOST = 1024
+"""Windows that are looked at: the error of a mean over so many is a thirtieth of their spread."""
+_AT_ONCE = 128
+"""Windows of images that are held as floats at a time."""
+CONSTANT = "constant"
+"""Flag of errors relative to targets that do not vary, as where an encoder has collapsed."""
+
+
+@dataclass(frozen=True)
+class PredictionErrors:
+    """Relative squared errors of the model and of a copy of its start."""
+
+    model: RelativeErrors
+    copy: RelativeErrors
+
+
+def horizon_of(context: Context, module: WorldModel, trajectories: Trajectories) -> int:
+    """T: twice the longer of a plan and a training window, or as many transitions as some trajectory has in a row."""
+    planned = int(getattr(context.planner, "horizon", 1))
+    longest = min(2 * max(planned, module.horizon), trajectories.actions.shape[1])
+    return next((steps for steps in range(longest, 1, -1) if len(_windows(trajectories, steps)[0])), 1)
+
+
+@torch.no_grad()
+def prediction_errors(module: WorldModel, trajectories: Trajectories, horizon: int) -> PredictionErrors:
+    """E‖ẑ_t − f(x_t)‖² / E‖f(x_t) − mean f‖² for t = 1 … ``horizon``, and that of ẑ_t = f(x_0); the mean reaches 1.
+
+    ẑ_t is rolled out from f(x_0) under the actions that were taken, over windows of trajectories that do not overlap.
+    Both sides are read out where the objective measures distances: a decoder's output is compared with the observation.
+
+    Raises
+    ------
+    NotFiniteError
+        If a prediction is not a number.
+    ValueError
+        If no window is usable.
+    """
+    rows, begins = _windows(trajectories, horizon)
+    if not len(rows):
+        raise ValueError(f"expected held-out trajectories with {horizon} transitions in a row, got none")
+    errors, copies, targets = [], [], []
+    for first in range(0, len(rows), _AT_ONCE):
+        part, start = rows[first : first + _AT_ONCE], begins[first : first + _AT_ONCE]
+        taken = start[:, None] + np.arange(horizon + 1)
+        observed = torch.as_tensor(_take(trajectories.observations, part, taken), device=module.device)
+        actions = torch.as_tensor(trajectories.actions[part[:, None], taken[:, :-1]], device=module.device)
+        latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
+        predicted = module.objective.readout(module.roll_out(latents[:, 0], actions)).double()
+        seen = module.objective.goal(observed, latents).double()
+        errors.append((predicted - seen[:, 1:]).square().sum(-1).cpu())
+        copies.append((seen[:, :1] - seen[:, 1:]).square().sum(-1).cpu())
+        targets.append(seen[:, 1:].cpu())
+    if not all(bool(part.isfinite().all()) for part in errors):
+        raise NotFiniteError(f"expected predictions that are numbers over {horizon} steps, got NaN or ∞")
+    target = torch.cat(targets)
+    # Rounding of an encoder that answers with a constant is not spread.
+    centred = (target - target.mean(0)).square().sum(-1)
+    spread = torch.where(centred > 1e-10 * target.square().sum(-1), centred, 0.0).numpy()
+    groups = np.asarray(trajectories.groups)[rows].astype(np.int64)
+    return PredictionErrors(
+        relative_errors(torch.cat(errors).numpy(), spread, groups),
+        relative_errors(torch.cat(copies).numpy(), spread, groups),
+    )
+
+
+def _windows(trajectories: Trajectories, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trajectory and first step of each window all of whose transitions are usable; a spread of the trajectories."""
+    count, length = trajectories.actions.shape[:2]
+    starts = np.arange(0, length - horizon + 1, horizon)
+    usable = np.ones((count, length), bool) if trajectories.usable is None else trajectories.usable
+    whole = np.stack([usable[:, start : start + horizon].all(1) for start in starts], axis=1)
+    rows, places = np.nonzero(whole)
+    kept = np.linspace(0, max(len(rows) - 1, 0), min(len(rows), _MOST)).round().astype(int)
+    return rows[kept], starts[places[kept]]
+
+
+def _take(observations: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(B, H+1, *shape) of arrays, and of sources that can be asked for whole trajectories only."""
+    whole, place = np.unique(rows, return_inverse=True)
+    return np.asarray(observations[whole])[place[:, None], steps]
+
+
+def prediction_estimates(
+    module: WorldModel, trajectories: Trajectories, horizon: int, epoch: int, step: int
+) -> list[Estimate]:
+    """``prediction/horizon_t`` and ``prediction/copy/horizon_t``; n counts windows, errors are over trajectories."""
+    found = prediction_errors(module, trajectories, horizon)
+    rows = []
+    for name, errors in (("prediction", found.model), ("prediction/copy", found.copy)):
+        for place in range(horizon):
+            value, error = float(errors.value[place]), float(errors.standard_error[place])
+            missing = math.isnan(value)
+            rows.append(
+                Estimate(
+                    f"{name}/horizon_{place + 1}",
+                    None if missing else value,
+                    None if math.isnan(error) else error,
+                    errors.windows,
+                    epoch,
+                    step,
+                    CONSTANT if missing else "",
+                )
+            )
+    return rows
+
+
+class PredictionCallback(EpochCallback):
+    """Log the prediction error by horizon after the last epoch, in every world."""
+
+    def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
+        """One estimate for each step of the horizon, of the model and of a copy of its start."""
+        if trainer.current_epoch + 1 != trainer.max_epochs:
+            return []
+        heldout: Trajectories = trainer.datamodule.heldout  # type: ignore[attr-defined]
+        horizon = horizon_of(self.context, module, heldout)
+        return prediction_estimates(module, heldout, horizon, trainer.current_epoch, trainer.global_step)

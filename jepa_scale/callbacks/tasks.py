@@ -1,0 +1,110 @@
+"""The tasks that a model is tried on, and the protocol that says how."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jepa_scale.callbacks.base import Context
+from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.none import NoPlanner
+from jepa_scale.records import Evaluation
+from jepa_scale.streams import stream_seed
+from jepa_scale.worlds.simulator import Simulator, Tasks
+
+SEED = stream_seed(0, "evaluation")
+"""Of tasks and of the planner's numbers: the same for every model of a world, so that differences are paired."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Tasks as the world draws them, and which of them count.
+
+    Removed tasks stay in their places and go on drawing their numbers, so that those of the others do not shift.
+    """
+
+    drawn: Tasks
+    kept: Tensor
+    """(K,) numbers of the tasks that count, in order."""
+
+    def removed(self, level: int | None = None) -> int:
+        """Tasks left out because they start at their goal; of one difficulty, or of all."""
+        levels = self.drawn.required_steps
+        return int(len(levels) - len(self.kept) if level is None else (levels == level).sum() - self.at(level).sum())
+
+    def at(self, level: int) -> Tensor:
+        """(K,) which of the kept tasks have a difficulty."""
+        return self.drawn.required_steps[self.kept] == level
+
+    def first(self, each: int | None) -> Tensor:
+        """Numbers of the first ``each`` kept tasks of every difficulty; None: of all."""
+        return (
+            self.kept if each is None else torch.cat([self.kept[self.at(level)][:each] for level in self.drawn.levels])
+        )
+
+
+@lru_cache(maxsize=4)
+def trial_of(world: Simulator, evaluation: Evaluation) -> Trial:
+    """The tasks that every model of this world is tried on.
+
+    Raises
+    ------
+    ValueError
+        If the world has no tasks of such a difficulty, or every one of them starts at its goal and is removed for it.
+    """
+    tasks = world.tasks(evaluation.required_steps or world.default_required_steps, evaluation.episodes, SEED)
+    solved = world.distance(tasks.starts, tasks.goals) <= world.tolerance
+    kept = torch.arange(len(tasks)) if evaluation.keep_solved else torch.nonzero(~solved).flatten()
+    if not len(kept):
+        raise ValueError(
+            f"expected tasks that do not start at their goal, got required_steps={list(tasks.levels)}: each of the "
+            f"{len(tasks)} starts within {world.tolerance:g} of it; require more steps, or keep such tasks with "
+            "evaluation.keep_solved=true"
+        )
+    return Trial(tasks, kept)
+
+
+def protocol_of(context: Context) -> dict[str, Any]:
+    """How a run's regret and success are measured: plain values, stored with every number.
+
+    ``kind`` is ``exact`` for expectations over a finite world, ``tasks`` for sampled ones, ``none`` where nothing is
+    planned.
+    """
+    planner = {"name": type(context.planner).__name__, **asdict(context.planner)}
+    if isinstance(context.planner, NoPlanner):
+        return {"kind": "none"}
+    if isinstance(context.planner, Exhaustive):
+        return {
+            "kind": "exact",
+            "goal_law": context.planner.goal_law,
+            "horizon": context.planner.horizon,
+            "score": context.planner.score,
+            "planner": planner,
+        }
+    world, evaluation = context.world, context.evaluation
+    assert isinstance(world, Simulator)
+    trial = trial_of(world, evaluation)
+    tasks = trial.drawn
+    budgets = {str(level): int(tasks.budgets[tasks.required_steps == level].max()) for level in tasks.levels}
+    return {
+        "kind": "tasks",
+        "success": evaluation.success,
+        "stop_at_goal": evaluation.stop_at_goal,
+        "keep_solved": evaluation.keep_solved,
+        "tolerance": float(world.tolerance),
+        "goal_law": world.goal_law,
+        "goal_source": "a state that the world draws, as it would be observed",
+        "goal_noise": float(world.goal_noise),
+        "required_steps": [int(level) for level in tasks.levels],
+        "budget_rule": world.budget_rule,
+        "budgets": budgets,
+        "episodes": evaluation.episodes,
+        "same_cost_episodes": evaluation.same_cost_episodes,
+        "removed": {str(level): trial.removed(level) for level in tasks.levels},
+        "task_seed": SEED,
+        "planner": planner,
+    }

@@ -1,0 +1,157 @@
+"""Tables for the terminal of what a model reaches: success with intervals, regret, prediction by horizon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from jepa_scale.records import Estimate, PairedDifference, RunRecord
+from jepa_scale.report.protocol import rate
+from jepa_scale.report.wording import number, plural, probability, with_error
+
+Estimates = Mapping[str, Estimate]
+"""By name."""
+
+_POLICIES = {
+    "model": "model",
+    "same_cost": "same cost",
+    "oracle": "oracle",
+    "random": "random",
+    "do_nothing": "do nothing",
+}
+
+
+def by_name(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+    """The last estimate of each name."""
+    return {estimate.name: estimate for estimate in estimates}
+
+
+def of_record(record: RunRecord) -> dict[str, Estimate]:
+    """A run's last scalar estimates."""
+    return {
+        name: Estimate(name, value, record.final_standard_errors[name], record.final_n[name], 0, 0)
+        for name, value in record.final.items()
+        if value is not None
+    }
+
+
+def tabulated(name: str) -> bool:
+    """Whether an estimate has its place in one of the tables of this file."""
+    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction)/", name))
+
+
+def success_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Success by difficulty and policy with Wilson's intervals; None where no task was tried."""
+    if protocol.get("kind") != "tasks":
+        return None
+    table = Table(title="Tasks solved by required steps T [95 % Wilson interval over tasks]", box=SIMPLE)
+    for column in ("T", "policy", "at any time", "at the end", "n", "removed"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    levels = [("all", ""), *((str(level), f"/required_{level}") for level in protocol["required_steps"])]
+    for title, suffix in levels:
+        removed = found.get(f"tasks/removed{suffix}")
+        gone = "" if removed is None else number(_scalar(removed))
+        rows = list(_policies(found, suffix))
+        if not rows:
+            table.add_row(title, "–", "–", "–", "0", gone, end_section=True)
+        for place, cells in enumerate(rows):
+            head = (title, gone) if place == 0 else ("", "")
+            table.add_row(head[0], *cells, head[1], end_section=place + 1 == len(rows))
+    return table
+
+
+def _policies(found: Estimates, suffix: str) -> Iterator[tuple[str, str, str, str]]:
+    for policy, name in _POLICIES.items():
+        kinds = [found.get(f"success_{kind}/{policy}{suffix}") for kind in ("any_time", "final")]
+        n = next((row.n for row in kinds if row is not None and row.n), None)
+        if n is not None:
+            any_time, final = ("–" if row is None else rate(_scalar(row), row.n) for row in kinds)
+            yield name, any_time, final, str(n)
+
+
+def regret_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Regret and its parts, or by score beside the floors; None where nothing was planned."""
+    rows = {name: row for name, row in found.items() if name.startswith("regret/") and row.value is not None}
+    if not rows or protocol.get("kind") == "none":
+        return None
+    tasks = protocol.get("kind") == "tasks"
+    table = Table(title=f"Regret {_COUNTED[protocol['success']]}" if tasks else "Expected regret, exact", box=SIMPLE)
+    for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if tasks else [])):
+        table.add_column(column, justify="left" if column == "of" else "right")
+    names = _PARTS if tasks else _SCORES
+    for name, said in names.items():
+        row = rows.get(f"regret/{name}")
+        if row is not None:
+            value = _sampled(row) if tasks else number(_scalar(row))
+            table.add_row(said, value, *([str(row.n)] if tasks else []))
+    return table
+
+
+_COUNTED = {"any_time": "of success at any time", "final": "of success at the end"}
+_PARTS = {
+    "distance": "the model: oracle − model",
+    "geometry": "  of which distances: oracle − same cost",
+    "dynamics": "  of which predicting: same cost − model",
+    "random": "random actions: oracle − random",
+    "do_nothing": "the null action: oracle − do nothing",
+}
+_SCORES = {
+    "distance": "the model, score distance",
+    "inner": "the model, score inner",
+    "density": "the model, score density",
+    "random": "random plans (floor)",
+    "do_nothing": "the null action (floor)",
+}
+
+
+def prediction_table(found: Estimates) -> Table | None:
+    """Relative squared error by horizon beside a copy of the start; None where it was not estimated."""
+    steps = sorted(int(match[1]) for name in found if (match := re.fullmatch(r"prediction/horizon_(\d+)", name)))
+    if not steps:
+        return None
+    table = Table(title="Prediction error² / variance, held-out windows", box=SIMPLE, caption=_PREDICTION)
+    for column in ("steps ahead", "model", "copy of the start", "mean", "windows"):
+        table.add_column(column, justify="right")
+    for step in steps:
+        model, copy = (found[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
+        shown = (f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy))
+        table.add_row(str(step), *shown, "1", str(model.n))
+    return table
+
+
+_PREDICTION = (
+    "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
+    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+)
+
+
+def _plain(row: Estimate) -> str:
+    return with_error(_scalar(row), _error(row))
+
+
+def _sampled(row: Estimate) -> str:
+    """A mean over tasks; where all of them end alike there is no error to estimate."""
+    return f"{number(_scalar(row))} (all alike)" if row.standard_error == 0 else _plain(row)
+
+
+def _scalar(row: Estimate) -> float:
+    assert isinstance(row.value, float | int)
+    return float(row.value)
+
+
+def _error(row: Estimate) -> float | None:
+    return float(row.standard_error) if isinstance(row.standard_error, float | int) else None
+
+
+def difference_sentence(found: PairedDifference, model: str, reference: str) -> str:
+    """One comparison on the same tasks, with its error, its n and a test."""
+    kind = {"any_time": "at any time", "final": "at the end"}[found.kind]
+    return (
+        f"{model} − {reference}, success {kind}: {with_error(found.value, found.standard_error)} on the same "
+        f"{plural(found.n, 'task')}; {found.only_model} solved by the first alone, {found.only_reference} by the "
+        f"second alone, exact McNemar {probability(found.p)}"
+    )

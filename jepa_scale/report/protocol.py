@@ -1,0 +1,80 @@
+"""How success and regret were measured, in a sentence, and rates with what is known of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jepa_scale.estimators.proportion import wilson
+from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.report.summary import finished
+from jepa_scale.report.wording import listed, number, plural
+
+COUNTED = {
+    "any_time": "the goal is reached at any step of the budget",
+    "final": "the last step of the budget ends at the goal",
+}
+"""What a solved task is, by the setting's value."""
+
+
+def rate(value: float | None, n: int | None) -> str:
+    """A rate with Wilson's 95 % interval over its n tasks; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.2f} {interval_of(value, n)}".rstrip()
+
+
+def interval_of(value: float, n: int | None) -> str:
+    """Wilson's 95 % interval of a rate over n tasks; empty where nobody knows how many there were."""
+    if not n:
+        return ""
+    # The mean of rates of several models may exceed 1 by rounding.
+    low, high = wilson(min(max(value, 0.0), 1.0) * n, n)
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def tasks_of(result: StudyResult, policy: str) -> int | None:
+    """Tasks behind the success of a policy, the fewest of all finished runs; None where no run tells."""
+    found = [record.final_n.get(f"success/{policy}") for _, record in finished(result)]
+    return min((n for n in found if n), default=None)
+
+
+def sentence(protocol: Mapping[str, Any]) -> str:
+    """The protocol of one run; empty where nothing is planned or nothing is known."""
+    kind = protocol.get("kind")
+    if kind == "exact":
+        return (
+            f"Regret is exact over all starts and goals: plans of {plural(protocol['horizon'], 'step')}, goal law "
+            f"{protocol['goal_law']}, plans ranked by {protocol['score']}."
+        )
+    if kind != "tasks":
+        return ""
+    ends = "end at their goal" if protocol["stop_at_goal"] else "run on to the budget"
+    noise = protocol["goal_noise"]
+    seen = f"goals observed with noise of deviation {number(noise)}" if noise else "goals observed without noise"
+    removed = sum(protocol["removed"].values())
+    drawn = protocol["episodes"] * len(protocol["required_steps"])
+    if protocol["keep_solved"]:
+        left = "tasks that start at their goal are kept"
+    elif not removed:
+        left = "no task starts at its goal"
+    else:
+        left = f"{removed} of {plural(drawn, 'task')} removed because they start at their goal"
+    steps = listed(protocol["required_steps"])
+    return (
+        f"A task is solved if {COUNTED[protocol['success']]}, {protocol['budget_rule']} steps where T are "
+        f"required, T = {steps}, within {number(protocol['tolerance'])} of it; episodes {ends}. "
+        f"{protocol['episodes']} tasks for each T: {protocol['goal_law']}; {seen}; {left}."
+    )
+
+
+def sentence_of(records: Sequence[RunRecord]) -> str:
+    """The protocol that all runs share, or what differs between them; empty where none has one."""
+    found = [record.protocol for record in records if record.protocol]
+    if not found:
+        return ""
+    said = list(dict.fromkeys(sentence(protocol) for protocol in found))
+    if len(said) == 1:
+        return said[0]
+    keys = dict.fromkeys(key for protocol in found for key in protocol)
+    differ = [key for key in keys if any(protocol.get(key) != found[0].get(key) for protocol in found)]
+    return f"{said[0]} Runs differ in {listed([key.replace('_', ' ') for key in differ])}; that is the first one's."

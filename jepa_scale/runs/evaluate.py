@@ -1,0 +1,220 @@
+"""Checkpoints tried again, under a protocol of the user's choice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jepa_scale.callbacks.base import Context
+from jepa_scale.callbacks.planning import floors_of, regrets_of
+from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
+from jepa_scale.callbacks.success import Tried, estimates_of, tried
+from jepa_scale.callbacks.tasks import protocol_of
+from jepa_scale.data.module import draw
+from jepa_scale.data.recorded import Recorded
+from jepa_scale.estimators.moments import NotFiniteError
+from jepa_scale.estimators.proportion import mcnemar
+from jepa_scale.planners.none import NoPlanner
+from jepa_scale.records import Estimate, EvaluationRecord, PairedDifference, TaskOutcomes, Trajectories
+from jepa_scale.records.evaluation import Success
+from jepa_scale.runs.build import build_context, build_data, build_module
+from jepa_scale.runs.checkpoint import Checkpoint, read_checkpoint, restore
+from jepa_scale.runs.config import keys_of, with_overrides
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import atomic_write, missing_for_nan
+from jepa_scale.runs.identity import run_id
+from jepa_scale.runs.run import versions
+from jepa_scale.runs.stages import FINETUNE, build_task
+from jepa_scale.streams import stream_seed
+from jepa_scale.training.finetune import FineTune
+from jepa_scale.training.world_model import WorldModel
+from jepa_scale.worlds.base import SampledWorld
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One checkpoint's evaluation and the file that holds it."""
+
+    path: Path
+    record: EvaluationRecord
+
+
+def evaluate(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[Evaluated]:
+    """Evaluate checkpoints, all of them in the same world and on the same tasks, and write each into its run's folder.
+
+    Raises
+    ------
+    UserError
+        If a checkpoint cannot be read, an override may not change, a part refuses its settings, or the checkpoints
+        would not be tried alike: different worlds, planners or tasks.
+    """
+    _check_overrides(overrides)
+    found = [read_checkpoint(path) for path in paths]
+    configs = [with_overrides(checkpoint.config, overrides) for checkpoint in found]
+    _check_alike(paths, configs)
+    loaded = [_load(checkpoint, config) for checkpoint, config in zip(found, configs, strict=True)]
+    done = []
+    for checkpoint, config, (context, module, heldout) in zip(found, configs, loaded, strict=True):
+        record = _evaluated(checkpoint, config, context, module, heldout)
+        text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        path = _folder(checkpoint.path) / f"{_identity(record)}.json"
+        atomic_write(path, text)
+        done.append(Evaluated(path, record))
+    return done
+
+
+def _folder(checkpoint: Path) -> Path:
+    """Beside the ``checkpoints`` of a run, or beside the file."""
+    place = checkpoint.resolve().parent
+    return (place.parent if place.name == "checkpoints" else place) / "evaluations"
+
+
+def _identity(record: EvaluationRecord) -> str:
+    text = json.dumps([record.checkpoint, record.settings], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for key in keys_of(overrides):
+        if key == "world" or key.endswith("_target_"):
+            raise UserError(
+                f"{key}: expected settings of the world that the checkpoint was trained in (world.KEY=value), got "
+                "another world: evaluate a checkpoint from that world"
+            )
+        group = key.split(".")[0]
+        if group not in ("evaluation", "planner", "world") and key not in ("data.heldout", "data.test"):
+            raise UserError(
+                f"{key}: expected evaluation.*, planner, planner.*, world.*, data.heldout or data.test: the rest "
+                "belongs to the model, which is trained already"
+            )
+
+
+def _check_alike(paths: Sequence[Path], configs: Sequence[Mapping[str, Any]]) -> None:
+    for path, config in zip(paths[1:], configs[1:], strict=True):
+        for part in ("world", "planner", "evaluation"):
+            ours, theirs = _flat(config[part], part), _flat(configs[0][part], part)
+            for key in sorted(ours | theirs):
+                if ours.get(key) != theirs.get(key):
+                    what = "worlds" if part == "world" else f"settings of {part}"
+                    both = "" if key.endswith("_target_") else f", or give {key}=VALUE for both"
+                    raise UserError(
+                        f"{paths[0]} and {path} have different {what}: {key} is {theirs.get(key)!r} and "
+                        f"{ours.get(key)!r}; evaluate them one by one{both}"
+                    )
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {name: item for key, part in value.items() for name, item in _flat(part, f"{path}.{key}").items()}
+
+
+def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, WorldModel, Trajectories]:
+    """World and planner, the model with its weights, and held-out data; training data are not drawn."""
+    # As in training: a sum over several threads is not the same to the last bit.
+    torch.set_num_threads(config["trainer"]["threads"])
+    context = build_context(config)
+    world, sizes = context.world, config["data"]
+    if isinstance(world, Recorded):
+        trained = checkpoint.config["data"]
+        if sizes["test"] != trained["test"] or sizes["heldout"] > trained["heldout"]:
+            raise UserError(
+                f"expected data.heldout ≤ {trained['heldout']} and data.test={trained['test']}, as other episodes were "
+                f"trained on, got {sizes['heldout']} and {sizes['test']}"
+            )
+        data = build_data(config, world)
+        module, heldout = build_module(config, world, data.action_counts, data.normaliser), data.heldout
+    else:
+        assert isinstance(world, SampledWorld)
+        # How often each action was taken enters the loss only.
+        module = build_module(config, world, torch.ones(world.action_space.count or 1))
+        try:
+            heldout = draw(world, sizes["heldout"], sizes["length"], stream_seed(config["seed"], "data/heldout"))
+        except ValueError as error:
+            raise UserError(f"data.heldout: {error}") from None
+    model: WorldModel = module
+    if checkpoint.stage == FINETUNE:
+        model = FineTune(module, build_task(config, context), config["seed"])
+    restore(checkpoint, model)
+    return context, model.to(_device(config)).eval(), heldout
+
+
+def _device(config: Mapping[str, Any]) -> str:
+    wanted = config["trainer"]["accelerator"] in ("auto", "gpu", "cuda")
+    return "cuda" if wanted and torch.cuda.is_available() else "cpu"
+
+
+def _evaluated(
+    checkpoint: Checkpoint, config: Mapping[str, Any], context: Context, module: WorldModel, heldout: Trajectories
+) -> EvaluationRecord:
+    moment = checkpoint.epoch, checkpoint.step
+    outcomes: dict[str, TaskOutcomes] = {}
+    required: list[int] = []
+    estimates: list[Estimate] = []
+    try:
+        if context.exact is not None:
+            values = {name: regret.value for name, regret in regrets_of(context.exact, module).items()}
+            values |= floors_of(context.exact)
+            estimates = [Estimate(f"regret/{name}", value, 0.0, None, *moment) for name, value in values.items()]
+        elif not isinstance(context.planner, NoPlanner):
+            found = tried(context, module)
+            estimates = estimates_of(found, context.evaluation, *moment)
+            outcomes, required = _outcomes(found), found.trial.drawn.required_steps.tolist()
+        estimates += prediction_estimates(module, heldout, horizon_of(context, module, heldout), *moment)
+    except NotFiniteError as error:
+        raise UserError(f"{checkpoint.path}: {error}: this model has diverged") from None
+    settings = {name: config[name] for name in ("world", "planner", "evaluation", "seed")}
+    settings |= {"data": {name: config["data"][name] for name in ("heldout", "test", "length", "horizon")}}
+    settings |= {"threads": config["trainer"]["threads"], "device": _device(config)}
+    return EvaluationRecord(
+        checkpoint.digest,
+        run_id(checkpoint.config),
+        settings,
+        protocol_of(context),
+        tuple(estimates),
+        required,
+        outcomes,
+        versions(),
+    )
+
+
+def _outcomes(found: Tried) -> dict[str, TaskOutcomes]:
+    return {
+        name: TaskOutcomes(
+            found.numbers[name].tolist(),
+            outcome.ever.tolist(),
+            None if outcome.final is None else outcome.final.tolist(),
+            [step or None for step in outcome.first.tolist()],
+        )
+        for name, outcome in found.outcomes.items()
+    }
+
+
+def difference(model: EvaluationRecord, reference: EvaluationRecord, kind: Success) -> PairedDifference | None:
+    """Success of one model minus that of another on the tasks of both; None where it is not known of both.
+
+    Raises
+    ------
+    ValueError
+        If they were not tried on the same tasks.
+    """
+    if model.protocol != reference.protocol or model.settings["world"] != reference.settings["world"]:
+        raise ValueError("expected two evaluations by the same protocol in the same world, got different ones")
+    ours, theirs = (record.outcomes.get("model") for record in (model, reference))
+    if ours is None or theirs is None:
+        return None
+    solved = [found.ever if kind == "any_time" else found.final for found in (ours, theirs)]
+    if solved[0] is None or solved[1] is None:
+        return None
+    one, other = (np.asarray(values, dtype=float) for values in solved)
+    gaps = one - other
+    error = float(gaps.std(ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else None
+    only = int((gaps > 0).sum()), int((gaps < 0).sum())
+    return PairedDifference(kind, float(gaps.mean()), error, len(gaps), *only, mcnemar(*only))
