@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.planners.base import Cost
-from jepa_scale.planners.cem import CEM
+from jepa_scale.planners.base import Cost, Planner
 from jepa_scale.planners.receding import Outcome, at_random, control, doing_nothing
 from jepa_scale.records import Estimate, Evaluation
 from jepa_scale.streams import stream_seed
@@ -35,13 +34,18 @@ def tasks_of(world: Simulator, evaluation: Evaluation) -> Tasks:
 
 
 @lru_cache(maxsize=4)
-def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mapping[str, Outcome]:
+def references(world: Simulator, planner: Planner, evaluation: Evaluation) -> Mapping[str, Outcome]:
     """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
     tasks = tasks_of(world, evaluation)
 
     def true_cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
-        goals = tasks.goals[active, None, None]
-        return lambda plans: world.distance(_simulate(world, states, plans, planner.path), goals).sum(-1)
+        goals, terms = tasks.goals[active, None, None], planner.cost
+
+        def cost(plans: Tensor) -> Tensor:
+            far = world.distance(_simulate(world, states, plans, terms.every_step), goals)
+            return terms.of_distances(far, plans, world.action_space)
+
+        return cost
 
     return MappingProxyType(
         {
@@ -52,7 +56,7 @@ def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mappin
     )
 
 
-def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Tensor:
+def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
     """States along each plan, or its last one alone, without step noise.
 
     (b, S), (b, candidates, H, size) → (b, candidates, H or 1, S)
@@ -61,7 +65,7 @@ def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Te
     still = plans.new_zeros(*plans.shape[:2], world.step_numbers)
     for action in plans.unbind(2):
         reached.append(world.step(reached[-1], action, still))
-    return torch.stack(reached[1:] if path else reached[-1:], dim=2)
+    return torch.stack(reached[1:] if every_step else reached[-1:], dim=2)
 
 
 class _Seen:
@@ -69,7 +73,7 @@ class _Seen:
 
     def __init__(self, context: Context, module: WorldModel) -> None:
         assert isinstance(context.world, Simulator)
-        assert isinstance(context.planner, CEM)
+        assert isinstance(context.planner, Planner)
         self.world, self.planner, self.module = context.world, context.planner, module
         self.tasks = tasks_of(self.world, context.evaluation)
         generator = torch.Generator().manual_seed(_SEED)
@@ -86,10 +90,13 @@ class _Seen:
         observations = observations.to(self.module.device)
         return self.module.objective.goal(observations, self.module.encode(observations))
 
-    def far(self, reached: Tensor, active: Tensor) -> Tensor:
-        """(b, candidates, steps, …) → (b, candidates) squared distances to the tasks' goals, summed over steps."""
-        difference = (reached - self.goals[active, None, None]).square()
-        return (difference if self.weights is None else difference * self.weights).sum((-2, -1))
+    def cost(self, reached: Tensor, active: Tensor, plans: Tensor) -> Tensor:
+        """Cost of plans that lead to these coordinates, (b, candidates, steps, …) → (b, candidates)."""
+        goals = self.goals[active, None]
+        if self.weights is not None:
+            # 0 or 1, so that what is left out counts neither in distances nor in products.
+            reached, goals = reached * self.weights, goals * self.weights
+        return self.planner.cost.of_latents(reached, goals, plans.to(reached.device), self.world.action_space)
 
     def predicted(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
         """Costs of plans by the model."""
@@ -98,8 +105,8 @@ class _Seen:
         def cost(plans: Tensor) -> Tensor:
             start = latents[:, None].expand(-1, plans.shape[1], -1)
             reached = self.module.roll_out(start, plans.to(latents.device))
-            reached = reached if self.planner.path else reached[..., -1:, :]
-            return self.far(self.module.objective.readout(reached), active).cpu()
+            reached = reached if self.planner.cost.every_step else reached[..., -1:, :]
+            return self.cost(self.module.objective.readout(reached), active, plans).cpu()
 
         return cost
 
@@ -111,16 +118,16 @@ class _Seen:
         """
 
         def cost(plans: Tensor) -> Tensor:
-            reached = _simulate(self.world, states, plans, self.planner.path)
+            reached = _simulate(self.world, states, plans, self.planner.cost.every_step)
             normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=self._noise)[active]
             spread = normals[:, None, None].expand(*reached.shape[:3], -1)
             seen = self.coordinates(self.world.observe(reached.flatten(0, 2), spread.flatten(0, 2)))
-            return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
+            return self.cost(seen.unflatten(0, reached.shape[:3]), active, plans).cpu()
 
         return cost
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a planner may take gradients of its costs
 def success_estimates(context: Context, module: WorldModel, epoch: int, step: int) -> list[Estimate]:
     """Success rates by policy and difficulty, and the regret with its two parts.
 
@@ -131,7 +138,7 @@ def success_estimates(context: Context, module: WorldModel, epoch: int, step: in
     """
     world, planner, evaluation = context.world, context.planner, context.evaluation
     assert isinstance(world, Simulator)
-    assert isinstance(planner, CEM)
+    assert isinstance(planner, Planner)
     seen = _Seen(context, module)
     tasks, everything = seen.tasks, torch.arange(len(seen.tasks))
     outcomes = dict(references(world, planner, evaluation)) | {
@@ -171,7 +178,7 @@ _DIFFERENCES = {
 }
 
 
-def _same_cost(world: Simulator, planner: CEM, seen: _Seen, chosen: Tensor) -> Tensor:
+def _same_cost(world: Simulator, planner: Planner, seen: _Seen, chosen: Tensor) -> Tensor:
     """Success with true dynamics and the model's distances on the chosen tasks, with the numbers that all of them draw.
 
     So a model that predicts perfectly does exactly as well, however few are chosen.

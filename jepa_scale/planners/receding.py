@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.base import Cost, Planner, plan
+from jepa_scale.planners.base import Cost, Planner, plan, shifted
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 MakeCost = Callable[[Tensor, Tensor, Tensor], Cost]
@@ -36,13 +36,19 @@ def control(
     that two models are compared on the same noise.
     """
     generator = torch.Generator().manual_seed(seed)
+    last = torch.empty(0)
 
     def act(states: Tensor, active: Tensor) -> Tensor:
+        nonlocal last
         normals = planner.draw(len(tasks), world.action_space, generator)
         views = torch.randn(len(tasks), world.view_numbers, generator=generator)
         observed = world.observe(states[active], views[active])
         cost = make_cost(states[active], observed, active)
-        return plan(planner, cost, normals[:, active], world.action_space)[:, 0]
+        # Tasks only ever end, so one that is active has a last plan wherever there is any.
+        warm = shifted(last[active]) if planner.warm_start and len(last) else None
+        found = plan(planner, cost, normals[:, active], world.action_space, warm)
+        last = found.new_zeros(len(tasks), *found.shape[1:]).index_copy(0, active, found)
+        return found[:, 0]
 
     return run(world, tasks, act, generator, chosen)
 

@@ -57,6 +57,10 @@ class WorldModel(L.LightningModule):
         """g(z, a), one step without a past: (…, k), (…,) or (…, size) → (…, k)"""
         return self.predictor(latents, actions)
 
+    def embed_action(self, actions: Tensor) -> Tensor:
+        """The actions as they are: predictors embed them by themselves."""
+        return actions
+
     def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
         """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""
         renew = (lambda z: self.encode(self.objective.decoded(z))) if self.objective.encodes_again else None

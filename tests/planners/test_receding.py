@@ -10,6 +10,7 @@ from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.success import references, success_estimates, tasks_of
 from jepa_scale.objectives.latent import LatentPrediction
 from jepa_scale.planners.cem import CEM
+from jepa_scale.planners.costs import CostTerms
 from jepa_scale.planners.receding import at_random, control, doing_nothing
 from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
@@ -104,7 +105,7 @@ class _Simulator(nn.Module):
 @pytest.mark.parametrize("path", [False, True])
 def test_a_perfect_model_loses_nothing_by_predicting(same_cost_episodes, path):
     """Exactly: the same costs on the same numbers, of all tasks or of the first few of each difficulty."""
-    planner = replace(PLANNER, path=path)
+    planner = replace(PLANNER, cost=CostTerms(final=float(not path), path=float(path)))
     evaluation = Evaluation(episodes=4, same_cost_episodes=same_cost_episodes)
     module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
     rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4, evaluation), module, 0, 1)}
