@@ -42,7 +42,7 @@ class CategoricalCEM(DiscretePlanner, Search):
     horizon: int = 3
     """T, steps of a plan."""
     score: Score = "density"
-    candidates: int = 128
+    candidates: int = 64
     iterations: int = 5
     elites: int = 8
     floor: float = 0.5

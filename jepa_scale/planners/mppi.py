@@ -14,7 +14,7 @@ from jepa_scale.records import ActionSpace
 
 @dataclass(frozen=True)
 class MPPIState:
-    """The mean plan of each task and the deviation around it."""
+    """The mean plan of each task."""
 
     mean: Tensor
     """(B, H, size)"""
@@ -28,6 +28,7 @@ class MPPI(Planner):
     The mean becomes Σ_i w_i a_i with w_i ∝ exp(−(c_i − min c) / λ), λ = ``temperature`` times the standard deviation
     of the costs over the task's candidates, so that the setting means the same whatever the costs' unit is. The base
     law is centred on the current mean (the paper's α = 1), so no control cost enters by itself; ``cost.effort`` is one.
+    The first candidate is the mean itself, so that a good plan to start from is not lost.
     The deviation is not refitted: it shrinks by ``decay`` with every iteration, down to ``floor``.
 
     Raises
@@ -74,11 +75,12 @@ class MPPI(Planner):
         """
         deviation = max(self.floor, self.deviation * self.decay**state.iteration) * (space.high - space.low)
         plans = (state.mean[:, None] + deviation * normals).clamp(space.low, space.high)
+        plans = torch.cat([state.mean[:, None], plans[:, 1:]], dim=1)
         costs = finite(cost(plans))
         # Equal costs have no spread: then all plans weigh the same.
         spread = costs.std(1, correction=0, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
         weights = torch.softmax(-(costs - costs.amin(1, keepdim=True)) / (self.temperature * spread), dim=1)
-        return MPPIState((weights[..., None, None] * plans).sum(1), state.iteration + 1)
+        return MPPIState((weights.to(plans.dtype)[..., None, None] * plans).sum(1), state.iteration + 1)
 
     def best(self, state: MPPIState) -> Tensor:
         """The plan to execute, (B, H, size): the weighted mean."""

@@ -29,8 +29,8 @@ class Spectral(DiscretePlanner):
     """Rank plans by the model's operators, P̂(x_g|x_0, plan) = h_{a_0}ᵀ K(a_0, a_1) … K(a_{T−2}, a_{T−1}) f(x_g) q(x_g).
 
     Here h_a = g(f(x_0), a), K(a, b) = E_{x ~ q_a}[f(x) g(f(x), b)ᵀ] and q is q_{a_{T−1}} (B3; ``theory.rollout`` has
-    the slow form). For T = 1 it is the density score. Unlike a latent roll-out it needs no g beyond f(X), and the gauge of
-    the latent cancels.
+    the slow form). For T = 1 it is the density score. Unlike a latent roll-out it needs no g beyond f(X), and the gauge
+    of the latent cancels.
 
     The search is exact: with m = ⌈T/2⌉, h_{a_0}ᵀ K … K is computed for all |A|^m prefixes and K(a_{m−1}, ·) … f(x_g) q
     for all |A|^{T−m} suffixes after each last action of a prefix; one matrix product for each of these actions scores
@@ -101,5 +101,6 @@ def _check_cells(actions: int, horizon: int, starts: int, goals: int) -> None:
     if digits > math.log10(MAX_CELLS):
         raise ValueError(
             f"the spectral planner compares {actions}^{horizon} plans × {starts} starts × {goals} goals, 10^"
-            f"{digits:.1f} cells, more than {MAX_CELLS:.0e}: give it fewer starts and goals at a time, or choose a shorter horizon"
+            f"{digits:.1f} cells, more than {MAX_CELLS:.0e}: give it fewer starts and goals at a time, or choose a "
+            "shorter horizon"
         )

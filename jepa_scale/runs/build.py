@@ -114,8 +114,8 @@ def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner,
             _check_plans(world, planner)
             return
         raise UserError(
-            f"planner: expected planner=exhaustive, spectral or categorical_cem, which choose among the plans of a "
-            f"finite world, got {name}, which {'plans nothing' if isinstance(planner, NoPlanner) else 'controls simulators'}"
+            "planner: expected planner=exhaustive, spectral or categorical_cem, which choose among the plans of a "
+            f"finite world, got {name}, which does not"
         )
     if isinstance(planner, NoPlanner):
         return

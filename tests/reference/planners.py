@@ -35,7 +35,7 @@ def cem_step(mean, deviation, normals, cost, elites, low, high, smallest):
 
 def mppi_step(mean, deviation, normals, cost, temperature, low, high):
     """One weighted mean for one task."""
-    plans = [np.clip(mean + deviation * one, low, high) for one in normals]
+    plans = [mean] + [np.clip(mean + deviation * one, low, high) for one in normals[1:]]
     costs = np.array([cost(plan) for plan in plans])
     weights = np.exp(-(costs - costs.min()) / (temperature * costs.std()))
     return sum(weight * plan for weight, plan in zip(weights, plans, strict=True)) / weights.sum()
