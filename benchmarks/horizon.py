@@ -121,8 +121,7 @@ def draw(found: dict[str, tuple[list[Line], list[float]]]) -> Any:
     panels[1][0].set_ylabel("regret (operator) and its bounds")
     figure.supxlabel(
         "R is that of the worst action. Above: solid operator roll-out, dashed latent roll-out, dotted T times the "
-        "regret at T = 1.
-Below: thin lines without markers B3, here equal to T5; a bound above the red line says "
+        "regret at T = 1.\nBelow: thin lines without markers B3, here equal to T5; a bound above the red line says "
         "nothing. Regrets below 0.0001 are drawn there.",
         fontsize=8, x=0.01, ha="left",
     )  # fmt: skip
