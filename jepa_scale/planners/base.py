@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +63,9 @@ class Planner(Search):
     ValueError
         If the horizon is below 1, a cost term is refused, or the score is not ``distance``.
     """
+
+    needs_gradient: ClassVar[bool] = False
+    """Whether costs must be differentiable in the plans."""
 
     horizon: int = 3
     """H, steps of a plan."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ class Gradient(Planner):
     ValueError
         If a size is below 1 or a rate is not positive.
     """
+
+    needs_gradient: ClassVar[bool] = True
 
     restarts: int = 4
     iterations: int = 50
@@ -132,12 +135,14 @@ def _with_gradient(cost: Cost, plans: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         asked = plans.detach().clone().requires_grad_(True)
         costs = cost(asked)
-        if not costs.requires_grad:
-            raise ValueError(
-                "expected a cost that is differentiable in the plans, got one without a gradient: plan with "
-                "planner=cem, or call the planner outside torch.inference_mode"
-            )
-        # Tasks and restarts do not see each other, so one backward pass gives the gradient of each.
-        (slope,) = torch.autograd.grad(finite(costs).sum(), asked)
+        # Tasks and restarts do not see each other, so one backward pass gives the gradient of each. A cost can have
+        # gradients in a model's parameters and none in the plans.
+        total = finite(costs).sum()
+        slope = torch.autograd.grad(total, asked, allow_unused=True)[0] if costs.requires_grad else None
+    if slope is None:
+        raise ValueError(
+            "expected a cost that is differentiable in the plans, got one without a gradient: plan with planner=cem, "
+            "or call the planner outside torch.inference_mode"
+        )
     finite(slope.flatten(2).sum(-1), "gradients")
     return costs.detach(), slope

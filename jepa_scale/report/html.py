@@ -16,7 +16,7 @@ from jepa_scale.report.figures import ARMS, PLOTS, TUNING
 from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
-from jepa_scale.report.wording import interval, measured, number, percent, place, whole
+from jepa_scale.report.wording import interval, measured, number, over, percent, place, whole
 
 _SECTIONS = {
     "figures": "Figures",
@@ -233,7 +233,7 @@ def _definitions(result: StudyResult) -> str:
     }
     exact_terms = {
         "regret": f"Expected loss of probability of ending at the goal against the best plan of T = {result.horizon} "
-        f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
+        f"actions, {over(result)}; plans are ranked by the {result.score} score.",
         "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
     }
     meaning = {

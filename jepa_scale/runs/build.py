@@ -128,6 +128,11 @@ def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner,
             "planner: expected planner=cem, icem, mppi or gradient, which control simulators, got "
             f"{name}, which chooses among the plans of a finite world"
         )
+    if planner.needs_gradient and len(world.observation_shape) == 3 and evaluation.same_cost_episodes != 0:
+        raise UserError(
+            f"evaluation.same_cost_episodes: expected 0, as {name} takes gradients of costs and none pass through "
+            f"images of bytes, which true dynamics are seen by; got {evaluation.same_cost_episodes}"
+        )
     try:
         tasks_of(world, evaluation)
     except ValueError as error:

@@ -161,6 +161,9 @@ def test_gradient_refuses_a_cost_that_has_none_and_a_slope_that_is_no_number():
     drawn = planner.draw(1, SPACE, torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="differentiable in the plans"):
         plan(planner, lambda plans: plans.detach().sum((-2, -1)), drawn, SPACE)
+    weight = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="differentiable in the plans"):
+        plan(planner, lambda plans: weight * plans.detach().sum((-2, -1)), drawn, SPACE)
     with pytest.raises(NotFiniteError, match=r"gradients that are numbers.*25\.0%"):
         plan(planner, lambda plans: plans.abs().sqrt().sum((-2, -1)), drawn, SPACE)
 

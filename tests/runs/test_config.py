@@ -113,6 +113,13 @@ def test_costs_of_plans_that_make_no_sense_are_refused(overrides, message):
         build_context(compose(["world=point_mass", "planner=cem", *overrides]))
 
 
+def test_gradients_do_not_pass_through_images():
+    seen = ["world=two_rooms", "planner=gradient"]
+    with pytest.raises(UserError, match=r"same_cost_episodes: expected 0, as Gradient .*; got None"):
+        build_context(compose(seen))
+    build_context(compose([*seen, "evaluation.same_cost_episodes=0"]))
+
+
 @pytest.mark.parametrize("planner", ["cem", "icem", "mppi", "gradient", "exhaustive", "spectral", "categorical_cem"])
 def test_which_planner_goes_with_which_world(planner):
     discrete = planner in ("exhaustive", "spectral", "categorical_cem")
