@@ -132,16 +132,29 @@ def test_a_colder_mppi_follows_the_best_plan():
     torch.testing.assert_close(plan(planner, cost, drawn, SPACE)[0], plans[0, cost(plans)[0].argmin()])
 
 
-def test_gradient_is_adam_inside_the_box():
-    planner = Gradient(horizon=H, restarts=2, iterations=25, rate=0.2, second_momentum=0.95)
+@pytest.mark.parametrize(("rate", "iterations"), [(0.2, 25), (0.5, 5)], ids=["settles", "swings"])
+def test_gradient_is_adam_inside_the_box(rate, iterations):
+    planner = Gradient(horizon=H, restarts=2, iterations=iterations, rate=rate, second_momentum=0.95)
     aim, single, cost = one_task()
     aim[0] = 3.0  # beyond the box
     drawn = planner.draw(1, SPACE, torch.Generator().manual_seed(0))
     visited = []
     for start in (np.zeros((H, 2)), np.clip(drawn[0, 0, 1].numpy().astype(float), -1, 1)):
-        visited += slow.adam(start, lambda one: 2 * (one - aim), 25, 0.4, 0.9, 0.95, -1, 1)
+        visited += slow.adam(start, lambda one: 2 * (one - aim), iterations, 2 * rate, 0.9, 0.95, -1, 1)
     expected = min(visited, key=single)
     np.testing.assert_allclose(plan(planner, cost, drawn, SPACE)[0], expected, atol=1e-4)
+
+
+def test_gradient_keeps_the_best_plan_when_it_gets_worse_and_better_again():
+    planner, costs = Gradient(horizon=1, restarts=1, iterations=4), iter([3.0, 1.0, 5.0, 2.0])
+    tried = []
+
+    def cost(plans):
+        tried.append(plans.detach().clone())
+        return next(costs) + 1e-3 * plans.sum((-2, -1))
+
+    found = plan(planner, cost, planner.draw(1, SPACE, torch.Generator().manual_seed(0)), SPACE)
+    assert torch.equal(found, tried[1][:, 0])
 
 
 def test_gradient_works_although_its_caller_takes_none():
@@ -202,8 +215,14 @@ def test_icem_draws_fewer_each_iteration_keeps_elites_and_tries_the_mean_last():
 
     state = planner.init(3, SPACE)
     for drawn in planner.draw(3, SPACE, torch.Generator().manual_seed(0)):
-        mean, kept = state.mean, state.elite_costs
+        mean, deviation, kept, carried = state.mean, state.deviation, state.elite_costs, state.elites
         state = planner.step(state, cost, drawn, SPACE)
+        every = torch.cat([seen[-1], carried], dim=1)
+        order = torch.cat([problem.cost(seen[-1]), kept], dim=1).argsort(dim=1)[:, :5]
+        elite = torch.stack([plans[chosen] for plans, chosen in zip(every, order, strict=True)])
+        torch.testing.assert_close(state.mean, 0.1 * mean + 0.9 * elite.mean(1))
+        refitted = 0.1 * deviation + 0.9 * elite.std(1, correction=0)
+        torch.testing.assert_close(state.deviation, refitted.clamp(min=0.04))
         tried = torch.cat([problem.cost(seen[-1]), kept], dim=1)
         torch.testing.assert_close(state.elite_costs, tried.sort(dim=1).values[:, :2])
         torch.testing.assert_close(problem.cost(state.elites), state.elite_costs)
