@@ -101,6 +101,6 @@ def _your_world(overrides: Sequence[str]) -> typing.Any:
     if context.planner.score != "density":
         raise UserError(
             f"the bounds that are shown hold for plans ranked by the density score, got "
-            f"planner.score={context.planner.score}: leave it at planner.score=density"
+            f"planner.score={context.planner.score}: leave it at planner=exhaustive planner.score=density"
         )
     return world_tables(known.world.finite, problem, context.negatives)

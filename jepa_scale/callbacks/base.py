@@ -12,13 +12,12 @@ import torch
 
 from jepa_scale.callbacks.logging import publish
 from jepa_scale.estimators.moments import NotFiniteError
-from jepa_scale.planners.cem import CEM
-from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Estimate, Evaluation, Negatives
 from jepa_scale.theory.bounds.base import WorldConstants
 from jepa_scale.theory.model import TabularModel
-from jepa_scale.theory.planning import do_nothing_regret, plan_values, random_regret
+from jepa_scale.theory.planning import PlanningProblem, do_nothing_regret, plan_values, random_regret
 from jepa_scale.theory.spectrum import singular_values, stacked_singular_values
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.base import ExactWorld, World
@@ -30,24 +29,24 @@ class Context:
 
     world: World
     negatives: Negatives
-    planner: Exhaustive | CEM | NoPlanner
+    planner: DiscretePlanner | Planner | NoPlanner
     k: int
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     @property
     def exact(self) -> Exact | None:
         """The world's truth, where it is finite; computed once in a process."""
-        if isinstance(self.world, ExactWorld) and isinstance(self.planner, Exhaustive):
-            return Exact(self.world, self.planner, _truth(self.world, self.negatives, self.planner))
+        if isinstance(self.world, ExactWorld) and isinstance(self.planner, DiscretePlanner):
+            return Exact(self.world, self.planner, _truth(self.world, self.negatives, self.planner.problem))
         return None
 
 
 @dataclass(frozen=True)
 class Exact:
-    """A finite world, a planner that enumerates its plans, and what is exactly known of both."""
+    """A finite world, a planner of its actions, and what is exactly known of both."""
 
     world: ExactWorld
-    planner: Exhaustive
+    planner: DiscretePlanner
     truth: Truth
 
 
@@ -69,16 +68,16 @@ class Truth:
 
 
 @lru_cache(maxsize=4)
-def _truth(world: ExactWorld, negatives: Negatives, planner: Exhaustive) -> Truth:
-    finite, values = world.finite, plan_values(world.finite, planner.horizon)
-    constants = WorldConstants.of(finite, planner.problem, negatives)
+def _truth(world: ExactWorld, negatives: Negatives, problem: PlanningProblem) -> Truth:
+    finite, values = world.finite, plan_values(world.finite, problem.horizon)
+    constants = WorldConstants.of(finite, problem, negatives)
     return Truth(
         singular_values(finite, negatives),
         stacked_singular_values(finite, negatives),
         values,
         constants,
         random_regret(values, finite.context_law, constants.goals),
-        do_nothing_regret(finite, values, planner.horizon, constants.goals),
+        do_nothing_regret(finite, values, problem.horizon, constants.goals),
     )
 
 

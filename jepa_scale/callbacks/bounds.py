@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import lightning as L
 
 from jepa_scale.callbacks.base import EpochCallback, Exact, exact, tabulate
-from jepa_scale.records import BoundValue, Estimate
+from jepa_scale.records import BoundValue, Estimate, Score
 from jepa_scale.theory.bounds import b1_prime, t4, t5
 from jepa_scale.theory.bounds.base import BoundCase
 from jepa_scale.theory.model import TabularModel
@@ -16,7 +18,12 @@ BOUNDS = (t4, t5, b1_prime)
 
 def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
     """Every bound for the model as it stands, on the regret of the planner's own score."""
-    case = BoundCase(exact.truth.constants, exact.planner.score, model)
+    score = exact.planner.score
+    if score == "operator":
+        # The product of one-step densities; which bounds hold for such a roll-out they check themselves.
+        case = BoundCase(exact.truth.constants, "density", model, roll_out="operator")
+    else:
+        case = BoundCase(exact.truth.constants, cast(Score, score), model)
     return tuple(bound.value(case) for bound in BOUNDS)
 
 

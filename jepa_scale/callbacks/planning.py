@@ -6,46 +6,61 @@ import lightning as L
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.base import EpochCallback, Exact, exact
+from jepa_scale.callbacks.base import EpochCallback, Exact, exact, tabulate
+from jepa_scale.callbacks.search import Ends, search_estimates
 from jepa_scale.callbacks.success import success_estimates
+from jepa_scale.planners.base import Search
+from jepa_scale.planners.exhaustive import roll_out_all
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.planners.scores import best_plans
+from jepa_scale.planners.spectral import Spectral
 from jepa_scale.records import Estimate, Regret
 from jepa_scale.theory.planning import expected_regret
+from jepa_scale.theory.rollout import OperatorRollOut
 from jepa_scale.theory.scores import SCORES
 from jepa_scale.training.world_model import WorldModel
 
 
 @torch.inference_mode()
-def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
-    """Expected regret of exhaustive planning for every score, exact over starts and goals.
-
-    Plans are ranked where the objective measures distances: in the latent, or between observations if it decodes.
-    """
-    truth, world = known.truth, known.world.finite
+def ends_of(known: Exact, module: WorldModel) -> Ends:
+    """Where the model says that every plan leads, where the objective measures distances."""
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
     reached = module.readout(every_end(known, module, latents)).double().cpu()
     goals = module.goal(observations, latents).double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
-    law = torch.as_tensor(np.tile(truth.constants.negatives_law, (len(reached) // known.world.actions, 1)))
+    law = np.tile(known.truth.constants.negatives_law, (len(reached) // known.world.actions, 1))
+    return Ends(reached, goals, torch.as_tensor(law))
+
+
+def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
+    """Expected regret for every score, exact over starts and goals.
+
+    Plans are ranked by where the latent is rolled out to, in the latent or between observations if the objective
+    decodes; with the spectral planner also by the product of the model's one-step operators.
+    """
+    truth, ends = known.truth, ends_of(known, module)
+    chosen = {score: best_plans(score, ends.reached, ends.goals, ends.law).numpy() for score in SCORES}
+    if isinstance(known.planner, Spectral):
+        everything = np.arange(known.world.finite.states)
+        rolled = OperatorRollOut.of(known.world.finite, tabulate(module, known.world), truth.constants.negatives)
+        chosen[known.planner.score] = known.planner.choose(rolled, everything, everything).index
     regrets = {}
-    for score in SCORES:
-        chosen = best_plans(score, reached, goals, law).numpy()
-        value = expected_regret(truth.values, chosen, world.context_law, truth.constants.goals)
+    for score, plans in chosen.items():
+        value = expected_regret(truth.values, plans, known.world.finite.context_law, truth.constants.goals)
         regrets[score] = Regret(value, 0.0, known.planner.goal_law, score, None)
     return regrets
 
 
 def every_end(known: Exact, module: WorldModel, latents: torch.Tensor) -> torch.Tensor:
     """ẑ_T of every plan from every start (N, k): → (|A|^T, N, k), first action slowest."""
-    planner, actions = known.planner, known.world.actions
+    horizon, actions = known.planner.horizon, known.world.actions
     if module.context == 1:
-        return planner.roll_out(module.predict, latents, actions)
+        return roll_out_all(module.predict, latents, actions, horizon)
     # A predictor with a past does not go on from ẑ_t alone: plans that begin alike are rolled out one by one.
-    plans = torch.cartesian_prod(*[torch.arange(actions, device=latents.device)] * planner.horizon)
-    plans = plans.view(-1, 1, planner.horizon).expand(-1, len(latents), -1)
+    plans = torch.cartesian_prod(*[torch.arange(actions, device=latents.device)] * horizon)
+    plans = plans.view(-1, 1, horizon).expand(-1, len(latents), -1)
     return module.roll_out(latents.expand(len(plans), *latents.shape), plans)[..., -1, :]
 
 
@@ -58,8 +73,9 @@ def floors_of(known: Exact) -> dict[str, float]:
 class PlanningCallback(EpochCallback):
     """Log the regret of planning with the model, beside the floors.
 
-    Exact, after every epoch, where the world is finite and the planner enumerates; from sampled tasks, after the last
-    epoch only, where a simulator is controlled: that takes as long as training. None where nothing is planned.
+    Exact, after every epoch, where the world is finite and the planner enumerates; of sampled starts and goals where it
+    searches. From sampled tasks, after the last epoch only, where a simulator is controlled: that takes as long as
+    training. None where nothing is planned.
     """
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
@@ -70,5 +86,8 @@ class PlanningCallback(EpochCallback):
         if known is None:
             last = trainer.current_epoch + 1 == trainer.max_epochs
             return success_estimates(self.context, module, *moment) if last else []
-        rows = [exact(f"regret/{name}", regret.value, trainer) for name, regret in regrets_of(known, module).items()]
+        if isinstance(known.planner, Search):
+            rows = search_estimates(known, known.planner, ends_of(known, module), self.context.evaluation, *moment)
+        else:
+            rows = [exact(f"regret/{name}", found.value, trainer) for name, found in regrets_of(known, module).items()]
         return rows + [exact(f"regret/{name}", value, trainer) for name, value in floors_of(known).items()]

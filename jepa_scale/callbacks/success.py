@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -12,15 +12,24 @@ from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.tasks import SEED, Trial, trial_of
-from jepa_scale.planners.base import Cost
-from jepa_scale.planners.cem import CEM
-from jepa_scale.planners.receding import MakeCost, Outcome, at_random, control_in_blocks, doing_nothing
+from jepa_scale.planners.base import Cost, Planner
+from jepa_scale.planners.receding import (
+    MakeCost,
+    Outcome,
+    answering,
+    at_random,
+    control,
+    control_in_blocks,
+    doing_nothing,
+)
 from jepa_scale.records import Estimate, Evaluation
+from jepa_scale.training.costs import latent_cost, predicted_cost
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.simulator import Simulator
 
-POLICIES = ("model", "oracle", "same_cost", "random", "do_nothing")
-"""The planner with the model; with the true state and dynamics; with true dynamics and the model's distances; uniformly
+POLICIES = ("model", "policy", "refined", "oracle", "same_cost", "random", "do_nothing")
+"""The planner with the model; an amortised planner, where one was trained; one iteration of the planner from the
+amortised plan; the planner with the true state and dynamics; with true dynamics and the model's distances; uniformly
 random actions; the action 0."""
 
 NOTHING_LEFT = "no_task_left"
@@ -38,14 +47,19 @@ class Tried:
 
 
 @lru_cache(maxsize=4)
-def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mapping[str, Outcome]:
+def references(world: Simulator, planner: Planner, evaluation: Evaluation) -> Mapping[str, Outcome]:
     """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
     trial, stop = trial_of(world, evaluation), evaluation.stop_at_goal
     tasks = trial.drawn
 
     def true_cost(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
-        goals = tasks.goals[active, None, None]
-        return lambda plans: world.distance(_simulate(world, states, plans, planner.path), goals).sum(-1)
+        goals, terms = tasks.goals[active, None, None], planner.cost
+
+        def cost(plans: Tensor) -> Tensor:
+            far = world.distance(_simulate(world, states, plans, terms.every_step), goals)
+            return terms.of_distances(far, plans, world.action_space)
+
+        return cost
 
     return MappingProxyType(
         {
@@ -58,7 +72,7 @@ def references(world: Simulator, planner: CEM, evaluation: Evaluation) -> Mappin
     )
 
 
-def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Tensor:
+def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
     """States along each plan, or its last one alone, without step noise.
 
     (b, S), (b, candidates, H, size) → (b, candidates, H or 1, S)
@@ -67,7 +81,7 @@ def _simulate(world: Simulator, states: Tensor, plans: Tensor, path: bool) -> Te
     still = plans.new_zeros(*plans.shape[:2], world.step_numbers)
     for action in plans.unbind(2):
         reached.append(world.step(reached[-1], action, still))
-    return torch.stack(reached[1:] if path else reached[-1:], dim=2)
+    return torch.stack(reached[1:] if every_step else reached[-1:], dim=2)
 
 
 class _Seen:
@@ -75,13 +89,15 @@ class _Seen:
 
     def __init__(self, context: Context, module: WorldModel) -> None:
         assert isinstance(context.world, Simulator)
-        assert isinstance(context.planner, CEM)
+        assert isinstance(context.planner, Planner)
         self.world, self.planner, self.module = context.world, context.planner, module
         self.tasks = trial_of(self.world, context.evaluation).drawn
         generator = torch.Generator().manual_seed(SEED)
         normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
         self._noise = generator.get_state()
-        self.goals = self.coordinates(self.world.goal_view(self.tasks.goals, normals))
+        seen = self.world.goal_view(self.tasks.goals, normals).to(module.device)
+        self.goal_latents = module.encode(seen)
+        self.goals = module.goal(seen, self.goal_latents)
         mask = self.world.noise_mask
         ignored = self.planner.ignore_noise and module.objective.encodes_again
         kept = torch.as_tensor(~mask, device=self.goals.device).float() if mask is not None else None
@@ -92,22 +108,22 @@ class _Seen:
         observations = observations.to(self.module.device)
         return self.module.goal(observations, self.module.encode(observations))
 
-    def far(self, reached: Tensor, active: Tensor) -> Tensor:
-        """(b, candidates, steps, …) → (b, candidates) squared distances to the tasks' goals, summed over steps."""
-        difference = (reached - self.goals[active, None, None]).square()
-        return (difference if self.weights is None else difference * self.weights).sum((-2, -1))
+    def cost(self, reached: Tensor, active: Tensor, plans: Tensor) -> Tensor:
+        """Cost of plans that lead to these coordinates, (b, candidates, steps, …) → (b, candidates)."""
+        return latent_cost(self.planner, self.world.action_space, reached, self.goals[active], plans, self.weights)
 
     def predicted(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
         """Costs of plans by the model."""
         latents = self.module.encode(observed.to(self.module.device))
+        space = self.world.action_space
+        cost = predicted_cost(self.module, self.planner, space, latents, self.goals[active], self.weights)
+        return lambda plans: cost(plans).cpu()
 
-        def cost(plans: Tensor) -> Tensor:
-            start = latents[:, None].expand(-1, plans.shape[1], -1)
-            reached = self.module.roll_out(start, plans.to(latents.device))
-            reached = reached if self.planner.path else reached[..., -1:, :]
-            return self.far(self.module.readout(reached), active).cpu()
-
-        return cost
+    def answered(self, observed: Tensor, active: Tensor) -> Tensor:
+        """Plans of the amortised planner."""
+        assert self.module.policy is not None
+        latents = self.module.encode(observed.to(self.module.device))
+        return self.module.policy(latents, self.goal_latents[active]).cpu()
 
     def simulated(self) -> MakeCost:
         """The same costs of what the plans truly lead to.
@@ -120,11 +136,11 @@ class _Seen:
 
         def make(states: Tensor, observed: Tensor, active: Tensor) -> Cost:
             def cost(plans: Tensor) -> Tensor:
-                reached = _simulate(self.world, states, plans, self.planner.path)
+                reached = _simulate(self.world, states, plans, self.planner.cost.every_step)
                 normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)[active]
                 spread = normals[:, None, None].expand(*reached.shape[:3], -1)
                 seen = self.coordinates(self.world.observe(reached.flatten(0, 2), spread.flatten(0, 2)))
-                return self.far(seen.unflatten(0, reached.shape[:3]), active).cpu()
+                return self.cost(seen.unflatten(0, reached.shape[:3]), active, plans).cpu()
 
             return cost
 
@@ -141,7 +157,7 @@ def tried(context: Context, module: WorldModel) -> Tried:
     """
     world, planner, evaluation = context.world, context.planner, context.evaluation
     assert isinstance(world, Simulator)
-    assert isinstance(planner, CEM)
+    assert isinstance(planner, Planner)
     seen, trial = _Seen(context, module), trial_of(world, evaluation)
 
     def controlled(begin: Callable[[], MakeCost], chosen: Tensor) -> Outcome:
@@ -150,6 +166,13 @@ def tried(context: Context, module: WorldModel) -> Tried:
 
     outcomes = {"model": controlled(lambda: seen.predicted, trial.kept), **references(world, planner, evaluation)}
     numbers = dict.fromkeys(outcomes, trial.kept)
+    if module.policy is not None:
+        once = replace(planner, iterations=1)  # type: ignore[call-arg]
+        stop = evaluation.stop_at_goal
+        refined = control(world, seen.tasks, once, seen.predicted, SEED, trial.kept, stop, seen.answered)
+        answers = answering(world, seen.tasks, seen.answered, SEED, trial.kept, stop)
+        outcomes |= {"policy": answers, "refined": refined}
+        numbers |= dict.fromkeys(("policy", "refined"), trial.kept)
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
         numbers["same_cost"] = some
@@ -200,6 +223,7 @@ _DIFFERENCES = {
     "distance": ("oracle", "model"),
     "geometry": ("oracle", "same_cost"),
     "dynamics": ("same_cost", "model"),
+    "policy": ("oracle", "policy"),
     "random": ("oracle", "random"),
     "do_nothing": ("oracle", "do_nothing"),
 }

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.base import Cost, Planner, plan
+from jepa_scale.planners.base import Cost, Planner, plan, shifted
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 MakeCost = Callable[[Tensor, Tensor, Tensor], Cost]
 """(states (b, S), observations (b, *shape), numbers of the tasks (b,)) → cost of plans from there."""
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""(observations (b, *shape), numbers of the tasks (b,)) → plans without a search, (b, H, size)."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,29 @@ def control(
     seed: int,
     chosen: Tensor | None = None,
     stop_at_goal: bool = False,
+    answer: Answer | None = None,
 ) -> Outcome:
-    """Run every task with a planner, or those with the numbers ``chosen`` alone.
+    """Run every task with a planner, or those with the numbers ``chosen`` alone; searches start from an ``answer``.
 
     All tasks draw the same numbers whoever plans, and go on drawing them when they have ended or were not chosen, so
     that two models are compared on the same noise.
     """
     generator = torch.Generator().manual_seed(seed)
+    last = torch.empty(0)
 
     def act(states: Tensor, active: Tensor) -> Tensor:
+        nonlocal last
         normals = planner.draw(len(tasks), world.action_space, generator)
         views = torch.randn(len(tasks), world.view_numbers, generator=generator)
         observed = world.observe(states[active], views[active])
         cost = make_cost(states[active], observed, active)
-        return plan(planner, cost, normals[:, active], world.action_space)[:, 0]
+        # Tasks only ever end, so one that is active has a last plan wherever there is any.
+        warm = shifted(last[active]) if planner.warm_start and len(last) else None
+        if answer is not None:
+            warm = answer(observed, active)
+        found = plan(planner, cost, normals[:, active], world.action_space, warm)
+        last = found.new_zeros(len(tasks), *found.shape[1:]).index_copy(0, active, found)
+        return found[:, 0]
 
     return run(world, tasks, act, generator, chosen, stop_at_goal)
 
@@ -84,6 +95,19 @@ def control_in_blocks(
     """
     blocks = chosen.split(pairs) if pairs is not None else (chosen,)
     return Outcome.joined([control(world, tasks, planner, begin(), seed, block, stop_at_goal) for block in blocks])
+
+
+def answering(
+    world: Simulator, tasks: Tasks, answer: Answer, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+) -> Outcome:
+    """Run tasks with the first action of an answer, anew at every step."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def act(states: Tensor, active: Tensor) -> Tensor:
+        views = torch.randn(len(tasks), world.view_numbers, generator=generator)
+        return answer(world.observe(states[active], views[active]), active)[:, 0]
+
+    return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
 def at_random(

@@ -172,6 +172,7 @@ class RunTable:
         "success_any_time": "share of them whose goal is reached at any step of the budget",
         "success_final": "share of them that end at their goal; NaN where episodes end when the goal is reached",
         "success_pretrained": "of the same run before fine-tuning",
+        "success_policy": "by the amortised planner; NaN where none was trained",
         "success_oracle": "by the same planner with true dynamics and true distances",
         "success_same_cost": "by the same planner with true dynamics and the model's distances",
         "success_random": "by random actions",

@@ -18,6 +18,8 @@ Estimates = Mapping[str, Estimate]
 
 _POLICIES = {
     "model": "model",
+    "policy": "amortised plan",
+    "refined": "one iteration from it",
     "same_cost": "same cost",
     "oracle": "oracle",
     "random": "random",
@@ -96,6 +98,7 @@ _PARTS = {
     "distance": "the model: oracle − model",
     "geometry": "  of which distances: oracle − same cost",
     "dynamics": "  of which predicting: same cost − model",
+    "policy": "the amortised planner: oracle − policy",
     "random": "random actions: oracle − random",
     "do_nothing": "the null action: oracle − do nothing",
 }

@@ -18,7 +18,7 @@ from jepa_scale.report.finetuned import finetuned_table
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.protocol import sentence_of
 from jepa_scale.report.summary import cells, finished, lacking, level, sizes, widths
-from jepa_scale.report.wording import interval, measured, number, percent, place, whole
+from jepa_scale.report.wording import interval, measured, number, over, percent, place, whole
 
 _SECTIONS = {
     "figures": "Figures",
@@ -237,7 +237,7 @@ def _definitions(result: StudyResult) -> str:
     }
     exact_terms = {
         "regret": f"Expected loss of probability of ending at the goal against the best plan of T = {result.horizon} "
-        f"actions, exact over starts and goals; plans are ranked by the {result.score} score.",
+        f"actions, {over(result)}; plans are ranked by the {result.score} score.",
         "goal law": f"{result.goal_law}: {goals.get(result.goal_law, 'as in the settings')}.",
     }
     protocol = sentence_of([record for _, record in finished(result)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jepa_scale.records import StudyResult
 from jepa_scale.report.summary import ZERO, Cell, Difference
 
 THIN = "\u202f"
@@ -33,6 +34,17 @@ def number(value: float | None, digits: int = 3) -> str:
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     raised = str(int(exponent)).translate(_SUPERSCRIPTS)
     return f"{mantissa.replace('-', '−')}·10{raised}"
+
+
+def over(result: StudyResult) -> str:
+    """Return what a finite world's regret is taken over: all starts and goals, or pairs where plans are searched."""
+    planner, episodes = result.settings.get("planner", {}), result.settings.get("evaluation", {}).get("episodes")
+    # Only a search has candidates; whoever enumerates plans is judged everywhere.
+    if "candidates" not in planner:
+        return "exact over starts and goals"
+    return (
+        f"mean over {'sampled' if episodes is None else whole(episodes)} pairs of start and goal, same for all models"
+    )
 
 
 def with_error(mean: float, standard_error: float | None) -> str:

@@ -21,8 +21,7 @@ from jepa_scale.models.layers import Normalised, perceptron
 from jepa_scale.models.size import ModelSize
 from jepa_scale.models.standardise import Standardise, StandardisedActions, StandardisedObservations, standardised_space
 from jepa_scale.objectives.base import Objective
-from jepa_scale.planners.cem import CEM
-from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.runs.checkpoint import KEY
@@ -100,7 +99,7 @@ def build_context(config: Mapping[str, Any]) -> Context:
         If the world or planner refuses its settings or the plans cannot be enumerated.
     """
     world, planner = build_world(config), instantiate("planner", config["planner"])
-    assert isinstance(planner, Exhaustive | CEM | NoPlanner)
+    assert isinstance(planner, DiscretePlanner | Planner | NoPlanner)
     try:
         evaluation = Evaluation(**config["evaluation"])
     except ValueError as error:
@@ -110,32 +109,41 @@ def build_context(config: Mapping[str, Any]) -> Context:
     return Context(world, negatives, planner, config["model"]["k"], evaluation)
 
 
-def _check_planner(world: World, planner: Exhaustive | CEM | NoPlanner, evaluation: Evaluation) -> None:
-    if not isinstance(world, ExactWorld | Simulator) and not isinstance(planner, NoPlanner):
+def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, evaluation: Evaluation) -> None:
+    """Continuous planners control simulators, discrete ones plan in finite worlds, nobody plans elsewhere."""
+    name = type(planner).__name__
+    if isinstance(world, ExactWorld):
+        if isinstance(planner, DiscretePlanner):
+            _check_plans(world, planner)
+            return
         raise UserError(
-            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got "
-            f"{type(planner).__name__}"
+            "planner: expected planner=exhaustive, spectral or categorical_cem, which choose among the plans of a "
+            f"finite world, got {name}, which does not"
         )
     if isinstance(planner, NoPlanner):
-        if isinstance(world, ExactWorld):
-            raise UserError("planner: expected planner=exhaustive, which costs little in a finite world, got none")
         return
-    if isinstance(planner, CEM):
-        if not isinstance(world, Simulator):
-            raise UserError(
-                "planner: expected planner=exhaustive, which plans exactly in a finite world, got one that controls "
-                "simulators"
-            )
-        try:
-            trial_of(world, evaluation)
-        except ValueError as error:
-            raise UserError(f"evaluation.required_steps: {error}") from None
-        return
-    if not isinstance(world, ExactWorld):
+    if not isinstance(world, Simulator):
         raise UserError(
-            "planner: expected planner=cem, which controls simulators, got exhaustive, which enumerates the plans of a "
-            "finite world"
+            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got {name}"
         )
+    if not isinstance(planner, Planner):
+        raise UserError(
+            "planner: expected planner=cem, icem, mppi or gradient, which control simulators, got "
+            f"{name}, which chooses among the plans of a finite world"
+        )
+    if planner.needs_gradient and len(world.observation_shape) == 3 and evaluation.same_cost_episodes != 0:
+        raise UserError(
+            f"evaluation.same_cost_episodes: expected 0, as {name} takes gradients of costs and none pass through "
+            f"images of bytes, which true dynamics are seen by; got {evaluation.same_cost_episodes}"
+        )
+    try:
+        trial_of(world, evaluation)
+    except ValueError as error:
+        raise UserError(f"evaluation.required_steps: {error}") from None
+
+
+def _check_plans(world: ExactWorld, planner: DiscretePlanner) -> None:
+    """Every regret is measured against the best of all plans, so these are enumerated whoever plans."""
     try:
         check_enumerable(world.actions, world.finite.states, planner.horizon)
     except ValueError as error:

@@ -38,8 +38,8 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
     epochs = checkpoint.config["trainer"]["epochs"]
     if checkpoint.epoch + 1 != epochs:
         raise UserError(
-            f"{checkpoint.path}: expected the end of a pretraining, got epoch {checkpoint.epoch + 1} of {epochs}: finish "
-            "that run first"
+            f"{checkpoint.path}: expected the end of a pretraining, got epoch {checkpoint.epoch + 1} of {epochs}: "
+            "finish that run first"
         )
     if not any(text.startswith("finetune=") for text in overrides):
         overrides = ["finetune=rollout", *overrides]

@@ -136,7 +136,9 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
         return
     supplied = INJECTED.get(path.split(".")[0], ())
     signature = inspect.signature(target)
-    hints = get_type_hints(target if inspect.isfunction(target) else target.__init__)
+    # Of a dataclass the class itself: the types of inherited fields are names of their own module, not of its __init__.
+    whole = inspect.isfunction(target) or is_dataclass(target)
+    hints = get_type_hints(target if whole else target.__init__)
     allowed = [name for name in signature.parameters if name not in supplied]
     keywords = {key: item for key, item in value.items() if key != "_target_"}
     required = [name for name in allowed if signature.parameters[name].default is inspect.Parameter.empty]

@@ -70,7 +70,7 @@ def run_table(records: Sequence[RunRecord], points: Sequence[DesignPoint] = ()) 
 
 
 _TEXT = ("run_id", "arm", "status", "reason")
-_POLICIES = ("oracle", "same_cost", "random", "do_nothing")
+_POLICIES = ("policy", "oracle", "same_cost", "random", "do_nothing")
 _HELD_OUT = ("total", "loss", "subspace_deficit", "calibration_deficit")
 _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
 

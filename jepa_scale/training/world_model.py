@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -55,6 +55,11 @@ class WorldModel(L.LightningModule):
         self.saved: dict[str, Any] = {}
         """What checkpoints hold beside the weights: plain values by name."""
 
+    @property
+    def policy(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """π(z, z_g) → a_{0:H−1}, an amortised planner: (b, k), (b, k) → (b, H, size); None where none was trained."""
+        return None
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say whose weights these are."""
         checkpoint.update(self.saved)
@@ -66,6 +71,10 @@ class WorldModel(L.LightningModule):
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
         """g(z, a), one step without a past: (…, k), (…,) or (…, size) → (…, k)"""
         return self.predictor(latents, actions)
+
+    def embed_action(self, actions: Tensor) -> Tensor:
+        """The actions as they are: predictors embed them by themselves."""
+        return actions
 
     def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
         """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""

@@ -73,6 +73,7 @@ def test_publish_reaches_every_logger(tmp_path):
             self.seen = metrics, step
 
     class Trainer:
+        lightning_module = None
         loggers = (MetricsFile(tmp_path / "metrics.jsonl"), Plain())
 
     publish(Trainer, [estimate("a", 1.0)])

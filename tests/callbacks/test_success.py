@@ -23,6 +23,9 @@ SMALL = [
 ]  # fmt: skip
 
 
+PATH = ["planner.cost.final=0", "planner.cost.path=1"]
+
+
 def test_predictions_that_are_not_numbers_lose_the_run(monkeypatch):
     parts = build(compose([*SMALL, "objective=latent"]))
     monkeypatch.setattr(parts.module.predictor, "forward", lambda z, a: torch.full_like(z, torch.nan))
@@ -36,19 +39,19 @@ def test_noise_can_be_left_out_of_distances_between_observations():
     for objective, ignored in (("input_level", True), ("input_level", False), ("latent", True)):
         overrides = [*SMALL, f"objective={objective}", f"planner.ignore_noise={str(ignored).lower()}"]
         parts = build(compose([*overrides, "world.noise_std=1.0"]))
-        with torch.inference_mode():
+        with torch.no_grad():
             seen = _Seen(parts.context, parts.module)
             if objective == "latent":
                 assert seen.weights is None
                 continue
-            far = seen.far(reached, torch.tensor([0]))
+            far = seen.cost(reached, torch.tensor([0]), torch.zeros(1, 1, 1, 2))
         kept = seen.goals[0, : 20 if ignored else 36]
         torch.testing.assert_close(far.flatten()[0], kept.square().sum())
 
 
 def test_images_take_the_same_way():
     overrides = [*SMALL[:4], *SMALL[5:], "world=two_rooms", "encoder=cnn", "objective=vicreg", "world.size=16"]
-    parts = build(compose([*overrides, "evaluation.required_steps=[3]", "planner.path=true", "planner.candidates=16"]))
+    parts = build(compose([*overrides, "evaluation.required_steps=[3]", *PATH, "planner.candidates=16"]))
     rows = {row.name: row for row in success_estimates(parts.context, parts.module, 0, 0)}
     assert rows["success/oracle"].value == 1.0
     parts = rows["regret/geometry"].value + rows["regret/dynamics"].value

@@ -99,7 +99,7 @@ def test_costs_that_are_no_numbers_name_their_share(value):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"horizon": 0}, "at least as many candidates"),
+        ({"horizon": 0}, "at least one step"),
         ({"elites": 65}, "at least as many candidates"),
         ({"iterations": 0}, "iterations"),
         ({"floor": 0.0}, "0 < floor"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.exhaustive import Exhaustive, roll_out_all
 from jepa_scale.planners.scores import best_plans
 from jepa_scale.theory.planning import all_plans
 
@@ -22,7 +22,7 @@ def linear_model(generator, actions=3, k=2):
 def test_roll_out_applies_the_actions_of_each_plan_in_order(generator, horizon):
     operators, predict = linear_model(generator)
     starts = torch.as_tensor(generator.normal(size=(4, 2)))
-    reached = Exhaustive(horizon).roll_out(predict, starts, 3)
+    reached = roll_out_all(predict, starts, 3, horizon)
     for plan, found in zip(all_plans(3, horizon), reached, strict=True):
         expected = starts
         for action in plan:

@@ -11,6 +11,10 @@ from jepa_scale.callbacks.success import references, success_estimates, tried
 from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.objectives.latent import LatentPrediction
 from jepa_scale.planners.cem import CEM
+from jepa_scale.planners.costs import CostTerms
+from jepa_scale.planners.gradient import Gradient
+from jepa_scale.planners.icem import ICEM
+from jepa_scale.planners.mppi import MPPI
 from jepa_scale.planners.receding import at_random, control, control_in_blocks, doing_nothing, run
 from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
@@ -160,7 +164,7 @@ class _Simulator(nn.Module):
 @pytest.mark.parametrize("path", [False, True])
 def test_a_perfect_model_loses_nothing_by_predicting(same_cost_episodes, path):
     """Exactly: the same costs on the same numbers, of all tasks or of the first few of each difficulty."""
-    planner = replace(PLANNER, path=path)
+    planner = replace(PLANNER, cost=CostTerms(final=float(not path), path=float(path)))
     evaluation = Evaluation(episodes=4, same_cost_episodes=same_cost_episodes)
     module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
     rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4, evaluation), module, 0, 1)}
@@ -206,3 +210,41 @@ def test_removed_starts_do_not_shift_the_others():
                 policy,
                 name,
             )
+
+
+def test_a_warm_start_begins_at_what_is_left_of_the_last_plan():
+    tasks = tasks_of(WORLD, EVALUATION)
+    began, made = [], []
+
+    class Spy(CEM):
+        def init(self, tasks, space, device="cpu", warm=None):
+            began.append(warm)
+            return super().init(tasks, space, device, warm)
+
+        def best(self, state):
+            made.append(state.mean)
+            return state.mean
+
+    kept = torch.tensor([14, 29])
+    control(WORLD, tasks, Spy(candidates=16, iterations=1, elites=2, warm_start=True), cost_of(tasks), 3, kept)
+    assert began[0] is None
+    same = [(now, before) for now, before in zip(began[1:], made, strict=False) if len(now) == len(before)]
+    assert len(same) > 3
+    for now, before in same:
+        assert torch.equal(now[:, :-1], before[:, 1:])
+        assert torch.equal(now[:, -1], before[:, -1])
+    began.clear()
+    control(WORLD, tasks, Spy(candidates=16, iterations=1, elites=2), cost_of(tasks), 3, kept)
+    assert began == [None] * len(began)
+
+
+@pytest.mark.parametrize(
+    "planner", [ICEM(warm_start=True), MPPI(warm_start=True), Gradient(iterations=20)], ids=["icem", "mppi", "gradient"]
+)
+def test_every_planner_solves_near_tasks_with_true_dynamics(planner):
+    """Also a perfect model with gradients, inside the callback's no_grad: it loses nothing by predicting."""
+    evaluation = Evaluation(episodes=4, required_steps=(5, 10))
+    module = Pretrain(_State(), _Simulator(), LatentPrediction(nn.Identity()), AdamWOneCycle(), step_axis=-2)
+    rows = {row.name: row for row in success_estimates(Context(WORLD, "pooled", planner, 4, evaluation), module, 0, 1)}
+    assert rows["success/oracle"].value == 1.0
+    assert rows["regret/dynamics"].value == 0.0

@@ -96,3 +96,38 @@ def test_every_option_of_every_group_composes():
 def test_tasks_that_cannot_be_drawn_are_refused(setting, message):
     with pytest.raises(UserError, match=message):
         build_context(compose(["world=point_mass", "planner=cem", setting]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["planner.cost.finale=1"], r"unknown key 'planner\.cost\.finale': did you mean 'planner\.cost\.final'"),
+        (["planner.cost.path=much"], r"planner\.cost\.path: expected a number, got 'much'"),
+        (["planner.path=true"], r"unknown key 'planner\.path'"),
+        (["planner.cost.final=0"], r"planner: expected weights ≥ 0, one of final, path or inner above 0"),
+        (["planner.score=inner"], r"planner: expected score=distance.* weights of cost"),
+    ],
+)
+def test_costs_of_plans_that_make_no_sense_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        build_context(compose(["world=point_mass", "planner=cem", *overrides]))
+
+
+def test_gradients_do_not_pass_through_images():
+    seen = ["world=two_rooms", "planner=gradient"]
+    with pytest.raises(UserError, match=r"same_cost_episodes: expected 0, as Gradient .*; got None"):
+        build_context(compose(seen))
+    build_context(compose([*seen, "evaluation.same_cost_episodes=0"]))
+
+
+@pytest.mark.parametrize("planner", ["cem", "icem", "mppi", "gradient", "exhaustive", "spectral", "categorical_cem"])
+def test_which_planner_goes_with_which_world(planner):
+    discrete = planner in ("exhaustive", "spectral", "categorical_cem")
+    for world, fits in (("torus", discrete), ("point_mass", not discrete)):
+        overrides = [f"world={world}", f"planner={planner}", "planner.horizon=2"]
+        if fits:
+            build_context(compose(overrides))
+            continue
+        named = "exhaustive, spectral or categorical_cem" if world == "torus" else "cem, icem, mppi or gradient"
+        with pytest.raises(UserError, match=f"planner: expected planner={named}"):
+            build_context(compose(overrides))

@@ -122,7 +122,7 @@ def test_goals_are_reached_within_the_window_or_elsewhere():
 def test_plans_of_a_policy_stay_inside_the_limits():
     space = ActionSpace(None, 2, -1.0, 3.0)
     policy = Policy(torch.nn.Linear(6, 8), 4, space.size, space.low, space.high)
-    plans = policy(100 * torch.randn(50, 3), torch.randn(50, 3))
+    plans = policy(100 * torch.randn(50, 3), torch.randn(50, 3)).detach()
     assert plans.shape == (50, 4, 2)
     assert float(plans.min()) >= -1
     assert float(plans.max()) <= 3
@@ -143,8 +143,8 @@ def test_an_amortised_planner_learns_what_search_would_find():
     with torch.no_grad():
         latents = module.observe(batch)
         goals = goals_of(batch, latents, 0.0, step_generator(0, 0)).latents
-        cost = predicted_cost(module, planner, latents[:, 0], goals)
         space = parts.context.world.action_space
+        cost = predicted_cost(module, planner, space, latents[:, 0], goals)
         drawn = planner.draw(len(goals), space, torch.Generator().manual_seed(0))
         searched = float(cost(plan(planner, cost, drawn, space)[:, None]).mean())
         answered = float(cost(module.policy(latents[:, 0], goals)[:, None]).mean())

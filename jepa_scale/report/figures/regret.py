@@ -10,7 +10,7 @@ from jepa_scale.records import StudyResult
 from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
 from jepa_scale.report.style import INK, MUTED, styled, width_axis
 from jepa_scale.report.summary import cells, level, optima, widths
-from jepa_scale.report.wording import number, whole
+from jepa_scale.report.wording import number, over, whole
 
 NAME = "regret_by_width"
 TITLE = "Regret against latent width"
@@ -35,7 +35,7 @@ def caption(result: StudyResult) -> str:
             "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
             if result.sampled
             else f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} "
-            f"goals, T = {result.horizon}), exact over starts and goals.",
+            f"goals, T = {result.horizon}), {over(result)}.",
             f"Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error over seeds.",
             rings,
             left_out_cells(result, "regret"),

@@ -52,7 +52,7 @@ class AmortisedPlanner(FineTuning):
         super().__init__(schedule, planner.horizon)
         if keep < 0 or not 0 <= far <= 1:
             raise ValueError(f"expected keep ≥ 0 and far in [0, 1], got {keep=}, {far=}")
-        self.planner, self.far, self.keep = planner, far, keep
+        self.planner, self.space, self.far, self.keep = planner, action_space, far, keep
         self.policy = make_policy(head, k, action_space, planner.horizon)
 
     def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,7 +61,7 @@ class AmortisedPlanner(FineTuning):
         goals = goals_of(batch, latents, self.far, generator)
         starts = latents[:, 0]
         plans = self.policy(starts, goals.latents)
-        cost = predicted_cost(model, self.planner, starts, model.goal(goals.observations, goals.latents))
+        cost = predicted_cost(model, self.planner, self.space, starts, model.goal(goals.observations, goals.latents))
         loss = gather(cost(plans[:, None])[:, 0]).mean()
         if self.schedule.trained:
             loss = loss + self.keep * model.pretraining_loss(batch, latents)
@@ -115,7 +115,7 @@ class Distillation(FineTuning):
         self.shown = starts, ends, plans
 
     def _searched(self, model: WorldModel, starts: Tensor, goals: Goals, generator: torch.Generator) -> Tensor:
-        cost = predicted_cost(model, self.planner, starts, model.goal(goals.observations, goals.latents))
+        cost = predicted_cost(model, self.planner, self.space, starts, model.goal(goals.observations, goals.latents))
         drawn = self.planner.draw(len(starts), self.space, generator).to(starts.device)
         return plan(self.planner, cost, drawn, self.space)
 

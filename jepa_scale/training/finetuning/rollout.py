@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.base import Planner
+from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Batch
 from jepa_scale.training.finetuning.base import FineTuning, Schedule
@@ -44,7 +44,9 @@ class RollOutConsistency(LongerPretraining):
         If no part of the model is trained, or neither a horizon nor a planner is given.
     """
 
-    def __init__(self, schedule: Schedule, planner: Planner | NoPlanner, horizon: int | None = None) -> None:
+    def __init__(
+        self, schedule: Schedule, planner: Planner | DiscretePlanner | NoPlanner, horizon: int | None = None
+    ) -> None:
         if horizon is None:
             if isinstance(planner, NoPlanner):
                 raise ValueError(

@@ -1,0 +1,82 @@
+"""Regret of a search among plans, on sampled starts and goals of a finite world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_scale.callbacks.base import Exact
+from jepa_scale.planners.base import Search, plan
+from jepa_scale.records import ActionSpace, Estimate, Evaluation
+from jepa_scale.streams import stream_seed
+from jepa_scale.theory.scores import SCORES
+
+_SEED = stream_seed(0, "evaluation")
+"""Of pairs and of the search's numbers: the same for every model of a world, so that differences are paired."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a model says that the plans of a finite world lead, and what that is compared with."""
+
+    reached: Tensor
+    """(plans, N, k) ẑ_T of every plan from every start, first action slowest."""
+    goals: Tensor
+    """(N, k)"""
+    law: Tensor
+    """(plans, N) q of the plan's last action."""
+
+
+def search_estimates(
+    known: Exact, planner: Search, ends: Ends, evaluation: Evaluation, epoch: int, step: int
+) -> list[Estimate]:
+    """regret/<score> of the search and regret/exhaustive of all plans by the same score, on the same pairs.
+
+    ``evaluation.episodes`` pairs are drawn from p(x_0) μ(x_g|x_0) with a fixed seed; their difference is what the
+    search itself loses or, as the model's score is not the truth, wins. Standard errors are those of pairs, for this
+    one model.
+    """
+    starts, goals = pairs_of(known, evaluation.episodes)
+    score = known.planner.score
+    table = torch.stack(
+        [
+            SCORES[score](ends.reached[:, [x]], ends.goals[[y]], ends.law[:, [y]])[:, 0, 0]
+            for x, y in zip(starts, goals, strict=True)
+        ]
+    )
+    values = torch.as_tensor(known.truth.values[:, starts, goals].T)
+    found = {score: search_table(planner, table, known.world.action_space, _SEED), "exhaustive": table.argmax(1)}
+    rows = []
+    for name, chosen in found.items():
+        lost = values.amax(1) - values.gather(1, chosen[:, None])[:, 0]
+        error = float(lost.std() / len(lost) ** 0.5) if len(lost) > 1 else None
+        rows.append(Estimate(f"regret/{name}", float(lost.mean()), error, len(lost), epoch, step))
+    return rows
+
+
+def pairs_of(known: Exact, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts x_0 ~ p and goals x_g ~ μ(·|x_0), (count,) each; fewer are a prefix of more."""
+    uniforms = np.random.default_rng(_SEED).random((count, 2))
+    starts = np.searchsorted(np.cumsum(known.world.finite.context_law)[:-1], uniforms[:, 0], side="right")
+    reached = np.cumsum(known.truth.constants.goals[starts], axis=1)[:, :-1]
+    return starts, (reached <= uniforms[:, 1:]).sum(1)
+
+
+def search_table(planner: Search, table: Tensor, space: ActionSpace, seed: int) -> Tensor:
+    """Index of the plan that a search finds for each row of scores (B, |A|^T), first action slowest; larger is better.
+
+    The rows hold what the search would compute plan by plan, so that it and the exhaustive search see equal numbers.
+    """
+    actions = space.code_size
+
+    def index(plans: Tensor) -> Tensor:
+        place = torch.zeros_like(plans[..., 0])
+        for action in plans.unbind(-1):
+            place = place * actions + action
+        return place
+
+    drawn = planner.draw(len(table), space, torch.Generator().manual_seed(seed))
+    return index(plan(planner, lambda plans: -table.gather(1, index(plans)), drawn, space))

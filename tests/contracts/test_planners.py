@@ -1,0 +1,144 @@
+"""Every planner of conf/planner keeps its promises."""
+
+import dataclasses
+
+import pytest
+import torch
+import yaml
+
+from jepa_scale.planners.base import DiscretePlanner, Planner, Search, plan, shifted
+from jepa_scale.planners.none import NoPlanner
+from jepa_scale.records import ActionSpace
+from jepa_scale.runs.build import instantiate
+from jepa_scale.runs.config import compose, conf_dir
+
+TASKS = 6
+CONTINUOUS, DISCRETE = ActionSpace(None, 2, -1.0, 3.0), ActionSpace(4)
+
+
+def leaf(name):
+    return yaml.safe_load((conf_dir() / "planner" / f"{name}.yaml").read_text())
+
+
+def built(name):
+    return instantiate("planner", leaf(name))
+
+
+NAMES = sorted(path.stem for path in (conf_dir() / "planner").glob("*.yaml"))
+SEARCHES = [name for name in NAMES if isinstance(built(name), Search)]
+
+
+@pytest.fixture(params=SEARCHES)
+def planner(request):
+    return built(request.param)
+
+
+def space_of(planner):
+    return DISCRETE if isinstance(planner, DiscretePlanner) else CONTINUOUS
+
+
+def numbers_of(planner, seed=0):
+    return planner.draw(TASKS, space_of(planner), torch.Generator().manual_seed(seed))
+
+
+def quadratic(planner, seed=1):
+    """Each task's own minimum (B, H, …), inside the limits or one of the actions, and the squares around it."""
+    generator, space = torch.Generator().manual_seed(seed), space_of(planner)
+    if space.discrete:
+        minimum = torch.randint(space.count, (TASKS, planner.horizon), generator=generator).double()
+    else:
+        minimum = -0.6 + 3.2 * torch.rand(TASKS, planner.horizon, space.size, generator=generator)
+
+    def cost(plans, tasks=slice(None)):
+        return (plans - minimum[tasks, None]).square().flatten(2).sum(-1)
+
+    return minimum, cost
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_leaf_is_one_kind_of_planner_and_writes_out_its_defaults(name):
+    planner = built(name)
+    assert isinstance(planner, Planner | DiscretePlanner | NoPlanner)
+    hash(planner)
+    written = {key: value for key, value in leaf(name).items() if key != "_target_"}
+    assert set(written) == {field.name for field in dataclasses.fields(planner)}
+    if isinstance(planner, DiscretePlanner):
+        assert planner == type(planner)(**written)
+        assert dataclasses.replace(planner, horizon=2).problem.horizon == 2
+        with pytest.raises(ValueError, match="horizon"):
+            dataclasses.replace(planner, horizon=0)
+    compose([f"planner={name}", "world=point_mass" if isinstance(planner, Planner) else "world=torus"])
+
+
+def test_some_search_continuous_actions_and_some_discrete_ones():
+    kinds = {isinstance(built(name), DiscretePlanner) for name in SEARCHES}
+    assert kinds == {True, False}
+
+
+def test_plans_stay_inside_the_limits(planner):
+    space, seen = space_of(planner), []
+
+    def cost(plans):
+        seen.append(plans.detach())
+        return (plans - 50.0).square().flatten(2).sum(-1)
+
+    found = plan(planner, cost, numbers_of(planner), space)
+    low, high = (0, space.count - 1) if space.discrete else (space.low, space.high)
+    for plans in [*seen, found[:, None]]:
+        assert plans.shape[0] == TASKS
+        assert plans.shape[1] <= planner.rows or plans is seen[-1]
+        assert float(plans.min()) >= low
+        assert float(plans.max()) <= high
+    assert found.shape == (TASKS, planner.horizon, *(() if space.discrete else (space.size,)))
+    assert found.dtype == (torch.int64 if space.discrete else torch.float32)
+
+
+def test_the_same_numbers_give_the_same_plans(planner):
+    _, cost = quadratic(planner)
+    one, again = (plan(planner, cost, numbers_of(planner, seed=3), space_of(planner)) for _ in range(2))
+    assert torch.equal(one, again)
+
+
+def test_tasks_do_not_see_each_other(planner):
+    _, cost = quadratic(planner)
+    numbers = numbers_of(planner)
+    whole = plan(planner, cost, numbers, space_of(planner))
+    for task in (0, 4):
+        alone = slice(task, task + 1)
+        found = plan(planner, lambda plans, alone=alone: cost(plans, alone), numbers[:, alone], space_of(planner))
+        torch.testing.assert_close(found, whole[alone], rtol=0, atol=1e-6)
+
+
+def test_it_improves_over_its_first_guess_on_a_quadratic(planner):
+    _, cost = quadratic(planner)
+    space = space_of(planner)
+    first = planner.best(planner.init(TASKS, space))
+    found = plan(planner, cost, numbers_of(planner), space)
+    before, after = cost(first[:, None])[:, 0], cost(found[:, None])[:, 0]
+    assert (after <= before).all()
+    assert float(after.sum()) < 0.4 * float(before.sum())
+
+
+def test_a_good_plan_to_start_from_helps(planner):
+    minimum, cost = quadratic(planner)
+    numbers, space = numbers_of(planner), space_of(planner)
+    warm = minimum.long() if space.discrete else minimum
+    cold, helped = (plan(planner, cost, numbers, space, given) for given in (None, warm))
+    assert float(cost(helped[:, None]).mean()) <= float(cost(cold[:, None]).mean())
+    assert not torch.equal(cold, helped) or bool((cost(cold[:, None]) == 0).all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_costs_that_are_no_numbers_name_their_share(planner, value):
+    def cost(plans):
+        costs = plans.flatten(2).double().sum(-1)
+        return torch.where(torch.arange(costs.shape[1]) < costs.shape[1] // 2, value, costs)
+
+    with pytest.raises(ValueError, match=r"NaN or ∞ for 50\.0% of the candidates"):
+        plan(planner, cost, numbers_of(planner), space_of(planner))
+
+
+def test_what_is_left_of_a_plan_repeats_its_last_action():
+    plans = torch.arange(12.0).view(2, 3, 2)
+    assert shifted(plans).tolist() == [[[2, 3], [4, 5], [4, 5]], [[8, 9], [10, 11], [10, 11]]]
+    assert shifted(torch.tensor([[1, 2, 3]])).tolist() == [[2, 3, 3]]
