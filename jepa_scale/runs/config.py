@@ -95,6 +95,9 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
 def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     copy: dict[str, Any] = _deep_copy(config)
     found = [problem for path, value in values for problem in _set(copy, path, value)]
+    if copy.get("stages", ()) is None:
+        # Said once, so that a run is the same whether or not its stages were spelt out.
+        copy["stages"] = ["pretrain", "finetune"] if _fine_tunes(copy) else ["pretrain"]
     found += schema.problems(copy)
     if not found:
         found += impossible(copy)
@@ -103,8 +106,12 @@ def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> d
     return copy
 
 
+def _fine_tunes(config: Mapping[str, Any]) -> bool:
+    return not str(config["finetune"].get("_target_")).endswith("NoFineTuning")
+
+
 def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
-    stages, chosen = config["stages"], not config["finetune"]["_target_"].endswith("NoFineTuning")
+    stages, chosen = config["stages"], _fine_tunes(config)
     if stages not in (["pretrain"], ["pretrain", "finetune"]):
         return [f"stages: expected [pretrain] or [pretrain, finetune], got {stages}"]
     if chosen != ("finetune" in stages):

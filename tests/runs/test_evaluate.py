@@ -163,7 +163,7 @@ def test_a_model_that_diverged_is_refused(runs, tmp_path):
         (["mass", "world=two_rooms"], "got another world: evaluate a checkpoint from that world"),
         (["mass", "world._target_=jepa_scale.worlds.two_rooms.TwoRooms"], "got another world"),
         (["mass", "world.nuisance_size=3"], "as this world and model have"),
-        (["mass", "planner.horizon=0"], "planner: expected horizon, iterations and elites ≥ 1"),
+        (["mass", "planner.horizon=0"], "planner: expected a horizon of at least one step"),
         (["mass", "model.k=8"], "the rest belongs to the model"),
         (["mass", "evaluation.succes=final"], "did you mean 'evaluation.success'?"),
         (["mass", "evaluation.success=final", "evaluation.stop_at_goal=true"], "expected success=any_time"),

@@ -15,6 +15,7 @@ from jepa_scale.runs.checkpoint import read_checkpoint
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.follow import adopt, following
+from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.run import preflight, run
 from jepa_scale.runs.stages import finetuning
 from jepa_scale.training.costs import predicted_cost
@@ -235,7 +236,7 @@ def test_a_killed_second_stage_goes_on(tmp_path, monkeypatch):
     [
         (["stages=[finetune]"], r"expected \[pretrain\] or \[pretrain, finetune\]"),
         (["stages=[pretrain,finetune]"], r"stages: expected \[pretrain\], or a way of fine-tuning .* as finetune=none"),
-        (["finetune=rollout"], r"expected \[pretrain, finetune\], as a way of fine-tuning is chosen"),
+        (["finetune=rollout", "stages=[pretrain]"], r"expected \[pretrain, finetune\], as a way of fine-tuning is"),
         (
             [STAGES[0], "finetune=rollout", "finetune.horizon=21"],
             "windows of at most data.length=20 transitions, got 21",
@@ -267,6 +268,13 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     run(config, tmp_path / "tuned")
     with pytest.raises(UserError, match="got one that is fine-tuned already"):
         following(read_checkpoint(tmp_path / "tuned"), [])
+
+
+def test_stages_follow_from_the_way_that_is_chosen():
+    assert compose(DISCRETE)["stages"] == ["pretrain"]
+    chosen = compose([*DISCRETE, "finetune=rollout"])
+    assert chosen["stages"] == ["pretrain", "finetune"]
+    assert run_id(chosen) == run_id(compose([*DISCRETE, "finetune=rollout", STAGES[0]]))
 
 
 def test_schedules_name_parts():
