@@ -95,9 +95,14 @@ class WorldModel(L.LightningModule):
         return self.encode(batch.observations.flatten(0, 1)).unflatten(0, batch.observations.shape[:2])
 
     def pretraining_loss(self, batch: Batch, latents: Tensor) -> Tensor:
-        """The objective of windows, rolled out from their first latent, (B, H+1, k) → scalar."""
-        predicted = self.roll_out(latents[:, 0], batch.actions)
-        return self.objective(View(batch.observations, batch.actions, latents, predicted))
+        """The objective of the first ``horizon`` steps of windows, rolled out from their first latent.
+
+        ``latents`` are f(x_t), (B, H+1, k): → scalar.
+        """
+        actions = batch.actions[:, : self.horizon]
+        seen = slice(0, actions.shape[1] + 1)
+        predicted = self.roll_out(latents[:, 0], actions)
+        return self.objective(View(batch.observations[:, seen], actions, latents[:, seen], predicted))
 
     def note(self, loss: Tensor, latents: Tensor) -> None:
         """Keep what the guard against divergence looks at."""

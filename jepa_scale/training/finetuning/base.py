@@ -124,8 +124,8 @@ class Goals:
 def goals_of(batch: Batch, latents: Tensor, far: float, generator: torch.Generator) -> Goals:
     """Draw goals: what the window itself reached after 1 … H steps, or, of a share ``far``, the end of another window.
 
-    The first are reached within a plan, in hindsight (Andrychowicz et al., arXiv:1707.01495); the second teach where
-    to go when the goal is farther than a plan.
+    The first are known to be reached, in hindsight (Andrychowicz et al., arXiv:1707.01495); the second teach where to
+    go when the goal is far.
     """
     rows, steps = latents.shape[0], latents.shape[1] - 1
     steps_taken = torch.randint(1, steps + 1, (rows,), generator=generator)

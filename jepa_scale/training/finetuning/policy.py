@@ -30,7 +30,8 @@ def make_policy(head: Head, k: int, space: ActionSpace, horizon: int) -> Policy:
 class AmortisedPlanner(FineTuning):
     """π(z_0, z_g) minimises the planning cost of its plan, rolled out through the model (paper, eq. 8, amortised).
 
-    The world model is frozen unless parts of it are trained; then ``keep`` times the pretraining objective is added, as
+    Goals are what was observed 1 … ``reach`` steps later, or, of a share ``far``, elsewhere: a planner that replans at
+    every step meets goals at all distances. The world model is frozen unless parts of it are trained; then ``keep`` times the pretraining objective is added, as
     the planning cost alone is least for a model that predicts the goal whatever is done.
 
     Raises
@@ -46,10 +47,11 @@ class AmortisedPlanner(FineTuning):
         k: int,
         action_space: ActionSpace,
         head: Head,
+        reach: int = 16,
         far: float = 0.5,
         keep: float = 1.0,
     ) -> None:
-        super().__init__(schedule, planner.horizon)
+        super().__init__(schedule, reach)
         if keep < 0 or not 0 <= far <= 1:
             raise ValueError(f"expected keep ≥ 0 and far in [0, 1], got {keep=}, {far=}")
         self.planner, self.space, self.far, self.keep = planner, action_space, far, keep
@@ -71,7 +73,7 @@ class AmortisedPlanner(FineTuning):
 class Distillation(FineTuning):
     """π(z_0, z_g) regresses plans that the run's planner found in the frozen model, for ``pairs`` starts and goals.
 
-    Mean squared error of actions moved to [−1, 1].
+    Mean squared error of actions moved to [−1, 1]; goals as of ``AmortisedPlanner``.
 
     Raises
     ------
@@ -86,10 +88,11 @@ class Distillation(FineTuning):
         k: int,
         action_space: ActionSpace,
         head: Head,
+        reach: int = 16,
         far: float = 0.5,
         pairs: int = 4096,
     ) -> None:
-        super().__init__(schedule, planner.horizon)
+        super().__init__(schedule, reach)
         if pairs < 1 or not 0 <= far <= 1:
             raise ValueError(f"expected pairs ≥ 1 and far in [0, 1], got {pairs=}, {far=}")
         if schedule.trained:
