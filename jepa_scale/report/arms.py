@@ -28,6 +28,7 @@ def final_mean(records: Sequence[RunRecord], name: str) -> Mean | None:
 
 _COLUMNS = {
     "success": "success",
+    "amortised plan": "success_policy",
     "at the end": "success_final",
     "same cost": "success_same_cost",
     "oracle": "success_oracle",

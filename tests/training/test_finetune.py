@@ -131,7 +131,9 @@ def test_plans_of_a_policy_stay_inside_the_limits():
 
 def test_an_amortised_planner_learns_what_search_would_find():
     """Its plans come near to those of a long search, which cost a good deal less than its first ones."""
-    parts = second_stage("finetune=amortised", "finetune.far=0", "finetune.reach=4", "planner.horizon=4", "world.noise_std=0.0")
+    parts = second_stage(
+        "finetune=amortised", "finetune.far=0", "finetune.reach=4", "planner.horizon=4", "world.noise_std=0.0"
+    )
     module, losses = parts.module, []
     optimizer = torch.optim.Adam(module.task.parameters(), 3e-3)
     for batch in list(parts.data.train_dataloader()) * 12:

@@ -30,6 +30,9 @@ def make_policy(head: Head, k: int, space: ActionSpace, horizon: int) -> Policy:
 class AmortisedPlanner(FineTuning):
     """π(z_0, z_g) minimises the planning cost of its plan, rolled out through the model (paper, eq. 8, amortised).
 
+    Each cost is divided by the squared distance of its start from its goal: costs of far goals are hundreds of times
+    those of near ones, which then would not be learnt, and near goals are what arriving takes.
+
     Goals are what was observed 1 … ``reach`` steps later, or, of a share ``far``, elsewhere: a planner that replans at
     every step meets goals at all distances. The world model is frozen unless parts of it are trained; then ``keep`` times the pretraining objective is added, as
     the planning cost alone is least for a model that predicts the goal whatever is done.
@@ -63,8 +66,9 @@ class AmortisedPlanner(FineTuning):
         goals = goals_of(batch, latents, self.far, generator)
         starts = latents[:, 0]
         plans = self.policy(starts, goals.latents)
-        cost = predicted_cost(model, self.planner, self.space, starts, model.goal(goals.observations, goals.latents))
-        loss = gather(cost(plans[:, None])[:, 0]).mean()
+        ends = model.goal(goals.observations, goals.latents)
+        cost = predicted_cost(model, self.planner, self.space, starts, ends)
+        loss = gather(cost(plans[:, None])[:, 0] / _apart(model.goal(batch.observations[:, 0], starts), ends)).mean()
         if self.schedule.trained:
             loss = loss + self.keep * model.pretraining_loss(batch, latents)
         return loss
@@ -131,6 +135,12 @@ class Distillation(FineTuning):
         chosen = torch.randint(len(starts), (len(latents),), generator=generator).to(starts.device)
         answered = self.policy(starts[chosen], goals[chosen])
         return gather((self.space.unit(answered) - self.space.unit(plans[chosen])).square().flatten(1).mean(1)).mean()
+
+
+def _apart(starts: Tensor, goals: Tensor) -> Tensor:
+    """Squared distance of each start from its goal, (B, …) → (B,), at least a hundredth of their mean."""
+    apart = (starts - goals).detach().square().flatten(1).sum(1)
+    return apart.clamp(min=0.01 * float(gather(apart).mean()))
 
 
 _BLOCK = 256
