@@ -34,8 +34,9 @@ class AmortisedPlanner(FineTuning):
     those of near ones, which then would not be learnt, and near goals are what arriving takes.
 
     Goals are what was observed 1 … ``reach`` steps later, or, of a share ``far``, elsewhere: a planner that replans at
-    every step meets goals at all distances. The world model is frozen unless parts of it are trained; then ``keep`` times the pretraining objective is added, as
-    the planning cost alone is least for a model that predicts the goal whatever is done.
+    every step meets goals at all distances. The world model is frozen unless parts of it are trained; then ``keep``
+    times the pretraining objective is added, as the planning cost alone is least for a model that predicts the goal
+    whatever is done.
 
     Raises
     ------
