@@ -73,14 +73,17 @@ def draw(result: StudyResult) -> Figure:
             axes.plot(
                 *_reference(result, "success/do_nothing" + suffix, places), "-.", color=MUTED, label="doing nothing"
             )
-        axes.set_ylim(-0.04, 1.06 if result.sampled else None)
+        axes.set_ylim(*((-0.04, 1.06) if result.sampled else (0, None)))
         _ticks(axes, places)
     for axes in grid[-1]:
         axes.set_xlabel(key)
     for axes in grid[:, 0]:
         axes.set_ylabel("success" if result.sampled else "expected regret")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    # Inches of a handle and of a letter, as the legend is not to be wider than the figure.
+    widest = 0.7 + 0.08 * max((len(label) for label in labels), default=0)
+    fitting = max(1, int(figure.get_figwidth() / widest))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, fitting, max(1, len(labels))))
     return figure
 
 

@@ -27,7 +27,20 @@ def make_policy(head: Head, k: int, space: ActionSpace, horizon: int) -> Policy:
     return Policy(head(2 * k, horizon * space.size), horizon, space.size, space.low, space.high)
 
 
-class AmortisedPlanner(FineTuning):
+class _Amortised(FineTuning):
+    """What both ways share: π, its planner and its goals."""
+
+    def __init__(
+        self, schedule: Schedule, planner: Planner, k: int, space: ActionSpace, head: Head, reach: int, far: float
+    ) -> None:
+        super().__init__(schedule, reach)
+        if not 0 <= far <= 1:
+            raise ValueError(f"expected far in [0, 1], a share, got {far=}")
+        self.planner, self.space, self.far = planner, space, far
+        self.policy = make_policy(head, k, space, planner.horizon)
+
+
+class AmortisedPlanner(_Amortised):
     """π(z_0, z_g) minimises the planning cost of its plan, rolled out through the model (paper, eq. 8, amortised).
 
     Each cost is divided by the squared distance of its start from its goal: costs of far goals are hundreds of times
@@ -55,11 +68,10 @@ class AmortisedPlanner(FineTuning):
         far: float = 0.5,
         keep: float = 1.0,
     ) -> None:
-        super().__init__(schedule, reach)
-        if keep < 0 or not 0 <= far <= 1:
-            raise ValueError(f"expected keep ≥ 0 and far in [0, 1], got {keep=}, {far=}")
-        self.planner, self.space, self.far, self.keep = planner, action_space, far, keep
-        self.policy = make_policy(head, k, action_space, planner.horizon)
+        super().__init__(schedule, planner, k, action_space, head, reach, far)
+        if keep < 0:
+            raise ValueError(f"expected keep ≥ 0, got {keep=}")
+        self.keep = keep
 
     def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of a batch."""
@@ -75,7 +87,7 @@ class AmortisedPlanner(FineTuning):
         return loss
 
 
-class Distillation(FineTuning):
+class Distillation(_Amortised):
     """π(z_0, z_g) regresses plans that the run's planner found in the frozen model, for ``pairs`` starts and goals.
 
     Mean squared error of actions moved to [−1, 1]; goals as of ``AmortisedPlanner``.
@@ -97,15 +109,14 @@ class Distillation(FineTuning):
         far: float = 0.5,
         pairs: int = 4096,
     ) -> None:
-        super().__init__(schedule, reach)
-        if pairs < 1 or not 0 <= far <= 1:
-            raise ValueError(f"expected pairs ≥ 1 and far in [0, 1], got {pairs=}, {far=}")
+        super().__init__(schedule, planner, k, action_space, head, reach, far)
+        if pairs < 1:
+            raise ValueError(f"expected pairs ≥ 1, got {pairs=}")
         if schedule.trained:
             raise ValueError(
                 f"expected trained: [], as plans are searched once, in the model as it is, got {list(schedule.trained)}"
             )
-        self.planner, self.far, self.pairs, self.space = planner, far, pairs, action_space
-        self.policy = make_policy(head, k, action_space, planner.horizon)
+        self.pairs = pairs
         self.shown: tuple[Tensor, Tensor, Tensor] | None = None
         """Starts (M, k), goals (M, k) and plans (M, H, size)."""
 
