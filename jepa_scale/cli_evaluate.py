@@ -41,7 +41,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     """Evaluate, print a block for each checkpoint, then the differences to the first."""
     from rich.console import Console
 
-    from jepa_scale.report.evaluation import difference_sentence
+    from jepa_scale.report.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import difference, evaluate
 
     paths, overrides = _split([*parsed.checkpoints, *parsed.overrides])
@@ -49,6 +49,9 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     done = evaluate(paths, overrides)
     for path, found in zip(paths, done, strict=True):
         _print(console, path, found)
+    table = compared_table([str(path) for path in paths], [found.record for found in done])
+    if table is not None:
+        console.print(table)
     for path, found in zip(paths[1:], done[1:], strict=True):
         for kind in ("any_time", "final"):
             gap = difference(found.record, done[0].record, kind)
@@ -73,7 +76,7 @@ def _print(console: typing.Any, path: Path, found: typing.Any) -> None:
     from jepa_scale.report.protocol import sentence
 
     record, estimates = found.record, evaluation.by_name(found.record.estimates)
-    console.print(f"{path} (run {record.run_id})", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{path} (run {record.run_id}, {record.trained})", highlight=False, markup=False, soft_wrap=True)
     said = sentence(record.protocol)
     if said:
         console.print(f"• {said}", highlight=False, markup=False, soft_wrap=True)

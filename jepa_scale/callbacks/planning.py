@@ -6,7 +6,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.base import EpochCallback, Exact, exact, tabulate
+from jepa_scale.callbacks.base import EpochCallback, Exact, tabulate
 from jepa_scale.callbacks.search import Ends, search_estimates
 from jepa_scale.callbacks.success import success_estimates
 from jepa_scale.planners.base import Search
@@ -14,7 +14,7 @@ from jepa_scale.planners.exhaustive import roll_out_all
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.planners.scores import best_plans
 from jepa_scale.planners.spectral import Spectral
-from jepa_scale.records import Estimate, Regret
+from jepa_scale.records import Estimate, Evaluation, Regret
 from jepa_scale.theory.planning import expected_regret
 from jepa_scale.theory.rollout import OperatorRollOut
 from jepa_scale.theory.scores import SCORES
@@ -70,6 +70,17 @@ def floors_of(known: Exact) -> dict[str, float]:
     return {name: value for name, value in floors.items() if value is not None}
 
 
+def exact_estimates(known: Exact, module: WorldModel, evaluation: Evaluation, epoch: int, step: int) -> list[Estimate]:
+    """Regret by score in a finite world, exact or on sampled pairs where the planner searches, and of the floors."""
+    rows: list[Estimate] = []
+    values = floors_of(known)
+    if isinstance(known.planner, Search):
+        rows = search_estimates(known, known.planner, ends_of(known, module), evaluation, epoch, step)
+    else:
+        values = {name: regret.value for name, regret in regrets_of(known, module).items()} | values
+    return rows + [Estimate(f"regret/{name}", value, 0.0, None, epoch, step) for name, value in values.items()]
+
+
 class PlanningCallback(EpochCallback):
     """Log the regret of planning with the model, beside the floors.
 
@@ -86,8 +97,4 @@ class PlanningCallback(EpochCallback):
         if known is None:
             last = trainer.current_epoch + 1 == trainer.max_epochs
             return success_estimates(self.context, module, *moment) if last else []
-        if isinstance(known.planner, Search):
-            rows = search_estimates(known, known.planner, ends_of(known, module), self.context.evaluation, *moment)
-        else:
-            rows = [exact(f"regret/{name}", found.value, trainer) for name, found in regrets_of(known, module).items()]
-        return rows + [exact(f"regret/{name}", value, trainer) for name, value in floors_of(known).items()]
+        return exact_estimates(known, module, self.context.evaluation, *moment)

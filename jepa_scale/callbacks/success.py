@@ -169,10 +169,11 @@ def tried(context: Context, module: WorldModel) -> Tried:
     if module.policy is not None:
         once = replace(planner, iterations=1)  # type: ignore[call-arg]
         stop = evaluation.stop_at_goal
-        refined = control(world, seen.tasks, once, seen.predicted, SEED, trial.kept, stop, seen.answered)
-        answers = answering(world, seen.tasks, seen.answered, SEED, trial.kept, stop)
-        outcomes |= {"policy": answers, "refined": refined}
-        numbers |= dict.fromkeys(("policy", "refined"), trial.kept)
+        found = {"policy": answering(world, seen.tasks, seen.answered, SEED, trial.kept, stop)}
+        if module.policy.horizon == planner.horizon:
+            found["refined"] = control(world, seen.tasks, once, seen.predicted, SEED, trial.kept, stop, seen.answered)
+        outcomes |= found
+        numbers |= dict.fromkeys(found, trial.kept)
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
         numbers["same_cost"] = some

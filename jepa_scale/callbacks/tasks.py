@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.planners.exhaustive import Exhaustive
+from jepa_scale.planners.base import DiscretePlanner, Search
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.streams import stream_seed
@@ -71,15 +71,17 @@ def trial_of(world: Simulator, evaluation: Evaluation) -> Trial:
 def protocol_of(context: Context) -> dict[str, Any]:
     """How a run's regret and success are measured: plain values, stored with every number.
 
-    ``kind`` is ``exact`` for expectations over a finite world, ``tasks`` for sampled ones, ``none`` where nothing is
-    planned.
+    ``kind`` is ``exact`` for expectations over a finite world, ``pairs`` for sampled starts and goals of one, ``tasks``
+    for those of a simulator, ``none`` where nothing is planned.
     """
     planner = {"name": type(context.planner).__name__, **asdict(context.planner)}
     if isinstance(context.planner, NoPlanner):
         return {"kind": "none"}
-    if isinstance(context.planner, Exhaustive):
+    if isinstance(context.planner, DiscretePlanner):
+        searched = isinstance(context.planner, Search)
         return {
-            "kind": "exact",
+            "kind": "pairs" if searched else "exact",
+            **({"episodes": context.evaluation.episodes, "task_seed": SEED} if searched else {}),
             "goal_law": context.planner.goal_law,
             "horizon": context.planner.horizon,
             "score": context.planner.score,

@@ -35,8 +35,8 @@ class ModelSize:
 
 
 def parameters(*modules: nn.Module) -> int:
-    """Count trainable parameters."""
-    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
+    """Count parameters, frozen ones included: the size of a model does not depend on what was trained last."""
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def flops_per_step(

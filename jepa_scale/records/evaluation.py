@@ -82,6 +82,8 @@ class EvaluationRecord:
     """SHA-256 of the file."""
     run_id: str
     """Of the run that wrote it."""
+    trained: str
+    """``pretrained``, or ``fine-tuned`` and how."""
     settings: Mapping[str, Any]
     """All that decides the numbers: world, planner, evaluation, sizes of the data, seed, threads, device."""
     protocol: Mapping[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from jepa_scale.records import Estimate, PairedDifference, RunRecord
+from jepa_scale.records import Estimate, EvaluationRecord, PairedDifference, RunRecord
 from jepa_scale.report.protocol import rate
 from jepa_scale.report.wording import number, plural, probability, with_error
 
@@ -81,16 +81,42 @@ def regret_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
     if not rows or protocol.get("kind") == "none":
         return None
     tasks = protocol.get("kind") == "tasks"
-    table = Table(title=f"Regret {_COUNTED[protocol['success']]}" if tasks else "Expected regret, exact", box=SIMPLE)
-    for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if tasks else [])):
+    paired = tasks or protocol.get("kind") == "pairs"
+    table = Table(title=f"Regret {_COUNTED[protocol['success']]}" if tasks else "Expected regret", box=SIMPLE)
+    for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if paired else [])):
         table.add_column(column, justify="left" if column == "of" else "right")
     names = _PARTS if tasks else _SCORES
     for name, said in names.items():
         row = rows.get(f"regret/{name}")
         if row is not None:
-            value = _sampled(row) if tasks else number(_scalar(row))
-            table.add_row(said, value, *([str(row.n)] if tasks else []))
+            sampled = row.n is not None
+            value = _sampled(row) if sampled else number(_scalar(row))
+            table.add_row(said, value, *([str(row.n) if sampled else "exact"] if paired else []))
     return table
+
+
+def compared_table(names: Sequence[str], records: Sequence[EvaluationRecord]) -> Table | None:
+    """One row for each model: success as it counts, and every regret; None for one model, or where none was planned."""
+    found = [by_name(record.estimates) for record in records]
+    shown = {"success/model": "success"} | {f"regret/{name}": f"regret, {name}" for name in _COMPARED}
+    shown = {name: said for name, said in shown.items() if any(name in estimates for estimates in found)}
+    if len(records) < 2 or not shown:
+        return None
+    table = Table(title="Models compared", box=SIMPLE)
+    for column in ("model", "trained", *shown.values()):
+        table.add_column(column, justify="left" if column in ("model", "trained") else "right")
+    for name, record, estimates in zip(names, records, found, strict=True):
+        rows = [estimates.get(one) for one in shown]
+        values = ["–" if row is None or row.value is None else _compared(row) for row in rows]
+        table.add_row(name, record.trained, *values)
+    return table
+
+
+_COMPARED = ("distance", "inner", "density", "operator", "exhaustive", "policy")
+
+
+def _compared(row: Estimate) -> str:
+    return number(_scalar(row)) if row.n is None else _sampled(row)
 
 
 _COUNTED = {"any_time": "of success at any time", "final": "of success at the end"}
@@ -106,6 +132,8 @@ _SCORES = {
     "distance": "the model, score distance",
     "inner": "the model, score inner",
     "density": "the model, score density",
+    "operator": "the model, product of its operators",
+    "exhaustive": "all plans, by the search's score",
     "random": "random plans (floor)",
     "do_nothing": "the null action (floor)",
 }

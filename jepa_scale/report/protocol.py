@@ -41,9 +41,14 @@ def tasks_of(result: StudyResult, policy: str) -> int | None:
 def sentence(protocol: Mapping[str, Any]) -> str:
     """The protocol of one run; empty where nothing is planned or nothing is known."""
     kind = protocol.get("kind")
-    if kind == "exact":
+    if kind in ("exact", "pairs"):
+        over = (
+            "exact over all starts and goals"
+            if kind == "exact"
+            else (f"the exact one of each of {plural(protocol['episodes'], 'sampled pair')} of start and goal")
+        )
         return (
-            f"Regret is exact over all starts and goals: plans of {plural(protocol['horizon'], 'step')}, goal law "
+            f"Regret is {over}: plans of {plural(protocol['horizon'], 'step')}, goal law "
             f"{protocol['goal_law']}, plans ranked by {protocol['score']}."
         )
     if kind != "tasks":

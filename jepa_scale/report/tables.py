@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import matplotlib
+import numpy as np
 
 from jepa_scale.laws.cells import TARGETS
 from jepa_scale.records import ForecastPoint, LawFit, Parameter, StudyResult
@@ -196,17 +197,22 @@ def _hypotheses(result: StudyResult) -> list[tuple[str, ...]]:
 def runs(result: StudyResult) -> str:
     """Return all runs, folded away."""
     data = result.table
-    head = ("run", "n", "k", "seed", "status", "regret", "risk", "tail", "B1′", "T4", "parameters", "seconds")
+    arms, tuned = bool(result.arms), bool(np.isfinite(data["regret_pretrained"].astype(float)).any())
+    extra = ["arm"] * arms, ["before fine-tuning"] * tuned
+    head = ("run", *extra[0], "n", "k", "seed", "status", *extra[1])
+    head += ("regret", "risk", "tail", "B1′", "T4", "parameters", "seconds")
     rows = []
     for row in range(len(data)):
         status = str(data["status"][row])
         rows.append(
             (
                 f"<code>{text(data['run_id'][row])}</code>",
+                *[text(data["arm"][row])] * arms,
                 whole(data["n"][row]),
                 str(int(data["k"][row])),
                 str(int(data["seed"][row])),
                 text(status) if status == "finished" else f'<span class="no">{text(status)}</span>',
+                *[number(float(data["regret_pretrained"][row]))] * tuned,
                 *(number(float(data[name][row])) for name in ("regret", "risk", "tail")),
                 *(_bound(float(data[name][row])) for name in ("bound_b1_prime", "bound_t4")),
                 whole(data["parameters"][row]),
@@ -214,7 +220,9 @@ def runs(result: StudyResult) -> str:
             )
         )
     count = whole(len(rows))
-    listing = table(head, rows, "Regret and risk are exact for each trained model.", (1, 2, 3, 5, 6, 7, 8, 9, 10, 11))
+    numeric = tuple(place for place, name in enumerate(head) if name not in ("run", "arm", "status"))
+    said = "Regret is that of the tasks." if result.sampled else "Regret and risk are exact for each trained model."
+    listing = table(head, rows, said, numeric)
     return f"<details><summary>All {count} runs</summary>{listing}</details>"
 
 

@@ -67,9 +67,9 @@ def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
         # Passing objects beside the configuration would have Hydra convert them; a partial takes them as they are.
         return hydra.utils.instantiate(dict(leaf), _partial_=True, _convert_="object")(**supplied)
     except InstantiationException as error:
-        raise UserError(f"{path}: {error.__cause__ or error}") from None
+        raise UserError(f"{path}: {str(error.__cause__ or error).replace('self.', '')}") from None
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {str(error).replace('self.', '')}") from None
 
 
 @lru_cache(maxsize=4)

@@ -49,14 +49,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         run of this project and version.
     """
     file = RunFolder(path).checkpoint_path if path.is_dir() else path
+    if not file.is_file() and (path / "config.yaml").is_file():
+        raise UserError(f"{path} has no checkpoint yet: let its run finish an epoch")
     if not file.is_file():
         raise UserError(f"{file}: expected a checkpoint, or the folder of a run that has one, found none")
     try:
         written = file.read_bytes()
         content = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UserError(f"{file} cannot be read as a checkpoint of tensors and plain values: {reason}") from None
+        # What torch says of it advises to run the code of a file that nobody knows.
+        raise UserError(
+            f"{file} cannot be read as a checkpoint of tensors and plain values ({type(error).__name__}): it is "
+            "damaged, or none"
+        ) from None
     if not isinstance(content, Mapping) or not {KEY, "state_dict", "epoch", "global_step"} <= set(content):
         raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
     config = content[KEY]

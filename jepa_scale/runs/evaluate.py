@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.planning import floors_of, regrets_of
+from jepa_scale.callbacks.planning import exact_estimates
 from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
 from jepa_scale.callbacks.success import Tried, estimates_of, tried
 from jepa_scale.callbacks.tasks import protocol_of
@@ -141,7 +141,9 @@ def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, W
             raise UserError(f"data.heldout: {error}") from None
     model: WorldModel = module
     if checkpoint.stage == FINETUNE:
-        model = FineTune(module, build_task(config, context), config["seed"])
+        # As it was trained: a network that plans has the horizon of the planner of its run.
+        task = build_task(config, build_context({**config, "planner": checkpoint.config["planner"]}))
+        model = FineTune(module, task, config["seed"])
     restore(checkpoint, model)
     return context, model.to(_device(config)).eval(), heldout
 
@@ -160,9 +162,7 @@ def _evaluated(
     estimates: list[Estimate] = []
     try:
         if context.exact is not None:
-            values = {name: regret.value for name, regret in regrets_of(context.exact, module).items()}
-            values |= floors_of(context.exact)
-            estimates = [Estimate(f"regret/{name}", value, 0.0, None, *moment) for name, value in values.items()]
+            estimates = exact_estimates(context.exact, module, context.evaluation, *moment)
         elif not isinstance(context.planner, NoPlanner):
             found = tried(context, module)
             estimates = estimates_of(found, context.evaluation, *moment)
@@ -176,6 +176,7 @@ def _evaluated(
     return EvaluationRecord(
         checkpoint.digest,
         run_id(checkpoint.config),
+        _trained(checkpoint),
         settings,
         protocol_of(context),
         tuple(estimates),
@@ -183,6 +184,12 @@ def _evaluated(
         outcomes,
         versions(),
     )
+
+
+def _trained(checkpoint: Checkpoint) -> str:
+    if checkpoint.stage != FINETUNE:
+        return "pretrained"
+    return f"fine-tuned, {checkpoint.config['finetune']['_target_'].rpartition('.')[2]}"
 
 
 def _outcomes(found: Tried) -> dict[str, TaskOutcomes]:

@@ -30,9 +30,11 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
     others = [text for text in overrides if text.partition("=")[0].split(".")[0] not in _OURS]
     if others:
         raise UserError(
-            f"{others[0]}: expected settings of fine-tuning (finetune=rollout, finetune.horizon=8), as pretraining is "
-            "done; evaluate the result with other settings by `jepa-scale evaluate`"
+            f"{others[0]}: expected finetune=WAY or finetune.KEY=VALUE only, as pretraining is done; to evaluate with "
+            "other settings use `jepa-scale evaluate`"
         )
+    if "finetune=none" in overrides:
+        raise UserError("finetune=none: expected a way of fine-tuning, for example finetune=rollout, got none")
     if checkpoint.stage != "pretrain":
         raise UserError(f"{checkpoint.path}: expected a pretrained checkpoint, got one that is fine-tuned already")
     epochs = checkpoint.config["trainer"]["epochs"]

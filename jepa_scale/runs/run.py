@@ -132,7 +132,8 @@ def _train(config: Mapping[str, Any], folder: RunFolder, group: str | None, extr
                 break
             parts.module.eval()
             epochs, steps = parts.module.trained
-            metrics.write(split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, steps))
+            if not any(row["epoch"] == epochs - 1 and row["name"] == "test/loss" for row in folder.read_metrics()):
+                metrics.write(split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, steps))
             parts.module.train()
     finally:
         if mirror is not None:

@@ -32,7 +32,9 @@ def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
     planner = context.planner
     if isinstance(planner, NoPlanner) and "policy" in str(config["finetune"]["_target_"]):
-        raise UserError("finetune: expected a planner whose plans are learnt, got planner=none")
+        raise UserError(
+            "finetune: expected a planner whose plans are learnt, got planner=none: train with planner=cem, say"
+        )
     task = instantiate(
         "finetune",
         config["finetune"],

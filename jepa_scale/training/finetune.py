@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jepa_scale.models.policy import Policy
 from jepa_scale.records import Batch
-from jepa_scale.training.finetuning.base import FineTuning, Policy, step_generator
+from jepa_scale.training.finetuning.base import FineTuning, step_generator
 from jepa_scale.training.world_model import WorldModel
 
 

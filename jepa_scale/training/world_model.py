@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from jepa_scale.models.policy import Policy
 from jepa_scale.models.rollout import roll_out
 from jepa_scale.objectives.base import Objective
 from jepa_scale.records import Batch, View
@@ -56,7 +57,7 @@ class WorldModel(L.LightningModule):
         """What checkpoints hold beside the weights: plain values by name."""
 
     @property
-    def policy(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+    def policy(self) -> Policy | None:
         """π(z, z_g) → a_{0:H−1}, an amortised planner: (b, k), (b, k) → (b, H, size); None where none was trained."""
         return None
 

@@ -11,6 +11,8 @@ from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import ActionSpace
 from jepa_scale.runs.build import instantiate
 from jepa_scale.runs.config import compose, conf_dir
+from jepa_scale.runs.evaluate import evaluate
+from jepa_scale.runs.run import run
 
 TASKS = 6
 CONTINUOUS, DISCRETE = ActionSpace(None, 2, -1.0, 3.0), ActionSpace(4)
@@ -142,3 +144,33 @@ def test_what_is_left_of_a_plan_repeats_its_last_action():
     plans = torch.arange(12.0).view(2, 3, 2)
     assert shifted(plans).tolist() == [[[2, 3], [4, 5], [4, 5]], [[8, 9], [10, 11], [10, 11]]]
     assert shifted(torch.tensor([[1, 2, 3]])).tolist() == [[2, 3, 3]]
+
+
+TINY = [
+    "logger=none", "trainer.epochs=1", "trainer.steps_per_epoch=4", "data.n=200", "data.heldout=640", "data.test=640",
+    "data.batch_size=32", "model.k=4", "model.hidden=8", "evaluation.episodes=3",
+]  # fmt: skip
+PLACES = {
+    "finite": ["world=torus", "world.side=3"],
+    "simulated": [
+        "world=point_mass", "evaluation.required_steps=[5]", "objective=latent", "model.normalise=true",
+        "optimizer.base_k=null",
+    ],
+    "watched": ["world=two_rooms", "encoder=cnn", "objective=vicreg", "optimizer.base_k=null", "world.size=16"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_with_it_ends_with_a_record_and_can_be_evaluated(name, tmp_path):
+    """From the command's side: trained, recorded with its protocol, tried again with the same result."""
+    planner = built(name)
+    place = "watched" if isinstance(planner, NoPlanner) else "simulated" if isinstance(planner, Planner) else "finite"
+    record = run(compose([*TINY, *PLACES[place], f"planner={name}"]), tmp_path / "run")
+    assert record.status == "finished"
+    kinds = {"watched": {"none"}, "simulated": {"tasks"}, "finite": {"exact", "pairs"}}
+    assert record.protocol["kind"] in kinds[place]
+    (found,) = evaluate([tmp_path / "run"])
+    again = {row.name: row.value for row in found.record.estimates if row.name.startswith(("regret/", "success"))}
+    assert bool(again) == (place != "watched")
+    # Two ways of adding up floats: one by epoch on the training module, one on the module that was read back.
+    assert again == pytest.approx({name: record.final[name] for name in again}, abs=1e-12)

@@ -6,6 +6,8 @@ import json
 import pytest
 import torch
 
+from jepa_scale.cli import main
+from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import mean_square
 from jepa_scale.planners.base import plan
 from jepa_scale.planners.cem import CEM
@@ -14,12 +16,13 @@ from jepa_scale.runs.build import build
 from jepa_scale.runs.checkpoint import read_checkpoint
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.evaluate import evaluate
 from jepa_scale.runs.follow import adopt, following
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.run import preflight, run
 from jepa_scale.runs.stages import finetuning
 from jepa_scale.training.costs import predicted_cost
-from jepa_scale.training.finetuning.base import Policy, Schedule, goals_of, last_layer, step_generator
+from jepa_scale.training.finetuning.base import Schedule, goals_of, last_layer, step_generator
 
 DISCRETE = [
     "logger=none", "trainer.epochs=2", "trainer.steps_per_epoch=10", "data.n=600", "data.heldout=640", "data.test=640",
@@ -205,10 +208,15 @@ def test_the_second_stage_of_a_finished_run_is_the_run_from_the_start(way, tmp_p
     assert second.run_id == whole.run_id != first.run_id
     assert second.final == whole.final
     assert second.pretrained == whole.pretrained
-    named = {name for name in first.final if not name.startswith("test/")}
-    assert {name: second.pretrained[name] for name in named} == {name: first.final[name] for name in named}
+    assert second.pretrained == first.final
+    assert second.dials["parameters"] == first.dials["parameters"], "frozen parts are parts of the model"
     assert digest(tmp_path / "first" / "checkpoints" / "last.ckpt") == held
     assert digest(tmp_path / "second" / "checkpoints" / "pretrained.ckpt") == held
+    for folder in ("second", "whole"):
+        tested = [
+            line for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines() if '"test/loss"' in line
+        ]
+        assert len(tested) == 2, "once at the end of each stage"
     rows = [row for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines() for row in json.loads(line)]
     assert {(row["epoch"], row["step"]) for row in rows} == {(0, 10), (1, 20), (2, 28)}
     assert read_checkpoint(tmp_path / "whole").stage == "finetune"
@@ -261,8 +269,10 @@ def test_bad_settings_are_refused_before_anything_is_trained(overrides, message,
 def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     run(compose(DISCRETE), tmp_path / "run")
     found = read_checkpoint(tmp_path / "run")
-    with pytest.raises(UserError, match="expected settings of fine-tuning"):
+    with pytest.raises(UserError, match=r"expected finetune=WAY or finetune\.KEY=VALUE only"):
         following(found, ["data.n=5000"])
+    with pytest.raises(UserError, match="expected a way of fine-tuning, for example finetune=rollout, got none"):
+        following(found, ["finetune=none"])
     with pytest.raises(UserError, match="unknown option 'finetune=magic'"):
         following(found, ["finetune=magic"])
     config = following(found, STAGES[1:])
@@ -277,6 +287,40 @@ def test_stages_follow_from_the_way_that_is_chosen():
     chosen = compose([*DISCRETE, "finetune=rollout"])
     assert chosen["stages"] == ["pretrain", "finetune"]
     assert run_id(chosen) == run_id(compose([*DISCRETE, "finetune=rollout", STAGES[0]]))
+
+
+def test_a_plan_of_another_length_than_the_networks_can_be_evaluated(tmp_path):
+    run(compose([*CONTINUOUS, "finetune=amortised", *STAGES[1:]]), tmp_path / "tuned")
+    (longer,) = evaluate([tmp_path / "tuned"], ["planner.horizon=5"])
+    names = {row.name for row in longer.record.estimates}
+    assert "success/policy" in names
+    assert "success/refined" not in names, "a search cannot start from a plan of another length"
+    (same,) = evaluate([tmp_path / "tuned"])
+    assert {"success/policy", "success/refined"} <= {row.name for row in same.record.estimates}
+    assert same.record.trained == "fine-tuned, AmortisedPlanner"
+
+
+def test_models_of_a_finite_world_are_compared_in_one_table(tmp_path, capsys):
+    run(compose(DISCRETE), tmp_path / "one")
+    found = read_checkpoint(tmp_path / "one")
+    config = following(found, STAGES[1:])
+    adopt(found, config, tmp_path / "two")
+    run(config, tmp_path / "two")
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Models compared" in shown
+    assert "pretrained)" in shown
+    assert "fine-tuned, RollOutConsistency)" in shown
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_run_without_a_checkpoint_yet_says_so(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.yaml").write_text("{}" if name == "one" else "seed: 0")
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        read_checkpoint(tmp_path / name)
 
 
 def test_schedules_name_parts():

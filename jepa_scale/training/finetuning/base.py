@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jepa_scale.data.windows import Windows
+from jepa_scale.models.policy import Policy
 from jepa_scale.records import Batch
 from jepa_scale.streams import stream_seed
 from jepa_scale.training.world_model import WorldModel
@@ -88,27 +89,6 @@ class FineTuning(nn.Module):
         """Where planners measure how far latents (…, k) are apart; None: where the pretraining objective does."""
         del latents
         return None
-
-
-class Policy(nn.Module):
-    """π(z, z_g) → a_{0:H−1} inside the action limits: a plan by one pass through a network, no search.
-
-    Raises
-    ------
-    ValueError
-        If actions are discrete.
-    """
-
-    def __init__(self, network: nn.Module, horizon: int, size: int, low: float, high: float) -> None:
-        super().__init__()
-        self.network = network
-        self.horizon, self.size = horizon, size
-        self.middle, self.reach = (low + high) / 2, (high - low) / 2
-
-    def forward(self, latents: Tensor, goals: Tensor) -> Tensor:
-        """(…, k), (…, k) → (…, H, size)"""
-        raw = self.network(torch.cat([latents, goals], dim=-1))
-        return self.middle + self.reach * torch.tanh(raw.unflatten(-1, (self.horizon, self.size)))
 
 
 @dataclass(frozen=True)
