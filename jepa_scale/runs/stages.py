@@ -10,7 +10,6 @@ import torch
 from jepa_scale.callbacks.base import Context
 from jepa_scale.models.layers import perceptron
 from jepa_scale.models.size import ModelSize
-from jepa_scale.planners.none import NoPlanner
 from jepa_scale.runs.build import Parts, build_data, instantiate
 from jepa_scale.runs.checkpoint import STAGE
 from jepa_scale.runs.errors import UserError
@@ -27,20 +26,15 @@ def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:
     Raises
     ------
     UserError
-        If it refuses its settings, the world's actions, or a planner is needed and there is none.
+        If it refuses its settings, the world's actions or the planner.
     """
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
-    planner = context.planner
-    if isinstance(planner, NoPlanner) and "policy" in str(config["finetune"]["_target_"]):
-        raise UserError(
-            "finetune: expected a planner whose plans are learnt, got planner=none: train with planner=cem, say"
-        )
     task = instantiate(
         "finetune",
         config["finetune"],
         k=size.k,
         action_space=context.world.action_space,
-        planner=planner,
+        planner=context.planner,
         head=lambda inputs, outputs: perceptron(inputs, size.hidden, outputs, 2),
     )
     assert isinstance(task, FineTuning)

@@ -158,6 +158,21 @@ def test_an_amortised_planner_learns_what_search_would_find():
     assert losses[0] > 1.3 * searched
 
 
+def test_what_is_unfrozen_keeps_its_objective():
+    """Over the steps that it was pretrained on, however long the windows of fine-tuning are."""
+    for way in ("amortised", "value"):
+        parts = second_stage(f"finetune={way}", "finetune.schedule.trained=[predictor]", "finetune.keep=2.0")
+        module, batch = parts.module, next(iter(parts.data.train_dataloader()))
+        assert batch.actions.shape[1] > 3
+        kept = module.training_step(batch, 0)
+        module.task.keep = 0.0
+        bare = module.training_step(batch, 0)
+        pretrained = build(compose(CONTINUOUS)).module
+        pretrained.load_state_dict(module.state_dict(), strict=False)
+        theirs = pretrained.training_step(Batch(batch.observations[:, :4], batch.actions[:, :3]), 0)
+        torch.testing.assert_close(kept - bare, 2 * theirs)
+
+
 def test_distillation_is_taught_the_planners_plans():
     parts = second_stage(*WAYS["distill"])
     parts.module.task.prepare(parts.module, parts.data.windows, 3)
@@ -257,13 +272,17 @@ def test_a_killed_second_stage_goes_on(tmp_path, monkeypatch):
         ([STAGES[0], "finetune=rollout", "finetune.schedule.trained=[]"], "parts of the model to train"),
         ([STAGES[0], "finetune=rollout", "finetune.schedule.lr=0"], "lr > 0"),
         ([STAGES[0], "finetune=amortised"], "expected a world with continuous actions, got discrete ones"),
+        (
+            ["world=point_mass", "planner=none", "finetune=amortised", "objective=vicreg"],
+            "finetune: expected a planner whose plans are learnt, for example planner=cem, got planner=none",
+        ),
         ([STAGES[0], "finetune=value", "finetune.expectile=1"], r"expectile in \[0.5, 1\)"),
         ([STAGES[0], "finetune=value", "finetune.horizont=1"], "finetune.horizont"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_trained(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        preflight(compose([*DISCRETE, *overrides]))
+        preflight(compose([*(DISCRETE[:-1] if "planner=none" in overrides else DISCRETE), *overrides]))
 
 
 def test_what_cannot_be_fine_tuned_is_refused(tmp_path):

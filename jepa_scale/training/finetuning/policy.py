@@ -8,37 +8,39 @@ from torch import Tensor
 from jepa_scale.data.windows import Windows
 from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import Head, gather
-from jepa_scale.planners.base import Planner, plan
+from jepa_scale.planners.base import DiscretePlanner, Planner, plan
+from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import ActionSpace, Batch
 from jepa_scale.training.costs import predicted_cost
 from jepa_scale.training.finetuning.base import FineTuning, Goals, Schedule, goals_of, step_generator
 from jepa_scale.training.world_model import WorldModel
 
 
-def make_policy(head: Head, k: int, space: ActionSpace, horizon: int) -> Policy:
-    """Return π for plans of ``horizon`` steps.
-
-    Raises
-    ------
-    ValueError
-        If actions are discrete: a plan is differentiated through the model, or regressed.
-    """
-    if space.discrete:
-        raise ValueError("expected a world with continuous actions, got discrete ones: fine-tune with finetune=rollout")
-    return Policy(head(2 * k, horizon * space.size), horizon, space.size, space.low, space.high)
-
-
 class _Amortised(FineTuning):
     """What both ways share: π, its planner and its goals."""
 
     def __init__(
-        self, schedule: Schedule, planner: Planner, k: int, space: ActionSpace, head: Head, reach: int, far: float
+        self,
+        schedule: Schedule,
+        planner: Planner | DiscretePlanner | NoPlanner,
+        k: int,
+        space: ActionSpace,
+        head: Head,
+        reach: int,
+        far: float,
     ) -> None:
         super().__init__(schedule, reach)
+        if space.discrete:
+            raise ValueError(
+                "expected a world with continuous actions, got discrete ones: fine-tune with finetune=rollout"
+            )
+        if not isinstance(planner, Planner):
+            raise ValueError("expected a planner whose plans are learnt, for example planner=cem, got planner=none")
         if not 0 <= far <= 1:
             raise ValueError(f"expected far in [0, 1], a share, got {far=}")
         self.planner, self.space, self.far = planner, space, far
-        self.policy = make_policy(head, k, space, planner.horizon)
+        network = head(2 * k, planner.horizon * space.size)
+        self.policy = Policy(network, planner.horizon, space.size, space.low, space.high)
 
 
 class AmortisedPlanner(_Amortised):
@@ -61,7 +63,7 @@ class AmortisedPlanner(_Amortised):
     def __init__(
         self,
         schedule: Schedule,
-        planner: Planner,
+        planner: Planner | DiscretePlanner | NoPlanner,
         k: int,
         action_space: ActionSpace,
         head: Head,
@@ -102,7 +104,7 @@ class Distillation(_Amortised):
     def __init__(
         self,
         schedule: Schedule,
-        planner: Planner,
+        planner: Planner | DiscretePlanner | NoPlanner,
         k: int,
         action_space: ActionSpace,
         head: Head,
