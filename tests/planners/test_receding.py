@@ -15,7 +15,7 @@ from jepa_scale.planners.costs import CostTerms
 from jepa_scale.planners.gradient import Gradient
 from jepa_scale.planners.icem import ICEM
 from jepa_scale.planners.mppi import MPPI
-from jepa_scale.planners.receding import at_random, control, control_in_blocks, doing_nothing, run
+from jepa_scale.planners.receding import answering, at_random, control, control_in_blocks, doing_nothing, run
 from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
@@ -210,6 +210,38 @@ def test_removed_starts_do_not_shift_the_others():
                 policy,
                 name,
             )
+
+
+def test_answers_are_executed_by_their_first_action():
+    tasks = tasks_of(WORLD, EVALUATION)
+    plans = torch.tensor([[0.5, -0.25], [-1.0, 1.0], [1.0, 1.0]])
+    seen = []
+
+    def answer(observed, active):
+        seen.append((observed.shape, len(active)))
+        return plans.expand(len(active), -1, -1)
+
+    found = answering(WORLD, tasks, answer, 3)
+    always = run(WORLD, tasks, lambda states, active: plans[0].expand(len(active), -1), torch.Generator())
+    assert equal(found, always)
+    assert seen[0] == ((len(tasks), *WORLD.observation_shape), len(tasks))
+
+
+def test_a_search_can_start_from_an_answer():
+    tasks = tasks_of(WORLD, EVALUATION)
+    began = []
+
+    class Spy(CEM):
+        def init(self, tasks, space, device="cpu", warm=None):
+            began.append(warm)
+            return super().init(tasks, space, device, warm)
+
+    planner = Spy(candidates=16, iterations=1, elites=2)
+    control(
+        WORLD, tasks, planner, cost_of(tasks), 3, answer=lambda observed, active: torch.full((len(active), 3, 2), 0.25)
+    )
+    assert len(began) > 3
+    assert all(bool((warm == 0.25).all()) for warm in began)
 
 
 def test_a_warm_start_begins_at_what_is_left_of_the_last_plan():

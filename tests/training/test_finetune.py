@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -158,6 +159,25 @@ def test_an_amortised_planner_learns_what_search_would_find():
     assert losses[0] > 1.3 * searched
 
 
+def test_costs_are_counted_in_distances_of_start_from_goal():
+    """Slow form, pair by pair: near goals count as much as far ones, but for those nearer than a hundredth."""
+    parts = second_stage("finetune=amortised")
+    module, batch = parts.module, next(iter(parts.data.train_dataloader()))
+    planner, space = parts.context.planner, parts.context.world.action_space
+    latents = module.observe(batch)
+    goals = goals_of(batch, latents, 0.5, step_generator(module.seed, 0))
+    apart = torch.stack([(z - g).square().sum() for z, g in zip(latents[:, 0], goals.latents, strict=True)])
+    expected = []
+    for row, distance in enumerate(apart):
+        one = slice(row, row + 1)
+        plans = module.policy(latents[one, 0], goals.latents[one])
+        cost = predicted_cost(module, planner, space, latents[one, 0], goals.latents[one])
+        expected.append(cost(plans[:, None])[0, 0] / max(distance, apart.mean() / 100))
+    loss = module.task(module, batch, latents, step_generator(module.seed, 0))
+    torch.testing.assert_close(loss, torch.stack(expected).mean(), rtol=1e-4, atol=1e-5)
+    assert float(apart.min()) < float(apart.mean()) / 10
+
+
 def test_what_is_unfrozen_keeps_its_objective():
     """Over the steps that it was pretrained on, however long the windows of fine-tuning are."""
     for way in ("amortised", "value"):
@@ -290,6 +310,8 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     found = read_checkpoint(tmp_path / "run")
     with pytest.raises(UserError, match=r"expected finetune=WAY or finetune\.KEY=VALUE only"):
         following(found, ["data.n=5000"])
+    with pytest.raises(UserError, match=r"expected the end of a pretraining, got epoch 1 of 2: finish that run first"):
+        following(replace(found, epoch=0), [])
     with pytest.raises(UserError, match="expected a way of fine-tuning, for example finetune=rollout, got none"):
         following(found, ["finetune=none"])
     with pytest.raises(UserError, match="unknown option 'finetune=magic'"):
