@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 
 from jepa_scale.planners.base import Planner, plan
+from jepa_scale.planners.planning import predicted_cost
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.stages import finetuning
-from jepa_scale.training.costs import predicted_cost
 
 SETTINGS = (
     "world=point_mass", "objective=latent", "predictor=gru", "model.normalise=true", "model.k=32", "data.n=2000",

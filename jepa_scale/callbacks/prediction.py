@@ -43,7 +43,7 @@ def prediction_errors(module: WorldModel, trajectories: Trajectories, horizon: i
     """E‖ẑ_t − f(x_t)‖² / E‖f(x_t) − mean f‖² for t = 1 … ``horizon``, and that of ẑ_t = f(x_0); the mean reaches 1.
 
     ẑ_t is rolled out from f(x_0) under the actions that were taken, over windows of trajectories that do not overlap.
-    Both sides are read out where the objective measures distances: a decoder's output is compared with the observation.
+    Both sides are read out where planners measure distances: a decoder's output is compared with the observation.
 
     Raises
     ------
@@ -62,8 +62,8 @@ def prediction_errors(module: WorldModel, trajectories: Trajectories, horizon: i
         observed = torch.as_tensor(_take(trajectories.observations, part, taken), device=module.device)
         actions = torch.as_tensor(trajectories.actions[part[:, None], taken[:, :-1]], device=module.device)
         latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
-        predicted = module.objective.readout(module.roll_out(latents[:, 0], actions)).double()
-        seen = module.objective.goal(observed, latents).double()
+        predicted = module.readout(module.roll_out(latents[:, 0], actions)).double()
+        seen = module.goal(observed, latents).double()
         errors.append((predicted - seen[:, 1:]).square().sum(-1).cpu())
         copies.append((seen[:, :1] - seen[:, 1:]).square().sum(-1).cpu())
         targets.append(seen[:, 1:].cpu())

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from jepa_scale.callbacks.base import Exact
+from jepa_scale.callbacks.tasks import SEED
 from jepa_scale.planners.base import Search, plan
 from jepa_scale.records import ActionSpace, Estimate, Evaluation
-from jepa_scale.streams import stream_seed
 from jepa_scale.theory.scores import SCORES
-
-_SEED = stream_seed(0, "evaluation")
-"""Of pairs and of the search's numbers: the same for every model of a world, so that differences are paired."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ def search_estimates(
         ]
     )
     values = torch.as_tensor(known.truth.values[:, starts, goals].T)
-    found = {score: search_table(planner, table, known.world.action_space, _SEED), "exhaustive": table.argmax(1)}
+    found = {score: search_table(planner, table, known.world.action_space, SEED), "exhaustive": table.argmax(1)}
     rows = []
     for name, chosen in found.items():
         lost = values.amax(1) - values.gather(1, chosen[:, None])[:, 0]
@@ -59,7 +56,7 @@ def search_estimates(
 
 def pairs_of(known: Exact, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Starts x_0 ~ p and goals x_g ~ μ(·|x_0), (count,) each; fewer are a prefix of more."""
-    uniforms = np.random.default_rng(_SEED).random((count, 2))
+    uniforms = np.random.default_rng(SEED).random((count, 2))
     starts = np.searchsorted(np.cumsum(known.world.finite.context_law)[:-1], uniforms[:, 0], side="right")
     reached = np.cumsum(known.truth.constants.goals[starts], axis=1)[:, :-1]
     return starts, (reached <= uniforms[:, 1:]).sum(1)

@@ -13,17 +13,17 @@ from torch import Tensor
 from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.tasks import SEED, Trial, trial_of
 from jepa_scale.planners.base import Cost, Planner
+from jepa_scale.planners.planning import cost_of, predicted_cost
 from jepa_scale.planners.receding import (
+    Answer,
     MakeCost,
     Outcome,
     answering,
     at_random,
-    control,
     control_in_blocks,
     doing_nothing,
 )
 from jepa_scale.records import Estimate, Evaluation
-from jepa_scale.training.costs import latent_cost, predicted_cost
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.simulator import Simulator
 
@@ -110,7 +110,8 @@ class _Seen:
 
     def cost(self, reached: Tensor, active: Tensor, plans: Tensor) -> Tensor:
         """Cost of plans that lead to these coordinates, (b, candidates, steps, …) → (b, candidates)."""
-        return latent_cost(self.planner, self.world.action_space, reached, self.goals[active], plans, self.weights)
+        plans = plans.to(reached.device)
+        return cost_of(self.planner, self.world.action_space, reached, self.goals[active], plans, self.weights)
 
     def predicted(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
         """Costs of plans by the model."""
@@ -160,24 +161,27 @@ def tried(context: Context, module: WorldModel) -> Tried:
     assert isinstance(planner, Planner)
     seen, trial = _Seen(context, module), trial_of(world, evaluation)
 
-    def controlled(begin: Callable[[], MakeCost], chosen: Tensor) -> Outcome:
-        stop = evaluation.stop_at_goal
-        return control_in_blocks(world, seen.tasks, planner, begin, SEED, chosen, evaluation.pairs, stop)
+    stop = evaluation.stop_at_goal
 
-    outcomes = {"model": controlled(lambda: seen.predicted, trial.kept), **references(world, planner, evaluation)}
+    def controlled(begin: Callable[[], MakeCost], chosen: Tensor, by: Planner, answer: Answer | None = None) -> Outcome:
+        return control_in_blocks(world, seen.tasks, by, begin, SEED, chosen, evaluation.pairs, stop, answer)
+
+    outcomes = {
+        "model": controlled(lambda: seen.predicted, trial.kept, planner),
+        **references(world, planner, evaluation),
+    }
     numbers = dict.fromkeys(outcomes, trial.kept)
     if module.policy is not None:
         once = replace(planner, iterations=1)  # type: ignore[call-arg]
-        stop = evaluation.stop_at_goal
         found = {"policy": answering(world, seen.tasks, seen.answered, SEED, trial.kept, stop)}
         if module.policy.horizon == planner.horizon:
-            found["refined"] = control(world, seen.tasks, once, seen.predicted, SEED, trial.kept, stop, seen.answered)
+            found["refined"] = controlled(lambda: seen.predicted, trial.kept, once, seen.answered)
         outcomes |= found
         numbers |= dict.fromkeys(found, trial.kept)
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
         numbers["same_cost"] = some
-        outcomes["same_cost"] = controlled(seen.simulated, some)
+        outcomes["same_cost"] = controlled(seen.simulated, some, planner)
     return Tried(trial, outcomes, numbers)
 
 

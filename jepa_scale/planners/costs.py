@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
@@ -69,10 +69,6 @@ class CostTerms:
     def every_step(self) -> bool:
         """Whether steps before the last one count."""
         return self.path > 0
-
-    def as_settings(self) -> dict[str, float]:
-        """The mapping that a configuration holds."""
-        return asdict(self)
 
     def of_latents(self, reached: Tensor, goals: Tensor, plans: Tensor, space: ActionSpace) -> Tensor:
         """Cost of plans by where a model says that they lead.

@@ -58,7 +58,8 @@ def plan_with(
     ẑ_0 = f(x_0), ẑ_{t+1} = g(ẑ_t, a_t), ranked by ``planner.terms`` towards f(x_g). Pair i draws its numbers from a
     stream of (seed, i), on the CPU, so its plan does not depend on ``pairs``, those planned at a time, but by the
     rounding of larger matrix products. None: as many as keep a block in a CPU's cache; all, elsewhere. A model with a
-    method ``roll_out(latents, actions)`` of its own, as one that looks back on its past has, is rolled out by that.
+    method ``roll_out(latents, actions)`` of its own, as one that looks back on its past has, is rolled out by that; one
+    with ``readout(latents)`` and ``goal(observations, latents)`` is ranked by distances between these.
 
     With precision bfloat16 the roll-outs are computed in it; what that did to the chosen cost is
     ``plan_with(…, precision="bfloat16").costs − plan_with(…).costs``, both in float32.
@@ -88,11 +89,13 @@ def plan_with(
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"expected precision float32 or bfloat16, got {precision!r}")
     latents, targets = model.encode(observations), model.encode(goals)
+    if hasattr(model, "goal"):
+        targets = model.goal(goals, targets)
     if pairs is None:
         pairs = max(1, _ROWS // planner.rows) if latents.device.type == "cpu" else len(goals)
     plans, costs = [], []
     for block in torch.arange(len(goals)).split(pairs):
-        cost = latent_cost(model, planner, latents[block], targets[block], space)
+        cost = predicted_cost(model, planner, space, latents[block], targets[block])
         drawn = torch.cat([planner.draw(1, space, _generator(seed, int(i))) for i in block], dim=1).to(latents.device)
         with _lowered(precision, latents.device):
             plans.append(plan(planner, cost, drawn, space))
@@ -100,16 +103,38 @@ def plan_with(
     return Planned(torch.cat(plans), torch.cat(costs))
 
 
-def latent_cost(model: Any, planner: Search, latents: Tensor, goals: Tensor, space: ActionSpace) -> Cost:
-    """Cost of plans by the model's roll-out from latents (B, k) towards the goals' (B, k); in float32."""
-    own, terms = getattr(model, "roll_out", None), planner.terms
+def predicted_cost(
+    model: Any, planner: Search, space: ActionSpace, starts: Tensor, goals: Tensor, weights: Tensor | None = None
+) -> Cost:
+    """Cost of plans by the model's roll-out from latents ``starts`` (B, k) towards goals (B, …); in float32.
+
+    Goals are latents, or coordinates as ``model.goal`` gives them for a model whose ``readout`` measures distances
+    elsewhere; ``weights`` are of coordinates.
+    """
+    own, readout = getattr(model, "roll_out", None), getattr(model, "readout", None)
+    every_step = planner.terms.every_step
 
     def cost(plans: Tensor) -> Tensor:
-        start = latents[:, None].expand(-1, plans.shape[1], -1)
-        reached = _rolled(model, start, plans, terms.every_step) if own is None else own(start, plans)
-        return terms.of_latents(reached.float(), goals.float()[:, None], plans, space)
+        start, taken = starts[:, None].expand(-1, plans.shape[1], -1), plans.to(starts.device)
+        reached = _rolled(model, start, taken, every_step) if own is None else own(start, taken)
+        # What does not count is not read out: a decoder costs more than a step.
+        reached = reached if every_step else reached[..., -1:, :]
+        reached = reached if readout is None else readout(reached)
+        return cost_of(planner, space, reached.float(), goals.float(), taken, weights)
 
     return cost
+
+
+def cost_of(
+    planner: Search, space: ActionSpace, reached: Tensor, goals: Tensor, plans: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Cost of plans that lead to these coordinates, (B, candidates, steps, …), from goals (B, …): → (B, candidates)
+
+    ``weights`` of coordinates are 0 or 1: what is left out counts neither in distances nor in products.
+    """
+    if weights is not None:
+        reached, goals = reached * weights, goals * weights
+    return planner.terms.of_latents(reached, goals[:, None], plans, space)
 
 
 def _rolled(model: Plannable, latents: Tensor, plans: Tensor, every_step: bool) -> Tensor:

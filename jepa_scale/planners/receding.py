@@ -87,6 +87,7 @@ def control_in_blocks(
     chosen: Tensor,
     pairs: int | None = None,
     stop_at_goal: bool = False,
+    answer: Answer | None = None,
 ) -> Outcome:
     """``control`` of the chosen tasks, ``pairs`` of them at a time; None: all at once.
 
@@ -94,7 +95,9 @@ def control_in_blocks(
     a model's sums. ``begin`` is called once for each block: costs that draw numbers start again with it.
     """
     blocks = chosen.split(pairs) if pairs is not None else (chosen,)
-    return Outcome.joined([control(world, tasks, planner, begin(), seed, block, stop_at_goal) for block in blocks])
+    return Outcome.joined(
+        [control(world, tasks, planner, begin(), seed, block, stop_at_goal, answer) for block in blocks]
+    )
 
 
 def answering(

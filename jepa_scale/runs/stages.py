@@ -17,7 +17,8 @@ from jepa_scale.streams import stream_seed
 from jepa_scale.training.finetune import FineTune
 from jepa_scale.training.finetuning.base import FineTuning
 
-PRETRAIN, FINETUNE = "pretrain", "finetune"
+FINETUNE = "finetune"
+"""The stage after ``pretrain``."""
 
 
 def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:

@@ -10,7 +10,7 @@ from jepa_scale.planners.costs import CostTerms
 from jepa_scale.planners.gradient import Gradient
 from jepa_scale.planners.icem import ICEM
 from jepa_scale.planners.mppi import MPPI
-from jepa_scale.planners.planning import latent_cost, plan_with
+from jepa_scale.planners.planning import plan_with, predicted_cost
 from jepa_scale.records import ActionSpace
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
@@ -85,7 +85,7 @@ def test_costs_are_those_of_the_plans_and_better_than_standing_still():
                 here = model.predict(here, model.embed_action(action))
             expected = (here - goals[i]).square().sum() - 0.1 * (here @ goals[i])
             torch.testing.assert_close(found.costs[i], expected, atol=1e-5, rtol=1e-5)
-        still = latent_cost(model, planner, latents, goals, SPACE)(torch.zeros(6, 1, 4, 2))[:, 0]
+        still = predicted_cost(model, planner, SPACE, latents, goals)(torch.zeros(6, 1, 4, 2))[:, 0]
     assert (found.costs < still).all()
 
 
@@ -110,7 +110,9 @@ def test_discrete_actions_take_the_same_way():
     found = plan_with(model, planner, observations(0), observations(1), ActionSpace(3), 0)
     assert found.plans.shape == (6, 3)
     with torch.no_grad():
-        cost = latent_cost(model, planner, model.encode(observations(0)), model.encode(observations(1)), ActionSpace(3))
+        cost = predicted_cost(
+            model, planner, ActionSpace(3), model.encode(observations(0)), model.encode(observations(1))
+        )
         every = cost(torch.cartesian_prod(*[torch.arange(3)] * 3).expand(6, -1, -1))
     # 27 plans and 256 draws.
     torch.testing.assert_close(found.costs, every.amin(1), atol=1e-5, rtol=1e-5)

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jepa_scale.callbacks.success import tried
 from jepa_scale.cli import main
 from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import mean_square
 from jepa_scale.planners.base import plan
 from jepa_scale.planners.cem import CEM
+from jepa_scale.planners.planning import plan_with, predicted_cost
 from jepa_scale.records import ActionSpace, Batch
 from jepa_scale.runs.build import build
 from jepa_scale.runs.checkpoint import read_checkpoint
@@ -22,7 +24,6 @@ from jepa_scale.runs.follow import adopt, following
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.run import preflight, run
 from jepa_scale.runs.stages import finetuning
-from jepa_scale.training.costs import predicted_cost
 from jepa_scale.training.finetuning.base import Schedule, goals_of, last_layer, step_generator
 
 DISCRETE = [
@@ -328,6 +329,30 @@ def test_stages_follow_from_the_way_that_is_chosen():
     chosen = compose([*DISCRETE, "finetune=rollout"])
     assert chosen["stages"] == ["pretrain", "finetune"]
     assert run_id(chosen) == run_id(compose([*DISCRETE, "finetune=rollout", STAGES[0]]))
+
+
+def test_amortised_plans_are_refined_in_blocks_as_at_once():
+    parts = second_stage("finetune=amortised")
+    at_once, blocks = (
+        tried(
+            replace(parts.context, evaluation=replace(parts.context.evaluation, episodes=6, pairs=pairs)), parts.module
+        )
+        for pairs in (None, 4)
+    )
+    for name in ("policy", "refined"):
+        assert torch.equal(at_once.outcomes[name].steps, blocks.outcomes[name].steps)
+        assert torch.equal(at_once.outcomes[name].ever, blocks.outcomes[name].ever)
+    assert len(blocks.outcomes["refined"].ever) == 6
+
+
+def test_distances_that_were_learned_are_planned_with():
+    """By anybody who plans with the model: what its readout leaves out costs nothing."""
+    module = second_stage("finetune=value").module
+    space, planner = ActionSpace(None, 2), CEM(horizon=2, candidates=16, iterations=2, elites=4)
+    found = plan_with(module, planner, torch.randn(3, 36), torch.randn(3, 36), space, 0)
+    assert float(found.costs.detach().max()) > 0
+    torch.nn.init.zeros_(module.task.embedding[-1].weight)
+    assert plan_with(module, planner, torch.randn(3, 36), torch.randn(3, 36), space, 0).costs.tolist() == [0, 0, 0]
 
 
 def test_a_plan_of_another_length_than_the_networks_can_be_evaluated(tmp_path):

@@ -10,8 +10,8 @@ from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import Head, gather
 from jepa_scale.planners.base import DiscretePlanner, Planner, plan
 from jepa_scale.planners.none import NoPlanner
+from jepa_scale.planners.planning import predicted_cost
 from jepa_scale.records import ActionSpace, Batch
-from jepa_scale.training.costs import predicted_cost
 from jepa_scale.training.finetuning.base import FineTuning, Goals, Schedule, goals_of, step_generator
 from jepa_scale.training.world_model import WorldModel
 
