@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_data, cli_evaluate, cli_laws, cli_theory
+from jepa_scale import cli_data, cli_evaluate, cli_laws, cli_theory, signals
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -283,6 +283,7 @@ def _print_conclusions(console: Console, result: typing.Any) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
+    signals.install()
     from jepa_scale.runs.config import compose, groups
     from jepa_scale.runs.identity import run_id
 
@@ -298,28 +299,53 @@ def _train(parsed: argparse.Namespace) -> int:
 
 
 def _run(config: dict[str, typing.Any], folder: Path) -> int:
-    from jepa_scale.callbacks.printer import EpochPrinter
-    from jepa_scale.runs.identity import run_id
-    from jepa_scale.runs.run import run
+    from rich.console import Console
 
-    console = _console()
+    from jepa_scale.runs.errors import Interrupted
+    from jepa_scale.runs.exits import FAILED, STOPPED
+    from jepa_scale.runs.folder import RunFolder
+    from jepa_scale.runs.identity import run_id
+    from jepa_scale.runs.launch import run_ranks
+    from jepa_scale.runs.process import requeue
+    from jepa_scale.runs.ranks import place
+
+    here = place()
+    console = Console(quiet=not here.leads)
     console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
-    record = run(config, folder, extra=[EpochPrinter(console, config["planner"]["score"])])
+    try:
+        if config["trainer"]["devices"] > 1 and here.world_size == 1:
+            code = run_ranks(config, folder)
+            record = RunFolder(folder).read_record()
+            if code or record is None:
+                return code or FAILED
+        else:
+            from jepa_scale.callbacks.printer import EpochPrinter
+            from jepa_scale.runs.run import run
+
+            record = run(config, folder, extra=[EpochPrinter(console, config["planner"]["score"])])
+    except Interrupted as stop:
+        if here.leads:
+            print(f"jepa-scale: {stop}", file=sys.stderr)
+            requeue(stop)
+        return STOPPED
     _print_record(console, record)
     return 0 if record.status == "finished" else 1
 
 
 def _finetune(parsed: argparse.Namespace) -> int:
+    signals.install()
     from jepa_scale.runs.checkpoint import read_checkpoint
     from jepa_scale.runs.follow import adopt, following
     from jepa_scale.runs.identity import run_id
+    from jepa_scale.runs.ranks import place
     from jepa_scale.runs.run import preflight
 
     checkpoint = read_checkpoint(parsed.checkpoint)
     config = following(checkpoint, parsed.overrides)
     folder = parsed.folder or Path("runs") / run_id(config)
-    preflight(config)
-    adopt(checkpoint, config, folder)
+    if place().leads:
+        preflight(config)
+        adopt(checkpoint, config, folder)
     return _run(config, folder)
 
 

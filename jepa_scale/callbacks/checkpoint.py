@@ -1,24 +1,104 @@
-"""The state at the end of every epoch, whole or not at all."""
+"""The whole state of a stage in one file, from which it goes on to the last bit."""
 
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
+
+from jepa_scale import processes
+from jepa_scale.training.world_model import WorldModel
+
+PROGRESS = "jepa_scale_progress"
+"""Entry of a checkpoint that holds what a stage goes on from, beside what Lightning saves."""
 
 
-class EpochCheckpoint(L.Callback):
-    """Save ``last.ckpt`` after the epoch's estimates; must be the last callback, so that none of them is lost."""
+class RunCheckpoint(L.Callback):
+    """Save after the estimates of each epoch and, inside epochs, after every ``every`` steps.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    It must come after all callbacks that publish, so that no estimate is lost. Steps are saved when the next one is
+    about to start: at the end of one, copies that follow the encoder have not followed yet.
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write beside the old checkpoint, then replace it."""
-        if trainer.should_stop:
-            return
+    Beside what Lightning saves: the states of all random generators, of every rank its own, and the epoch's running
+    loss. Which batch comes next follows from the number of steps.
+    """
+
+    def __init__(self, path: Path, every: int | None = None) -> None:
+        self.path, self.every = path, every
+        self._loaded: dict[str, Any] = {}
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write beside the old checkpoint, then replace it; all ranks must call it."""
         temporary = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
+        if processes.rank() == 0:
             os.replace(temporary, self.path)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the steps so far."""
+        if self.every is not None and batch_idx and trainer.global_step % self.every == 0:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the epoch."""
+        if not trainer.should_stop:
+            self.save(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not save: plain values and tensors alone."""
+        assert isinstance(pl_module, WorldModel)
+        checkpoint[PROGRESS] = {
+            "loss_sum": pl_module.loss_sum.detach().cpu().clone(),
+            "generators": processes.every(generators),
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep it until training starts: building the model and its optimiser draws numbers too."""
+        self._loaded = dict(checkpoint.get(PROGRESS, {}))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on from the saved state."""
+        self._restore(pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The same where nothing was left to train."""
+        self._restore(pl_module)
+
+    def _restore(self, module: L.LightningModule) -> None:
+        if not self._loaded:
+            return
+        assert isinstance(module, WorldModel)
+        module.loss_sum.copy_(self._loaded["loss_sum"])
+        restore_generators(self._loaded["generators"][processes.rank()])
+        self._loaded = {}
+
+
+def generators() -> dict[str, Any]:
+    """States of this process's global random generators, as tensors and plain values."""
+    held: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    inner = {**held["state"], "key": torch.from_numpy(held["state"]["key"].astype(np.int64))}
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
+        "numpy": {**held, "state": inner},
+        "python": random.getstate(),
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Put the generators of this process into saved states."""
+    torch.set_rng_state(states["torch"])
+    for state in states["cuda"]:
+        torch.cuda.set_rng_state(state)
+    inner = states["numpy"]["state"]
+    np.random.set_state(  # noqa: NPY002
+        {**states["numpy"], "state": {**inner, "key": inner["key"].numpy().astype(np.uint32)}}
+    )
+    random.setstate(states["python"])

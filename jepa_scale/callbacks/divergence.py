@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from jepa_scale import processes
 from jepa_scale.callbacks.logging import publish
 from jepa_scale.objectives.base import gather
 from jepa_scale.records import Estimate
@@ -59,8 +60,8 @@ class DivergenceGuard(L.Callback):
         total, loss = float(pl_module.loss_sum), float(pl_module.last_loss)
         # Over all processes, which must come to the same end; in float64, where squares of float32 do not overflow.
         size = float(gather(pl_module.last_latents.double().square().mean()[None]).mean().sqrt())
-        sentence = self.lost(total, loss, size, pl_module.objective.bounded_below, trainer.global_step)
-        if sentence:
+        found = self.lost(total, loss, size, pl_module.objective.bounded_below, trainer.global_step)
+        if sentence := processes.agreed(lambda: found):
             pl_module.diverged = sentence
             trainer.should_stop = True
 
@@ -91,7 +92,8 @@ class DivergenceGuard(L.Callback):
         """Check the weights that the epoch's last step left, and publish the epoch's mean training loss."""
         if not isinstance(pl_module, WorldModel):
             return
-        if not pl_module.diverged and not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
+        finite = all(bool(weight.isfinite().all()) for weight in pl_module.parameters())
+        if not pl_module.diverged and not processes.agreed(lambda: finite):
             pl_module.diverged = f"weights are not finite after step {trainer.global_step}"
             trainer.should_stop = True
         if not pl_module.diverged:

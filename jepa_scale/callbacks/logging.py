@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.loggers.logger import Logger
 
 from jepa_scale.records import Estimate
 from jepa_scale.training.world_model import WorldModel
@@ -23,7 +22,10 @@ _BINS = 16
 
 
 def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
-    """Hand estimates to every logger of the trainer, counted on from the run's earlier stages."""
+    """Hand estimates to every logger of the trainer, counted on from the run's earlier stages.
+
+    Of several ranks the first alone has loggers.
+    """
     model = trainer.lightning_module
     if isinstance(model, WorldModel) and model.epochs_before:
         before = model.epochs_before, model.steps_before
@@ -76,20 +78,16 @@ class MetricsFile(Logger):
         return "0"
 
     @property
-    @rank_zero_experiment
     def experiment(self) -> Path:
         """The file."""
         return self.path
 
-    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run folder holds the configuration already."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Nothing: estimates arrive by ``write``, with their uncertainty."""
 
-    @rank_zero_only
     def write(self, estimates: Sequence[Estimate]) -> None:
         """Append one line."""
         self.latest.update({estimate.name: estimate for estimate in estimates})
@@ -152,16 +150,13 @@ class WandbMirror(Logger):
         """The run's id."""
         return "" if self._run is None else str(self._run.id)
 
-    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the configuration went in with ``init``."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars that Lightning itself produces."""
         self._log(dict(metrics))
 
-    @rank_zero_only
     def log_estimates(self, estimates: Sequence[Estimate]) -> None:
         """Log scalars with their standard errors, and lists as histograms."""
         if not estimates or self._run is None:

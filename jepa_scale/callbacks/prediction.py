@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import lightning as L
 import numpy as np
 import torch
 
+from jepa_scale import processes
 from jepa_scale.callbacks.base import Context, EpochCallback
 from jepa_scale.estimators.horizon import RelativeErrors, relative_errors
 from jepa_scale.estimators.moments import NotFiniteError
@@ -55,29 +57,39 @@ def prediction_errors(module: WorldModel, trajectories: Trajectories, horizon: i
     rows, begins = _windows(trajectories, horizon)
     if not len(rows):
         raise ValueError(f"expected held-out trajectories with {horizon} transitions in a row, got none")
-    errors, copies, targets = [], [], []
-    for first in range(0, len(rows), _AT_ONCE):
-        part, start = rows[first : first + _AT_ONCE], begins[first : first + _AT_ONCE]
-        taken = start[:, None] + np.arange(horizon + 1)
-        observed = torch.as_tensor(_take(trajectories.observations, part, taken), device=module.device)
-        actions = torch.as_tensor(trajectories.actions[part[:, None], taken[:, :-1]], device=module.device)
-        latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
-        predicted = module.readout(module.roll_out(latents[:, 0], actions)).double()
-        seen = module.goal(observed, latents).double()
-        errors.append((predicted - seen[:, 1:]).square().sum(-1).cpu())
-        copies.append((seen[:, :1] - seen[:, 1:]).square().sum(-1).cpu())
-        targets.append(seen[:, 1:].cpu())
-    if not all(bool(part.isfinite().all()) for part in errors):
+    blocks = [slice(first, first + _AT_ONCE) for first in range(0, len(rows), _AT_ONCE)]
+    parts = processes.spread(
+        [partial(_compared, module, trajectories, rows[block], begins[block], horizon) for block in blocks]
+    )
+    errors, copies, target = (torch.cat([part[name] for part in parts]) for name in ("model", "copy", "target"))
+    if not bool(errors.isfinite().all()):
         raise NotFiniteError(f"expected predictions that are numbers over {horizon} steps, got NaN or ∞")
-    target = torch.cat(targets)
     # Rounding of an encoder that answers with a constant is not spread.
     centred = (target - target.mean(0)).square().sum(-1)
     spread = torch.where(centred > 1e-10 * target.square().sum(-1), centred, 0.0).numpy()
     groups = np.asarray(trajectories.groups)[rows].astype(np.int64)
     return PredictionErrors(
-        relative_errors(torch.cat(errors).numpy(), spread, groups),
-        relative_errors(torch.cat(copies).numpy(), spread, groups),
+        relative_errors(errors.numpy(), spread, groups),
+        relative_errors(copies.numpy(), spread, groups),
     )
+
+
+@torch.no_grad()
+def _compared(
+    module: WorldModel, trajectories: Trajectories, rows: np.ndarray, begins: np.ndarray, horizon: int
+) -> dict[str, torch.Tensor]:
+    """Squared errors of the model and of a copy, (B, T), and what they are of, (B, T, …), of some windows."""
+    taken = begins[:, None] + np.arange(horizon + 1)
+    observed = torch.as_tensor(_take(trajectories.observations, rows, taken), device=module.device)
+    actions = torch.as_tensor(trajectories.actions[rows[:, None], taken[:, :-1]], device=module.device)
+    latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
+    predicted = module.readout(module.roll_out(latents[:, 0], actions)).double()
+    seen = module.goal(observed, latents).double()
+    return {
+        "model": (predicted - seen[:, 1:]).square().sum(-1).cpu(),
+        "copy": (seen[:, :1] - seen[:, 1:]).square().sum(-1).cpu(),
+        "target": seen[:, 1:].cpu(),
+    }
 
 
 def _windows(trajectories: Trajectories, horizon: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_scale import processes
 from jepa_scale.callbacks.base import Exact
 from jepa_scale.callbacks.tasks import SEED
 from jepa_scale.planners.base import Search, plan
@@ -38,11 +40,9 @@ def search_estimates(
     """
     starts, goals = pairs_of(known, evaluation.episodes)
     score = known.planner.score
-    table = torch.stack(
-        [
-            SCORES[score](ends.reached[:, [x]], ends.goals[[y]], ends.law[:, [y]])[:, 0, 0]
-            for x, y in zip(starts, goals, strict=True)
-        ]
+    blocks = [slice(first, first + _AT_ONCE) for first in range(0, len(starts), _AT_ONCE)]
+    table = torch.cat(
+        processes.spread([partial(_scored, score, ends, starts[block], goals[block]) for block in blocks])
     )
     values = torch.as_tensor(known.truth.values[:, starts, goals].T)
     found = {score: search_table(planner, table, known.world.action_space, SEED), "exhaustive": table.argmax(1)}
@@ -52,6 +52,19 @@ def search_estimates(
         error = float(lost.std() / len(lost) ** 0.5) if len(lost) > 1 else None
         rows.append(Estimate(f"regret/{name}", float(lost.mean()), error, len(lost), epoch, step))
     return rows
+
+
+_AT_ONCE = 64
+"""Pairs that one process scores before the next one has its turn."""
+
+
+def _scored(score: str, ends: Ends, starts: np.ndarray, goals: np.ndarray) -> Tensor:
+    """Scores of every plan for each pair, (B, plans); pair by pair, so that they do not depend on how pairs are cut."""
+    rows = [
+        SCORES[score](ends.reached[:, [x]], ends.goals[[y]], ends.law[:, [y]])[:, 0, 0]
+        for x, y in zip(starts, goals, strict=True)
+    ]
+    return torch.stack(rows)
 
 
 def pairs_of(known: Exact, count: int) -> tuple[np.ndarray, np.ndarray]:

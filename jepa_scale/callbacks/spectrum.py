@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import lightning as L
 import numpy as np
 import torch
-import torch.distributed as dist
 
+from jepa_scale import processes
 from jepa_scale.callbacks.base import Context, EpochCallback, Exact, exact, predict_all, tabulate
 from jepa_scale.callbacks.reference import reference_of
 from jepa_scale.estimators.gaps import Gap
@@ -64,17 +64,25 @@ def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Con
     With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is that of its
     episode, so that the result does not depend on how many they are. Transitions that are not usable are left out.
     """
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
-    episodes, length = trajectories.actions.shape[:2]
-    mine = torch.arange(rank, episodes, processes)
     width, known = context.k, context.exact
     # Where the world is not finite: one cell, the joint operator (x, a) → x⁺ of predictions h = ẑ.
     cells = 1 if known is None else known.world.actions
     sums = MomentAccumulator(width, width, cells, precision=torch.float64)
+    # None waits in the sum for one that met embeddings which are no numbers.
+    processes.every(lambda: _add(sums, module, trajectories, context))
+    if processes.world_size() > 1:
+        sums.all_reduce(processes.group())
+    return sums.compute()
+
+
+def _add(sums: MomentAccumulator, module: WorldModel, trajectories: Trajectories, context: Context) -> None:
+    """Add the transitions of this process's trajectories."""
+    episodes, length = trajectories.actions.shape[:2]
+    width, known = context.k, context.exact
     table = _table(module, trajectories, context)
     groups = torch.as_tensor(trajectories.groups)
     chunk = min(_CHUNK, _CHUNK_BYTES // (4 * int(np.prod(trajectories.observations.shape[2:]))))
-    for part in mine.split(max(1, chunk // length)):
+    for part in processes.strided(torch.arange(episodes)).split(max(1, chunk // length)):
         taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
         if table is None:
             observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
@@ -90,9 +98,6 @@ def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Con
             (taken.reshape(-1) if known is not None else torch.zeros(taken.shape[0] * length, dtype=torch.int64))[kept],
             groups[part].repeat_interleave(length)[kept],
         )
-    if processes > 1:
-        sums.all_reduce()
-    return sums.compute()
 
 
 def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tensor:
@@ -128,10 +133,6 @@ def _table(module: WorldModel, trajectories: Trajectories, context: Context) -> 
         return None
     latents = module.encode(torch.as_tensor(every, device=module.device))
     return _Table(latents, predict_all(module, latents, known.world.actions))
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def split_estimates(

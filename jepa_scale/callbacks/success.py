@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from types import MappingProxyType
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from jepa_scale import processes
 from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.tasks import SEED, Trial, trial_of
 from jepa_scale.planners.base import Cost, Planner
@@ -20,7 +20,7 @@ from jepa_scale.planners.receding import (
     Outcome,
     answering,
     at_random,
-    control_in_blocks,
+    control_jobs,
     doing_nothing,
 )
 from jepa_scale.records import Estimate, Evaluation
@@ -46,8 +46,15 @@ class Tried:
     """Numbers of the tasks that each policy was tried on, in the order of its outcome."""
 
 
-@lru_cache(maxsize=4)
-def references(world: Simulator, planner: Planner, evaluation: Evaluation) -> Mapping[str, Outcome]:
+Jobs = Mapping[str, Sequence[Callable[[], Outcome]]]
+"""What finds the outcomes of each policy, part by part."""
+
+_KNOWN: dict[tuple[Simulator, Planner, Evaluation], dict[str, Outcome]] = {}
+"""Outcomes of the last few references, which no model changes."""
+_MOST_KNOWN = 4
+
+
+def reference_jobs(world: Simulator, planner: Planner, evaluation: Evaluation) -> Jobs:
     """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
     trial, stop = trial_of(world, evaluation), evaluation.stop_at_goal
     tasks = trial.drawn
@@ -61,15 +68,17 @@ def references(world: Simulator, planner: Planner, evaluation: Evaluation) -> Ma
 
         return cost
 
-    return MappingProxyType(
-        {
-            "oracle": control_in_blocks(
-                world, tasks, planner, lambda: true_cost, SEED, trial.kept, evaluation.pairs, stop
-            ),
-            "random": at_random(world, tasks, SEED, trial.kept, stop),
-            "do_nothing": doing_nothing(world, tasks, SEED, trial.kept, stop),
-        }
-    )
+    return {
+        "oracle": control_jobs(world, tasks, planner, lambda: true_cost, SEED, trial.kept, evaluation.pairs, stop),
+        "random": [partial(at_random, world, tasks, SEED, trial.kept, stop)],
+        "do_nothing": [partial(doing_nothing, world, tasks, SEED, trial.kept, stop)],
+    }
+
+
+def _done(jobs: Jobs) -> dict[str, Outcome]:
+    """Outcomes by policy; the processes of a run share the jobs, each of which any of them does alike."""
+    found = iter(processes.spread([job for part in jobs.values() for job in part]))
+    return {name: Outcome.joined([next(found) for _ in part]) for name, part in jobs.items()}
 
 
 def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
@@ -160,28 +169,31 @@ def tried(context: Context, module: WorldModel) -> Tried:
     assert isinstance(world, Simulator)
     assert isinstance(planner, Planner)
     seen, trial = _Seen(context, module), trial_of(world, evaluation)
+    stop, key = evaluation.stop_at_goal, (world, planner, evaluation)
 
-    stop = evaluation.stop_at_goal
+    def controlled(
+        begin: Callable[[], MakeCost], chosen: Tensor, by: Planner, answer: Answer | None = None
+    ) -> Sequence[Callable[[], Outcome]]:
+        return control_jobs(world, seen.tasks, by, begin, SEED, chosen, evaluation.pairs, stop, answer)
 
-    def controlled(begin: Callable[[], MakeCost], chosen: Tensor, by: Planner, answer: Answer | None = None) -> Outcome:
-        return control_in_blocks(world, seen.tasks, by, begin, SEED, chosen, evaluation.pairs, stop, answer)
-
-    outcomes = {
-        "model": controlled(lambda: seen.predicted, trial.kept, planner),
-        **references(world, planner, evaluation),
-    }
-    numbers = dict.fromkeys(outcomes, trial.kept)
+    known = _KNOWN.get(key, {})
+    jobs = {"model": controlled(lambda: seen.predicted, trial.kept, planner)}
+    jobs |= {name: job for name, job in reference_jobs(*key).items() if name not in known}
     if module.policy is not None:
         once = replace(planner, iterations=1)  # type: ignore[call-arg]
-        found = {"policy": answering(world, seen.tasks, seen.answered, SEED, trial.kept, stop)}
+        jobs["policy"] = [partial(answering, world, seen.tasks, seen.answered, SEED, trial.kept, stop)]
         if module.policy.horizon == planner.horizon:
-            found["refined"] = controlled(lambda: seen.predicted, trial.kept, once, seen.answered)
-        outcomes |= found
-        numbers |= dict.fromkeys(found, trial.kept)
+            jobs["refined"] = controlled(lambda: seen.predicted, trial.kept, once, seen.answered)
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
-        numbers["same_cost"] = some
-        outcomes["same_cost"] = controlled(seen.simulated, some, planner)
+        jobs["same_cost"] = controlled(seen.simulated, some, planner)
+    found = _done(jobs) | known
+    outcomes = {name: found[name] for name in POLICIES if name in found}
+    if not known:
+        while len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.pop(next(iter(_KNOWN)))
+        _KNOWN[key] = {name: outcomes[name] for name in ("oracle", "random", "do_nothing")}
+    numbers = {name: some if name == "same_cost" else trial.kept for name in outcomes}
     return Tried(trial, outcomes, numbers)
 
 

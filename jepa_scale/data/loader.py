@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -15,7 +15,8 @@ class StepLoader:
 
     Batches are slices of one random permutation per pass through the data; what is left of a pass is dropped, so that
     no batch holds a transition twice. Step s of the run is always the same batch: there is no state to save, and a
-    resumed run sees what it would have seen. Ranks take strided rows of the same global batch.
+    run that resumes sees what it would have seen. ``taken`` tells, when an epoch begins, how many steps are done.
+    Ranks take strided rows of the same global batch.
 
     Raises
     ------
@@ -26,7 +27,14 @@ class StepLoader:
     batch_sampler = None  # Lightning looks for it wherever there is a sampler
 
     def __init__(
-        self, data: Windows, batch_size: int, steps_per_epoch: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        data: Windows,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        taken: Callable[[], int] = lambda: 0,
     ) -> None:
         self.rows = len(data)
         if batch_size < 2 or self.rows < batch_size:
@@ -42,7 +50,7 @@ class StepLoader:
             )
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
+        self.epoch, self.taken = 0, taken
 
     @property
     def sampler(self) -> StepLoader:
@@ -61,7 +69,7 @@ class StepLoader:
         device = self.data.starts.device
         current, order = -1, torch.empty(0, dtype=torch.int64)
         first = self.epoch * self.steps_per_epoch
-        for step in range(first, first + self.steps_per_epoch):
+        for step in range(max(first, self.taken()), first + self.steps_per_epoch):
             passed, slot = divmod(step, per_pass)
             if passed != current:
                 generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)

@@ -6,6 +6,7 @@ import lightning as L
 import numpy as np
 import torch
 
+from jepa_scale import processes
 from jepa_scale.data.loader import StepLoader
 from jepa_scale.data.normalise import Normaliser
 from jepa_scale.data.split import transition_rows
@@ -64,14 +65,15 @@ class RunData(L.LightningDataModule):
         """Batches on the training device; the data set is copied there once."""
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return StepLoader(
             self.windows.to(device),
             self.batch_size,
             self.steps_per_epoch,
             stream_seed(self.seed, "batches"),
-            rank,
-            world_size,
+            processes.rank(),
+            processes.world_size(),
+            # Asked later: Lightning wants the loader before it has restored the number of steps.
+            lambda: trainer.global_step if trainer is not None else 0,
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from jepa_scale import processes
 from jepa_scale.records import View
 
 Head = Callable[[int, int], nn.Module]
@@ -57,7 +57,7 @@ class Objective(nn.Module):
 
 def gather(rows: Tensor) -> Tensor:
     """Return the rows of all processes, (B, …) → (processes · B, …), through which gradients flow; else ``rows``."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if processes.world_size() == 1:
         return rows
     # Imported here: the module warns where distributed training is not built in.
     from torch.distributed.nn.functional import all_gather

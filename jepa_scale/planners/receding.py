@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ def control(
     return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
-def control_in_blocks(
+def control_jobs(
     world: Simulator,
     tasks: Tasks,
     planner: Planner,
@@ -88,16 +89,19 @@ def control_in_blocks(
     pairs: int | None = None,
     stop_at_goal: bool = False,
     answer: Answer | None = None,
-) -> Outcome:
-    """``control`` of the chosen tasks, ``pairs`` of them at a time; None: all at once.
+) -> list[Callable[[], Outcome]]:
+    """``control`` of the chosen tasks as jobs, in order, for ``pairs`` of them each; None: one job for all.
 
-    Each block draws the numbers of all tasks anew, so that outcomes do not depend on the blocks but for the rounding of
-    a model's sums. ``begin`` is called once for each block: costs that draw numbers start again with it.
+    Each job draws the numbers of all tasks anew, so that outcomes do not depend on the jobs but for the rounding of
+    a model's sums, nor at all on who does them. ``begin`` is called once in each: costs that draw numbers start again
+    with it.
     """
     blocks = chosen.split(pairs) if pairs is not None else (chosen,)
-    return Outcome.joined(
-        [control(world, tasks, planner, begin(), seed, block, stop_at_goal, answer) for block in blocks]
-    )
+
+    def job(block: Tensor) -> Outcome:
+        return control(world, tasks, planner, begin(), seed, block, stop_at_goal, answer)
+
+    return [partial(job, block) for block in blocks]
 
 
 def answering(

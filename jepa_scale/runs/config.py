@@ -134,9 +134,13 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         "trainer.threads": trainer["threads"],
     }
     found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
-    if trainer["devices"] > 1:
+    every = trainer.get("checkpoint_every")
+    if every is not None and every < 1:
+        found.append(f"trainer.checkpoint_every: expected a number of steps ≥ 1, or null, got {every}")
+    if trainer["devices"] > 1 and data["batch_size"] % trainer["devices"]:
         found.append(
-            f"trainer.devices: one run trains on one device, got {trainer['devices']}; run more workers instead"
+            f"data.batch_size={data['batch_size']}: expected a multiple of trainer.devices={trainer['devices']}, as "
+            "each device takes as many rows of a batch"
         )
     if data["batch_size"] < 2:
         found.append(f"data.batch_size: expected at least 2 (the loss compares pairs), got {data['batch_size']}")

@@ -30,7 +30,7 @@ from jepa_scale.runs.config import keys_of, with_overrides
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, missing_for_nan
 from jepa_scale.runs.identity import run_id
-from jepa_scale.runs.run import versions
+from jepa_scale.runs.record import versions
 from jepa_scale.runs.stages import FINETUNE, build_task
 from jepa_scale.streams import stream_seed
 from jepa_scale.training.finetune import FineTune

@@ -35,13 +35,18 @@ class RunFolder:
 
     @property
     def checkpoint_path(self) -> Path:
-        """State at the end of the last whole epoch of the run's last stage."""
+        """State of the run's last stage, after an epoch or after a step of one."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def pretrained_path(self) -> Path:
         """The same of the first stage of two; what follows never writes to it."""
         return self.path / "checkpoints" / "pretrained.ckpt"
+
+    @property
+    def error_path(self) -> Path:
+        """Traceback of the run's last failure; gone once the run is finished."""
+        return self.path / "error.txt"
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Check that the folder is new or belongs to this configuration, without writing anything.
@@ -76,6 +81,8 @@ class RunFolder:
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this configuration's; call it while holding the lock.
 
+        What does not enter a run's identity, as where it reports to, is what it was asked for last.
+
         Raises
         ------
         UserError
@@ -85,12 +92,40 @@ class RunFolder:
 
         self.check(config)
         written = self.path / "config.yaml"
-        if not written.exists():
-            atomic_write(written, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        if not written.exists() or written.read_text(encoding="utf-8") != text:
+            atomic_write(written, text)
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration that the folder was claimed for.
+
+        Raises
+        ------
+        UserError
+            If there is none, it cannot be read, or this version cannot run it.
+        """
+        import yaml
+
+        from jepa_scale.runs import config as settings
+        from jepa_scale.runs import schema
+
+        written = self.path / "config.yaml"
+        try:
+            config = yaml.safe_load(written.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{self.path}: expected the folder of a run, found no config.yaml in it") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{written} cannot be read ({type(error).__name__}): delete the folder") from None
+        wrong = schema.problems(config) or settings.impossible(config)
+        if wrong:
+            raise UserError(f"{written} was written by another version, or by hand: {wrong[0]}")
+        return config
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Hold the run; the operating system lets go of it when the process dies, however it dies.
+
+        One that is held is waited for ``patience`` seconds: a predecessor may still be dying.
 
         Raises
         ------
@@ -102,7 +137,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except Timeout:
             raise UserError(f"{self.path} is being run by another process: wait for it, or stop it") from None
         try:

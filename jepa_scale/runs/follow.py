@@ -37,11 +37,12 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
         raise UserError("finetune=none: expected a way of fine-tuning, for example finetune=rollout, got none")
     if checkpoint.stage != "pretrain":
         raise UserError(f"{checkpoint.path}: expected a pretrained checkpoint, got one that is fine-tuned already")
-    epochs = checkpoint.config["trainer"]["epochs"]
-    if checkpoint.epoch + 1 != epochs:
+    settings = checkpoint.config["trainer"]
+    epochs, steps = settings["epochs"], settings["epochs"] * settings["steps_per_epoch"]
+    if checkpoint.step != steps:
         raise UserError(
-            f"{checkpoint.path}: expected the end of a pretraining, got epoch {checkpoint.epoch + 1} of {epochs}: "
-            "finish that run first"
+            f"{checkpoint.path}: expected the end of a pretraining, got step {checkpoint.step} of {steps}, in "
+            f"epoch {checkpoint.epoch + 1} of {epochs}: finish that run first"
         )
     if not any(text.startswith("finetune=") for text in overrides):
         overrides = ["finetune=rollout", *overrides]

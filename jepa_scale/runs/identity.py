@@ -13,8 +13,17 @@ NOT_IDENTITY = ("logger",)
 
 def canonical(config: Mapping[str, Any]) -> str:
     """Return the canonical text of a resolved configuration."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    kept = {key: _computed(value) if key == "trainer" else value for key, value in config.items()}
+    kept = {key: value for key, value in kept.items() if key not in NOT_IDENTITY}
     return json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _computed(trainer: Any) -> Any:
+    """What of the trainer's settings enters the numbers: not how often it saves, nor a compiler that is off."""
+    if not isinstance(trainer, Mapping):
+        return trainer
+    off = {"checkpoint_every"} if trainer.get("compile") else {"checkpoint_every", "compile"}
+    return {key: value for key, value in trainer.items() if key not in off}
 
 
 def run_id(config: Mapping[str, Any]) -> str:

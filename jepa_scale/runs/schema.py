@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jepa_scale.records.evaluation import Evaluation
@@ -51,6 +51,10 @@ class TrainerConfig:
     devices: int
     precision: str
     threads: int
+    checkpoint_every: int | None = None
+    """Steps between checkpoints inside an epoch."""
+    compile: bool = False
+    """Whether encoder and predictor are compiled for training."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
         yield from _check_leaf(value, path)
     elif is_dataclass(expected):
         hints = get_type_hints(expected)
-        yield from _check_mapping(hints, [field.name for field in fields(expected)], value, path)
+        # Keys that have a default came later: configurations from before them are read too.
+        needed = [field.name for field in fields(expected) if expected is Evaluation or field.default is MISSING]
+        yield from _check_mapping(hints, needed, value, path)
     elif get_origin(expected) is dict:
         for name, item in value.items():
             yield from _check(get_args(expected)[1], item, f"{path}.{name}")

@@ -33,6 +33,9 @@ class FineTune(WorldModel):
         self.task = task
         self.seed = seed
         task.schedule.freeze(self.encoder, self.predictor)
+        if not task.schedule.trained:
+            # Networks of an objective that is not looked at any more, or only measures distances, stay as they are.
+            self.objective.requires_grad_(False)
         self.sees = any(parameter.requires_grad for parameter in self.encoder.parameters())
         """Whether gradients reach the encoder."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -55,6 +55,17 @@ class WorldModel(L.LightningModule):
         """Epochs and steps of the run, once trained."""
         self.saved: dict[str, Any] = {}
         """What checkpoints hold beside the weights: plain values by name."""
+        self.compiled: dict[str, Callable[..., Tensor]] = {}
+        """Functions of the parts that training calls in their place."""
+
+    def compile_parts(self) -> None:
+        """Compile encoder and predictor for training.
+
+        Functions, not modules: names in checkpoints stay, and evaluation goes on calling the modules themselves.
+        """
+        self.compiled = {"encoder": torch.compile(self.encoder.forward)}
+        step = self.predictor.forward if self.context == 1 else self.predictor.following
+        self.compiled["predictor"] = torch.compile(step)  # type: ignore[arg-type]
 
     @property
     def policy(self) -> Policy | None:
@@ -65,12 +76,17 @@ class WorldModel(L.LightningModule):
         """Say whose weights these are."""
         checkpoint.update(self.saved)
 
+    def _part(self, name: str, module: Any) -> Callable[..., Tensor]:
+        return self.compiled.get(name, module) if self.training else module
+
     def encode(self, observations: Tensor) -> Tensor:
         """f(x): (…, D) → (…, k)"""
-        return self.encoder(observations)
+        return self._part("encoder", self.encoder)(observations)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
         """g(z, a), one step without a past: (…, k), (…,) or (…, size) → (…, k)"""
+        if self.context == 1:
+            return self._part("predictor", self.predictor)(latents, actions)
         return self.predictor(latents, actions)
 
     def embed_action(self, actions: Tensor) -> Tensor:
@@ -80,8 +96,8 @@ class WorldModel(L.LightningModule):
     def roll_out(self, latents: Tensor, actions: Tensor) -> Tensor:
         """ẑ_1 … ẑ_T from ẑ_0 = ``latents`` (…, k) under ``actions`` (…, T) or (…, T, size): → (…, T, k)"""
         renew = (lambda z: self.encode(self.objective.decoded(z))) if self.objective.encodes_again else None
-        predict = self.predict if self.context == 1 else self.predictor.following
-        return roll_out(predict, latents, actions, self.step_axis, renew, self.horizon, self.context)  # type: ignore[arg-type]
+        predict = self.predict if self.context == 1 else self._part("predictor", self.predictor.following)
+        return roll_out(predict, latents, actions, self.step_axis, renew, self.horizon, self.context)
 
     def readout(self, latents: Tensor) -> Tensor:
         """Coordinates in which a planner measures how far a predicted latent (…, k) is from the goal."""
@@ -103,6 +119,12 @@ class WorldModel(L.LightningModule):
         actions = batch.actions[:, : self.horizon]
         seen = slice(0, actions.shape[1] + 1)
         predicted = self.roll_out(latents[:, 0], actions)
+        kind = latents.device.type
+        if torch.is_autocast_enabled(kind):
+            # Moments and means over a batch lose in 8 bits what they are taken for.
+            with torch.autocast(kind, enabled=False):
+                view = View(batch.observations[:, seen], actions, latents[:, seen].float(), predicted.float())
+                return self.objective(view)
         return self.objective(View(batch.observations[:, seen], actions, latents[:, seen], predicted))
 
     def note(self, loss: Tensor, latents: Tensor) -> None:

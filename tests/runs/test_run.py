@@ -55,7 +55,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(moment, tiny_overrides, t
     config = compose([*tiny_overrides, "trainer.epochs=3"])
     run(config, tmp_path / "whole")
 
-    from jepa_scale.callbacks.checkpoint import EpochCheckpoint
+    from jepa_scale.callbacks.checkpoint import RunCheckpoint
     from jepa_scale.training.pretrain import Pretrain
 
     if moment == "in the middle of an epoch":
@@ -68,14 +68,14 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(moment, tiny_overrides, t
 
         monkeypatch.setattr(Pretrain, "training_step", step)
     else:
-        saved = EpochCheckpoint.on_train_epoch_end
+        saved = RunCheckpoint.on_train_epoch_end
 
         def save(self, trainer, module):
             if trainer.current_epoch == 1:
                 raise Killed
             saved(self, trainer, module)
 
-        monkeypatch.setattr(EpochCheckpoint, "on_train_epoch_end", save)
+        monkeypatch.setattr(RunCheckpoint, "on_train_epoch_end", save)
     with pytest.raises(Killed):
         run(config, tmp_path / "broken")
     assert not (tmp_path / "broken/record.json").exists()

@@ -311,8 +311,8 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     found = read_checkpoint(tmp_path / "run")
     with pytest.raises(UserError, match=r"expected finetune=WAY or finetune\.KEY=VALUE only"):
         following(found, ["data.n=5000"])
-    with pytest.raises(UserError, match=r"expected the end of a pretraining, got epoch 1 of 2: finish that run first"):
-        following(replace(found, epoch=0), [])
+    with pytest.raises(UserError, match=r"got step 19 of 20, in epoch 2 of 2: finish that run first"):
+        following(replace(found, step=19), [])
     with pytest.raises(UserError, match="expected a way of fine-tuning, for example finetune=rollout, got none"):
         following(found, ["finetune=none"])
     with pytest.raises(UserError, match="unknown option 'finetune=magic'"):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jepa_scale import processes
 from jepa_scale.data.windows import Windows
 from jepa_scale.models.policy import Policy
+from jepa_scale.objectives.base import gather
 from jepa_scale.records import Batch
 from jepa_scale.streams import stream_seed
 from jepa_scale.training.world_model import WorldModel
@@ -101,19 +103,30 @@ class Goals:
     """(B, k)"""
 
 
-def goals_of(batch: Batch, latents: Tensor, far: float, generator: torch.Generator) -> Goals:
+def goals_of(batch: Batch, latents: Tensor, far: float, generator: torch.Generator, shared: bool = False) -> Goals:
     """Draw goals: what the window itself reached after 1 … H steps, or, of a share ``far``, the end of another window.
 
     The first are known to be reached, in hindsight (Andrychowicz et al., arXiv:1707.01495); the second teach where to
-    go when the goal is far.
+    go when the goal is far. Of a batch that processes share, goals are drawn for the whole and each takes those of its
+    rows: however many there are, they see what one sees.
     """
-    rows, steps = latents.shape[0], latents.shape[1] - 1
+    device, steps = latents.device, latents.shape[1] - 1
+    rows = len(latents) * (processes.world_size() if shared else 1)
     steps_taken = torch.randint(1, steps + 1, (rows,), generator=generator)
     others = torch.randperm(rows, generator=generator)
     away = torch.rand(rows, generator=generator) < far
-    row = torch.where(away, others, torch.arange(rows)).to(latents.device)
-    step = torch.where(away, steps, steps_taken).to(latents.device)
-    return Goals(batch.observations[row, step], latents[row, step])
+    if shared:
+        others = processes.gathered_place(others, rows)
+        steps_taken, others, away = (processes.strided(drawn) for drawn in (steps_taken, others, away))
+    steps_taken, others, away = (drawn.to(device) for drawn in (steps_taken, others, away))
+    here = torch.arange(len(latents), device=device)
+
+    def chosen(values: Tensor) -> Tensor:
+        ends, within = values[:, -1], values[here, steps_taken]
+        elsewhere = (gather(ends) if shared else ends)[others]
+        return torch.where(away.view(-1, *[1] * (within.ndim - 1)), elsewhere, within)
+
+    return Goals(chosen(batch.observations), chosen(latents))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

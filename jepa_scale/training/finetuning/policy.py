@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jepa_scale import processes
 from jepa_scale.data.windows import Windows
 from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import Head, gather
@@ -79,7 +80,7 @@ class AmortisedPlanner(_Amortised):
     def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of a batch."""
         assert self.policy is not None
-        goals = goals_of(batch, latents, self.far, generator)
+        goals = goals_of(batch, latents, self.far, generator, shared=True)
         starts = latents[:, 0]
         plans = self.policy(starts, goals.latents)
         ends = model.goal(goals.observations, goals.latents)
@@ -147,7 +148,8 @@ class Distillation(_Amortised):
         assert self.shown is not None, "prepare comes first"
         del model, batch
         starts, goals, plans = self.shown
-        chosen = torch.randint(len(starts), (len(latents),), generator=generator).to(starts.device)
+        drawn = torch.randint(len(starts), (len(latents) * processes.world_size(),), generator=generator)
+        chosen = processes.strided(drawn).to(starts.device)
         answered = self.policy(starts[chosen], goals[chosen])
         return gather((self.space.unit(answered) - self.space.unit(plans[chosen])).square().flatten(1).mean(1)).mean()
 

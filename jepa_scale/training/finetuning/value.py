@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from jepa_scale import processes
 from jepa_scale.objectives.base import Head, gather
 from jepa_scale.records import Batch
 from jepa_scale.training.finetuning.base import FineTuning, Schedule, goals_of
@@ -59,10 +60,11 @@ class ValueHead(FineTuning):
 
     def forward(self, model: WorldModel, batch: Batch, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of a batch."""
-        goals = goals_of(batch, latents, self.far, generator).latents
+        goals = goals_of(batch, latents, self.far, generator, shared=True).latents
         here, following = latents[:, 0], latents[:, 1]
         # Goals that are the next observation are the only ones whose distance is known, one step.
-        next_is_goal = torch.rand(len(here), generator=generator).to(here.device) < _NEXT
+        drawn = torch.rand(len(here) * processes.world_size(), generator=generator)
+        next_is_goal = processes.strided(drawn).to(here.device) < _NEXT
         goals = torch.where(next_is_goal[:, None], following, goals)
         steps = _distance(self.embedding(here), self.embedding(goals))
         with torch.no_grad():

@@ -1,0 +1,43 @@
+"""A run on several devices, started from a process that is none of its ranks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.runs.exits import FAILED, FINISHED, REFUSED, STOPPED
+from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.ranks import attend, command_of, start
+
+
+def run_ranks(config: Mapping[str, Any], path: Path) -> int:
+    """Start the ranks of a run on this machine, wait for them and return an exit code of ``runs.exits``.
+
+    The first rank prints a line for each epoch. What went wrong is on standard error.
+
+    Raises
+    ------
+    UserError
+        As ``runs.run.run``, before any rank is started.
+    KeyboardInterrupt
+        After Ctrl-C, once the ranks have saved and ended.
+    """
+    from jepa_scale.runs.run import preflight
+
+    folder = RunFolder(path)
+    folder.check(config)
+    preflight(config)
+    with folder.locked():
+        folder.claim(config)
+        if folder.read_record() is not None:
+            return FINISHED
+    ranks = start(command_of(path, "--epochs"), os.environ, config["trainer"]["devices"])
+    code = attend(ranks)
+    if code in (FINISHED, STOPPED, REFUSED):
+        return code
+    where = f"; see {folder.error_path}" if folder.error_path.exists() else ""
+    print(f"jepa-scale: {ranks.failure}, and the others were ended{where}", file=sys.stderr)
+    return FAILED

@@ -1,0 +1,147 @@
+"""One process of the run whose configuration lies in a folder: ``python -m jepa_scale.runs.process FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from jepa_scale import signals
+from jepa_scale.runs.errors import Interrupted, UserError
+from jepa_scale.runs.exits import FAILED, FINISHED, INTERRUPTED, REFUSED, STOPPED
+from jepa_scale.runs.ranks import LAUNCHER, place
+
+# Nothing heavy is imported up here: a signal that comes while torch loads, which can take a minute, is to be noted.
+
+PATIENCE = 60.0
+"""Seconds to wait for a folder that is in use: the predecessor of a job that was queued again may still be dying."""
+SUPERVISED = "JEPA_SCALE_SUPERVISED"
+"""Environment variable: somebody else queues the job again, or takes the run up in another one."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run, or take part in, the run of a folder and return an exit code of ``runs.exits``."""
+    parser = argparse.ArgumentParser(prog="python -m jepa_scale.runs.process")
+    parser.add_argument("folder", type=Path, help="folder of a run, with its config.yaml")
+    parser.add_argument("--group", help="name of the study in W&B")
+    parser.add_argument("--epochs", action="store_true", help="print a line for each epoch")
+    parsed = parser.parse_args(arguments)
+    # A sum over several threads is not the same to the last bit as over one; a run's own threads are trainer.threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _follow_launcher()
+    before = _written(parsed.folder)
+    try:
+        _run(parsed.folder, parsed.group, parsed.epochs)
+        return FINISHED
+    except Interrupted as stop:
+        if place().leads:
+            print(f"jepa-scale: {stop}", file=sys.stderr)
+            requeue(stop)
+        return STOPPED
+    except UserError as error:
+        if _leads():
+            print(f"jepa-scale: error: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        text = traceback.format_exc()
+        _tell(parsed.folder, text, before)
+        print(text, file=sys.stderr, end="")
+        return FAILED
+
+
+def _run(path: Path, group: str | None, epochs: bool) -> None:
+    from jepa_scale.runs.folder import RunFolder
+
+    config = RunFolder(path).read_config()
+    extra = []
+    if epochs:
+        from rich.console import Console
+
+        from jepa_scale.callbacks.printer import EpochPrinter
+
+        extra.append(EpochPrinter(Console(), config["planner"]["score"]))
+    from jepa_scale.runs.run import run
+
+    run(config, path, group, extra, PATIENCE)
+
+
+def _leads() -> bool:
+    """Whether this process speaks for all ranks; one that cannot tell its rank speaks for itself."""
+    try:
+        return place().leads
+    except UserError:
+        return True
+
+
+def _written(folder: Path) -> int | None:
+    """When the error file was written, in the file system's own time."""
+    try:
+        return (folder / "error.txt").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _tell(folder: Path, text: str, before: int | None) -> None:
+    """Leave the traceback in the run's folder; the first rank to fail, as what it does to the others says nothing."""
+    from jepa_scale.runs.folder import atomic_write
+
+    if _written(folder) == before:
+        atomic_write(folder / "error.txt", text)
+
+
+def _follow_launcher() -> None:
+    """Stop, as at a signal, once the process that started this rank is gone: nobody would end it else."""
+    launcher = os.environ.get(LAUNCHER, "")
+    if not launcher.isdigit():
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(launcher):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def requeue(stop: Interrupted) -> bool:
+    """Ask for another turn where the signal was the warning before a time limit, and return whether it was granted.
+
+    Not at SIGTERM: whoever cancels a job means it, and SLURM itself queues again what it preempts.
+    """
+    warned = stop.request > 0 and signals.SIGNALS[stop.request - 1] == getattr(signal, "SIGUSR1", None)
+    return warned and ask_requeue()
+
+
+def ask_requeue() -> bool:
+    """Have SLURM queue this job again, unless somebody supervises it; return whether that was granted.
+
+    The job needs ``#SBATCH --requeue --open-mode=append --signal=USR1@120`` and the run started by srun: then SLURM
+    warns the run 120 seconds before the limit, and the same job goes on with the same run. Of an array only this task
+    is queued again.
+    """
+    if os.environ.get(SUPERVISED) or "SLURM_JOB_ID" not in os.environ:
+        return False
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        problem = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem:
+        print(f"jepa-scale: job {job} is not queued again ({problem}): submit it once more", file=sys.stderr)
+    return not problem
+
+
+if __name__ == "__main__":
+    signals.install()
+    sys.exit(main(sys.argv[1:]))

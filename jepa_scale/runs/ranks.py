@@ -1,0 +1,224 @@
+"""Ranks of a run: which of them this process is, and starting them all on this machine. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.exits import FINISHED, STOPPED, worst
+from jepa_scale.signals import SIGNALS
+
+LAUNCHER = "JEPA_SCALE_LAUNCHER"
+"""Environment variable: the process that started a rank, without which the rank stops."""
+GRACE = 5.0
+"""Seconds between the first rank that failed and the end of the others, which still say why they fail."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which rank a process is, of how many."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the rank that writes and prints."""
+        return self.rank == 0
+
+
+ALONE = Place(0, 0, 1)
+
+
+def place(environment: Mapping[str, str] | None = None) -> Place:
+    """This process's place among its ranks, by what started it: torchrun's variables, or a step of SLURM's.
+
+    A batch script, and all that it starts without srun, carries the variables of its job but is no step: it is a
+    process on its own.
+
+    Raises
+    ------
+    UserError
+        If the variables make no sense, or the ranks are on several machines.
+    """
+    found = os.environ if environment is None else environment
+    step = "SLURM_STEP_ID" in found and "SLURM_STEP_NUM_TASKS" in found
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    if not ("RANK" in found and "WORLD_SIZE" in found):
+        if not step:
+            return ALONE
+        names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
+    try:
+        rank, size = int(found[names[0]]), int(found[names[2]])
+        local = int(found.get(names[1], rank))
+    except (KeyError, ValueError):
+        shown = ", ".join(f"{name}={found.get(name)!r}" for name in names)
+        raise UserError(f"expected whole numbers in {', '.join(names)}, got {shown}: start the ranks anew") from None
+    if not 0 <= rank < size:
+        raise UserError(f"expected 0 ≤ {names[0]} < {names[2]}, got {rank} and {size}: start the ranks anew")
+    if local != rank:
+        raise UserError(
+            f"expected all ranks of a run on one machine, got local rank {local} for rank {rank}: ask for one node "
+            "(#SBATCH --nodes=1)"
+        )
+    return Place(rank, local, size)
+
+
+def check_place(devices: int, here: Place) -> None:
+    """Refuse to train with other than ``devices`` processes: on one of two ranks a run would silently be another.
+
+    Raises
+    ------
+    UserError
+        If there are more or fewer.
+    """
+    if here.world_size == devices:
+        return
+    wanted = f"trainer.devices={devices}: expected {devices} process{'es' * (devices > 1)}, got {here.world_size}"
+    if devices == 1:
+        raise UserError(f"{wanted}: start one task (srun --ntasks=1), or set trainer.devices={here.world_size}")
+    raise UserError(
+        f"{wanted}: let `jepa-scale train` start them, or start them yourself with srun --nodes=1 "
+        f"--ntasks-per-node={devices} or torchrun --nproc-per-node={devices}; sbatch without srun starts one"
+    )
+
+
+class LocalRanks:
+    """Ranks that run on this machine; when one fails the others are ended, as they would wait for it."""
+
+    def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        self.processes = list(processes)
+        self.failure = ""
+        """Which rank failed first and how; empty while none has."""
+        self._deadline = 0.0
+
+    def send_signal(self, number: int) -> None:
+        """Pass a signal on to every rank that lives."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    def poll(self) -> int | None:
+        """Exit code of the run (``exits.worst`` of its ranks), None while one lives; call it now and then."""
+        codes = [process.poll() for process in self.processes]
+        failed = [rank for rank, code in enumerate(codes) if code not in (None, FINISHED, STOPPED)]
+        if failed and not self.failure:
+            self.failure = f"rank {failed[0]} of {len(codes)} {_how(codes[failed[0]] or 0)}"
+            self._deadline = time.monotonic() + GRACE
+        if failed and None in codes and time.monotonic() > self._deadline:
+            self.kill()
+        return None if None in codes else worst(code for code in codes if code is not None)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for all ranks and return the run's exit code.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            If they are not done after so many seconds; they go on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired("the ranks of a run", timeout or 0.0)
+            time.sleep(0.05)
+        return code
+
+    def kill(self) -> None:
+        """End every rank at once; nothing is saved."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def start(command: Sequence[str], environment: Mapping[str, str], ranks: int) -> LocalRanks:
+    """Start ``ranks`` processes of a command on this machine, which is to be ``command_of`` a run.
+
+    They get the variables of torchrun and a session of their own, so that Ctrl-C reaches the caller alone. Signals that
+    ask to stop are held back in them until ``signals.install`` has run there.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **environment,
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        LAUNCHER: str(os.getpid()),
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with _held_back():
+            for rank in range(ranks):
+                own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                processes.append(
+                    subprocess.Popen(list(command), env=own, stdin=subprocess.DEVNULL, start_new_session=True)
+                )
+    except BaseException:
+        LocalRanks(processes).kill()
+        raise
+    return LocalRanks(processes)
+
+
+def command_of(folder: str | os.PathLike[str], *options: str) -> list[str]:
+    """Command of one rank of the run in a folder; options are those of ``runs.process``."""
+    return [sys.executable, "-m", "jepa_scale.runs.process", os.fspath(folder), *options]
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Children inherit what is blocked: a signal that comes before they have a handler waits instead of killing."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def attend(ranks: LocalRanks, patience: float = 60.0) -> int:
+    """Wait for ranks on behalf of a person: Ctrl-C, and signals noted here, ask them to stop and to save.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, once the ranks have ended; they have ``patience`` seconds, or until Ctrl-C comes again.
+    """
+    from jepa_scale import signals
+
+    passed = 0
+    try:
+        while (code := ranks.poll()) is None:
+            if signals.request() > passed:
+                passed = signals.request()
+                ranks.send_signal(SIGNALS[passed - 1])
+            time.sleep(0.05)
+        return code
+    except KeyboardInterrupt:
+        ranks.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            ranks.wait(patience)
+        raise
+    finally:
+        ranks.kill()

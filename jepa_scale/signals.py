@@ -1,0 +1,59 @@
+"""Signals that ask a run to stop: a handler notes them, and training looks between its steps.
+
+Nothing is saved or sent inside a handler: it runs wherever Python happens to be, and on several ranks never at the same
+place, so that whatever waits there for the other ranks waits for ever.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""In order of their number as a request: 1 is SIGTERM, of whoever wants the machine back; 2 is SIGUSR1, the warning
+before a time limit, which alone asks to be queued again."""
+
+_state: dict[str, int] = {"request": 0}
+_installed = False
+
+
+def install() -> None:
+    """Let the handlers note signals; again after somebody else has put handlers of his own in their place.
+
+    Only the main thread can; elsewhere nothing happens.
+    """
+    global _installed
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in SIGNALS:
+        signal.signal(number, _note)
+    _installed = True
+    if hasattr(signal, "pthread_sigmask"):
+        # Whoever starts ranks holds signals back until there is a handler.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def installed() -> bool:
+    """Whether ``install`` was called in this process."""
+    return _installed
+
+
+def request() -> int:
+    """The strongest request so far: 0 none, else 1 + its place in ``SIGNALS``."""
+    return _state["request"]
+
+
+def ask(number: int) -> None:
+    """Note a signal as if it had come."""
+    _state["request"] = max(_state["request"], 1 + SIGNALS.index(signal.Signals(number)))
+
+
+def clear() -> None:
+    """Forget every request, once it is answered."""
+    _state["request"] = 0
+
+
+def _note(number: int, frame: Any) -> None:
+    del frame
+    ask(number)
