@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from jepa_scale import processes
@@ -56,13 +58,31 @@ class Objective(nn.Module):
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Return the rows of all processes, (B, …) → (processes · B, …), through which gradients flow; else ``rows``."""
+    """Return the rows of all processes, (B, …) → (processes · B, …), through which gradients flow; else ``rows``.
+
+    Every process is given the sum of the gradients that all of them have of its rows.
+    """
     if processes.world_size() == 1:
         return rows
-    # Imported here: the module warns where distributed training is not built in.
-    from torch.distributed.nn.functional import all_gather
+    gathered = _Gather.apply(rows)
+    assert isinstance(gathered, Tensor)
+    return gathered
 
-    return torch.cat(all_gather(rows.contiguous()))
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(processes.world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # A copy: autograd may hold the same tensor for another branch.
+        summed = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed.chunk(processes.world_size())[processes.rank()]
 
 
 def mean_square(predicted: Tensor, observed: Tensor) -> Tensor:
