@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from jepa_scale.models.policy import Policy
 from jepa_scale.models.rollout import roll_out
@@ -137,6 +138,20 @@ class WorldModel(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's running loss."""
         self.loss_sum.zero_()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together."""
+        if self.trainer.precision != "bf16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            # Lightning refuses it to fused optimisers, for the sake of scaled gradients, which only 16 bits have.
+            weights = [weight for held in optimizer.param_groups for weight in held["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """The injected optimiser over the trainer's whole budget."""

@@ -39,6 +39,7 @@ def test_groups_and_values_are_overridden():
         ("trainer.devices=3", r"data\.batch_size=\d+: expected a multiple of trainer\.devices=3"),
         ("trainer.devices=0", r"trainer\.devices: expected a whole number ≥ 1, got 0"),
         ("trainer.checkpoint_every=0", r"trainer\.checkpoint_every: expected a number of steps ≥ 1, or null, got 0"),
+        ("trainer.precision=16-mixed", r"trainer\.precision=16-mixed: expected bf16-mixed, or trainer\.gradient_clip"),
         ("trainer.compile=maybe", r"trainer\.compile: expected true or false, got 'maybe'"),
         ("objective.negatives=both", r"objective\.negatives: expected same_action \| pooled, got 'both'"),
         ("planner.score=cosine", r"planner\.score: expected distance \| inner \| density"),

@@ -161,6 +161,10 @@ CASES = {
 }  # fmt: skip
 
 
+WHITENED = ("total", "singular_values", "lidar_wm", "subspace_deficit", "calibration_deficit", "gap", "tail")
+"""Estimates by the inverse of a covariance."""
+
+
 def run_cases(cases, folder, ports, ranks):
     """Every case in one group of processes after the other, as starting them takes longer than a run."""
     for (name, overrides), port in zip(cases.items(), ports, strict=True):
@@ -191,11 +195,16 @@ def test_ranks_compute_what_one_process_computes(name, ranks, cases):
     for key, expected in theirs.items():
         found = ours[key]
         assert (found["n"], found["step"], found["flag"]) == (expected["n"], expected["step"], expected["flag"]), key
-        if expected["value"] is None or key[0].endswith(("lidar_wm", "singular_values")):
-            # Whitening magnifies the rounding of directions in which an untrained model hardly varies.
+        if expected["value"] is None:
+            assert found["value"] is None
             continue
         # Sums of a batch in float32 in another order, over a few steps.
-        np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-5, atol=1e-5, err_msg=str(key))
+        tolerance = 1e-5
+        if key[0].endswith(WHITENED):
+            # Which magnifies the rounding of directions in which an untrained model hardly varies; far below the error.
+            tolerance = 1e-3 + 0.05 * np.max(expected["standard_error"] or 0)
+        apart = np.abs(np.array(found["value"]) - np.array(expected["value"])).max()
+        assert apart <= tolerance * max(1, np.abs(expected["value"]).max()), (key, apart)
     lines = [json.loads(line) for line in (cases / f"{name}-{ranks}" / "metrics.jsonl").read_text().splitlines()]
     written = [(row["name"], row["epoch"]) for line in lines for row in line]
     assert len(written) == len(set(written)), "one rank alone writes"
