@@ -136,8 +136,8 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
     found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
     if trainer["precision"] in ("16-mixed", "16") and trainer["gradient_clip"]:
         found.append(
-            f"trainer.precision={trainer['precision']}: expected bf16-mixed, or trainer.gradient_clip=null: gradients of "
-            "16 bits are scaled inside the optimizer, after they would be clipped"
+            f"trainer.precision={trainer['precision']}: expected bf16-mixed, or trainer.gradient_clip=null: gradients "
+            "of 16 bits are scaled inside the optimizer, after they would be clipped"
         )
     every = trainer.get("checkpoint_every")
     if every is not None and every < 1:
