@@ -130,7 +130,9 @@ def joined(settings: Mapping[str, Any]) -> Iterator[Place]:
     Raises
     ------
     UserError
-        If there are more or fewer processes than devices, or the others do not come.
+        If there are more or fewer processes than devices.
+    RuntimeError
+        If the others do not come.
     """
     here = place()
     check_place(settings["devices"], here)
@@ -172,7 +174,8 @@ def _meet(here: Place, accelerated: bool) -> None:
         processes.use_group(dist.new_group(backend="gloo", timeout=_TOGETHER) if accelerated else None)
         processes.every(lambda: None)
     except (dist.DistError, RuntimeError, ValueError) as error:
-        raise UserError(
+        # No mistake of the user's: the next attempt may well meet.
+        raise RuntimeError(
             f"expected {here.world_size} ranks to meet at {where} within {int(_MEETING.total_seconds() / 60)} minutes, "
             f"got {type(error).__name__} on rank {here.rank} ({str(error).splitlines()[0]}): set MASTER_PORT to a port "
             "that is free, and start all ranks together"

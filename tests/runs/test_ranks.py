@@ -141,6 +141,64 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def fail_on_one_rank(folder):
+    from jepa_scale.runs.process import main
+    from jepa_scale.training.pretrain import Pretrain
+
+    original = Pretrain.training_step
+
+    def step(self, batch, index):
+        if place().rank == 1 and self.trainer.global_step == 3:
+            raise ArithmeticError("only here")
+        return original(self, batch, index)
+
+    Pretrain.training_step = step
+    return main([folder])
+
+
+def test_the_error_that_comes_first_is_told(tmp_path):
+    """The other rank then fails too, for want of an answer, which explains nothing."""
+    config = compose([*TINY, "trainer.devices=2"])
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        folder.claim(config)
+    folder.error_path.write_text("of an earlier attempt")
+    assert on_ranks(2, fail_on_one_rank, str(folder.path)) == [FAILED, FAILED]
+    assert "ArithmeticError: only here" in folder.error_path.read_text()
+    assert folder.read_record() is None
+
+
+def test_a_process_ends_with_the_code_of_its_end(tmp_path, capsys, monkeypatch):
+    from jepa_scale import signals
+    from jepa_scale.runs.process import main
+
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        folder.claim(compose(TINY))
+        monkeypatch.setattr("jepa_scale.runs.process.PATIENCE", 0.1)
+        assert main([str(folder.path)]) == REFUSED
+    assert "is being run by another process" in capsys.readouterr().err
+    asked = []
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: asked.append(command) or subprocess.CompletedProcess([], 0)
+    )
+    for name, value in {"SLURM_JOB_ID": "70", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    for number, expected in ((signal.SIGTERM, []), (signal.SIGUSR1, [["scontrol", "requeue", "7_3"]])):
+        signals.clear()
+        signals.ask(number)
+        assert main([str(folder.path)]) == STOPPED
+        assert asked == expected, "whoever cancels a job means it"
+    monkeypatch.setenv("JEPA_SCALE_SUPERVISED", "1")
+    assert main([str(folder.path)]) == STOPPED
+    assert len(asked) == 1
+    signals.clear()
+    folder.error_path.write_text("of an earlier attempt")
+    assert main([str(folder.path)]) == FINISHED
+    assert not folder.error_path.exists()
+    assert main([str(folder.path)]) == FINISHED
+
+
 OBJECTIVES = sorted(leaf.stem for leaf in (conf_dir() / "objective").glob("*.yaml"))
 VECTORS = [*POINT_MASS[:-2], "evaluation.same_cost_episodes=2"]
 STAGE = POINT_MASS[-2:]
