@@ -279,7 +279,13 @@ class Command:
         command = [sys.executable, "-m", "jepa_scale", "train", *overrides, "--folder", str(folder)]
         # A group of its own, as a terminal gives a command; Ctrl-C goes to all of it.
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+            # Whoever runs the tests in the background has Ctrl-C ignored, and so would we.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def epoch(self, number):
@@ -294,7 +300,7 @@ class Command:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def end(self):
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=300)
         return self.process.returncode, out, err
 
 
