@@ -78,8 +78,13 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("overrides", nargs="*", help="finetune=WAY, finetune.key=value")
     tune.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
 
-    report = commands.add_parser("report", help="write the report of a study again from its runs")
-    report.add_argument("study", type=Path, help="study folder")
+    report = commands.add_parser(
+        "report",
+        help="write the report of a study again from its runs, or compare several",
+        description="Write the report of one study into its folder; of several studies, one page that compares them.",
+    )
+    report.add_argument("study", type=Path, nargs="+", help="study folder")
+    report.add_argument("--out", type=Path, metavar="PATH", help="page of several (default: reports/compare.html)")
     cli_evaluate.add_parsers(commands)
     cli_theory.add_parsers(commands)
     _add_audit(commands)
@@ -204,20 +209,31 @@ def _study(parsed: argparse.Namespace) -> int:
 
 
 def _report(parsed: argparse.Namespace) -> int:
+    from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
     from jepa_scale.study.spec import read_spec
 
-    written = parsed.study / "study.yaml"
-    if not written.is_file():
-        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
-    spec = read_spec(written)
-    result = collect(spec, design(spec, parsed.study), parsed.study)
+    folders = list(dict.fromkeys(parsed.study))
+    for folder in folders:
+        if not (folder / "study.yaml").is_file():
+            raise UserError(f"{folder} is not a study folder (no study.yaml): give the folder that `study` wrote")
+    if len(folders) == 1 and parsed.out is not None:
+        raise UserError("--out is the page that compares several studies: give more than one, or leave it out")
+    specs = {folder: read_spec(folder / "study.yaml") for folder in folders}
+    results = {folder: collect(spec, design(spec, folder), folder) for folder, spec in specs.items()}
     console = _console()
-    _print_conclusions(console, result)
-    console.print(f"report: {write_report(result, parsed.study)}", highlight=False, soft_wrap=True)
+    for folder, result in results.items():
+        if len(folders) > 1:
+            console.print(f"[bold]{folder}[/bold]", highlight=False)
+        _print_conclusions(console, result)
+    if len(folders) == 1:
+        page = write_report(results[folders[0]], folders[0])
+    else:
+        page = write_comparison(results, parsed.out or Path("reports/compare.html"))
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -12,6 +12,7 @@ from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.report.files import replaced_together, write_whole
 from jepa_scale.report.markup import document, paragraph, section, table, text
+from jepa_scale.report.plot import TWINS
 from jepa_scale.report.wording import number, percent, plural, whole
 
 _RANKS = {
@@ -83,7 +84,7 @@ def terminal_table(audit: Audit) -> Table:
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write ``audit.json``, ``report.html`` and ``figures/*.png``: all of this audit, or nothing of it.
+    """Write ``audit.json``, ``report.html`` and ``figures/*``: all of this audit, or nothing of it.
 
     Returns
     -------
@@ -95,8 +96,9 @@ def write_audit(audit: Audit, folder: Path) -> Path:
         write_whole(draft / "report.html", _page(audit, drawn).encode())
         for plot in PLOTS:
             # A picture of an earlier audit would pass for this one's.
-            if not (draft / "figures" / f"{plot.name}.png").exists():
-                (folder / "figures" / f"{plot.name}.png").unlink(missing_ok=True)
+            for file in (f"{plot.name}.{ending}" for ending in TWINS):
+                if not (draft / "figures" / file).exists():
+                    (folder / "figures" / file).unlink(missing_ok=True)
     return folder / "report.html"
 
 

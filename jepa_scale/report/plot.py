@@ -11,11 +11,24 @@ from typing import Generic, TypeVar
 from matplotlib.figure import Figure
 
 from jepa_scale.report.files import write_whole
+from jepa_scale.report.marks import inlined, unmarked
 from jepa_scale.report.markup import card, text
 from jepa_scale.report.style import to_png, to_svg
 
 Shown = TypeVar("Shown")
 """What a figure is drawn from."""
+
+TWINS = ("png", "svg")
+"""Endings of the files beside a page."""
+
+
+def place_figure(figure: Figure, name: str, title: str, caption: str, folder: Path) -> str:
+    """Write a figure's files into ``folder``, which lies beside the page, and return its HTML."""
+    svg = to_svg(figure)
+    write_whole(folder / f"{name}.png", to_png(figure))
+    write_whole(folder / f"{name}.svg", unmarked(svg).encode("utf-8"))
+    files = [f"{folder.name}/{name}.{ending}" for ending in TWINS]
+    return card(f"figure-{name}", title, caption, inlined(svg, name), files)
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,12 @@ class Plot(Generic[Shown]):
         return cls(module.NAME, module.TITLE, module.draw, module.caption, module.missing)
 
     def place(self, result: Shown, folder: Path) -> str:
-        """Write the PNG into ``folder`` and return the figure's HTML; a sentence and no file where it is missing."""
-        file, why_not = folder / f"{self.name}.png", self.missing(result)
-        if why_not:
+        """Write the files into ``folder`` and return the figure's HTML; a sentence and no file where it is missing."""
+        why_not = self.missing(result)
+        if not why_not:
+            return place_figure(self.draw(result), self.name, self.title, self.caption(result), folder)
+        for ending in TWINS:
             # A picture of an earlier state would pass for this one's.
-            file.unlink(missing_ok=True)
-            said = f"<b>{text(self.title)}.</b> Not drawn: {text(why_not)}"
-            return f'<figure id="figure-{self.name}"><figcaption>{said}</figcaption></figure>'
-        figure, caption = self.draw(result), self.caption(result)
-        write_whole(file, to_png(figure))
-        return card(f"figure-{self.name}", self.title, caption, to_svg(figure, self.name))
+            (folder / f"{self.name}.{ending}").unlink(missing_ok=True)
+        said = f"<b>{text(self.title)}.</b> Not drawn: {text(why_not)}"
+        return f'<figure id="figure-{self.name}"><figcaption>{said}</figcaption></figure>'

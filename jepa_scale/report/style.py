@@ -1,9 +1,8 @@
-"""How every figure looks, and how it becomes SVG or PNG."""
+"""How every figure looks, and how it becomes a file."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
@@ -11,9 +10,10 @@ from typing import Any, TypeVar
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullFormatter, NullLocator
 
-from jepa_scale.report.wording import number
+from jepa_scale.report.palette import spread
+from jepa_scale.report.wording import number, whole
 
 Shown = TypeVar("Shown")
 """What a figure is drawn from."""
@@ -76,13 +76,21 @@ def styled(draw: Callable[[Shown], Figure]) -> Callable[[Shown], Figure]:
 
 
 def sequential(values: Sequence[int], palette: str = "viridis") -> dict[int, Any]:
-    """Return one colour per value from a colour-blind-safe sequential palette, dark to light.
+    """Return one colour per value from a colour-blind-safe sequential palette, dark to light."""
+    return dict(zip(values, spread(len(values), palette), strict=True))
 
-    The palest part of the palette is left out: it cannot be read on white.
-    """
-    span = max(len(values) - 1, 1)
-    chosen = matplotlib.colormaps[palette]
-    return {value: chosen(0.02 + 0.82 * position / span) for position, value in enumerate(values)}
+
+def outside(label: object) -> str:
+    """Return a text from outside as a figure may show it: a dollar sign would begin mathematics."""
+    return str(label).replace("$", r"\$")
+
+
+def size_axis(axes: Any, label: str = "training transitions n") -> None:
+    """Make x a logarithmic axis of n with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
 
 
 def width_axis(axes: Any, widths: Sequence[int], label: str = "latent width k") -> None:
@@ -102,25 +110,12 @@ def log_height(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.0, 0.4)))
 
 
-def to_svg(figure: Figure, prefix: str) -> str:
-    """Return inline SVG whose ids all begin with ``prefix``, so that several figures can share a page."""
+def to_svg(figure: Figure) -> str:
+    """Return a whole SVG file."""
     buffer = io.StringIO()
     with matplotlib.style.context(["default", _STYLE]):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}-', text)
-    text = text.replace("url(#", f"url(#{prefix}-")
-    # A style element would reach beyond its SVG into the page.
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
-    # The page sets the width; the viewBox keeps the proportions.
-    head, body = text.split(">", 1)
-    # Never blown up far beyond its drawn size: one panel is not to look like a poster.
-    widest = 1.5 * float(re.search(r'width="([0-9.]+)pt"', head)[1])  # type: ignore[index]
-    head = re.sub(r'\s(?:width|height|version|xmlns:xlink)="[^"]*"', "", head)
-    return f'{head} style="max-width:{widest:.0f}pt;stroke-linejoin:round;stroke-linecap:butt">{body}'
+    return buffer.getvalue()
 
 
 def to_png(figure: Figure) -> bytes:

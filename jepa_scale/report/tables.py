@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import matplotlib
-import numpy as np
-
 from jepa_scale.laws.cells import TARGETS
 from jepa_scale.records import ForecastPoint, LawFit, Parameter, StudyResult
 from jepa_scale.report.conclusions.laws import doubts
 from jepa_scale.report.figures.bounds import Point, points
-from jepa_scale.report.markup import paragraph, says, table, text
+from jepa_scale.report.markup import folded, paragraph, says, table, text
+from jepa_scale.report.palette import shade
 from jepa_scale.report.summary import Cell, cells, finished, lacking, optima, sizes, widths
 from jepa_scale.report.wording import bound, interval, number, percent, probability, seeds, whole, with_error
 
@@ -44,14 +42,11 @@ def heat(result: StudyResult, target: str) -> str:
 def _heat_cell(cell: Cell | None, best: bool, low: float, high: float) -> str:
     if cell is None:
         return "<td>– <small>no finished run</small></td>"
-    # The root spreads small means, among which the best width is decided.
-    share = math.sqrt(max(cell.mean - low, 0) / (high - low)) if high > low else 0.0
-    color = matplotlib.colormaps["Blues"](0.05 + 0.8 * share)
-    red, green, blue = (round(255 * channel) for channel in color[:3])
-    ink = "#ffffff" if share > 0.6 else "#1f2933"
+    share = (cell.mean - low) / (high - low) if high > low else 0.0
+    ground, ink = shade(share)
     kind = ' class="best"' if best else ""
     return (
-        f'<td{kind} style="background:rgb({red},{green},{blue});color:{ink}">'
+        f'<td{kind} style="background:{ground};color:{ink}">'
         f"{with_error(cell.mean, cell.standard_error)} <small>{seeds(cell.seeds)}</small></td>"
     )
 
@@ -68,7 +63,10 @@ def parameters(result: StudyResult) -> str:
     )  # fmt: skip
     return (
         table(quality, [_quality(fit) for fit in result.fits], "All fits, without the held-out cells.", (4, 5, 6))
-        + table(head, rows, "Parameters of the fits that converged; intervals from the cluster bootstrap.", (3, 4, 5))
+        + folded(
+            f"Parameters of the fits that converged ({len(rows)})",
+            table(head, rows, "Intervals from the cluster bootstrap.", (3, 4, 5)),
+        )
         + _excluded(result)
     )
 
@@ -89,20 +87,25 @@ def _parameter(fit: LawFit, item: Parameter) -> tuple[str, ...]:
 
 
 def _quality(fit: LawFit) -> tuple[str, ...]:
-    status = text(fit.status.replace("_", " ")) + (f": {text(fit.reason)}" if fit.reason else "")
+    status = text(fit.status.replace("_", " ") + (f": {fit.reason}" if fit.reason else ""))
     noise = f"({number(fit.noise[0], 2)}, {number(fit.noise[1], 2)})" if all(map(math.isfinite, fit.noise)) else "–"
     return (
         text(fit.law),
         text(fit.target),
-        f"<code>{text(fit.formula)}</code>",
+        f'<code class="formula">{text(fit.formula)}</code>',
         status if fit.status == "converged" else f'<span class="no">{status}</span>',
         str(fit.cells),
         str(fit.runs),
         number(fit.aicc, 4),
         text(probability(fit.lack_of_fit_p)),
         noise,
-        text("; ".join(fit.warnings)) or "none",
+        _prose("; ".join(fit.warnings) or "none"),
     )
+
+
+def _prose(sentence: str) -> str:
+    """A cell that is not squeezed to a word's width."""
+    return f'<div class="prose">{text(sentence)}</div>'
 
 
 def _excluded(result: StudyResult) -> str:
@@ -130,7 +133,8 @@ def forecasts(result: StudyResult) -> str:
         "seeds",
         "inside?",
     )
-    return table(head, rows, "Forecasts of the held-out cells, by laws fitted without them.", (2, 3, 4, 5, 6, 7, 8))
+    said = "Forecasts of the held-out cells, by laws fitted without them."
+    return folded(f"All {len(rows)} forecasts", table(head, rows, said, (2, 3, 4, 5, 6, 7, 8)))
 
 
 def _point(point: ForecastPoint) -> tuple[str, ...]:
@@ -171,8 +175,9 @@ def bounds(result: StudyResult) -> str:
         )
     head = ("bound", "applies", "vacuous", "smallest to largest value", "violations (applies, below the regret)")
     checked = ("bound", "hypothesis", "holds", "detail")
-    return table(head, rows, "Bounds on the expected regret, one value for each finished run.") + table(
-        checked, _hypotheses(result), "Hypotheses, checked in each run."
+    said = "Bounds on the expected regret, one value for each finished run."
+    return table(head, rows, said, (1, 2, 4)) + folded(
+        "Hypotheses of the bounds", table(checked, _hypotheses(result), "Checked in each run.", (2,))
     )
 
 
@@ -192,42 +197,6 @@ def _hypotheses(result: StudyResult) -> list[tuple[str, ...]]:
             (text(label), text(statement), count if holding else f'<span class="no">{count}</span>', text(shown))
         )
     return rows
-
-
-def runs(result: StudyResult) -> str:
-    """Return all runs, folded away."""
-    data = result.table
-    arms, tuned = bool(result.arms), bool(np.isfinite(data["regret_pretrained"].astype(float)).any())
-    extra = ["arm"] * arms, ["before fine-tuning"] * tuned
-    head = ("run", *extra[0], "n", "k", "seed", "status", *extra[1])
-    head += ("regret", "risk", "tail", "B1′", "T4", "parameters", "seconds")
-    rows = []
-    for row in range(len(data)):
-        status = str(data["status"][row])
-        rows.append(
-            (
-                f"<code>{text(data['run_id'][row])}</code>",
-                *[text(data["arm"][row])] * arms,
-                whole(data["n"][row]),
-                str(int(data["k"][row])),
-                str(int(data["seed"][row])),
-                text(status) if status == "finished" else f'<span class="no">{text(status)}</span>',
-                *[number(float(data["regret_pretrained"][row]))] * tuned,
-                *(number(float(data[name][row])) for name in ("regret", "risk", "tail")),
-                *(_bound(float(data[name][row])) for name in ("bound_b1_prime", "bound_t4")),
-                whole(data["parameters"][row]),
-                number(float(data["wall_seconds"][row])),
-            )
-        )
-    count = whole(len(rows))
-    numeric = tuple(place for place, name in enumerate(head) if name not in ("run", "arm", "status"))
-    said = "Regret is that of the tasks." if result.sampled else "Regret and risk are exact for each trained model."
-    listing = table(head, rows, said, numeric)
-    return f"<details><summary>All {count} runs</summary>{listing}</details>"
-
-
-def _bound(value: float) -> str:
-    return "–" if math.isnan(value) else bound(value)
 
 
 def failures(result: StudyResult) -> str:

@@ -6,16 +6,18 @@ import math
 
 from jepa_scale.laws.tuning import SharingLoss, loss_of_sharing, rate_means
 from jepa_scale.records import StudyResult
-from jepa_scale.report.conclusions.tuning import NOT_CHECKED
 from jepa_scale.report.markup import paragraph, says, table, text
 from jepa_scale.report.wording import number, whole, with_error
 
 
 def rates(result: StudyResult) -> str:
-    """Return, for each width, regret and risk at every rate, the best rate and what the shared one loses."""
+    """Return, for each width, regret and risk at every rate, the best rate and what the shared one loses.
+
+    Nothing without a check: the conclusions say what that means.
+    """
     check = result.tuning
     if check is None:
-        return paragraph(NOT_CHECKED)
+        return ""
     if not check.runs:
         return says(check.unfinished) if check.unfinished else paragraph("The check has no runs.")
     tried = sorted({run.rate for run in check.runs})

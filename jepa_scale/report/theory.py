@@ -16,8 +16,8 @@ from rich.text import Text
 from jepa_scale.records import Negatives
 from jepa_scale.report.figures import learning, looseness, tightness
 from jepa_scale.report.files import write_whole
-from jepa_scale.report.markup import card, document, paragraph, section, table, text
-from jepa_scale.report.style import to_png, to_svg
+from jepa_scale.report.markup import document, paragraph, section, table, text
+from jepa_scale.report.plot import place_figure
 from jepa_scale.report.wording import bound, listed, number, percent, plural, whole
 from jepa_scale.theory.check import Findings, Tally
 from jepa_scale.theory.graph import FiniteWorld
@@ -168,7 +168,7 @@ def fails(claim: Statement, tally: Tally) -> bool:
 
 
 def write_theory(survey: Survey, folder: Path) -> Path:
-    """Write ``report.html``, ``figures/*.png``, ``findings.json`` and ``counterexamples/*.json``; each file whole.
+    """Write ``report.html``, ``figures/*``, ``findings.json`` and ``counterexamples/*.json``; each file whole.
 
     Returns
     -------
@@ -177,9 +177,8 @@ def write_theory(survey: Survey, folder: Path) -> Path:
     findings = survey.findings
     cards = []
     for module in (tightness, learning, looseness):
-        figure = module.draw(survey)
-        write_whole(folder / "figures" / f"{module.NAME}.png", to_png(figure))
-        cards.append(card(f"figure-{module.NAME}", module.TITLE, module.caption(survey), to_svg(figure, module.NAME)))
+        drawn, caption = module.draw(survey), module.caption(survey)
+        cards.append(place_figure(drawn, module.NAME, module.TITLE, caption, folder / "figures"))
     found = folder / "counterexamples"
     for claim in STATEMENTS:
         # One of an earlier attack would pass for this one's.

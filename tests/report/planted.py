@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.records import (
+    SAMPLED,
     Advice,
     Ask,
     Budget,
@@ -96,6 +97,42 @@ def study_result(
         tuning=tuning_check(),
     )
     return replace(result, **changes)
+
+
+def sampled_result(**changes: Any) -> StudyResult:
+    """Return the same numbers as if a simulator had been controlled: tasks, no truth, no risk, no bounds, no laws."""
+    whole = study_result()
+    missing = np.full(len(whole.table), np.nan)
+    columns = {**whole.table.columns, **dict.fromkeys(_EXACT, missing)}
+    columns["success"] = columns["success_any_time"] = 1 - columns["regret"]
+    columns["success_oracle"] = np.ones(len(whole.table))
+    columns["success_random"] = columns["success_do_nothing"] = np.full(len(whole.table), 1 - FLOOR)
+    columns["total"] = columns["k"] * 0.4
+    records = {
+        name: replace(
+            record,
+            truth={},
+            bounds=(),
+            spectrum={key: value for key, value in record.spectrum.items() if key != "learned"},
+            final={"regret/density": 0.1},
+            final_standard_errors={"regret/density": 0.04, "spectrum/total": 0.1},
+            final_n={"regret/density": 50, "spectrum/total": 8000},
+        )
+        for name, record in whole.records.items()
+    }
+    result = replace(
+        whole, table=RunTable(columns), records=records, goal_law=SAMPLED, fits=(), forecasts=(), judged=(), tuning=None
+    )
+    return replace(result, **changes)
+
+
+_EXACT = ("risk", "risk_max", "tail", "shared_tail", "regret_distance", "regret_inner", "regret_density",
+          "bound_t4", "bound_t5", "bound_b1_prime")  # fmt: skip
+
+
+def many_runs(count: int) -> StudyResult:
+    """Return a study of at least so many runs: the planted cells with more seeds."""
+    return study_result(seeds=tuple(range(-(-count // (len(SIZES) * len(WIDTHS))))), diverged=())
 
 
 def tuning_check(lost_at_64: float = 0.002, seeds: tuple[int, ...] = (100, 101), **changes: Any) -> TuningCheck:

@@ -10,24 +10,41 @@ import numpy as np
 import pytest
 
 from jepa_scale.records import RunTable
-from jepa_scale.report.figures import PLOTS, TUNING
+from jepa_scale.report import marks
+from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.figures.bounds import points
-from jepa_scale.report.style import to_svg
-from tests.report.planted import empty_table, study_result
+from jepa_scale.report.palette import (
+    DARK_CARD,
+    GRAPHIC_CONTRAST,
+    LIGHT_CARD,
+    contrast,
+    in_the_dark,
+    ink_on,
+    shade,
+    spread,
+)
+from jepa_scale.report.style import outside, to_svg
+from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
 
 BY_NAME = {plot.name: plot for plot in PLOTS}
 
 
-@pytest.mark.parametrize("plot", [*PLOTS, TUNING], ids=lambda plot: plot.name)
+def inline(plot, prefix):
+    return marks.inlined(to_svg(plot.draw(study_result())), prefix)
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
 def test_caption_says_what_was_left_out_and_how_many_seeds(plot):
-    caption = plot.caption(study_result())
+    caption = plot.caption(sampled_result() if plot.name == "spectrum_edge" else study_result())
     assert re.search(r"[Ll]eft out|did not enter", caption)
     assert "seed" in caption
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
 def test_a_study_without_runs_has_a_sentence_for_every_figure(plot):
-    empty = study_result(table=empty_table(), records={}, histories={}, fits=(), forecasts=(), held_out_n=None)
+    empty = study_result(
+        table=empty_table(), records={}, histories={}, fits=(), forecasts=(), held_out_n=None, advice=None, tuning=None
+    )
     assert plot.missing(empty).endswith(".")
 
 
@@ -77,13 +94,122 @@ def test_every_finished_run_has_its_bounds():
 
 def test_ids_of_two_figures_do_not_clash():
     plots = (BY_NAME["regret_by_width"], BY_NAME["risk_by_width"])
-    found = [set(re.findall(r'\bid="([^"]+)"', to_svg(plot.draw(study_result()), plot.name))) for plot in plots]
+    found = [set(re.findall(r'\bid="([^"]+)"', inline(plot, plot.name))) for plot in plots]
     assert all(found)
     assert not found[0] & found[1]
 
 
 def test_every_reference_inside_an_svg_has_its_target():
-    svg = to_svg(BY_NAME["risk_by_width"].draw(study_result()), "here")
+    svg = inline(BY_NAME["risk_by_width"], "here")
     wanted = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg))
     ids = set(re.findall(r'\bid="([^"]+)"', svg))
     assert {first or second for first, second in wanted} <= ids
+
+
+def keys(svg):
+    return re.findall(r'<use class="pt" data-p="([^"]+)"', svg)
+
+
+@pytest.mark.parametrize("name", ["regret_by_width", "regret_by_size"])
+def test_every_cell_and_every_run_can_be_asked_about(name):
+    found = keys(inline(BY_NAME[name], "here"))
+    cells = {f"c-{n}-{k}" for n in SIZES for k in WIDTHS}
+    lost = study_result().table["status"] != "finished"
+    assert {key for key in found if key.startswith("c")} == cells
+    assert sorted(key for key in found if key.startswith("r")) == sorted(f"r{row}" for row in np.flatnonzero(~lost))
+    assert len(found) == len(set(found)) == 30 + 89
+
+
+def test_a_marker_lies_where_its_run_lies():
+    """From the position in the drawing back to k and the regret, by the axes of the same figure."""
+    figure = BY_NAME["regret_by_width"].draw(study_result())
+    svg = marks.inlined(to_svg(figure), "here")
+    data, axes = study_result().table, figure.axes[0]
+    height = float(re.search(r'viewBox="0 0 [0-9.]+ ([0-9.]+)"', svg)[1])
+    found = re.findall(r'data-p="r(\d+)"[^>]* x="([0-9.]+)" y="([0-9.]+)"', svg)
+    assert len(found) == 89
+    figure.set_dpi(72)
+    for row, x, y in found:
+        k, regret = axes.transData.inverted().transform((float(x), height - float(y)))
+        assert k == pytest.approx(data["k"][int(row)], rel=1e-3)
+        assert regret == pytest.approx(data["regret"][int(row)], abs=1e-3)
+
+
+def test_a_group_whose_markers_are_not_those_of_its_keys_stays_silent():
+    two = '<g id="pick:"/><g id="pick:r0 r1"><g id="a"/><g clip="x"><use x="1" y="1"/><use x="2" y="2"/></g></g>'
+    two += '<use x="3" y="3"/>'
+    assert keys(marks.marked(two)) == ["r0", "r1"]
+    assert marks.marked(two).endswith('<use x="3" y="3"/>')
+    assert keys(marks.marked(two.replace("r0 r1", "r0 r1 r2"))) == []
+    assert "pick:" not in marks.marked(two) + marks.unmarked(two)
+
+
+def test_bounds_carry_the_run_they_are_of():
+    found = keys(inline(BY_NAME["bounds"], "here"))
+    assert len(found) == 2 * 89, "two bounds apply to runs"
+    assert set(found) == {f"r{row}" for row in np.flatnonzero(study_result().table["status"] == "finished")}
+
+
+def test_residuals_are_in_standard_errors_of_the_mean():
+    from jepa_scale.report.figures.law_residuals import _residuals
+    from jepa_scale.report.figures.laws import predicted
+
+    result = study_result()
+    fit = next(fit for fit in result.fits if (fit.law, fit.target) == ("generic", "risk"))
+    found = {(cell.n, cell.k): (cell, z) for cell, z in _residuals(result, fit).items()}
+    cell, z = found[3000, 16]
+    # The planted parameters: E = 0.3, A = 9, B = 400, alpha = 0.4, beta = 0.8; noise s0 = 0.001, c = 0.03.
+    law = 0.3 + 9 * 16**-0.4 + 400 * 3000**-0.8
+    assert predicted(result, fit, 3000)[16] == pytest.approx(law)
+    assert z == pytest.approx((cell.mean - law) / (np.hypot(0.001, 0.03 * law) / 3**0.5))
+    assert found[300, 64][0].seeds == 2
+
+
+def test_noise_edge_stands_in_for_an_unknown_truth():
+    plot, result = BY_NAME["spectrum_edge"], sampled_result()
+    assert plot.missing(result) == ""
+    assert "says more" in plot.missing(study_result())
+    # Wachter's law at p = q = k, n - 1 transitions: d+ = 4 c (1 - c), c = k / (n - 1).
+    share = 64 / 7999
+    (line,) = [line for line in plot.draw(result).axes[0].lines if line.get_label() == "noise edge"]
+    assert line.get_ydata()[0] == pytest.approx((4 * share * (1 - share)) ** 0.5)
+    assert "8\u202f000 held-out transitions" in plot.caption(result)
+
+
+@pytest.mark.parametrize("palette", ["viridis", "plasma"])
+@pytest.mark.parametrize("count", [1, 2, 6, 20])
+def test_colours_can_be_told_from_the_card_in_both_themes(palette, count):
+    colors = spread(count, palette)
+    assert len(set(colors)) == count
+    for color in colors:
+        assert contrast(color, LIGHT_CARD) >= GRAPHIC_CONTRAST
+        assert contrast(in_the_dark(color), DARK_CARD) >= 0.97 * GRAPHIC_CONTRAST
+    # The order is that of lightness, turned round in the dark.
+    assert colors == sorted(colors, key=lambda color: -contrast(color, LIGHT_CARD))
+    dark = [contrast(in_the_dark(color), DARK_CARD) for color in colors]
+    assert dark == sorted(dark, reverse=True)
+
+
+def test_contrast_is_that_of_wcag():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    # The example of the standard's own understanding document: #777777 on white fails at 4.48.
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+    assert in_the_dark("#ffffff") == DARK_CARD
+
+
+def test_shades_of_a_table_can_be_written_on():
+    for share in np.linspace(-0.1, 1.1, 50):
+        ground, ink = shade(float(share))
+        assert contrast(ground, ink) >= 4.5
+        assert ink == ink_on(ground)
+
+
+@pytest.mark.parametrize("label", ["a$b", "$x^{", "<b>&</b> --> ]]>", "a_b^c"])
+def test_labels_from_outside_are_drawn_as_they_are(label):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.suptitle(outside(label))
+    svg = to_svg(figure)
+    assert "<b>" not in svg
+    assert "<b>" not in marks.inlined(svg, "here")

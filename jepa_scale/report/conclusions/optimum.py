@@ -15,7 +15,7 @@ def conclude(result: StudyResult) -> list[Conclusion]:
         return [Conclusion("Nothing was planned, so there is no regret and no best width by it.", headline=True)]
     if not turns:
         return [Conclusion("No run finished with a regret, so nothing can be said about the best width.", True, True)]
-    found = [_overall(turns), *_movement(turns), _target(result), _largest(result)]
+    found = [_overall(turns), *_movement(turns), target(result), _largest(result)]
     found += [_one(turn) for turn in turns.values()]
     return found + _against_chance(result)
 
@@ -84,7 +84,8 @@ def _one(turn: Optimum) -> Conclusion:
     return Conclusion(text)
 
 
-def _target(result: StudyResult) -> Conclusion:
+def target(result: StudyResult) -> Conclusion:
+    """Say whether the target regret is reached, and where with the least data."""
     found = list(cells(result.table, "regret").values())
     wanted = number(result.target_regret)
     reached = [cell for cell in found if cell.mean <= result.target_regret]

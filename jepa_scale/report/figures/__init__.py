@@ -5,23 +5,36 @@ from __future__ import annotations
 from jepa_scale.report.figures import (
     arms,
     bounds,
+    edge,
     epochs,
     forecast,
+    law_residuals,
     laws,
     regret,
     risk,
     seen,
+    sizes,
     spectrum,
     surface,
     tuning,
 )
 from jepa_scale.report.plot import Plot
 
-PLOTS = tuple(Plot.of(module) for module in (regret, risk, seen, spectrum, bounds, epochs, laws, forecast, surface))
+ORDER = {
+    "u-turn": (regret, sizes),
+    "spectrum": (spectrum, edge, risk, seen),
+    "bounds": (bounds,),
+    "laws": (laws, law_residuals),
+    "forecasts": (forecast,),
+    "advice": (surface,),
+    "diagnostics": (tuning, epochs),
+}
+"""Figures of each section of the page."""
+
+BY_SECTION = {section: tuple(Plot.of(module) for module in modules) for section, modules in ORDER.items()}
+
+PLOTS = tuple(plot for plots in BY_SECTION.values() for plot in plots)
 """In the order of the page."""
 
 ARMS = Plot.of(arms)
 """Of a study that compares settings, in place of the others."""
-
-TUNING = Plot.of(tuning)
-"""In a section of its own, beside its table."""

@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.arms import final_mean, records_of
+from jepa_scale.report.palette import distinct
 from jepa_scale.report.protocol import sentence_of
-from jepa_scale.report.style import EXACT, MARKERS, MUTED, styled
+from jepa_scale.report.style import EXACT, MARKERS, MUTED, outside, styled
 from jepa_scale.report.summary import Mean, finished, sizes, widths
 from jepa_scale.report.wording import whole
 
@@ -51,7 +53,7 @@ def draw(result: StudyResult) -> Figure:
     """Draw one line for each combination of the other settings, n and k."""
     key, panels = _axis(result), _panels(result)
     lines = list(_lines(result).items())[:_MOST_LINES]
-    places = _places(result, key)
+    places, colors = _places(result, key), distinct([label for label, _ in lines])
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(max(2.4 * columns + 0.6, 5.6), 2.3 * rows + 0.9))
@@ -61,10 +63,10 @@ def draw(result: StudyResult) -> Figure:
     for axes, (title, suffix) in zip(grid.flat, panels, strict=False):
         axes.set_title(title)
         for index, (label, cells) in enumerate(lines):
-            color = f"C{index}"
-            _line(axes, result, key, cells, _name(result, "model") + suffix, places, color=color, label=label)
+            color, marker, name = colors[label], MARKERS[index % len(MARKERS)], _name(result, "model") + suffix
+            _line(axes, result, key, cells, name, places, color, marker, label=outside(label))
             if result.sampled:
-                _line(axes, result, key, cells, "success/same_cost" + suffix, places, color=color, dashed=True)
+                _line(axes, result, key, cells, "success/same_cost" + suffix, places, color, marker, dashed=True)
         if result.sampled:
             axes.plot(
                 *_reference(result, "success/oracle" + suffix, places), color=EXACT, linewidth=1.1, label="oracle"
@@ -76,7 +78,7 @@ def draw(result: StudyResult) -> Figure:
         axes.set_ylim(*((-0.04, 1.06) if result.sampled else (0, None)))
         _ticks(axes, places)
     for axes in grid[-1]:
-        axes.set_xlabel(key)
+        axes.set_xlabel(outside(key))
     for axes in grid[:, 0]:
         axes.set_ylabel("success" if result.sampled else "expected regret")
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -132,23 +134,24 @@ def _panels(result: StudyResult) -> list[tuple[str, str]]:
 
 def _line(
     axes: Any, result: StudyResult, key: str, cells: list[tuple[Arm, int, int]], name: str, places: dict[Any, float],
-    color: str, label: str | None = None, dashed: bool = False,
+    color: str, marker: str, label: str | None = None, dashed: bool = False,
 ) -> None:  # fmt: skip
-    found: list[tuple[float, Mean]] = []
+    found: list[tuple[float, Mean, str]] = []
     for arm, n, k in cells:
         mean = final_mean(records_of(arm, n, k), name)
         if mean is not None:
-            found.append((places[arm.values[key]], mean))
+            part = str([one.label for one in result.arms].index(arm.label))
+            found.append((places[arm.values[key]], mean, marks.cell_key(n, k, part)))
     if not found:
         return
     found.sort(key=lambda one: one[0])
-    x, y = [one for one, _ in found], [mean.value for _, mean in found]
+    x, y = [one for one, _, _ in found], [mean.value for _, mean, _ in found]
     if dashed:
         axes.plot(x, y, linestyle=(0, (2, 2)), color=color, linewidth=1, alpha=0.8)
         return
-    errors = [mean.standard_error or 0.0 for _, mean in found]
-    marker = MARKERS[int(color[1:]) % len(MARKERS)]
-    axes.errorbar(x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label)
+    errors = [mean.standard_error or 0.0 for _, mean, _ in found]
+    drawn = axes.errorbar(x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label)
+    drawn[0].set_gid(marks.keyed(cell for _, _, cell in found))
 
 
 def _reference(result: StudyResult, name: str, places: dict[Any, float]) -> tuple[list[float], list[float]]:
@@ -160,7 +163,7 @@ def _reference(result: StudyResult, name: str, places: dict[Any, float]) -> tupl
 
 def _ticks(axes: Any, places: dict[Any, float]) -> None:
     if not _numeric(list(places)):
-        axes.set_xticks(list(places.values()), [str(value) for value in places], rotation=30, ha="right")
+        axes.set_xticks(list(places.values()), [outside(value) for value in places], rotation=30, ha="right")
         axes.set_xlim(-0.5, len(places) - 0.5)
     else:
         span = np.ptp(list(places.values()))

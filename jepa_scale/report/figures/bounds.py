@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.style import INK, MARKERS, MISS, MUTED, sequential, styled
+from jepa_scale.report import marks
+from jepa_scale.report.style import INK, MARKERS, MISS, MUTED, outside, sequential, styled
 from jepa_scale.report.summary import ZERO, finished, widths
 from jepa_scale.report.wording import listed, number, plural, whole
 
@@ -32,6 +34,8 @@ class Point:
     bound: float
     regret: float
     applies: bool
+    row: int
+    """Of the run in the study's table."""
 
     @property
     def violated(self) -> bool:
@@ -48,9 +52,8 @@ def points(result: StudyResult) -> list[Point]:
             # A record holds no NaN: a bound that is none is missing.
             value = float("nan") if entry["value"] is None else float(entry["value"])
             if math.isfinite(regret):
-                found.append(
-                    Point(entry["name"], entry["label"], int(record.dials["k"]), value, regret, bool(entry["applies"]))
-                )
+                k, applies = int(record.dials["k"]), bool(entry["applies"])
+                found.append(Point(entry["name"], entry["label"], k, value, regret, applies, row))
     return found
 
 
@@ -96,9 +99,9 @@ def draw(result: StudyResult) -> Figure:
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
     for axes, group in zip(panels, shown.values(), strict=True):
         _background(axes, zero, bottom, top, any(point.regret <= ZERO for point in everything))
-        for point in group:
-            _mark(axes, point, zero, colors[point.k], markers[point.k])
-        axes.set_title(group[0].label)
+        for k, color in colors.items():
+            _mark(axes, [point for point in group if point.k == k], zero, color, markers[k])
+        axes.set_title(outside(group[0].label))
         axes.set_xlabel("expected regret")
     panels[0].set_ylabel("bound on the expected regret")
     handles = [panels[0].plot([], [], markers[k], color=colors[k], label=f"k = {k}")[0] for k in colors]
@@ -106,13 +109,18 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
-def _mark(axes: Any, point: Point, zero: float, color: Any, marker: str) -> None:
-    x = point.regret if point.regret > ZERO else zero
-    if point.violated:
-        axes.plot(x, point.bound, "x", color=MISS, markersize=8, markeredgewidth=2, zorder=5)
-    axes.plot(
-        x, point.bound, marker, color=color, markerfacecolor=color if point.applies else "none", alpha=0.85, zorder=4
-    )
+def _mark(axes: Any, group: Sequence[Point], zero: float, color: Any, marker: str) -> None:
+    def place(chosen: Sequence[Point]) -> tuple[list[float], list[float]]:
+        return [point.regret if point.regret > ZERO else zero for point in chosen], [point.bound for point in chosen]
+
+    violated = [point for point in group if point.violated]
+    axes.plot(*place(violated), "x", color=MISS, markersize=8, markeredgewidth=2, zorder=5)
+    for applies in (True, False):
+        chosen = [point for point in group if point.applies is applies]
+        axes.plot(
+            *place(chosen), marker, color=color, markerfacecolor=color if applies else "none", alpha=0.85, zorder=4,
+            gid=marks.runs(point.row for point in chosen),
+        )  # fmt: skip
 
 
 def _background(axes: Any, zero: float, bottom: float, top: float, has_zeros: bool) -> None:

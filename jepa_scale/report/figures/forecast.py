@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jepa_scale.records import Forecast, StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import law_panels
-from jepa_scale.report.style import EXACT, MISS, styled, width_axis
+from jepa_scale.report.style import EXACT, MISS, outside, styled, width_axis
 from jepa_scale.report.wording import number, percent, whole
 
 NAME = "forecast"
@@ -72,7 +73,7 @@ def _panel(axes: Any, forecast: Forecast) -> None:
         )
         axes.plot(point.k, point.predicted, "_", color=_NARROW, markersize=12, markeredgewidth=1.6, zorder=3)
         if point.observed is not None:
-            axes.errorbar(
+            drawn = axes.errorbar(
                 point.k,
                 point.observed,
                 yerr=point.observed_standard_error or 0.0,
@@ -83,11 +84,12 @@ def _panel(axes: Any, forecast: Forecast) -> None:
                 elinewidth=1,
                 zorder=5,
             )
+            drawn[0].set_gid(marks.cells([(point.n, point.k)]))
     width_axis(axes, sorted(point.k for point in forecast.points), axes.get_xlabel())
     axes.margins(x=0.08)
     seen = [point.covered for point in forecast.points if point.covered is not None]
     count = f"{sum(seen)} of {len(seen)} inside" if seen else "not observed yet"
-    axes.set_title(f"{forecast.law}: {count}", fontsize=8.5)
+    axes.set_title(f"{outside(forecast.law)}: {count}", fontsize=8.5)
 
 
 def _key(level: float) -> list[Line2D]:

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.law import Law
 from jepa_scale.records import LawFit, StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
-from jepa_scale.report.style import MARKERS, log_height, sequential, styled, width_axis
+from jepa_scale.report.style import MARKERS, log_height, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, level, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, probability
 
@@ -20,12 +21,12 @@ TITLE = "Fitted laws over the cell means"
 
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
-    return "" if _drawable(result) else "No law converged, so there is no curve to draw."
+    return "" if drawable(result) else "No law converged, so there is no curve to draw."
 
 
 def caption(result: StudyResult) -> str:
     """Say what is shown, what the error bars are and what was left out."""
-    drawn = _drawable(result)
+    drawn = drawable(result)
     others = [
         f"{fit.law} on {fit.target} ({fit.reason or 'no known formula'})" for fit in result.fits if fit not in drawn
     ]
@@ -44,13 +45,13 @@ def caption(result: StudyResult) -> str:
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one panel for each converged law and target."""
-    drawn = _drawable(result)
+    drawn = drawable(result)
     figure, panels = law_panels(drawn)
     for fit in drawn:
         axes = panels[fit.target, fit.law]
         _panel(axes, result, fit)
-        lack = "" if fit.lack_of_fit_p is None else f" (lack of fit {probability(fit.lack_of_fit_p)})"
-        axes.set_title(fit.law + lack, fontsize=8.5)
+        lack = "" if fit.lack_of_fit_p is None else f"\nlack of fit {probability(fit.lack_of_fit_p)}"
+        axes.set_title(outside(fit.law) + lack, fontsize=8.5)
         if fit.target == "risk":
             log_height(axes)
         else:
@@ -63,25 +64,18 @@ def draw(result: StudyResult) -> Figure:
 
 
 def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
-    law, colors = _law(fit), sequential(sizes(result.table))
-    assert law is not None  # only laws with a known formula are drawn
+    colors = sequential(sizes(result.table))
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
-    tails = by_width(result.table, "tail")
-    theta = np.array([parameter.value for parameter in fit.parameters])
-    grid = [k for k in widths(result.table) if "tail" not in law.columns or k in tails]
-    random = level(result.table, "regret_random")
     for n, row in rows_by_n(cells(result.table, fit.target)).items():
-        tail = np.array([tails.get(k, np.nan) for k in grid])
-        ceiling = np.full(len(grid), np.nan if random is None else random)
-        columns = {
-            "k": np.array(grid, float),
-            "n": np.full(len(grid), float(n)),
-            "tail": tail,
-            "regret_random": ceiling,
-        }
-        curve = law.predict(theta, columns)
-        axes.plot(grid, curve, color=colors[n], linewidth=1.2, linestyle="--" if result.held_out(n) else "-")
-        axes.errorbar(
+        curve = predicted(result, fit, n)
+        axes.plot(
+            list(curve),
+            list(curve.values()),
+            color=colors[n],
+            linewidth=1.2,
+            linestyle="--" if result.held_out(n) else "-",
+        )
+        drawn = axes.errorbar(
             [cell.k for cell in row],
             [cell.mean for cell in row],
             yerr=error_bars(row),
@@ -92,7 +86,24 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
             elinewidth=0.9,
             label=size_label(result, n),
         )
+        drawn[0].set_gid(marks.cells((cell.n, cell.k) for cell in row))
     width_axis(axes, widths(result.table), axes.get_xlabel())
+
+
+def predicted(result: StudyResult, fit: LawFit, n: int) -> dict[int, float]:
+    """Return what a law with a known formula gives at one n, by every k of the study that it can be asked about."""
+    law = _law(fit)
+    assert law is not None  # ``drawable`` leaves others out
+    tails, random = by_width(result.table, "tail"), level(result.table, "regret_random")
+    grid = [k for k in widths(result.table) if "tail" not in law.columns or k in tails]
+    columns = {
+        "k": np.array(grid, float),
+        "n": np.full(len(grid), float(n)),
+        "tail": np.array([tails.get(k, np.nan) for k in grid]),
+        "regret_random": np.full(len(grid), np.nan if random is None else random),
+    }
+    theta = np.array([parameter.value for parameter in fit.parameters])
+    return dict(zip(grid, map(float, law.predict(theta, columns)), strict=True))
 
 
 def _law(fit: LawFit) -> Law | None:
@@ -104,5 +115,6 @@ def _law(fit: LawFit) -> Law | None:
     return law if law.names == tuple(parameter.name for parameter in fit.parameters) else None
 
 
-def _drawable(result: StudyResult) -> list[LawFit]:
+def drawable(result: StudyResult) -> list[LawFit]:
+    """Return the fits that converged and whose formula is known."""
     return [fit for fit in result.fits if fit.status == "converged" and _law(fit) is not None]

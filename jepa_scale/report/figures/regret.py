@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -32,15 +33,29 @@ def caption(result: StudyResult) -> str:
     )
     return " ".join(
         [
-            "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
-            if result.sampled
-            else f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} "
-            f"goals, T = {result.horizon}), {over(result)}.",
-            f"Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error over seeds.",
+            measured_as(result),
+            f"Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error over seeds; small "
+            "dots: single runs.",
             rings,
             left_out_cells(result, "regret"),
         ]
     )
+
+
+def measured_as(result: StudyResult) -> str:
+    """Say what the regret of this study is."""
+    if result.sampled:
+        return "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
+    return (
+        f"Expected regret (lost probability of ending at the goal; score {result.score}, {result.goal_law} "
+        f"goals, T = {result.horizon}), {over(result)}."
+    )
+
+
+def draw_levels(axes: Any, result: StudyResult) -> None:
+    """Draw the target and what planners that know nothing reach, across."""
+    for value, label, line in _levels(result):
+        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
 
 
 @styled
@@ -63,8 +78,7 @@ def draw(result: StudyResult) -> Figure:
             zorder=5,
             label="k*(n), interior",
         )
-    for value, label, line in _levels(result):
-        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
+    draw_levels(axes, result)
     width_axis(axes, widths(result.table))
     axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])

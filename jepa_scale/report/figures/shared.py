@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Forecast, LawFit, StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.style import MARKERS, NARROWEST, sequential
 from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, whole
@@ -23,14 +25,27 @@ def error_bars(row: list[Cell]) -> list[float]:
     return [cell.standard_error or 0.0 for cell in row]
 
 
+def draw_runs(axes: Any, result: StudyResult, target: str, x: str, by: str, color: Any, positive: bool = False) -> None:
+    """Draw every finished run as a small mark, those with one value of ``by`` in one colour, under the means."""
+    data, values = result.table, result.table[target].astype(float)
+    usable = (data["status"] == "finished") & np.isfinite(values) & ((values > 0) | (not positive))
+    for value in color:
+        rows = np.flatnonzero(usable & (data[by] == value))
+        axes.plot(
+            data[x][rows], values[rows], "o", color=color[value], alpha=0.45, markersize=2.6, markeredgewidth=0,
+            zorder=2, gid=marks.runs(rows),
+        )  # fmt: skip
+
+
 def draw_rows(axes: Any, result: StudyResult, target: str, positive: bool = False) -> None:
-    """Draw mean ± SE against k, one line for each n; the held-out n is dashed with open markers."""
+    """Draw mean ± SE against k, one line for each n, over its runs; the held-out n is dashed with open markers."""
     colors = sequential(sizes(result.table))
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
+    draw_runs(axes, result, target, "k", "n", colors, positive)
     for n, row in rows_by_n(cells(result.table, target)).items():
         kept = [cell for cell in row if cell.mean > 0] if positive else row
         held_out = result.held_out(n)
-        axes.errorbar(
+        drawn = axes.errorbar(
             [cell.k for cell in kept],
             [cell.mean for cell in kept],
             yerr=error_bars(kept),
@@ -43,6 +58,7 @@ def draw_rows(axes: Any, result: StudyResult, target: str, positive: bool = Fals
             zorder=3,
             label=size_label(result, n),
         )
+        drawn[0].set_gid(marks.cells((cell.n, cell.k) for cell in kept))
 
 
 def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, dict[tuple[str, str], Any]]:
@@ -67,11 +83,11 @@ def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, di
     return figure, {place: places[place] for place in places if place in used}
 
 
-def legend_outside(figure: Figure, axes: Any) -> None:
-    """Put the legend right of the axes: the rows by n before everything else."""
+def legend_outside(figure: Figure, axes: Any, first: str = "n = ") -> None:
+    """Put the legend right of the axes: the rows by n, or what else begins so, before everything else."""
     handles, labels = axes.get_legend_handles_labels()
-    # Matplotlib lists error bars after lines; the reader looks for n first.
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("n = "))
+    # Matplotlib lists error bars after lines; the reader looks for the rows first.
+    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(first))
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside right upper")
 
 

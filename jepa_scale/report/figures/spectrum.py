@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.style import EXACT, MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import by_width, finished, sizes
 from jepa_scale.report.wording import listed, whole
@@ -51,8 +52,9 @@ def draw(result: StudyResult) -> Figure:
     figure = Figure(figsize=(max(2.1 + 1.9 * len(chosen), NARROWEST), 3.3))
     panels = np.atleast_1d(figure.subplots(1, len(chosen), sharey=True))
     colors = sequential(sizes(result.table))
+    rows = {record.run_id: row for row, record in finished(result)}
     for axes, (n, record) in zip(panels, chosen.items(), strict=True):
-        _panel(axes, record, colors[n])
+        _panel(axes, rows[record.run_id], record, colors[n])
         axes.set_title(f"n = {whole(n)}" + (" (held out)" if result.held_out(n) else ""))
         axes.set_xlabel("index i")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -61,12 +63,13 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
-def _panel(axes: Any, record: RunRecord, color: Any) -> None:
+def _panel(axes: Any, row: int, record: RunRecord, color: Any) -> None:
     k = int(record.dials["k"])
     exact, learned = (np.asarray(values, dtype=float) for values in (_exact(record), record.spectrum["learned"]))
     shown = exact[: max(k, min(len(exact), k + k // 8 + 1))]
     axes.plot(np.arange(1, len(shown) + 1), shown, color=EXACT, linewidth=1.2, zorder=2)
-    axes.plot(np.arange(1, len(learned) + 1), learned, "o", color=color, markersize=3.2, zorder=4)
+    marked = marks.runs([row] * int(np.isfinite(learned).sum()))
+    axes.plot(np.arange(1, len(learned) + 1), learned, "o", color=color, markersize=3.2, zorder=4, gid=marked)
     estimated = record.spectrum.get("estimated")
     if estimated:
         axes.errorbar(

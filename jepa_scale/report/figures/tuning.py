@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.laws.tuning import rate_means
 from jepa_scale.records import StudyResult, TuningCheck
-from jepa_scale.report.style import MARKERS, MUTED, sequential, styled
+from jepa_scale.report.style import MARKERS, MUTED, outside, sequential, styled
 from jepa_scale.report.wording import number, plural, whole
 
 NAME = "tuning"
@@ -74,5 +74,5 @@ def _panel(axes: Any, check: TuningCheck, target: Any) -> None:
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.set_xlabel(check.key)
+    axes.set_xlabel(outside(check.key))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))

@@ -1,0 +1,197 @@
+"""The sections of a study's page, from its answer to how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report import tables, tables_tuning
+from jepa_scale.report.advice import advice_lines, score_lines
+from jepa_scale.report.conclusions import Conclusion, conclusions
+from jepa_scale.report.conclusions.answer import answer
+from jepa_scale.report.definitions import definitions
+from jepa_scale.report.figures import BY_SECTION
+from jepa_scale.report.finetuned import finetuned_table
+from jepa_scale.report.markup import folded, paragraph, says, table, text
+from jepa_scale.report.next_sweep import next_sweep
+from jepa_scale.report.reproduce import reproducibility
+from jepa_scale.report.runs_table import runs
+from jepa_scale.report.seed_noise import seed_noise
+from jepa_scale.report.summary import cells, lacking, level, sizes, widths
+from jepa_scale.report.wording import interval, measured, number, percent, place, plural, whole
+
+TITLES = {
+    "u-turn": "Regret by width and by data",
+    "spectrum": "Spectrum and risk",
+    "bounds": "Bounds beside the regret",
+    "laws": "Laws and residuals",
+    "forecasts": "Forecast and back-test",
+    "advice": "Advice and the next sweep",
+    "diagnostics": "Diagnostics",
+    "runs": "All runs",
+    "reproducibility": "Reproducibility",
+}
+"""In the order of the page, after the answer."""
+
+
+def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
+    """Return title and content of each section by its id; the figures' files go into ``folder``/figures."""
+    said = conclusions(result)
+    drawn = {name: [plot.place(result, folder / "figures") for plot in plots] for name, plots in BY_SECTION.items()}
+    figures = {name: "\n".join(parts) for name, parts in drawn.items()}
+    tuning, epochs = drawn["diagnostics"]
+    content = {
+        "u-turn": figures["u-turn"]
+        + _sentences(said, "Success", "Best width", "Fine-tuning")
+        + _means(result, _U_TURN)
+        + finetuned_table(result.table),
+        "spectrum": figures["spectrum"] + _sentences(said, "Risk") + _means(result, _SPECTRUM),
+        "bounds": figures["bounds"] + _sentences(said, "Bounds") + tables.bounds(result),
+        "laws": figures["laws"] + _sentences(said, "Laws", "Theory") + tables.parameters(result),
+        "forecasts": figures["forecasts"] + _sentences(said, "Forecast") + tables.forecasts(result) + _judged(result),
+        "advice": _advice(result) + figures["advice"] + next_sweep(result, folder),
+        "diagnostics": _sentences(said, "Completeness")
+        + tables.failures(result)
+        + "<h3>Learning rate</h3>"
+        + tuning
+        + _sentences(said, "Tuning")
+        + tables_tuning.rates(result)
+        + "<h3>Noise of seeds</h3>"
+        + seed_noise(result)
+        + "<h3>Budget</h3>"
+        + paragraph(result.budget.sentence if result.budget is not None else "No rule was recorded.", "")
+        + "<h3>Training</h3>"
+        + epochs,
+        "runs": runs(result),
+        "reproducibility": reproducibility(result, folder) + definitions(result),
+    }
+    return {name: (title, content[name]) for name, title in TITLES.items()}
+
+
+def opening(result: StudyResult) -> str:
+    """Return the answer, then what is wrong, then the key numbers."""
+    lines = "".join(f"<li>{text(sentence)}</li>" for sentence in answer(result))
+    alarms = [one for group in conclusions(result).values() for one in group if one.alarm and one.text not in lines]
+    loud = "".join(f'<p class="alarm">{text(one.text)}</p>' for one in alarms if one.headline)
+    quiet = sum(not one.headline for one in alarms)
+    more = paragraph(f"{quiet} more warnings stand in the sections below.") if quiet > 1 else ""
+    return (
+        '<section id="answer" aria-label="The answer">'
+        f'<ol class="answer">{lines}</ol>{loud}{more}{_key_numbers(result)}'
+        f'<p class="note tool">{_HINT}</p></section>'
+    )
+
+
+def topics(result: StudyResult, *wanted: str) -> str:
+    """Return the conclusions of some topics as a list; nothing where there are none."""
+    return _sentences(conclusions(result), *wanted)
+
+
+def _sentences(said: dict[str, tuple[Conclusion, ...]], *topics: str) -> str:
+    group = [one for topic in topics for one in said.get(topic, ())]
+    # What is wrong and what the opening would say is read by everybody; the rest by who wants to know.
+    first = [one for one in group if one.alarm or one.headline] or group[:1]
+    rest = [one for one in group if one not in first]
+    more = folded(f"In words: {plural(len(rest), 'more sentence')}", _list(rest)) if rest else ""
+    return (_list(first) if first else "") + more
+
+
+_HINT = "Point at a mark, or reach it by Tab and the arrow keys, for its numbers; Enter or a click opens its runs."
+
+
+def _list(group: Iterable[Conclusion]) -> str:
+    kinds = {True: "alarm", False: "plain"}
+    items = "".join(f'<li class="{kinds[one.alarm]}">{text(one.text)}</li>' for one in group)
+    return f'<ul class="says">{items}</ul>'
+
+
+_U_TURN = {
+    "Expected regret": ("regret", False),
+    "Regret": ("regret", True),
+    "Success": ("success", True),
+    "Success at the end of the budget": ("success_final", True),
+}
+_SPECTRUM = {
+    "Exact risk": ("risk", False),
+    "Held-out T of the model's features": ("total", True),
+    "Held-out subspace deficit": ("subspace_deficit", True),
+}
+"""Tables of means by title: what is tabulated, and whether where the risk is estimated (or else where it is exact)."""
+
+
+def _means(result: StudyResult, wanted: dict[str, tuple[str, bool]]) -> str:
+    estimated = bool(len(result.table)) and not cells(result.table, "risk")
+    chosen = {title: target for title, (target, if_estimated) in wanted.items() if if_estimated == estimated}
+    found = {title: target for title, target in chosen.items() if cells(result.table, target)} or dict(
+        list(chosen.items())[:1]
+    )
+    return "".join(f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in found.items())
+
+
+def _judged(result: StudyResult) -> str:
+    """How advice from the smaller sizes would have fared on the larger ones, cell by cell."""
+    if not result.judged:
+        return paragraph("No back-test of the advice: too few sizes to learn from half of them.")
+    rows = [
+        (
+            whole(one.n),
+            str(one.k),
+            text(one.status),
+            number(one.probability, 2),
+            number(one.predicted),
+            "–" if one.low is None or one.high is None else interval(one.low, one.high),
+            number(came),
+        )
+        for one, came in result.judged
+    ]
+    head = ("n", "k", "verdict", f"P(regret ≤ {number(result.target_regret)})", "predicted", "interval", "came")
+    return (
+        "<h3>Back-test of the advice</h3>"
+        + says(score_lines(result.judged, result.target_regret))
+        + table(head, rows, "Advice from the smaller half of the sizes, cell by cell.", (0, 1, 3, 4, 5, 6))
+    )
+
+
+def _advice(result: StudyResult) -> str:
+    if result.advice is None:
+        return paragraph(f"No advice: {result.no_advice or 'no run finished'}.")
+    lines = advice_lines(result.advice)
+    return paragraph(lines[0], "lead") + says(lines[1:])
+
+
+def _key_numbers(result: StudyResult) -> str:
+    data = result.table
+    found = list(cells(data, "regret").values())
+    numbers = [(f"{len(data) - len(lacking(result))} of {len(data) + len(result.unfinished)}", "runs finished")]
+    if len(data):
+        numbers += [
+            (
+                f"{whole(sizes(data)[0])} – {whole(sizes(data)[-1])}",
+                f"training transitions n, {len(sizes(data))} values",
+            ),
+            (f"{widths(data)[0]} – {widths(data)[-1]}", f"latent width k, {len(widths(data))} values"),
+        ]
+    if found:
+        lowest = min(found, key=lambda cell: (cell.mean, cell.n, cell.k))
+        numbers.append((measured(lowest), f"lowest mean regret, first at {place(lowest)}"))
+        reached = [cell for cell in found if cell.mean <= result.target_regret]
+        first = place(min(reached, key=lambda cell: (cell.n, cell.k))) if reached else "not reached"
+        numbers.append((first, f"first cell at the target regret {number(result.target_regret)}"))
+    floor = level(data, "regret_random")
+    if floor is not None:
+        said = "regret of random actions (same tasks)" if result.sampled else "regret of random plans (exact)"
+        numbers.append((number(floor), said))
+    seen = [point.covered for item in result.forecasts for point in item.points if point.covered is not None]
+    if seen:
+        numbers.append(
+            (
+                f"{sum(seen)} of {len(seen)}",
+                f"forecasts inside {percent(result.forecasts[0].level)} intervals, all laws and targets",
+            )
+        )
+    return (
+        '<div class="keys">'
+        + "".join(f'<div class="key"><b>{text(value)}</b><span>{text(label)}</span></div>' for value, label in numbers)
+        + "</div>"
+    )
