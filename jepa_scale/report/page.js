@@ -85,6 +85,8 @@
   // A word is looked for in the row's text; column=value, < and > compare with the data.
   const tests = { "=": (x, y) => x === y, "!=": (x, y) => x !== y, "<": (x, y) => x < y, ">": (x, y) => x > y,
     "<=": (x, y) => x <= y, ">=": (x, y) => x >= y };
+  // A quoted part keeps its spaces: arm="a=1, b=2". Quotes themselves are not compared.
+  const unquoted = (value) => String(value).replaceAll('"', "");
   const condition = (word) => {
     const found = word.match(/^(\w+)(<=|>=|!=|=|<|>)(.+)$/);
     if (found && found[1] in data.columns) {
@@ -93,15 +95,14 @@
         const x = raw(row, key);
         const number = Number(value);
         if (x === null) return false;
-        return typeof x === "number" ? tests[sign](x, number) : tests[sign](String(x), value);
+        return typeof x === "number" ? tests[sign](x, number) : tests[sign](unquoted(x), value);
       };
     }
     const wanted = word.toLowerCase();
     return (row) => row.textContent.toLowerCase().includes(wanted);
   };
   const filter = () => {
-    // A quoted part keeps its spaces: arm="a=1, b=2".
-    const words = (field.value.match(/(?:[^\s"]+|"[^"]*")+/g) ?? []).map((word) => word.replaceAll('"', ""));
+    const words = (field.value.match(/(?:[^\s"]+|"[^"]*"?)+/g) ?? []).map(unquoted);
     const wanted = words.map(condition);
     let shown = 0;
     for (const row of rows) {
@@ -131,9 +132,19 @@
   const NEAR = 22; // pixels
   let origin = null; // where Escape leads back to
 
+  const circle = (svg, name, point) => {
+    const ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    ring.setAttribute("class", name);
+    ring.setAttribute("r", "6.5");
+    ring.setAttribute("cx", point.getAttribute("x"));
+    ring.setAttribute("cy", point.getAttribute("y"));
+    svg.append(ring);
+    return ring;
+  };
   const pinned = (key) => {
-    all(".pinned").forEach((element) => element.classList.remove("pinned"));
-    all(`[data-p="${key}"]`).forEach((point) => point.classList.add("pinned"));
+    all(".pin").forEach((ring) => ring.remove());
+    all("tr.pinned").forEach((row) => row.classList.remove("pinned"));
+    all(`[data-p="${key}"]`).forEach((point) => circle(point.closest("svg"), "pin", point).dataset.of = key);
   };
   const open = (point) => {
     const key = point.dataset.p;
@@ -168,13 +179,10 @@
       y: +element.getAttribute("y"), tip: data.tips[element.dataset.p] })).filter((point) => point.tip);
     if (!points.length) return;
     points.sort((a, b) => a.x - b.x || a.y - b.y);
-    const ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-    ring.setAttribute("class", "ring");
-    ring.setAttribute("r", "6.5");
+    const ring = circle(svg, "ring", points[0].element);
     ring.setAttribute("visibility", "hidden");
-    svg.append(ring);
 
-    let current = points[0], touched = null;
+    let current = points[0], hovered = null, touched = null;
     const offer = (point) => {
       // One stop of the Tab key for each figure; only the point that has it needs a name.
       for (const name of ["tabindex", "role", "aria-label"]) current.element.removeAttribute(name);
@@ -206,7 +214,9 @@
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
       let best = null, least = NEAR / matrix.a;
       for (const point of points) {
-        const distance = Math.hypot(point.x - at.x, point.y - at.y);
+        // Of a mean and a run that lie on each other, the mean.
+        const behind = point.element.dataset.p[0] === "r" ? 1.5 : 0;
+        const distance = Math.hypot(point.x - at.x, point.y - at.y) + behind;
         if (distance < least) [best, least] = [point, distance];
       }
       return best;
@@ -220,13 +230,14 @@
 
     offer(current);
     svg.addEventListener("pointermove", (event) => {
-      const point = nearest(event);
-      svg.style.cursor = point ? "pointer" : "";
-      if (point) show(point); else hide();
+      hovered = nearest(event);
+      svg.style.cursor = hovered ? "pointer" : "";
+      if (hovered) show(hovered); else hide();
     });
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("click", (event) => {
-      const point = nearest(event);
+      // What was shown is what is opened: a click is rounded to whole pixels.
+      const point = event.pointerType === "touch" ? nearest(event) : hovered;
       if (!point) return;
       offer(point);
       // A finger cannot hover: its first touch asks, the second opens.

@@ -62,7 +62,8 @@ def in_the_dark(color: str) -> str:
         return DARK_CARD
     given = contrast(color, LIGHT_CARD)
     wanted = given if given <= 5 else 5 + (given - 5) * 9 / 16
-    hue = (_LAB @ np.cbrt(_LMS @ _linear(color)))[1:]
+    # The card is not grey, and what was grey on white is of its hue there.
+    hue = sum((_LAB @ np.cbrt(_LMS @ _linear(one)))[1:] for one in (color, DARK_CARD))
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2

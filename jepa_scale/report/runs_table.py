@@ -76,10 +76,11 @@ def page_data(result: StudyResult) -> dict[str, Any]:
         arm = [str(data["arm"][row])] if data["arm"][row] else []
         place = f"n = {whole(data['n'][row])}, k = {int(data['k'][row])}, seed {int(data['seed'][row])}"
         tips[f"r{row}"] = [place, *arm, f"regret {regret_of_run(result, row)}", f"runs/{data['run_id'][row]}"]
-    groups = [("", "", result)] + [(str(i), arm.label, arm.result) for i, arm in enumerate(result.arms)]
+    groups = [(str(i), arm.label, arm.result) for i, arm in enumerate(result.arms)] or [("", "", result)]
     for part, label, group in groups:
         for n, k in _places(group):
-            filters[cell_key(n, k, part)] = f"n={n} k={k}" + (f' arm="{label}"' if label else "")
+            # A quotation mark would end the quoted part.
+            filters[cell_key(n, k, part)] = f"n={n} k={k}" + (' arm="' + label.replace('"', "") + '"' if label else "")
         tips |= {key: [lines[0], *[label] * bool(label), *lines[1:]] for key, lines in cell_tips(group, part).items()}
     return {"columns": columns(result), "tips": tips, "filters": filters, "file": file_name(result.name)}
 

@@ -162,7 +162,8 @@ def _advice(result: StudyResult) -> str:
 
 def _key_numbers(result: StudyResult) -> str:
     data = result.table
-    found = list(cells(data, "regret").values())
+    # Means over different arms would be of nothing.
+    found = [] if result.arms else list(cells(data, "regret").values())
     numbers = [(f"{len(data) - len(lacking(result))} of {len(data) + len(result.unfinished)}", "runs finished")]
     if len(data):
         numbers += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
 
 from jepa_scale.report.palette import spread
 from jepa_scale.report.wording import number, whole
@@ -27,6 +28,8 @@ MISS = "#c2410c"
 EXACT = "#111827"
 """For what is known exactly."""
 MARKERS = "osD^vPX*"
+_MOST_TICKS = 7
+"""Of an axis of sizes, whose numbers are long."""
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -85,11 +88,17 @@ def outside(label: object) -> str:
     return str(label).replace("$", r"\$")
 
 
-def size_axis(axes: Any, label: str = "training transitions n") -> None:
-    """Make x a logarithmic axis of n with plain numbers."""
+def size_axis(axes: Any, sizes: Sequence[int], label: str = "training transitions n") -> None:
+    """Make x a logarithmic axis of n whose ticks are sizes of the grid, as many as have room."""
     axes.set_xscale("log")
+    room = math.log(sizes[-1] / sizes[0]) / _MOST_TICKS
+    shown = list(sizes[:1])
+    for size in sizes[1:]:
+        if math.log(size / shown[-1]) > room:
+            shown.append(size)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
 
 

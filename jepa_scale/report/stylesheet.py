@@ -81,7 +81,7 @@ figure { margin: 1.5rem 0 2.25rem; break-inside: avoid; }
 .card svg { display: block; width: 100%; max-width: calc(1.5 * var(--w)); min-width: calc(.95 * var(--w));
   height: auto; margin: 0 auto; }
 .pt:focus { outline: none; }
-.pt.pinned { stroke: var(--alarm) !important; stroke-width: 4px !important; }
+.pin { fill: none; stroke: var(--alarm); stroke-width: 2.2px; pointer-events: none; }
 .ring { fill: none; stroke: var(--ink); stroke-width: 1.8px; pointer-events: none; }
 #tip { position: absolute; z-index: 2; max-width: min(24rem, 92vw); padding: .45rem .7rem; font-size: .84rem;
   line-height: 1.4; background: var(--card); color: var(--ink); border: 1px solid var(--edge); border-radius: .4rem;
@@ -92,11 +92,12 @@ figcaption b { color: var(--ink); }
 .wide { overflow-x: auto; margin: .75rem 0 1.25rem; }
 .tall { max-height: 75vh; overflow: auto; border: 1px solid var(--line); border-radius: .35rem; }
 .tall thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
-table { border-collapse: collapse; font-size: .88rem; line-height: 1.4; }
+table { min-width: min(22rem, 100%); border-collapse: collapse; font-size: .88rem; line-height: 1.4; }
 caption { text-align: left; color: var(--muted); padding-bottom: .4rem; }
 th, td { padding: .35rem .65rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 1.5px solid var(--muted); white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+#runs-table code { white-space: nowrap; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 th[aria-sort] button::after { content: " ↕"; color: var(--muted); }
@@ -125,13 +126,16 @@ code { font-size: .86em; overflow-wrap: anywhere; }
   main { padding: 1.25rem .8rem 3rem; } h1 { font-size: 1.5rem; } dl { grid-template-columns: 1fr; }
   .card { padding: .5rem; } .answer { font-size: 1.05rem; padding-left: 1.1rem; }
 }
+@page { margin: 15mm; }
 @media print {
   body { font-size: 10pt; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
-  nav, .tool, .skip, #tip, .ring { display: none !important; }
+  nav, .tool, .skip, #tip, .ring, .pin { display: none !important; }
   .wide, .card, .tall, pre { overflow: visible; max-height: none; } .prose { min-width: 0; }
   .card svg { min-width: 0; max-width: 100%; max-height: 20cm; }
+  #runs-table code { white-space: normal; }
   table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; overflow-wrap: anywhere; }
-  .tall thead th { position: static; } tr { break-inside: avoid; } tr[hidden] { display: table-row !important; }
+  .tall thead th { position: static; } tr { break-inside: avoid; }
+  tr[hidden] { display: table-row !important; }
   td.number, th.number, thead th, table.heat td { white-space: normal; } table.heat td { min-width: 0; }
   details::details-content { content-visibility: visible !important; height: auto !important; }
   table.heat td, .card svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -53,7 +53,7 @@ def draw(studies: Studies) -> Figure:
         _line(left, over_width(result), "k", str(index), style)
         _line(right, over_size(result), "n", str(index), style)
     width_axis(left, sorted({cell.k for result in studies.values() for cell in over_width(result)}))
-    size_axis(right)
+    size_axis(right, sorted({cell.n for result in studies.values() for cell in over_size(result)}))
     left.set_ylabel("mean regret")
     left.set_title("at each study's largest n")
     right.set_title("at the best width of each n")

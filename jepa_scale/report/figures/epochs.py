@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from jepa_scale.report.wording import listed, plural, whole
 
 NAME = "epochs"
 TITLE = "Every epoch"
+
+History = Sequence[Mapping[str, Any]]
+"""A run's estimates, as its metrics file holds them."""
 
 _COLUMNS = 3
 _ESTIMATE = "held-out estimate ± SE"
@@ -38,13 +41,16 @@ def caption(result: StudyResult) -> str:
         for row in result.histories[identity]
         if row["name"] in ("spectrum/risk", "spectrum/gap")
     )
+    absent = _absent(result, chosen.values())
     distrust = f" {plural(flagged, 'estimate')} among these carry a flag (see the metrics files)." if flagged else ""
     return (
         f"Estimates at the end of each epoch at n = {whole(n)}, seed {seed}, k = {listed([k for _, k, _ in chosen])} "
         "(1 seed for each column). "
         "Bands: ±1 jackknife standard error of the held-out estimate; exact curves have none. The gap is that of the "
         "learned features, not of the world. A bound above the dotted line at 1 is vacuous. "
-        "Left out: every other run; their numbers are in the run folders." + distrust
+        "Left out: every other run; their numbers are in the run folders."
+        + (f" Not recorded by these runs: {listed(absent)}." if absent else "")
+        + distrust
     )
 
 
@@ -52,15 +58,17 @@ def caption(result: StudyResult) -> str:
 def draw(result: StudyResult) -> Figure:
     """Draw one column for each run, one row for each quantity."""
     chosen = _chosen(result)
-    figure = Figure(figsize=(max(1.6 + 1.95 * len(chosen), NARROWEST), 6.6))
-    grid = figure.subplots(4, len(chosen), sharex=True, sharey="row", squeeze=False)
+    rows = _rows(result, chosen.values())
+    figure = Figure(figsize=(max(1.6 + 1.95 * len(chosen), NARROWEST), 0.6 + 1.5 * len(rows)))
+    grid = figure.subplots(len(rows), len(chosen), sharex=True, sharey="row", squeeze=False)
     colors = sequential(widths(result.table), "plasma")
     for column, ((_, k, _), identity) in enumerate(chosen.items()):
-        _column(grid[:, column], result, result.histories[identity], colors[k])
+        for axes, (draw_row, _) in zip(grid[:, column], rows, strict=True):
+            draw_row(axes, result, result.histories[identity], colors[k])
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         grid[0, column].set_title(f"k = {k}")
-        grid[3, column].set_xlabel("epoch")
-    labels = ("risk R", "gap of learned\nfeatures", "bound B1′", "expected\nregret")
-    for axes, label in zip(grid[:, 0], labels, strict=True):
+        grid[-1, column].set_xlabel("epoch")
+    for axes, (_, label) in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(label)
     figure.align_ylabels(grid[:, 0])
     for axes in grid[:, 0]:
@@ -75,29 +83,56 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
-def _column(panels: Any, result: StudyResult, rows: Sequence[Mapping[str, Any]], color: Any) -> None:
-    risk, gap, bound, regret = panels
-    _band(risk, rows, "spectrum/risk", color, _ESTIMATE)
-    _line(risk, rows, "exact/risk", EXACT, "exact, this model", "--")
-    _band(gap, rows, "spectrum/gap", color, _ESTIMATE)
-    _line(bound, rows, "bound/b1_prime", EXACT, "exact, this model", "--")
-    bound.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="bound = 1: vacuous above")
-    _line(regret, rows, f"regret/{result.score}", EXACT, "exact, this model", "--")
+def _risk(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
+    _band(axes, rows, "spectrum/risk", color, _ESTIMATE)
+    _line(axes, rows, "exact/risk", EXACT, "exact, this model", "--")
+
+
+def _gap(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
+    _band(axes, rows, "spectrum/gap", color, _ESTIMATE)
+
+
+def _bound(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
+    _line(axes, rows, "bound/b1_prime", EXACT, "exact, this model", "--")
+    axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="bound = 1: vacuous above")
+
+
+def _regret(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
+    _line(axes, rows, f"regret/{result.score}", EXACT, "exact, this model", "--")
     floor = level(result.table, "regret_random")
     if floor is not None:
-        regret.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="regret of random plans")
-    for axes in panels:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="regret of random plans")
 
 
-def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+_ROWS = {
+    "spectrum/risk": (_risk, "risk R"),
+    "spectrum/gap": (_gap, "gap of learned\nfeatures"),
+    "bound/b1_prime": (_bound, "bound B1′"),
+    "regret": (_regret, "expected\nregret"),
+}
+"""How each quantity is drawn and what it is called, by its name in the history."""
+
+
+def _rows(result: StudyResult, identities: Iterable[str]) -> list[tuple[Callable[..., None], str]]:
+    """Quantities that at least one of the runs has: an empty row of panels says nothing that a sentence does not."""
+    histories = [result.histories[identity] for identity in identities]
+    names = {name: f"regret/{result.score}" if name == "regret" else name for name in _ROWS}
+    return [_ROWS[name] for name, full in names.items() if any(len(_series(rows, full)[0]) for rows in histories)]
+
+
+def _absent(result: StudyResult, identities: Iterable[str]) -> list[str]:
+    shown = _rows(result, identities)
+    return [label.replace("\n", " ") for draw_row, label in _ROWS.values() if (draw_row, label) not in shown]
+
+
+def _series(rows: History, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (epochs, 2) values with standard errors, and the epochs, counted from 1."""
     found = sorted((row["epoch"], row) for row in rows if row["name"] == name and isinstance(row["value"], float | int))
     values = [[row["value"], row["standard_error"] or 0.0] for _, row in found]
     return np.array([epoch + 1 for epoch, _ in found]), np.array(values, dtype=float).reshape(-1, 2)
 
 
-def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, color: Any, label: str) -> None:
+def _band(axes: Any, rows: History, name: str, color: Any, label: str) -> None:
     epochs, values = _series(rows, name)
     if len(epochs):
         mean, error = values.T
@@ -105,7 +140,7 @@ def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, color: Any, l
         axes.plot(epochs, mean, color=color, marker="o", markersize=3, label=label)
 
 
-def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, color: Any, label: str, line: Any) -> None:
+def _line(axes: Any, rows: History, name: str, color: Any, label: str, line: Any) -> None:
     epochs, values = _series(rows, name)
     if len(epochs):
         axes.plot(

@@ -73,7 +73,7 @@ def draw(result: StudyResult) -> Figure:
         largest = max((n for n in sizes(result.table) if n < result.held_out_n), default=result.held_out_n)
         axes.axvline((largest * result.held_out_n) ** 0.5, color=MUTED, linestyle=":", linewidth=1, zorder=1)
     draw_levels(axes, result)
-    size_axis(axes)
+    size_axis(axes, sizes(result.table))
     axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     legend_outside(figure, axes, "k = ")

@@ -1,0 +1,192 @@
+"""What the sections of the page say: the answer, the next sweep, the noise of seeds, several studies."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from jepa_scale.records import NextRun, RunTable
+from jepa_scale.report.compare import write_comparison
+from jepa_scale.report.conclusions.answer import answer
+from jepa_scale.report.html import write_report
+from jepa_scale.report.markup import json_block
+from jepa_scale.report.next_sweep import next_sweep, study_file
+from jepa_scale.report.runs_table import columns, page_data, regret_of_run
+from jepa_scale.report.seed_noise import pooled, seed_noise
+from jepa_scale.report.summary import Cell
+from jepa_scale.study.advising import write_next
+from jepa_scale.study.spec import parse_spec
+from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
+
+SPEC = {
+    "name": "planted",
+    "question": "Which?",
+    "dials": {"data.n": list(SIZES), "model.k": list(WIDTHS)},
+    "seeds": [0, 1, 2],
+    "extra": [{"data.n": 10000, "model.k": 32, "seed": 3}],
+}
+
+
+@pytest.mark.parametrize("result", [study_result(), sampled_result()], ids=["exact", "sampled"])
+def test_the_answer_is_three_sentences_with_their_uncertainty(result):
+    found = answer(result)
+    assert len(found) == 3
+    assert all(sentence.endswith(".") for sentence in found)
+    assert "± " in found[0]
+    assert "seeds)" in found[1]
+
+
+def test_the_answer_follows_the_numbers():
+    best, target, trust = answer(study_result())
+    assert "at 3 of 5 sample sizes the best width lies inside the grid" in best
+    assert "is n = 10\u202f000, k = 8" in target
+    assert "theory_free 6 of 6" in trust
+    assert "generic 0 of 6" in trust
+    alone = answer(study_result(forecasts=(), held_out_n=None))
+    assert alone[2] == "How far this carries beyond the runs is not known: nothing was held out."
+    falling = dict.fromkeys(SIZES, (0.43, 0.3, 0.2, 0.15, 0.1, 0.05))
+    assert "at none of 5 sample sizes" in answer(study_result(falling))[0]
+    assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[0]
+    assert answer(study_result(table=empty_table(), records={})) == [
+        "The study has no runs yet. 1 run without a record."
+    ]
+
+
+def test_sections_come_in_order(tmp_path):
+    page = write_report(study_result(), tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r'<section id="([\w-]+)"', page) == [
+        "answer", "u-turn", "spectrum", "bounds", "laws", "forecasts", "advice", "diagnostics", "runs",
+        "reproducibility",
+    ]  # fmt: skip
+    assert page.index("Outlined: lowest mean") < page.index('id="spectrum"')
+
+
+def test_the_next_sweep_is_the_file_that_advise_writes(tmp_path):
+    """A cell that was run gets its next seed, past the one that was added before; both ways, to the last line."""
+    spec = parse_spec(SPEC, "here")
+    result = study_result()
+    runs = (NextRun(10000, 32, 2, 0.1, 0.7, "why"), NextRun(50000, 16, 1, None, 0.6, "why not"))
+    result = replace(result, advice=replace(result.advice, next_runs=runs))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec.to_dict()))
+    write_next(spec, result.advice, tmp_path / "next.yaml")
+    shown = study_file(result, yaml.safe_load((tmp_path / "study.yaml").read_text()))
+    assert yaml.safe_load(shown) == yaml.safe_load((tmp_path / "next.yaml").read_text())
+    added = parse_spec(yaml.safe_load(shown), "there").extra
+    assert [(one["data.n"], one["model.k"], one["seed"]) for one in added] == [
+        (10000, 32, 3), (10000, 32, 4), (10000, 32, 5), (50000, 16, 0),
+    ]  # fmt: skip
+    assert "name: planted" in next_sweep(result, tmp_path)
+
+
+def test_without_its_file_a_study_gets_the_lines_to_add(tmp_path):
+    said = next_sweep(study_result(), tmp_path)
+    assert "is not beside this page" in said
+    # Seeds 0 to 2 of the cell were run.
+    assert "seed: 3" in said
+    assert "no next study file" in next_sweep(study_result(advice=None), tmp_path)
+
+
+def test_pooled_scatter_recovers_the_planted_one():
+    generator = np.random.default_rng(0)
+    row = []
+    for place in range(200):
+        values = 0.3 + 0.02 * generator.standard_normal(4)
+        row.append(Cell(100, place, float(values.mean()), float(values.std(ddof=1) / 2), 4))
+    sd, low, high, freedom = pooled(row)
+    assert freedom == 600
+    # The sd of a sample sd is σ/√(2ν), 0.0006 here.
+    assert abs(sd - 0.02) < 4 * 0.02 / math.sqrt(2 * freedom)
+    assert low < 0.02 < high
+    assert high - low == pytest.approx(2 * 1.645 * 0.02 / math.sqrt(2 * freedom), rel=0.1)
+    assert pooled([replace(row[0], standard_error=None, seeds=1)]) is None
+    assert "not known" in seed_noise(study_result(seeds=(0,)))
+
+
+def test_a_run_says_its_regret_with_its_error():
+    sampled = sampled_result()
+    assert "(SE over 50 tasks)" in regret_of_run(sampled, 0)
+    assert "±" in regret_of_run(sampled, 0)
+    exact = study_result()
+    assert "± 0 (exact over starts and goals; 1 seed)" in regret_of_run(exact, 0)
+    lost = int(np.flatnonzero(exact.table["status"] == "diverged")[0])
+    assert regret_of_run(exact, lost) == "no regret: diverged"
+
+
+def test_the_data_of_the_page_are_those_of_the_table():
+    result = study_result()
+    found = columns(result)
+    assert {len(column) for column in found.values()} == {90}
+    assert "success" not in found
+    lost = result.table["status"] != "finished"
+    assert [value is None for value in found["regret"]] == lost.tolist()
+    assert set(page_data(result)["tips"]) >= {"r0", "r89", "c-300-1", "c-30000-64"}
+    assert page_data(result)["filters"]["c-300-1"] == "n=300 k=1"
+
+
+def test_data_cannot_end_their_block():
+    block = json_block({"a": "</script><!--\u2028&"})
+    inside = block.removeprefix('<script type="application/json" id="page-data">').removesuffix("</script>")
+    assert "<" not in inside
+    assert json.loads(inside) == {"a": "</script><!--\u2028&"}
+    with pytest.raises(ValueError, match="JSON"):
+        json_block({"a": float("nan")})
+
+
+def test_several_studies_are_told_apart_and_called_comparable_only_if_they_are(tmp_path):
+    same = {tmp_path / "one": study_result(), tmp_path / "two": study_result()}
+    page = write_comparison(same, tmp_path / "compare.html").read_text(encoding="utf-8")
+    for folder in same:
+        assert page.count(f"planted-nuisance ({folder})") > 2
+    assert "are the same in all studies" in page
+    assert (tmp_path / "figures" / "compare.svg").is_file()
+    assert (tmp_path / "figures" / "compare.png").is_file()
+    for fit in study_result().fits:
+        assert f"<td>{fit.law}</td><td>{fit.target}</td>" in page
+    other = {tmp_path / "one": study_result(), tmp_path / "two": study_result(horizon=4)}
+    assert "maybe an easier task" in write_comparison(other, tmp_path / "compare.html").read_text(encoding="utf-8")
+
+
+def test_studies_without_a_regret_are_compared_in_words(tmp_path):
+    lost = study_result(
+        table=RunTable({name: column[:0] for name, column in study_result().table.columns.items()}),
+        records={}, fits=(), forecasts=(),
+    )  # fmt: skip
+    page = write_comparison({tmp_path / "a": lost, tmp_path / "b": study_result()}, tmp_path / "c.html")
+    assert "Left out, without a regret: planted-nuisance" in page.read_text(encoding="utf-8")
+    none = write_comparison({tmp_path / "a": lost, tmp_path / "b": lost}, tmp_path / "d.html")
+    assert "Not drawn: No study has a run with a regret." in none.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["a", "b", "--out", "there/page.html"], 0, "report: there/page.html"),
+        (["a", "b"], 0, "report: reports/compare.html"),
+        (["a"], 0, "report: a/report.html"),
+        (["a", "a"], 0, "report: a/report.html"),
+        (["a", "--out", "there/page.html"], 2, "give more than one"),
+        (["a", "nowhere"], 2, "nowhere is not a study folder"),
+    ],
+    ids=["out", "default", "one", "twice the same", "out of one", "no study"],
+)
+def test_the_command_reports_one_and_compares_several(tmp_path, monkeypatch, capsys, arguments, code, said):
+    from jepa_scale.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        spec = {**SPEC, "name": name, "dials": {"data.n": [300, 1000], "model.k": [2, 4]}, "seeds": [0], "extra": []}
+        (tmp_path / name / "study.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", *arguments])
+    out, err = capsys.readouterr()
+    assert ended.value.code == code
+    assert said in out + err
+    if code == 0:
+        assert (tmp_path / said.removeprefix("report: ")).is_file()
