@@ -50,7 +50,7 @@ def test_fit_prints_parameters_forecasts_and_writes_a_page(runs, capsys):
     page = (runs.parent / "fits" / "runs" / "report.html").read_text()
     assert "Profile likelihoods" in page
     assert {path.name for path in (runs.parent / "fits" / "runs" / "figures").iterdir()} == {
-        "residuals.png", "profiles.png", "back_tests.png",
+        "residuals.png", "profiles.png", "back_tests.png", "residuals.svg", "profiles.svg", "back_tests.svg",
     }  # fmt: skip
 
 

@@ -71,8 +71,8 @@ def test_the_forecast_was_held_against_what_came(study):
 def test_every_run_is_mirrored_and_the_page_is_whole(study):
     assert len(list(study.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 102
     page = (study / "report.html").read_text()
-    assert page.count("<svg") == 9
-    assert len(list((study / "figures").glob("*.png"))) == 9
+    assert page.count("<svg") == 11
+    assert len(list((study / "figures").glob("*.png"))) == 11
 
 
 def test_the_rate_was_checked_on_other_seeds(study):

@@ -21,6 +21,8 @@ from jepa_scale.report.wording import whole
 NAME = "arms"
 TITLE = "The arms compared"
 _MOST_LINES = 8
+_LONGEST = 28
+"""Letters of a name under an axis."""
 _COLUMNS = 3
 
 
@@ -161,9 +163,15 @@ def _reference(result: StudyResult, name: str, places: dict[Any, float]) -> tupl
     return [min(places.values()), max(places.values())], [value, value]
 
 
+def _short(value: Any) -> str:
+    """A name that leaves room for the panels; the whole name is in the table and at the points."""
+    said = str(value)
+    return said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"
+
+
 def _ticks(axes: Any, places: dict[Any, float]) -> None:
     if not _numeric(list(places)):
-        axes.set_xticks(list(places.values()), [outside(value) for value in places], rotation=30, ha="right")
+        axes.set_xticks(list(places.values()), [outside(_short(value)) for value in places], rotation=30, ha="right")
         axes.set_xlim(-0.5, len(places) - 0.5)
     else:
         span = np.ptp(list(places.values()))
