@@ -62,12 +62,13 @@ class RunFolder:
         if not written.exists():
             present = {item.name for item in self.path.iterdir()} if self.path.exists() else set()
             # A kill in the middle of the first write leaves the lock and a temporary file behind.
-            strangers = sorted(name for name in present if name != "lock" and not name.startswith(".config.yaml."))
+            ours = ("lock", "error.txt")
+            strangers = sorted(name for name in present if name not in ours and not name.startswith(".config.yaml."))
             if strangers:
                 raise UserError(f"{self.path} is not a run folder (no config.yaml, but {strangers[0]}): choose another")
             return
         try:
-            held = run_id(yaml.safe_load(written.read_text(encoding="utf-8")))
+            held = run_id(_from_yaml(written.read_text(encoding="utf-8")))
         except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise UserError(
                 f"{written} cannot be read ({type(error).__name__}): delete the folder and run again"
@@ -88,13 +89,11 @@ class RunFolder:
         UserError
             As ``check``.
         """
-        import yaml
-
+        written, text = self.path / "config.yaml", _to_yaml(config)
+        if written.exists() and written.read_bytes() == text.encode():
+            return
         self.check(config)
-        written = self.path / "config.yaml"
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        if not written.exists() or written.read_text(encoding="utf-8") != text:
-            atomic_write(written, text)
+        atomic_write(written, text)
 
     def read_config(self) -> dict[str, Any]:
         """The configuration that the folder was claimed for.
@@ -111,7 +110,7 @@ class RunFolder:
 
         written = self.path / "config.yaml"
         try:
-            config = yaml.safe_load(written.read_text(encoding="utf-8"))
+            config = _from_yaml(written.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{self.path}: expected the folder of a run, found no config.yaml in it") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -186,6 +185,20 @@ class RunFolder:
             except (json.JSONDecodeError, TypeError, KeyError):
                 continue
         return list(latest.values())
+
+
+def _to_yaml(content: Mapping[str, Any]) -> str:
+    import yaml
+
+    # libyaml's, where PyYAML has it: a study of thousands of runs has as many configurations.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(dict(content), Dumper=dumper, sort_keys=False, allow_unicode=True))
+
+
+def _from_yaml(text: str) -> Any:
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def atomic_write(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jepa_scale.records.evaluation import Evaluation
@@ -141,19 +142,27 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
         yield f"{path}._target_: cannot find {value['_target_']!r} ({error}): expected module.Class of a package"
         return
     supplied = INJECTED.get(path.split(".")[0], ())
-    signature = inspect.signature(target)
-    # Of a dataclass the class itself: the types of inherited fields are names of their own module, not of its __init__.
-    whole = inspect.isfunction(target) or is_dataclass(target)
-    hints = get_type_hints(target if whole else target.__init__)
-    allowed = [name for name in signature.parameters if name not in supplied]
+    hints, needed = _arguments(target)
     keywords = {key: item for key, item in value.items() if key != "_target_"}
-    required = [name for name in allowed if signature.parameters[name].default is inspect.Parameter.empty]
-    typed = {name: hints.get(name, Any) for name in allowed}
+    required = [name for name in needed if name not in supplied]
+    typed = {name: hint for name, hint in hints.items() if name not in supplied}
     for name, item in keywords.items():
         # A nested leaf, such as the hidden world of another world.
         if name in typed and isinstance(item, Mapping) and "_target_" in item:
             typed[name] = Leaf
     yield from _check_mapping(typed, required, keywords, path)
+
+
+@lru_cache(maxsize=256)
+def _arguments(target: Any) -> tuple[dict[str, Any], list[str]]:
+    """Types of a target's arguments by name, and which of them have no default."""
+    signature = inspect.signature(target)
+    # Of a dataclass the class itself: the types of inherited fields are names of their own module, not of its __init__.
+    whole = inspect.isfunction(target) or is_dataclass(target)
+    hints = get_type_hints(target if whole else target.__init__)
+    parameters = signature.parameters
+    needed = [name for name in parameters if parameters[name].default is inspect.Parameter.empty]
+    return {name: hints.get(name, Any) for name in parameters}, needed
 
 
 def unknown_key(path: str, allowed: list[str]) -> str:
