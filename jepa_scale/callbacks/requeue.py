@@ -32,6 +32,11 @@ class SafeStop(L.Callback):
 
     def __init__(self, checkpoint: RunCheckpoint, every: int = 10) -> None:
         self.checkpoint, self.every = checkpoint, every
+        self._begun = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember what is saved already: a checkpoint's age is to say when a run last came further."""
+        self._begun = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -40,7 +45,8 @@ class SafeStop(L.Callback):
         if processes.world_size() > 1 and trainer.global_step % self.every:
             return
         if request := processes.greatest(signals.request()):
-            self.checkpoint.save(trainer)
+            if trainer.global_step > self._begun:
+                self.checkpoint.save(trainer)
             raise StopAsked(request)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -15,9 +15,11 @@ class Interrupted(Exception):
     def __init__(self, checkpoint: Path, request: int) -> None:
         super().__init__(checkpoint, request)
         self.checkpoint = checkpoint
-        """Where everything is saved."""
+        """Where everything is saved; there is none yet before the first step."""
         self.request = request
         """As of ``signals.request``, the strongest of all ranks."""
 
     def __str__(self) -> str:
+        if not self.checkpoint.exists():
+            return "stopped at a signal before the first step of its stage: the same command goes on from there"
         return f"stopped at a signal, saved in {self.checkpoint}: the same command goes on from there"

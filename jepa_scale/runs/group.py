@@ -102,7 +102,7 @@ def trainer_of(settings: Mapping[str, Any], here: Place, **more: Any) -> L.Train
             **several,
             **more,
         )
-    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+    except (ImportError, ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     if signals.installed():
         _keep_handlers(trainer)

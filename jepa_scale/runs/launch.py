@@ -13,10 +13,10 @@ from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.ranks import attend, command_of, start
 
 
-def run_ranks(config: Mapping[str, Any], path: Path) -> int:
+def run_ranks(config: Mapping[str, Any], path: Path, group: str | None = None, epochs: bool = True) -> int:
     """Start the ranks of a run on this machine, wait for them and return an exit code of ``runs.exits``.
 
-    The first rank prints a line for each epoch. What went wrong is on standard error.
+    The first rank prints a line for each epoch, if ``epochs`` are wanted. What went wrong is on standard error.
 
     Raises
     ------
@@ -34,7 +34,8 @@ def run_ranks(config: Mapping[str, Any], path: Path) -> int:
         folder.claim(config)
         if folder.read_record() is not None:
             return FINISHED
-    ranks = start(command_of(path, "--epochs"), os.environ, config["trainer"]["devices"])
+    options = [*(["--epochs"] if epochs else []), *(["--group", group] if group else [])]
+    ranks = start(command_of(path, *options), os.environ, config["trainer"]["devices"])
     code = attend(ranks)
     if code in (FINISHED, STOPPED, REFUSED):
         return code

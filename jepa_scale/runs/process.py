@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         if _leads():
             print(f"jepa-scale: error: {error}", file=sys.stderr)
+            _tell(parsed.folder, f"{error}\n", before)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED

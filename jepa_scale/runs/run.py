@@ -75,8 +75,10 @@ def run(
         return record
 
 
-def preflight(config: Mapping[str, Any]) -> None:
+def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
     """Build what is cheap to build, so that a setting that a part refuses is found before anything is written.
+
+    A run that is to be done ``elsewhere`` needs no device of this machine.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def preflight(config: Mapping[str, Any]) -> None:
         resolve_mode(config["logger"].get("mode", "auto"))
     except ValueError as error:
         raise UserError(str(error)) from None
-    trainer_of(config["trainer"], Place(0, 0, config["trainer"]["devices"]), logger=False)
+    device = {"accelerator": "cpu"} if elsewhere else {}
+    trainer_of({**config["trainer"], **device}, Place(0, 0, config["trainer"]["devices"]), logger=False)
 
 
 def _train(
@@ -192,10 +195,12 @@ def _fit(
             logger=loggers or False,
             callbacks=[*watching, checkpoint, SafeStop(checkpoint)],
         )
-        resume = path if processes.agreed(lambda: _can_resume(path)) else None
+        steps = processes.agreed(lambda: _steps_in(path))
+        if steps is not None and here.leads:
+            print(f"goes on from step {steps} of {settings['epochs'] * settings['steps_per_epoch']}", flush=True)
         started = time.perf_counter()
         try:
-            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resume)
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=None if steps is None else path)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
             raise KeyboardInterrupt from None
@@ -208,14 +213,13 @@ def _fit(
     return time.perf_counter() - started
 
 
-def _can_resume(checkpoint: Path) -> bool:
-    """Whether there is a readable checkpoint; a damaged one is put out of the way and the run starts over."""
+def _steps_in(checkpoint: Path) -> int | None:
+    """Steps of a stage in its checkpoint; None without one. A damaged one is put out of the way, to start over."""
     if not checkpoint.exists():
-        return False
+        return None
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=False)
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
     except Exception as error:
         warnings.warn(f"{checkpoint} cannot be read ({type(error).__name__}): the run starts over", stacklevel=2)
         checkpoint.unlink()
-        return False
-    return True
+        return None

@@ -213,16 +213,23 @@ def test_a_signal_after_training_changes_nothing(tmp_path, monkeypatch):
     assert run(compose(TINY), tmp_path / "run").status == "finished"
 
 
-def test_a_signal_before_the_first_step_saves_the_start(tmp_path):
-    config = compose(TINY)
+def test_a_stop_before_any_step_leaves_the_age_of_what_was_saved(tmp_path, monkeypatch):
+    """By it a worker tells whether a run comes further from one start to the next."""
+    config, run_folder = compose(TINY), tmp_path / "run"
     signals.ask(signal.SIGTERM)
-    with pytest.raises(Interrupted, match="the same command goes on from there"):
-        run(config, tmp_path / "run")
-    assert read_checkpoint(tmp_path / "run").step == 0
-    signals.clear()
-    run(config, tmp_path / "run")
-    run(config, tmp_path / "whole")
-    check_same_end(tmp_path / "whole", tmp_path / "run")
+    with pytest.raises(Interrupted, match="before the first step of its stage: the same command goes on"):
+        run(config, run_folder)
+    assert not RunFolder(run_folder).checkpoint_path.exists()
+    with monkeypatch.context() as told:
+        signals.clear()
+        ask_at_each_step(told, Pretrain)
+        with pytest.raises(Interrupted, match="the same command goes on from there"):
+            run(config, run_folder)
+    before = RunFolder(run_folder).checkpoint_path.stat().st_mtime_ns
+    with pytest.raises(Interrupted):
+        run(config, run_folder)
+    assert RunFolder(run_folder).checkpoint_path.stat().st_mtime_ns == before
+    assert read_checkpoint(run_folder).step == 1
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
