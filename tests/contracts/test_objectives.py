@@ -38,7 +38,9 @@ def module_of(name, kind):
     return copy.deepcopy(built(name, kind).module)
 
 
+@lru_cache(maxsize=len(CASES))
 def batches_of(name, kind):
+    """Global batches, whichever process asks; in a group each would be dealt its share of them."""
     return list(built(name, kind).data.train_dataloader())
 
 
@@ -196,6 +198,8 @@ def test_the_window_of_an_encoder_matters():
 def _rank(rank, ranks, store, dtype, out):
     """Loss and gradients of every case on this rank's rows, with the mean over processes that DDP takes."""
     try:
+        for case in CASES:
+            batches_of(*case)
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
         found = {}
         for name, kind in CASES:
