@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,3 +99,16 @@ class Advice:
     """How the intervals were calibrated."""
     warnings: tuple[str, ...]
     surface: Surface
+
+    def runs(self, taken: Iterable[tuple[int, int, int]]) -> list[dict[str, int]]:
+        """The next runs as a study file has them under ``extra``, with seeds that are not ``taken`` yet.
+
+        ``taken`` are (n, k, seed): a cell that was run gets its next seed, a new cell the first.
+        """
+        there, found = set(taken), []
+        for run in self.next_runs:
+            for _ in range(run.seeds):
+                seed = next(seed for seed in range(10**6) if (run.n, run.k, seed) not in there)
+                there.add((run.n, run.k, seed))
+                found.append({"data.n": run.n, "model.k": run.k, "seed": seed})
+        return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.records import Advice, StudyResult
+from jepa_scale.records import StudyResult
 from jepa_scale.report.advice import next_lines
 from jepa_scale.report.markup import paragraph, text
 from jepa_scale.report.runs_table import file_name
@@ -48,19 +48,9 @@ def study_file(result: StudyResult, content: Mapping[str, Any] | None) -> str:
     taken |= {(n, k, s) for n in dials["data.n"] for k in dials["model.k"] for s in known.get("seeds", ())}
     table = result.table
     taken |= {(int(n), int(k), int(s)) for n, k, s in zip(table["n"], table["k"], table["seed"], strict=True)}
-    extra += _added(result.advice, taken)
+    extra += result.advice.runs(taken)
     comments = "".join(f"# {line}\n" for line in next_lines(result.advice))
     return comments + yaml.safe_dump({**known, "extra": extra}, sort_keys=False, allow_unicode=True)
-
-
-def _added(advice: Advice, taken: set[tuple[int, int, int]]) -> list[dict[str, int]]:
-    found = []
-    for run in advice.next_runs:
-        for _ in range(run.seeds):
-            seed = next(seed for seed in range(10**6) if (run.n, run.k, seed) not in taken)
-            taken.add((run.n, run.k, seed))
-            found.append({"data.n": run.n, "model.k": run.k, "seed": seed})
-    return found
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:

@@ -69,13 +69,7 @@ def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
         raise UserError(f"{path} holds another study: give another --next")
     taken = {(one["data.n"], one["model.k"], one["seed"]) for one in spec.extra}
     taken |= {(n, k, seed) for n in spec.dials["data.n"] for k in spec.dials["model.k"] for seed in spec.seeds}
-    extra = [dict(one) for one in spec.extra]
-    for run in advice.next_runs:
-        for _ in range(run.seeds):
-            seed = next(seed for seed in range(10**6) if (run.n, run.k, seed) not in taken)
-            taken.add((run.n, run.k, seed))
-            extra.append({"data.n": run.n, "model.k": run.k, "seed": seed})
-    content = {**spec.to_dict(), "extra": extra}
+    content = {**spec.to_dict(), "extra": [*(dict(one) for one in spec.extra), *advice.runs(taken)]}
     said = "".join(f"# {line}\n" for line in _why(advice))
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, said + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
