@@ -40,6 +40,13 @@ class DesignPoint:
     """What sets a run apart that is no cell."""
     arm: str = ""
     """Which arm of the study; empty where it has none."""
+    resources: str = "cpu1"
+    """What one run needs: ``cpuN`` or ``gpuN``, N processes on cores or devices of one node."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that one run is made of."""
+        return int(self.resources[3:])
 
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
@@ -79,7 +86,7 @@ def _checked_base(spec: StudySpec, base: dict[str, Any]) -> dict[str, Any]:
     # Imported here: it is what brings torch, which a mistake in the file should not wait for.
     from jepa_scale.runs.run import preflight
 
-    preflight(base)
+    preflight(base, elsewhere=True)
     return base
 
 
@@ -196,7 +203,13 @@ def _point(
         config = with_values(base, {"data.n": n, "model.k": k, "seed": seed, **trainer, **values})
     except UserError as error:
         raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
-    return DesignPoint(n, k, seed, config, run_id(config), purpose, label)
+    return DesignPoint(n, k, seed, config, run_id(config), purpose, label, resources=resources_of(config))
+
+
+def resources_of(config: Mapping[str, Any]) -> str:
+    """Which class of jobs a run belongs to."""
+    trainer = config["trainer"]
+    return f"{'cpu' if trainer['accelerator'] == 'cpu' else 'gpu'}{trainer['devices']}"
 
 
 def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterable, Iterator, Mapping
+import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study.design import DesignPoint
+from jepa_scale.study.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
 from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
 
 # Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
@@ -26,6 +27,9 @@ DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0
 _DIED = "its worker died"
 ATTEMPTS = 2
 """How often a run is tried when its worker dies under it."""
+YOUNG = datetime.timedelta(minutes=10)
+"""Age up to which a trial without an owner may be one that a worker is just taking."""
+NO_TIME = datetime.timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -37,34 +41,28 @@ class Claim:
     attempt: int
 
 
-class _KernelLock(JournalFileOpenLock):
-    """A journal lock that the operating system lets go of when its holder is killed.
+class Queue:
+    """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value.
 
-    Optuna's own locks are files that a killed process leaves behind, and that the others then wait for: the lock of a
-    journal with a relative path for ever, as its age cannot be told through the dangling link.
+    Kept in the study's journal file, or on the server of a URL.
+
+    Raises
+    ------
+    Unreadable
+        If the journal is damaged and ``rebuild`` is not set, with which it is begun anew.
     """
 
-    def __init__(self, path: Path) -> None:
-        # Not super().__init__: the parent is the interface here, and its lock file is what this replaces.
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Let go of it."""
-        self._lock.release()
-
-
-class Queue:
-    """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value."""
-
-    def __init__(self, study_folder: Path, name: str, sampler: ScalingDesignSampler | None = None) -> None:
+    def __init__(
+        self,
+        study_folder: Path,
+        name: str,
+        sampler: ScalingDesignSampler | None = None,
+        url: str | None = None,
+        rebuild: bool = False,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.path = study_folder / "journal.log"
-        self.storage = self._open()
+        self.folder, self.path = study_folder, study_folder / "journal.log"
+        self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
         self.study = optuna.create_study(
             study_name=name,
@@ -74,51 +72,62 @@ class Queue:
             sampler=sampler or _never_asked(),
         )
 
-    def _open(self) -> JournalStorage:
+    def _open(self, rebuild: bool) -> BaseStorage:
         try:
-            return self._load()
-        except Exception:
-            # A torn journal is not worth a user's time: runs/ holds the results, and plan() writes a new index.
-            self.path.rename(self.path.with_suffix(f".damaged-{int(time.time())}"))
-            return self._load()
-
-    def _load(self) -> JournalStorage:
-        return JournalStorage(JournalFileBackend(str(self.path), _KernelLock(self.path.with_suffix(".lock"))))
+            return open_journal(self.path)
+        except Unreadable:
+            if not rebuild:
+                raise
+            # A damaged journal is not worth a user's time: runs/ holds the results, and plan() writes a new index.
+            put_aside(self.path)
+            return open_journal(self.path)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first; not copies, so they must not be changed."""
         return self.study.get_trials(deepcopy=False)
 
-    def plan(self, points: Iterable[DesignPoint], done: Mapping[str, RunRecord]) -> int:
+    def plan(
+        self,
+        points: Iterable[DesignPoint],
+        done: Mapping[str, RunRecord],
+        alive: Callable[[str], bool] | None = None,
+        young: datetime.timedelta = NO_TIME,
+    ) -> int:
         """Make the queue agree with the runs on disk; return how many are waiting.
 
-        Only the process that holds the study may call this: whatever is still RUNNING then has no one to finish it.
+        Only the process that holds the study may call this. Runs whose owners are ``alive`` are theirs; None: whatever
+        is still running has no one to finish it. Trials without an owner may be being taken, up to the age ``young``.
         """
         points = list(points)
+        self.reap(lambda owner: alive is None or not alive(owner), attempts=0, young=young)
         by_run: dict[str, list[FrozenTrial]] = {}
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING:
-                self._tell(trial._trial_id, TrialState.FAIL, reason=_DIED)
-            else:
-                by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
+            by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
         waiting = 0
-        for point in points:
-            trials = by_run.get(point.run_id, [])
-            record = done.get(point.run_id)
-            if record is None:
-                # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
-                if self.sampler is not None and not trials and point.purpose == "cell":
+        with self._at_once():
+            for point in points:
+                trials = by_run.get(point.run_id, [])
+                record = done.get(point.run_id)
+                if any(trial.state == TrialState.RUNNING for trial in trials):
                     continue
-                waiting += 1
-                if not any(trial.state == TrialState.WAITING for trial in trials):
-                    self._enqueue_point(point)
-                continue
-            for trial in trials:
-                if trial.state == TrialState.WAITING and self._take(trial._trial_id):
-                    self.finish(trial._trial_id, record)
-            if not trials:
-                self.study.add_trial(_finished_trial(point, record))
+                if record is None:
+                    # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
+                    if self.sampler is not None and not trials and point.purpose == "cell":
+                        continue
+                    waiting += 1
+                    if not any(trial.state == TrialState.WAITING for trial in trials):
+                        self._enqueue_point(point)
+                    continue
+                for trial in trials:
+                    if trial.state == TrialState.WAITING and self._take(trial._trial_id):
+                        self.finish(trial._trial_id, record)
+                if not trials:
+                    self.study.add_trial(_finished_trial(point, record))
         return waiting + int(self.undecided(points))
+
+    def _at_once(self) -> contextlib.AbstractContextManager[None]:
+        backend = self.storage._backend if isinstance(self.storage, JournalStorage) else None
+        return backend.at_once() if isinstance(backend, JournalFile) else contextlib.nullcontext()
 
     def undecided(self, points: Iterable[DesignPoint]) -> bool:
         """Whether a design would choose another run."""
@@ -146,9 +155,12 @@ class Queue:
         ]
         return min(cell, key=lambda point: point.seed) if cell else None
 
-    def claim(self, worker: str, points: Iterable[DesignPoint] = ()) -> Claim | None:
-        """Take the first waiting run, or the one that the design chooses; None when there is none left."""
-        claimed = self._claim_waiting(worker)
+    def claim(self, worker: str, points: Iterable[DesignPoint] = (), resources: str | None = None) -> Claim | None:
+        """Take the first waiting run, or the one that the design chooses; None when there is none left.
+
+        Of runs that need certain ``resources``, or of all.
+        """
+        claimed = self._claim_waiting(worker, resources)
         if claimed is not None or self.sampler is None:
             return claimed
         # One at a time: each choice must count the runs that the others have just begun.
@@ -157,19 +169,34 @@ class Queue:
             if point is None:
                 return None
             self._enqueue_point(point)
-            return self._claim_waiting(worker)
+            return self._claim_waiting(worker, resources)
 
-    def _claim_waiting(self, worker: str) -> Claim | None:
+    def _claim_waiting(self, worker: str, resources: str | None) -> Claim | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if resources not in (None, trial.user_attrs.get("resources", resources)):
+                continue
             if self._take(trial._trial_id):
+                self.storage.set_trial_user_attr(trial._trial_id, "worker", worker)
                 handle = optuna.trial.Trial(self.study, trial._trial_id)
                 # The queued values become the trial's parameters only when they are asked for.
                 handle.suggest_int("n", 1, 2**40, log=True)
                 handle.suggest_int("k", 1, 2**30, log=True)
                 handle.suggest_int("seed", 0, 2**31 - 1)
-                handle.set_user_attr("worker", worker)
-                return Claim(trial._trial_id, trial.user_attrs["run"], trial.user_attrs["attempt"])
+                return _claim_of(trial)
         return None
+
+    def resumed(self, worker: str) -> Claim | None:
+        """The run that this worker was at when it was last ended, if it was at one."""
+        return next((_claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker), None)
+
+    def note_start(self, claim: Claim, mark: float) -> int:
+        """Keep how far a run has come that is begun now; return how often in a row it was begun without an advance."""
+        marks = self._trial(claim.trial_id).user_attrs
+        stalls = marks.get("stalls", 0) + 1 if "mark" in marks and mark <= marks["mark"] else 0
+        self.storage.set_trial_user_attr(claim.trial_id, "mark", mark)
+        self.storage.set_trial_user_attr(claim.trial_id, "stopped", False)
+        self.storage.set_trial_user_attr(claim.trial_id, "stalls", stalls)
+        return stalls
 
     def _take(self, trial_id: int) -> bool:
         # False: another worker was faster. Ended between our look and now: likewise not ours.
@@ -183,27 +210,93 @@ class Queue:
         if value is None:
             self._tell(trial_id, TrialState.FAIL, reason=f"{record.status}: {record.reason}")
         else:
-            self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
-            self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+                self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
+                self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
 
     def fail(self, trial_id: int, reason: str) -> None:
         """Tell that a run ended with an error and has no record."""
         self._tell(trial_id, TrialState.FAIL, reason=reason)
 
-    def give_up_or_retry(self, worker: str) -> None:
-        """Queue again what a dead worker was doing, unless it has been tried often enough."""
-        for trial in list(self.running()):
-            if trial.user_attrs.get("worker") != worker:
-                continue
-            attempt = trial.user_attrs["attempt"]
-            self._tell(trial._trial_id, TrialState.FAIL, reason=f"{_DIED}, at attempt {attempt} of {ATTEMPTS}")
-            if attempt < ATTEMPTS:
-                marks: dict[str, Any] = {name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}
-                self._enqueue(trial.params, {**marks, "attempt": attempt + 1})
+    def note_stop(self, claim: Claim) -> None:
+        """Keep that a run was stopped in good order: that its worker ends then is no death."""
+        self.storage.set_trial_user_attr(claim.trial_id, "stopped", True)
 
-    def waiting(self) -> int:
-        """Runs that no one has taken yet."""
-        return sum(trial.state == TrialState.WAITING for trial in self.trials())
+    def died(self, claim: Claim, reason: str, attempts: int = ATTEMPTS) -> None:
+        """Tell that a run's process was killed: it is queued again, unless it has been tried often enough."""
+        with self._reaping():
+            self._retry(self._trial(claim.trial_id), reason, attempts)
+
+    def release(self, claim: Claim, reason: str) -> None:
+        """Queue a run again that this worker cannot go on with, at the attempt that it is at."""
+        with self._reaping():
+            self._again(self._trial(claim.trial_id), reason)
+
+    def _again(self, trial: FrozenTrial, reason: str) -> None:
+        # Queued first: a death in between leaves two, of which the second finds the record of the first.
+        self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"]))
+        self._tell(trial._trial_id, TrialState.FAIL, reason=f"{_DIED}: {reason}")
+
+    def reap(
+        self, dead: Callable[[str], bool], attempts: int | None = ATTEMPTS, young: datetime.timedelta = YOUNG
+    ) -> list[str]:
+        """Take the runs of dead owners from them and return which; those with a record are told as finished.
+
+        The others are queued again, unless they have been tried ``attempts`` times; one that was stopped in good
+        order, and any with None, at the attempt that it is at.
+        """
+        found = []
+        with self._reaping():
+            for trial in list(self.running()):
+                owner = trial.user_attrs.get("worker")
+                if not (_age(trial) > young if owner is None else dead(owner)):
+                    continue
+                found.append(trial.user_attrs["run"])
+                record = RunFolder(self.folder / "runs" / found[-1]).read_record()
+                if record is not None:
+                    self.finish(trial._trial_id, record)
+                elif attempts is None or (attempts and trial.user_attrs.get("stopped")):
+                    self._again(trial, "it was stopped in good order")
+                else:
+                    self._retry(trial, _DIED, attempts)
+            if attempts is not None:
+                self._complete_retries(attempts)
+        return found
+
+    def _retry(self, trial: FrozenTrial, reason: str, attempts: int) -> None:
+        attempt = trial.user_attrs["attempt"]
+        reason = reason if reason.startswith(_DIED) else f"{_DIED}: {reason}"
+        of = f" of {attempts}" if attempts >= attempt else ""
+        self._tell(trial._trial_id, TrialState.FAIL, reason=f"{reason}, at attempt {attempt}{of}")
+        if attempt < attempts:
+            self._enqueue(self._values(trial), _kept(trial, attempt + 1))
+
+    def _complete_retries(self, attempts: int) -> None:
+        """Queue what a reaper that died between telling and queueing left out."""
+        latest = {trial.user_attrs.get("run"): trial for trial in self.trials()}
+        for trial in latest.values():
+            reason = str(trial.user_attrs.get("reason", ""))
+            if trial.state == TrialState.FAIL and reason.startswith(_DIED) and trial.user_attrs["attempt"] < attempts:
+                self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"] + 1))
+
+    def _reaping(self) -> FileLock:
+        """One reaper at a time, so that a run is queued again once."""
+        return FileLock(self.path.with_name("reap.lock"))
+
+    def _trial(self, trial_id: int) -> FrozenTrial:
+        return self.storage.get_trial(trial_id)
+
+    @staticmethod
+    def _values(trial: FrozenTrial) -> dict[str, Any]:
+        # A worker that dies while it takes a trial has not asked for the queued values yet.
+        return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+    def waiting(self, resources: str | None = None) -> int:
+        """Runs that no one has taken yet; of a class of resources, or of all."""
+        return sum(
+            trial.state == TrialState.WAITING and resources in (None, trial.user_attrs.get("resources", resources))
+            for trial in self.trials()
+        )
 
     def running(self) -> Iterator[FrozenTrial]:
         """Trials that a worker is at."""
@@ -216,8 +309,10 @@ class Queue:
         self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
 
     def _tell(self, trial_id: int, state: TrialState, reason: str) -> None:
-        self.storage.set_trial_user_attr(trial_id, "reason", reason)
-        self.storage.set_trial_state_values(trial_id, state)
+        # Ended already: another worker took it from this one, believing it dead, and whoever is first has told.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+            self.storage.set_trial_user_attr(trial_id, "reason", reason)
+            self.storage.set_trial_state_values(trial_id, state)
 
 
 def regret_of(record: RunRecord) -> float | None:
@@ -226,12 +321,28 @@ def regret_of(record: RunRecord) -> float | None:
     return record.final.get(f"regret/{score}") if record.status == "finished" else None
 
 
-_MARKS = ("run", "purpose", "label")
+_MARKS = ("run", "purpose", "label", "resources")
+
+
+def _claim_of(trial: FrozenTrial) -> Claim:
+    marks = trial.user_attrs
+    return Claim(trial._trial_id, marks["run"], marks["attempt"])
+
+
+def _kept(trial: FrozenTrial, attempt: int) -> dict[str, Any]:
+    return {**{name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}, "attempt": attempt}
+
+
+def _age(trial: FrozenTrial) -> datetime.timedelta:
+    started = trial.datetime_start
+    if started is None:
+        return datetime.timedelta.max
+    return datetime.datetime.now(datetime.UTC) - started.astimezone(datetime.UTC)
 
 
 def _marks(point: DesignPoint) -> dict[str, Any]:
-    """Which run a trial is; one that is no cell of the table says what it is for."""
-    marks = {"run": point.run_id}
+    """Which run a trial is, and what it needs; one that is no cell of the table says what it is for."""
+    marks = {"run": point.run_id, "resources": point.resources}
     return marks if point.purpose == "cell" else {**marks, "purpose": point.purpose, "label": point.label}
 
 

@@ -1,16 +1,20 @@
+import datetime
 import gc
 import multiprocessing
 import os
 import signal
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.storage import Queue
+from jepa_scale.study.journal import Unreadable
+from jepa_scale.study.storage import YOUNG, Queue
 from jepa_scale.study.worker import work
 
 
@@ -104,10 +108,10 @@ def test_a_dead_worker_is_forgiven_once(tmp_path):
     queue.plan([point(0), point(1)], {})
     assert queue.claim("a").run_id == "run-000"
     assert queue.claim("b").run_id == "run-001"
-    queue.give_up_or_retry("a")
+    queue.reap("a".__eq__)
     assert [trial.user_attrs["worker"] for trial in queue.running()] == ["b"], "b's run is left alone"
     assert queue.claim("a").attempt == 2
-    queue.give_up_or_retry("a")
+    queue.reap("a".__eq__)
     assert queue.claim("a") is None
 
 
@@ -126,7 +130,9 @@ def test_a_damaged_journal_is_put_aside_and_rebuilt(tmp_path, damage):
     journal = tmp_path / "journal.log"
     text = journal.read_text()
     journal.write_text(text[:-9] + '{"op_code": 1\n{' if damage == "torn" else "x\n" + text)
-    queue = Queue(tmp_path, "study")
+    with pytest.raises(Unreadable, match=r"journal\.log is damaged"):
+        Queue(tmp_path, "study")
+    queue = Queue(tmp_path, "study", rebuild=True)
     assert queue.plan([point(0), point(1)], {"run-000": record("run-000")}) == 1
     assert states(queue)[-1] == "WAITING"
     assert len(list(tmp_path.glob("journal.damaged-*"))) == 1
@@ -172,3 +178,127 @@ def test_a_process_killed_while_it_writes_stops_nobody(tmp_path, monkeypatch):
     process.join(timeout=60)
     assert process.exitcode == -signal.SIGKILL
     assert Queue(folder, "study").claim("me").run_id == "run-000"
+
+
+def test_a_dead_owners_run_with_a_record_is_told_as_finished(tmp_path, monkeypatch):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    queue.claim("a")
+    done = record("run-000")
+    monkeypatch.setattr(RunFolder, "read_record", lambda folder: done if folder.path.name == "run-000" else None)
+    assert queue.reap("a".__eq__) == ["run-000"]
+    assert states(queue) == ["COMPLETE"]
+
+
+def test_a_reaper_that_dies_between_telling_and_queueing_loses_no_run(tmp_path, monkeypatch):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    queue.claim("a")
+
+    def dies(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "_enqueue", dies)
+        with pytest.raises(KeyboardInterrupt):
+            queue.reap("a".__eq__)
+    assert states(queue) == ["FAIL"]
+    later = Queue(tmp_path, "study")
+    later.reap("a".__eq__)
+    later.reap("a".__eq__)
+    assert states(later) == ["FAIL", "WAITING"]
+    assert later.claim("b").attempt == 2
+
+
+def test_living_owners_keep_their_runs_when_a_study_is_planned_again(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0), point(1)], {})
+    queue.claim("alive")
+    queue.claim("dead")
+    assert queue.plan([point(0), point(1)], {}, "alive".__eq__) == 1
+    assert [trial.user_attrs["worker"] for trial in queue.running()] == ["alive"]
+    assert queue.waiting() == 1
+
+
+def test_a_trial_that_is_just_being_taken_is_nobodys_and_yet_not_dead(tmp_path, monkeypatch):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    (trial,) = queue.trials()
+    queue._take(trial._trial_id)
+    assert queue.reap(lambda owner: True) == []
+    assert queue.plan([point(0)], {}, lambda owner: True, YOUNG) == 0
+    monkeypatch.setattr("jepa_scale.study.storage._age", lambda trial: datetime.timedelta(hours=1))
+    assert queue.reap(lambda owner: True) == ["run-000"]
+    assert queue.claim("me").attempt == 2
+    assert [trial.params["n"] for trial in queue.running()] == [300], "its values are those that were queued"
+
+
+def test_a_worker_finds_the_run_that_it_was_at(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0), point(1)], {})
+    assert queue.resumed("a") is None
+    mine = queue.claim("a")
+    queue.claim("b")
+    assert Queue(tmp_path, "study").resumed("a") == mine
+
+
+def test_runs_are_taken_by_workers_of_their_resources(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0), replace(point(1), resources="gpu4")], {})
+    assert queue.waiting("gpu4") == 1
+    assert queue.claim("a", resources="gpu4").run_id == "run-001"
+    assert queue.claim("a", resources="gpu4") is None
+    queue.reap("a".__eq__)
+    assert queue.waiting("gpu4") == 1, "still when it is tried again"
+    assert queue.claim("b", resources="cpu1").run_id == "run-000"
+
+
+def test_a_run_that_is_released_waits_at_the_same_attempt(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    queue.release(queue.claim("a"), "its job may not be requeued")
+    assert queue.claim("b").attempt == 1
+
+
+def test_beginnings_without_an_advance_are_counted(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    claim = queue.claim("a")
+    counts = [Queue(tmp_path, "study").note_start(claim, mark) for mark in (0.0, 0.0, 0.0, 5.0, 5.0, 6.0)]
+    assert counts == [0, 1, 2, 0, 1, 0]
+
+
+def test_who_tells_second_is_not_heard(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    claim = queue.claim("a")
+    queue.finish(claim.trial_id, record("run-000"))
+    queue.fail(claim.trial_id, "too late")
+    queue.finish(claim.trial_id, record("run-000", regret=0.5))
+    (trial,) = queue.trials()
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.25)
+
+
+def test_what_was_stopped_in_good_order_costs_no_attempt(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    for _ in range(3):
+        claim = queue.claim("a")
+        assert claim.attempt == 1
+        queue.note_start(claim, 0.0)
+        queue.note_stop(claim)
+        queue.reap("a".__eq__, attempts=1)
+    claim = queue.claim("a")
+    queue.note_start(claim, 0.0)
+    queue.reap("a".__eq__, attempts=1)
+    assert queue.claim("a") is None, "a death after it has begun again does"
+    assert queue.trials()[-1].user_attrs["reason"] == "its worker died, at attempt 1 of 1"
+
+
+def test_to_be_cancelled_costs_no_attempt(tmp_path):
+    queue = Queue(tmp_path, "study")
+    queue.plan([point(0)], {})
+    for _ in range(3):
+        assert queue.claim("a").attempt == 1
+        assert queue.reap("a".__eq__, attempts=None) == ["run-000"]
+    assert queue.waiting() == 1

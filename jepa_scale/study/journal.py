@@ -1,0 +1,208 @@
+"""Where a study's queue is kept: a journal file that survives killed writers, or a server by its URL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from jepa_scale.runs.errors import UserError
+
+_REPORTED, _PATIENCE = 10.0, 120.0
+"""Seconds after which a wait for the journal's lock is reported, and after which it is given up."""
+
+
+class Unreadable(UserError):
+    """The journal holds what no writer of a journal writes."""
+
+
+class _KernelLock(JournalFileOpenLock):
+    """A journal lock that the operating system lets go of when its holder is killed.
+
+    Optuna's own locks are files that a killed process leaves behind, and that the others then wait for: the lock of a
+    journal with a relative path for ever, as its age cannot be told through the dangling link.
+    """
+
+    def __init__(self, path: Path, reported: float = _REPORTED, patience: float = _PATIENCE) -> None:
+        # Not super().__init__: the parent is the interface here, and its lock file is what this replaces.
+        self._path, self._lock = path, FileLock(path)
+        self._reported, self._patience = reported, patience
+
+    def acquire(self) -> bool:
+        """Wait for the lock.
+
+        Raises
+        ------
+        UserError
+            If another process does not let go of it: one that was stopped, or a file system without locks.
+        """
+        try:
+            self._lock.acquire(timeout=self._reported)
+        except Timeout:
+            print(f"waiting for {self._path} for {self._reported:g} s already …", file=sys.stderr, flush=True)
+            try:
+                self._lock.acquire(timeout=max(self._patience - self._reported, 0))
+            except Timeout:
+                raise UserError(
+                    f"{self._path} is held by another process for over {self._patience:g} s, which takes milliseconds: "
+                    "one that is suspended, or a file system without working locks; end it, or keep the study elsewhere"
+                ) from None
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+
+class JournalFile(JournalFileBackend):
+    """Optuna's journal file, whose last line may be torn: a writer was killed inside it, or the disk was full.
+
+    What is torn was acknowledged to nobody and is cut off before the next line would be glued onto it.
+    """
+
+    def __init__(self, path: Path, reported: float = _REPORTED, patience: float = _PATIENCE) -> None:
+        self._exclusive = _KernelLock(path.with_suffix(".lock"), reported, patience)
+        super().__init__(str(path), self._exclusive)
+        self._durable = True
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Whole lines from a number on.
+
+        Raises
+        ------
+        Unreadable
+            If one is damaged.
+        """
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise _unreadable(self._file_path, error) from None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append whole lines."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        self._exclusive.acquire()
+        try:
+            with open(self._file_path, "r+b") as file:
+                end = _end_of_whole_lines(file)
+                try:
+                    file.seek(end)
+                    file.write(lines)
+                    file.truncate()
+                    file.flush()
+                    if self._durable:
+                        os.fsync(file.fileno())
+                except OSError:
+                    # A full disk takes part of a line.
+                    with contextlib.suppress(OSError):
+                        os.truncate(self._file_path, end)
+                    raise
+        finally:
+            self._exclusive.release()
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Many lines, which are brought to the disk together: a study's plan can be made again."""
+        self._durable = False
+        try:
+            yield
+        finally:
+            self._durable = True
+            with open(self._file_path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def _end_of_whole_lines(file: Any) -> int:
+    size = end = file.seek(0, os.SEEK_END)
+    block = 1 << 16
+    while end:
+        begin = max(0, end - block)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            end = begin + found + 1
+            break
+        end = begin
+    if end < size:
+        print(f"{file.name}: its last line was torn and is cut off", file=sys.stderr, flush=True)
+    return int(end)
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Open a journal file, or begin one.
+
+    Raises
+    ------
+    Unreadable
+        If one of its lines is damaged.
+    """
+    try:
+        return JournalStorage(JournalFile(path))
+    except (UserError, OSError, Unreadable):
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path | str, error: Exception) -> Unreadable:
+    return Unreadable(
+        f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}): stop the study's workers, and run "
+        "the study or sweep command again, which makes a new one from runs/"
+    )
+
+
+def put_aside(path: Path) -> None:
+    """Begin a journal anew; the damaged one stays beside it."""
+    path.rename(path.with_suffix(f".damaged-{int(time.time())}"))
+
+
+def wrong_url(url: str, workers: int) -> str:
+    """Why a queue cannot be kept there for so many workers; empty if it can."""
+    kind = url.partition(":")[0].partition("+")[0]
+    if kind == "sqlite":
+        if workers == 1:
+            return ""
+        return (
+            f"storage: expected one that several workers can share, got {url}: SQLite hands one run to two workers; "
+            "leave storage out (a journal file), or use postgresql://… or grpc://host:port"
+        )
+    if kind not in ("postgresql", "mysql", "grpc") or "://" not in url:
+        return f"storage: expected postgresql://…, mysql://… or grpc://host:port, or none (a journal file), got {url!r}"
+    return ""
+
+
+def open_url(url: str) -> BaseStorage:
+    """Open a server's storage.
+
+    Raises
+    ------
+    UserError
+        If its driver is not installed or the server does not answer.
+    """
+    import optuna
+
+    try:
+        if url.startswith("grpc://"):
+            from optuna.storages import GrpcStorageProxy
+
+            host, _, port = url.removeprefix("grpc://").partition(":")
+            proxy = GrpcStorageProxy(host=host, port=int(port or 13000))
+            proxy.wait_server_ready(timeout=30)
+            return proxy
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise UserError(f"storage {url.partition(':')[0]}: its driver is missing ({error}): pip install it") from None
+    except Exception as error:
+        raise UserError(
+            f"storage: {url.partition('@')[2] or url} does not answer ({str(error).splitlines()[0]}): start the "
+            "server, or check the address"
+        ) from None

@@ -1,0 +1,64 @@
+"""Who is at the runs of a study: SLURM says which of its jobs live, which no heartbeat could say as surely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jepa_scale import cluster
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.storage import Queue
+
+_SLURM = "slurm:"
+
+
+def owner_of(task: str) -> str:
+    """Name, in the queue, of the worker that is a task of SLURM's."""
+    return _SLURM + task
+
+
+def task_of(owner: str) -> str | None:
+    """The task of SLURM's that a worker is; None for a process of one machine."""
+    return owner.removeprefix(_SLURM) if owner.startswith(_SLURM) else None
+
+
+def jobs_of(owners: Iterable[str]) -> set[str]:
+    """Numbers of the jobs that owners are tasks of."""
+    return {task.partition("_")[0] for task in map(task_of, owners) if task is not None}
+
+
+def owners(queue: Queue) -> list[str]:
+    """Owners of all running trials."""
+    return [str(trial.user_attrs["worker"]) for trial in queue.running() if "worker" in trial.user_attrs]
+
+
+@dataclass(frozen=True)
+class Living:
+    """Which of SLURM's tasks that own runs have not ended."""
+
+    tasks: frozenset[str]
+
+    def alive(self, owner: str) -> bool:
+        """Whether an owner is a task that lives; a process of one machine is none."""
+        return task_of(owner) in self.tasks
+
+    def lost(self, owner: str) -> bool:
+        """Whether an owner is a task that has ended; of a process of one machine nothing is known."""
+        return task_of(owner) not in (None, *self.tasks)
+
+
+def living(queue: Queue) -> Living:
+    """Ask about the owners of all running trials, by one squeue.
+
+    Raises
+    ------
+    UserError
+        If there are tasks of SLURM's among them and squeue does not answer: then nobody is taken for dead.
+    """
+    jobs = jobs_of(owners(queue))
+    try:
+        return Living(frozenset(cluster.tasks(jobs)))
+    except cluster.SlurmError as error:
+        raise UserError(
+            f"jobs {', '.join(sorted(jobs))} are at runs of this study, and whether they live is not known: {error}"
+        ) from None
