@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_data, cli_evaluate, cli_laws, cli_theory, signals
+from jepa_scale import cli_audit, cli_cluster, cli_data, cli_evaluate, cli_laws, cli_theory, signals
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +27,8 @@ examples:
   jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
   jepa-scale evaluate runs/ID evaluation.episodes=200    a trained model again: success, floors, prediction by horizon
   jepa-scale report studies/quickstart                   write the report again
+  jepa-scale sweep my_sweep.yaml launcher=slurm          the runs of a study on a SLURM cluster
+  jepa-scale status studies/my_sweep                     where it stands; then cancel, collect, sync
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
@@ -38,7 +40,7 @@ Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show`
 """
 
 
-_STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data")
+_STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data", "status", "collect")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,54 +87,13 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("study", type=Path, nargs="+", help="study folder")
     report.add_argument("--out", type=Path, metavar="PATH", help="page of several (default: reports/compare.html)")
+    cli_cluster.add_parsers(commands)
     cli_evaluate.add_parsers(commands)
     cli_theory.add_parsers(commands)
-    _add_audit(commands)
+    cli_audit.add_parsers(commands)
     cli_laws.add_parsers(commands)
     cli_data.add_parsers(commands)
     return top
-
-
-_AUDIT = """\
-PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
-  z           embeddings z_t, floating
-  z_next      z_{t+1}, row by row
-  z_pred      predictions of z_{t+1}, if there are any
-  action      integers (discrete) or floating numbers (n, d) (continuous)
-  trajectory  id of each row's trajectory: what is independent of what
-  weight      of each row
-
-Three layouts: (n, k) with z_next; (n, k) in order of time with trajectory and no z_next; (E, T+1, k) episodes with
-neither, actions and predictions (E, T, ...). One more axis before the last is patch tokens. Files are streamed: they
-may be larger than memory.
-"""
-
-
-def _add_audit(commands: typing.Any) -> None:
-    audit = commands.add_parser(
-        "audit",
-        help="spectrum, tail and sizing from embeddings of any model",
-        description="Estimate what embeddings see of the dynamics, with intervals, and which width they ask for.",
-        epilog=_AUDIT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    audit.add_argument("path", type=Path, metavar="PATH")
-    audit.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
-    audit.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
-    audit.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
-    audit.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
-    audit.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
-    audit.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
-    audit.add_argument(
-        "--dictionary", type=int, metavar="K_REF", help="reference features (default: 4 k, 128 to 512; 0: none)"
-    )
-    audit.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
-    audit.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
-    audit.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
-    audit.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
-    audit.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
-    audit.add_argument("--seed", type=int, default=0)
-    audit.add_argument("--threads", type=int, help="default: one for each core")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -140,9 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
-    if any(text.startswith("-") for text in rest) or (
-        rest and parsed.command in ("report", "audit", "fit", "advise", "data")
-    ):
+    if any(text.startswith("-") for text in rest) or (rest and not hasattr(parsed, "overrides")):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
@@ -152,13 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jepa_scale.runs.errors import UserError
 
     try:
-        commands = {"study": _study, "train": _train, "finetune": _finetune, "report": _report, "audit": _audit}
+        commands = {"study": _study, "train": _train, "finetune": _finetune, "report": _report}
         commands |= {
+            "audit": cli_audit.run_audit,
             "theory": cli_theory.run_theory,
             "fit": cli_laws.run_fit,
             "advise": cli_laws.run_advise,
             "data": cli_data.run_data,
             "evaluate": cli_evaluate.run_evaluate,
+            "sweep": cli_cluster.run_sweep,
+            "status": cli_cluster.run_status,
+            "cancel": cli_cluster.run_cancel,
+            "collect": cli_cluster.run_collect,
+            "sync": cli_cluster.run_sync,
         }
         code = commands[parsed.command](parsed)
     except UserError as error:
@@ -183,13 +148,21 @@ def _console() -> Console:
 
 
 def _study(parsed: argparse.Namespace) -> int:
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.launchers import LocalLauncher
     from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
 
     sweep, texts = parsed.sweep, list(parsed.overrides)
     if "=" in sweep:
         sweep, texts = "quickstart", [sweep, *texts]
     spec = read_spec(find_sweep(sweep))
-    workers, overrides = launcher_of(spec, texts)
+    launcher, overrides = launcher_of(spec, texts)
+    if not isinstance(launcher, LocalLauncher):
+        raise UserError(
+            f"study runs here and waits, but the launcher is slurm: jepa-scale sweep {parsed.sweep} submits it, and "
+            "report follows; to run it here: launcher=local"
+        )
+    workers = launcher.processes
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
     console = _console()
@@ -234,61 +207,6 @@ def _report(parsed: argparse.Namespace) -> int:
     else:
         page = write_comparison(results, parsed.out or Path("reports/compare.html"))
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    return 0
-
-
-def _audit(parsed: argparse.Namespace) -> int:
-    from rich.progress import Progress
-
-    from jepa_scale.auditing.audit import run_audit
-    from jepa_scale.auditing.page import head, terminal_table, write_audit
-    from jepa_scale.auditing.settings import AuditSettings
-    from jepa_scale.auditing.warn import sufficiency
-    from jepa_scale.report.files import check_writable
-    from jepa_scale.runs.errors import UserError
-
-    folder = parsed.folder or Path("audits") / parsed.path.stem
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
-    try:
-        # Now, not after hours of reading.
-        check_writable(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
-        ) from None
-    console = _console()
-    try:
-        settings = AuditSettings(
-            columns=cli_laws.pairs("--columns", parsed.columns, "z=latents"),
-            tokens=parsed.tokens,
-            drop_nonfinite=parsed.drop_nonfinite,
-            widths=tuple(parsed.widths),
-            components=parsed.components,
-            dictionary=parsed.dictionary,
-            cells=parsed.cells,
-            train_n=parsed.train_n,
-            fit=parsed.fit,
-            level=parsed.level,
-            seed=parsed.seed,
-            threads=parsed.threads,
-            **({} if parsed.resolution is None else {"resolution": tuple(parsed.resolution)}),
-        )
-        with Progress(console=console, transient=True) as progress:
-
-            def started(rows: typing.Any) -> typing.Any:
-                task = progress.add_task(f"{rows.rows} transitions", total=rows.rows)
-                return lambda count: progress.advance(task, count)
-
-            found = run_audit(parsed.path, settings, started)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    console.print(head(found), highlight=False, markup=False)
-    console.print(terminal_table(found))
-    for sentence in (*found.warnings, sufficiency(found)):
-        if sentence:
-            console.print(f"• {sentence}", highlight=False, markup=False)
-    console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -124,7 +124,9 @@ def why_missing(point: DesignPoint, study: Path) -> str:
     """Return why a run has no record: the last line of its traceback, if it left one."""
     left = study / "errors" / f"{point.run_id}.txt"
     lines = left.read_text(encoding="utf-8", errors="replace").strip().splitlines() if left.exists() else []
-    return f"{lines[-1]} (traceback in {left})" if lines else "not run yet"
+    if lines:
+        return f"{lines[-1]} (whole error in {left})"
+    return "begun, not finished" if point.folder(study).checkpoint_path.exists() else "not run yet"
 
 
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,31 +13,10 @@ from jepa_scale.runs.schema import unknown_key
 from jepa_scale.study.arms import wrong_arms
 from jepa_scale.study.budget import BudgetRule, parse_budget
 from jepa_scale.study.checks import whole_numbers
+from jepa_scale.study.launchers import Launcher, take_launcher
 from jepa_scale.study.tuning import TuningSpec, parse_tuning
 
 DIALS = ("data.n", "model.k")
-
-
-@dataclass(frozen=True)
-class LocalLauncher:
-    """Worker processes on this machine."""
-
-    workers: int | None = None
-    """None: one per core."""
-
-    def resolve(self) -> int:
-        """Return the number of workers.
-
-        Raises
-        ------
-        UserError
-            If it is below 1.
-        """
-        if self.workers is None:
-            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if self.workers < 1:
-            raise UserError(f"workers: expected a whole number ≥ 1, got {self.workers}")
-        return self.workers
 
 
 @dataclass(frozen=True)
@@ -58,7 +36,8 @@ class StudySpec:
     """Overrides that every run shares, as on the command line."""
     sampler: str = "grid"
     """``grid``: every cell with every seed; ``design``: cells and seeds chosen one after another."""
-    launcher: str = "local"
+    launcher: str | Mapping[str, Any] = "local"
+    """Where workers run: a name, or ``{name: slurm, partition: …}``."""
     laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed", "theory_bounded")
     hold_out_largest_n: bool = True
     level: float = 0.9
@@ -89,29 +68,20 @@ class StudySpec:
         return StudySpec(**{**self.__dict__, "overrides": (*self.overrides, *overrides)})
 
 
-def launcher_of(spec: StudySpec, overrides: Sequence[str]) -> tuple[int, list[str]]:
-    """Take ``workers=N`` out of the overrides: how many workers, and what is meant for every run.
+def launcher_of(spec: StudySpec, overrides: Sequence[str]) -> tuple[Launcher, list[str]]:
+    """Take the launcher's settings out of the overrides: where workers run, and what is meant for every run.
 
     Raises
     ------
     UserError
-        If N is not a whole number ≥ 1, or a dial of the study is overridden.
+        If a setting of the launcher is wrong, or a dial of the study is overridden.
     """
-    import yaml
-
-    leaf = yaml.safe_load((conf_dir() / "launcher" / f"{spec.launcher}.yaml").read_text(encoding="utf-8"))
-    workers, others = leaf["workers"], []
-    for text in overrides:
-        key, _, value = text.partition("=")
+    launcher, others = take_launcher(spec.launcher, overrides)
+    for text in others:
+        key = text.partition("=")[0]
         if key in (*spec.dials, *spec.arms, "seed"):
             raise UserError(f"{text}: {key} is a dial of study {spec.name}; change the list in the study file")
-        if key != "workers":
-            others.append(text)
-        elif value.isdecimal():
-            workers = int(value)
-        else:
-            raise UserError(f"workers: expected a whole number ≥ 1, got {value!r}")
-    return LocalLauncher(workers).resolve(), others
+    return launcher, others
 
 
 def find_sweep(name: str) -> Path:
@@ -216,11 +186,9 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     found += _wrong_extra(content.get("extra", []))
     found += _wrong_design(content)
     found += wrong_arms(content)
-    for group, names in (("launcher", [content.get("launcher", "local")]), ("law", laws)):
-        options = _options(group)
-        found += [
-            f"{group}: expected one of {', '.join(options)}, got {name!r}" for name in names if name not in options
-        ]
+    options = _laws()
+    found += [f"law: expected one of {', '.join(options)}, got {name!r}" for name in laws if name not in options]
+    found += _wrong_launcher(content.get("launcher", "local"))
     for name, low, high in (("level", 0, 1), ("target_regret", 0, 1)):
         value = content.get(name, 0.5)
         if not isinstance(value, int | float) or not low < value < high:
@@ -235,14 +203,22 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _options(group: str) -> list[str]:
-    leaves = sorted((conf_dir() / group).glob("*.yaml"))
-    if group != "law":
-        return [leaf.stem for leaf in leaves]
+def _laws() -> list[str]:
     import yaml
 
+    leaves = sorted((conf_dir() / "law").glob("*.yaml"))
     # Laws of other tables have no formula for a study's targets.
     return [leaf.stem for leaf in leaves if "regret" in yaml.safe_load(leaf.read_text(encoding="utf-8"))["formulas"]]
+
+
+def _wrong_launcher(written: Any) -> list[str]:
+    if not isinstance(written, str) and not (isinstance(written, dict) and isinstance(written.get("name"), str)):
+        return [f"launcher: expected a name, or settings such as {{name: slurm, workers: 8}}, got {written!r}"]
+    try:
+        take_launcher(written, [])
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 _DESIGN = ("data.n", "model.k", "runs", "hours", "tolerance")

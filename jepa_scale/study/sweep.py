@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import os
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.budget import describe
 from jepa_scale.study.collect import collect, read_records
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
+from jepa_scale.study.manifest import write_plan
+from jepa_scale.study.owners import living
 from jepa_scale.study.progress import StudyProgress
 from jepa_scale.study.sampler import ScalingDesignSampler
 from jepa_scale.study.spec import StudySpec, read_spec
@@ -61,10 +65,15 @@ def _do_missing(
 ) -> None:
     records = read_records(points, study)
     chosen = sampler is not None
-    queue = Queue(study, spec.name, sampler)
-    waiting = queue.plan(points, records)
+    queue = Queue(study, spec.name, sampler, rebuild=True)
+    write_plan(study, points)
+    waiting = queue.plan(points, records, living(queue).alive)
     if not waiting:
         return
+    from jepa_scale.runs.run import preflight
+
+    # Now that runs are to be done here: on the device that they ask for.
+    preflight(points[0].config)
     total, done, busy = len(points), len(points) - waiting, min(workers, waiting)
     if chosen:
         # Its runs are not known yet: as many as the study file allows.
@@ -208,7 +217,7 @@ def _in_workers(
                 if worker.process.returncode == 0:
                     continue
                 crashes += 1
-                queue.give_up_or_retry(worker.name)
+                queue.reap(functools.partial(operator.eq, worker.name))
                 if queue.waiting() and crashes <= 2 * workers:
                     crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads))
                 elif queue.waiting() and not crew:

@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from jepa_scale.records import RunRecord
-from jepa_scale.runs.folder import atomic_write
+from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
 from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
@@ -44,13 +45,27 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecor
 
     folder = point.folder(study)
     try:
-        record = run(point.config, folder.path, group=study.name)
+        if point.ranks > 1:
+            record = _by_ranks(point.config, folder, study.name)
+        else:
+            record = run(point.config, folder.path, group=study.name)
     except Exception as error:
         atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
         queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         return None
     (study / "errors" / f"{point.run_id}.txt").unlink(missing_ok=True)
     queue.finish(claim.trial_id, record)
+    return record
+
+
+def _by_ranks(config: Mapping[str, Any], folder: RunFolder, group: str) -> RunRecord:
+    from jepa_scale.runs.launch import run_ranks
+
+    code = run_ranks(config, folder.path, group, epochs=False)
+    record = folder.read_record()
+    if record is None:
+        left = folder.error_path.read_text(encoding="utf-8").strip() if folder.error_path.exists() else ""
+        raise RuntimeError(left.splitlines()[-1] if left else f"its ranks ended with code {code}")
     return record
 
 

@@ -7,6 +7,7 @@ import yaml
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.design import design
+from jepa_scale.study.launchers import LocalLauncher
 from jepa_scale.study.spec import find_sweep, launcher_of, parse_spec, read_spec
 
 GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
@@ -46,7 +47,9 @@ def test_the_quickstart_is_what_it_promises():
         ({"laws": 5}, r"laws: expected a list"),
         ({"question": 5}, r"question: expected a text"),
         ({"sampler": "tpe"}, r"sampler: expected grid"),
-        ({"launcher": "slurm"}, r"launcher: expected one of local"),
+        ({"launcher": "moon"}, r"launcher: expected one of local, slurm"),
+        ({"launcher": {"workers": 3}}, r"launcher: expected a name, or settings"),
+        ({"launcher": {"name": "slurm", "partitions": "a"}}, r"did you mean 'launcher.partition'"),
         ({"level": 90}, r"level: expected a number between 0 and 1"),
         ({"bootstrap_draws": 3}, r"bootstrap_draws"),
         ({"hold_out_largest_n": "no!"}, r"hold_out_largest_n: expected true or false"),
@@ -102,8 +105,8 @@ def test_seeds_of_a_replicate_come_together_and_wide_models_first():
 
 def test_workers_are_taken_out_of_the_overrides():
     spec = parse_spec(GOOD, "file.yaml")
-    assert launcher_of(spec, ["workers=3", "optimizer.lr=1e-3"]) == (3, ["optimizer.lr=1e-3"])
-    assert launcher_of(spec, [])[0] >= 1
+    assert launcher_of(spec, ["workers=3", "optimizer.lr=1e-3"]) == (LocalLauncher(3), ["optimizer.lr=1e-3"])
+    assert launcher_of(spec, [])[0].processes >= 1
     for wrong in ("workers=0", "workers=two", "workers=-1"):
         with pytest.raises(UserError, match="workers: expected a whole number ≥ 1"):
             launcher_of(spec, [wrong])

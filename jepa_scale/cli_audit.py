@@ -1,0 +1,110 @@
+"""The command on embeddings of models trained elsewhere: `audit`."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+from jepa_scale import cli_laws
+
+# Nothing heavy is imported up here: --help must not wait for torch.
+
+_AUDIT = """\
+PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
+  z           embeddings z_t, floating
+  z_next      z_{t+1}, row by row
+  z_pred      predictions of z_{t+1}, if there are any
+  action      integers (discrete) or floating numbers (n, d) (continuous)
+  trajectory  id of each row's trajectory: what is independent of what
+  weight      of each row
+
+Three layouts: (n, k) with z_next; (n, k) in order of time with trajectory and no z_next; (E, T+1, k) episodes with
+neither, actions and predictions (E, T, ...). One more axis before the last is patch tokens. Files are streamed: they
+may be larger than memory.
+"""
+
+
+def add_parsers(commands: typing.Any) -> None:
+    """Add the command."""
+    audit = commands.add_parser(
+        "audit",
+        help="spectrum, tail and sizing from embeddings of any model",
+        description="Estimate what embeddings see of the dynamics, with intervals, and which width they ask for.",
+        epilog=_AUDIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    audit.add_argument("path", type=Path, metavar="PATH")
+    audit.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
+    audit.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
+    audit.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
+    audit.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
+    audit.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
+    audit.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
+    audit.add_argument(
+        "--dictionary", type=int, metavar="K_REF", help="reference features (default: 4 k, 128 to 512; 0: none)"
+    )
+    audit.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
+    audit.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
+    audit.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
+    audit.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
+    audit.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    audit.add_argument("--seed", type=int, default=0)
+    audit.add_argument("--threads", type=int, help="default: one for each core")
+
+
+def run_audit(parsed: argparse.Namespace) -> int:
+    """Audit embeddings, print the estimates and write the page."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from jepa_scale.auditing import audit
+    from jepa_scale.auditing.page import head, terminal_table, write_audit
+    from jepa_scale.auditing.settings import AuditSettings
+    from jepa_scale.auditing.warn import sufficiency
+    from jepa_scale.report.files import check_writable
+    from jepa_scale.runs.errors import UserError
+
+    folder = parsed.folder or Path("audits") / parsed.path.stem
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    try:
+        # Now, not after hours of reading.
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
+        ) from None
+    console = Console()
+    try:
+        settings = AuditSettings(
+            columns=cli_laws.pairs("--columns", parsed.columns, "z=latents"),
+            tokens=parsed.tokens,
+            drop_nonfinite=parsed.drop_nonfinite,
+            widths=tuple(parsed.widths),
+            components=parsed.components,
+            dictionary=parsed.dictionary,
+            cells=parsed.cells,
+            train_n=parsed.train_n,
+            fit=parsed.fit,
+            level=parsed.level,
+            seed=parsed.seed,
+            threads=parsed.threads,
+            **({} if parsed.resolution is None else {"resolution": tuple(parsed.resolution)}),
+        )
+        with Progress(console=console, transient=True) as progress:
+
+            def started(rows: typing.Any) -> typing.Any:
+                task = progress.add_task(f"{rows.rows} transitions", total=rows.rows)
+                return lambda count: progress.advance(task, count)
+
+            found = audit.run_audit(parsed.path, settings, started)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    console.print(head(found), highlight=False, markup=False)
+    console.print(terminal_table(found))
+    for sentence in (*found.warnings, sufficiency(found)):
+        if sentence:
+            console.print(f"• {sentence}", highlight=False, markup=False)
+    console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,241 @@
+"""The commands on studies that run elsewhere: `sweep`, `status`, `cancel`, `collect`, `sync`."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+# Nothing heavy is imported up here: --help must not wait for torch.
+
+_SWEEP = """\
+launchers:
+  launcher=local workers=4           worker processes on this machine, until all runs are done
+  launcher=slurm launcher.KEY=VALUE  job arrays of workers on a SLURM cluster; the command returns at once
+
+The same command again does, or submits, only what is missing. Settings of the launcher: conf/launcher/*.yaml.
+
+examples:
+  jepa-scale sweep my_sweep.yaml launcher=slurm launcher.partition=gpu launcher.time=4:00:00 workers=16
+  jepa-scale sweep my_sweep.yaml launcher=slurm --dry-run          the batch scripts, without submitting them
+  jepa-scale status studies/my_sweep                               runs by state, jobs, time left, failures
+  jepa-scale collect studies/my_sweep && jepa-scale report studies/my_sweep
+"""
+
+
+def add_parsers(commands: typing.Any) -> None:
+    """Add the commands."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="run a study's runs, here or on a SLURM cluster",
+        description="Plan a study's runs and have workers do them, on this machine or on a SLURM cluster.",
+        epilog=_SWEEP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument("sweep", help="study file, or the name of a shipped one")
+    sweep.add_argument("overrides", nargs="*", help="launcher=…, workers=N, and key=value for every run")
+    sweep.add_argument("--folder", type=Path, help="where the study lives (default: studies/NAME)")
+    sweep.add_argument("--dry-run", action="store_true", help="print the batch scripts; write and submit nothing")
+
+    status = commands.add_parser(
+        "status",
+        help="where a study stands: runs by state, jobs, time left, failures",
+        description="Show where a study stands. Runs of workers that have ended are queued again.",
+    )
+    status.add_argument("study", type=Path, help="study folder")
+    status.add_argument("--json", action="store_true", help="print it as JSON")
+
+    cancel = commands.add_parser(
+        "cancel",
+        help="cancel a study's SLURM jobs; what is done stays",
+        description="Cancel a study's SLURM jobs, so that none starts again. The sweep command goes on from there.",
+    )
+    cancel.add_argument("study", type=Path, help="study folder")
+
+    collect = commands.add_parser(
+        "collect",
+        help="write a study's table and fits from its runs, and list what is missing",
+        description="Write table.parquet and fit.json from a study's runs, and list those without a record.",
+    )
+    collect.add_argument("study", type=Path, help="study folder")
+
+    sync = commands.add_parser(
+        "sync",
+        help="bring a study's offline W&B runs to the server",
+        description="Run it where there is a network, such as on a login node. What is synced already is left out.",
+    )
+    sync.add_argument("study", type=Path, help="study folder")
+    sync.add_argument("-n", type=int, default=8, metavar="N", help="runs at a time (default: 8)")
+    sync.add_argument("--entity", help="W&B entity, if not your default one")
+    sync.add_argument("--project", help="W&B project, if not the one that the runs name")
+    sync.add_argument("--dry-run", action="store_true", help="list what would be synced")
+
+
+def _plain(text: str) -> None:
+    print(text, flush=True)
+
+
+def run_sweep(parsed: argparse.Namespace) -> int:
+    """Do a study's runs, or submit workers for them."""
+    from rich.console import Console
+
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.launchers import LocalLauncher
+    from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+
+    spec = read_spec(find_sweep(parsed.sweep))
+    launcher, overrides = launcher_of(spec, parsed.overrides)
+    spec = spec.with_overrides(overrides)
+    folder = parsed.folder or Path("studies") / spec.name
+    if isinstance(launcher, LocalLauncher):
+        from jepa_scale.study.sweep import run_study
+
+        if parsed.dry_run:
+            raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
+        result = run_study(spec, folder, launcher.processes, Console())
+        return _print_gaps(result, folder)
+
+    from jepa_scale.study.launch import dry_run, submit_study
+
+    if parsed.dry_run:
+        print(dry_run(spec, folder, launcher), end="")
+        return 0
+    submit_study(spec, folder, launcher, _plain)
+    print(f"look at it with: jepa-scale status {folder}")
+    return 0
+
+
+def run_status(parsed: argparse.Namespace) -> int:
+    """Print where a study stands."""
+    import json
+
+    from jepa_scale.study.status import STATES, status_of
+
+    found = status_of(parsed.study)
+    if parsed.json:
+        runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in found.runs}
+        tasks = {task.name: {"state": task.state, "where": task.node} for task in found.tasks.values()}
+        content = {"study": found.name, "counts": found.counts, "runs": runs, "tasks": tasks, "left": found.left}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+        return 0
+    counts = found.counts
+    diverged = f", {found.diverged} of them diverged" if found.diverged else ""
+    print(f"{found.name}: {counts['done']} of {len(found.runs)} runs done{diverged}" + ", cancelled" * found.cancelled)
+    shown = [f"{counts[state]} {_STATES[state]}" for state in STATES[1:] if counts[state]]
+    if shown:
+        print("  " + ", ".join(shown))
+    _print_tasks(found)
+    if found.left is not None:
+        low, high = (_duration(seconds) for seconds in found.left)
+        print(f"  about {low} to {high} left, by the quartiles of what finished runs took, at the workers it has")
+    _print_runs(found)
+    return 0
+
+
+_STATES = {
+    "running": "running",
+    "waiting": "waiting for a worker",
+    "failed": "failed",
+    "lost": "at workers that have ended",
+    "left": "not queued: the sweep command queues and submits them",
+}
+
+
+def _print_tasks(found: typing.Any) -> None:
+    if found.unknown:
+        print(f"  which jobs live is not known: {found.unknown}")
+        return
+    by_state: dict[tuple[str, str], int] = {}
+    for task in found.tasks.values():
+        place = task.node if task.state == "PENDING" else ""
+        by_state[task.state, place] = by_state.get((task.state, place), 0) + 1
+    for (state, place), count in sorted(by_state.items()):
+        print(f"  jobs: {count} {state.lower()}{' ' * bool(place)}{place}")
+    if not found.tasks and (found.counts["waiting"] or found.counts["lost"]):
+        print("  no job is left for the runs that wait: the same sweep command submits new ones")
+
+
+def _print_runs(found: typing.Any, most: int = 10) -> None:
+    running = [run for run in found.runs if run.state == "running"]
+    for run in running[:most]:
+        task = found.tasks.get(run.owner.removeprefix("slurm:"))
+        queued = f", whose job is {task.state.lower()} again" if task is not None and task.state != "RUNNING" else ""
+        epochs = f", {run.epochs} epoch{'s' * (run.epochs != 1)}" if run.epochs else ""
+        print(f"  {run.point.run_id} {run.point}: {run.owner} for {_duration(run.seconds)}{epochs}{queued}")
+    if len(running) > most:
+        print(f"  … and {len(running) - most} more are running")
+    failed = [run for run in found.runs if run.state == "failed"]
+    for run in failed[:most]:
+        print(f"  failed: {run.point.run_id} {run.point}: {run.reason}")
+    if len(failed) > most:
+        print(f"  … and {len(failed) - most} more failed")
+    if failed:
+        print(f"  errors are in {found.folder / 'errors'}; the next sweep command tries failed runs again")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def run_cancel(parsed: argparse.Namespace) -> int:
+    """Cancel a study's jobs."""
+    from jepa_scale.study.cancel import cancel_study
+
+    tasks, runs = cancel_study(parsed.study)
+    if not tasks:
+        print("no job was left to cancel")
+        return 0
+    print(f"{tasks} tasks were cancelled; runs that they were at, and that wait again where they stopped: {runs}")
+    print("the sweep command goes on with them")
+    return 0
+
+
+def run_collect(parsed: argparse.Namespace) -> int:
+    """Write table and fits, list gaps; the exit code is 1 where there are some."""
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.collect import collect
+    from jepa_scale.study.design import design
+    from jepa_scale.study.spec import read_spec
+    from jepa_scale.study.status import status_of
+
+    written = parsed.study / "study.yaml"
+    if not written.is_file():
+        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `sweep` wrote")
+    if (parsed.study / "plan.json").is_file():
+        # Runs of workers that have ended are queued again, for the workers of the next sweep command.
+        status_of(parsed.study)
+    spec = read_spec(written)
+    result = collect(spec, design(spec, parsed.study), parsed.study)
+    return _print_gaps(result, parsed.study)
+
+
+def _print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
+    unfinished, done = result.unfinished, len(result.records)
+    diverged = sum(record.status == "diverged" for record in result.records.values())
+    for sentence in unfinished[:most]:
+        print(f"missing: {sentence}")
+    if len(unfinished) > most:
+        print(f"… and {len(unfinished) - most} more are missing: jepa-scale status {folder}")
+    apart = f", {diverged} of them diverged" if diverged else ""
+    print(f"{done} runs in {folder / 'table.parquet'}{apart}, {len(unfinished)} missing")
+    return 1 if unfinished else 0
+
+
+def run_sync(parsed: argparse.Namespace) -> int:
+    """Sync offline W&B runs."""
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.sync import offline_runs, sync_study
+
+    if parsed.n < 1:
+        raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")
+    folders = offline_runs(parsed.study)
+    if parsed.dry_run or not folders:
+        print("".join(f"{folder}\n" for folder in folders) + f"{len(folders)} offline runs to sync")
+        return 0
+    options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
+    left = sync_study(folders, options, _plain, parsed.n)
+    if left:
+        print(f"{left} are left: see W&B's message above; the same command goes on with them")
+    return 1 if left else 0

@@ -1,0 +1,44 @@
+"""Cancelling a study's jobs, so that nothing of it starts again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from jepa_scale import cluster
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.orders import mark_cancelled
+from jepa_scale.study.owners import jobs_of, owners, task_of
+from jepa_scale.study.status import open_study
+
+_PATIENCE = 120.0
+
+
+def cancel_study(study: Path) -> tuple[int, int]:
+    """Cancel a study's jobs; return how many tasks were ended and how many runs they were at, which wait again.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a planned study's, SLURM does not answer, or jobs do not end.
+    """
+    _, _, orders, queue = open_study(study)
+    jobs = {*jobs_of(owners(queue)), *(orders.jobs if orders is not None else ())}
+    # First: a worker that is signalled must not have itself started again.
+    mark_cancelled(study)
+    try:
+        found = cluster.tasks(jobs)
+        cluster.cancel({name.partition("_")[0] for name in found})
+        end, left = time.monotonic() + _PATIENCE, found
+        while left and time.monotonic() < end:
+            time.sleep(0.5)
+            left = cluster.tasks(jobs)
+    except cluster.SlurmError as error:
+        raise UserError(f"{error}. Jobs of {study}: {', '.join(sorted(jobs))}") from None
+    if left:
+        raise UserError(
+            f"{', '.join(sorted(left))} have not ended after {_PATIENCE:g} s: look with squeue, and cancel again"
+        )
+    # At the attempt that they are at: to be cancelled is no death.
+    runs = queue.reap(lambda owner: task_of(owner) is not None, attempts=None)
+    return len(found), len(runs)

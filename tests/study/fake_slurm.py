@@ -1,0 +1,104 @@
+"""SLURM's commands as scripts: they run what they are given at once, and note what they were asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+# What stands in for a run's process: it does what the file BEHAVIOUR says, a line for each time that it is started.
+_PROCESS = f"""#!{sys.executable}
+import os, signal, sys, time
+from pathlib import Path
+root, folder = Path({{root!r}}), Path(sys.argv[3])
+plan = root / "behaviour" / folder.name
+lines = plan.read_text().splitlines() if plan.exists() else []
+what = lines[0] if lines else "finish"
+if lines:
+    plan.write_text("\\n".join(lines[1:]))
+with (root / "started").open("a") as file:
+    file.write(f"{{{{folder.name}}}} {{{{what}}}} {{{{os.environ.get('JEPA_SCALE_SUPERVISED')}}}}\\n")
+def save():
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "last.ckpt").write_text(str(time.time()))
+if what == "pause":
+    (root / "waiting").touch()
+    while not (root / "go").exists():
+        time.sleep(0.05)
+if what in ("finish", "pause"):
+    (folder / "record.json").write_text((root / "record.json").read_text().replace("RUN", folder.name))
+elif what == "fail":
+    (folder / "error.txt").write_text("Traceback\\nValueError: the world is flat\\n")
+    sys.exit(1)
+elif what == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+elif what == "stop":
+    save()
+    sys.exit(75)
+elif what == "stop without saving":
+    sys.exit(75)
+elif what == "wait":
+    signal.signal(signal.SIGUSR1, lambda *_: (save(), sys.exit(75)))
+    (root / "waiting").touch()
+    time.sleep(60)
+"""
+
+
+class FakeSlurm:
+    """Commands in ``root/bin``; what squeue answers is ``root/squeue``, what was asked is in ``root/asked``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "bin").mkdir()
+        (root / "behaviour").mkdir()
+        self._put("squeue", f"cat {root}/squeue 2>/dev/null || true")
+        self._put("srun", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
+        self._put("scontrol", 'if [ "$1" = show ]; then echo "MaxArraySize = ${MOST:-1001}"; fi')
+        self._put("sbatch", f'cat > {root}/script.$(ls {root} | grep -c "^script") && ls {root} | grep -c "^script"')
+        self._put("scancel", f": > {root}/squeue")
+        self._executable(root / "python", _PROCESS.format(root=str(root)))
+
+    def _put(self, name: str, script: str) -> None:
+        said = f'echo "{name} $*" >> {self.root}/asked'
+        self._executable(self.root / "bin" / name, f"#!/bin/sh\n{said}\n{script}\n")
+
+    @staticmethod
+    def _executable(path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def refuses(self, name: str, sentence: str) -> None:
+        """Let a command fail with a sentence."""
+        self._put(name, f"echo '{sentence}' >&2; exit 1")
+
+    def lives(self, *lines: str) -> None:
+        """What squeue answers: NAME|STATE|LEFT|NODE."""
+        (self.root / "squeue").write_text("".join(f"{line}\n" for line in lines))
+
+    def behaves(self, run: str, *what: str) -> None:
+        """What a run's process does, each time that it is started; then it finishes."""
+        (self.root / "behaviour" / run).write_text("\n".join(what))
+
+    @property
+    def asked(self) -> list[str]:
+        """Commands that were called."""
+        path = self.root / "asked"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def started(self) -> list[str]:
+        """Run and behaviour of each process that was started."""
+        path = self.root / "started"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a worker: task 0 of job 7."""
+        return {
+            **os.environ,
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "SLURM_ARRAY_JOB_ID": "7",
+            "SLURM_ARRAY_TASK_ID": "0",
+            "SLURM_JOB_ID": "7",
+        }

@@ -1,0 +1,299 @@
+"""A cluster's worker, with commands of SLURM's and runs' processes that behave as told."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jepa_scale.runs.identity import run_id
+from jepa_scale.study.cancel import cancel_study
+from jepa_scale.study.design import DesignPoint
+from jepa_scale.study.launchers import SlurmLauncher
+from jepa_scale.study.manifest import read_plan, write_plan
+from jepa_scale.study.orders import Array, Orders, mark_cancelled, read_orders
+from jepa_scale.study.status import status_of
+from jepa_scale.study.storage import Queue
+from tests.study.fake_slurm import FakeSlurm
+from tests.study.test_queue import record, states
+
+STUDY = "name: study\nquestion: Why?\ndials: {data.n: [300], model.k: [2]}\nseeds: [0]\n"
+CONFIG = {"planner": {"score": "density"}}
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    root = tmp_path / "slurm"
+    root.mkdir()
+    fake = FakeSlurm(root)
+    # Its runs share a configuration, and with it a run_id; the folder is what tells them apart.
+    whole = dataclasses.replace(record("RUN"), run_id=run_id(CONFIG), times={"wall_seconds": 10.0})
+    (root / "record.json").write_text(json.dumps(whole.to_dict()))
+    monkeypatch.setenv("PATH", fake.environment["PATH"])
+    fake.lives("7_0|RUNNING|50:00|n1")
+    return fake
+
+
+@pytest.fixture
+def study(tmp_path, slurm):
+    """A study of four runs that are planned and wait."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "study.yaml").write_text(STUDY)
+    points = [DesignPoint(300 + index, 2, 0, {}, f"run-{index}") for index in range(4)]
+    write_plan(folder, points)
+    for point in points:
+        (folder / "runs" / point.run_id).mkdir(parents=True)
+    Queue(folder, "study").plan(points, {})
+    launcher = SlurmLauncher(python=str(slurm.root / "python"), linger=0, attempts=2, signal_seconds=0)
+    Orders(launcher, (Array("7", "cpu1", 1, "now"),)).write(folder)
+    return folder
+
+
+def command(study):
+    return [sys.executable, "-m", "jepa_scale.study.supervise", str(study), "cpu1"]
+
+
+def worked(study, slurm, code=0):
+    """What a worker says that works until it has nothing more to do."""
+    done = subprocess.run(command(study), env=slurm.environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def started(slurm):
+    return [line.split()[0] for line in slurm.started]
+
+
+def test_a_worker_does_every_run_once_and_ends(study, slurm):
+    worked(study, slurm)
+    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3"]
+    assert all(line.endswith("finish 1") for line in slurm.started), "told that they are supervised"
+    assert states(Queue(study, "study")) == ["COMPLETE"] * 4
+    step = next(line for line in slurm.asked if line.startswith("srun"))
+    assert "--nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=1 --kill-on-bad-exit=1" in step
+    assert "--group study" in step
+
+
+def test_a_run_that_fails_is_told_with_its_error_and_the_worker_ends_non_zero(study, slurm):
+    slurm.behaves("run-1", "fail")
+    said = worked(study, slurm, code=1)
+    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3"], "the others are done all the same"
+    assert "run run-1: ValueError: the world is flat" in said
+    assert "the world is flat" in (study / "errors" / "run-1.txt").read_text()
+    found = status_of(study)
+    assert found.counts["failed"] == 1
+    assert [run.reason for run in found.runs if run.state == "failed"] == ["ValueError: the world is flat"]
+
+
+def test_a_process_that_is_killed_is_tried_again_until_the_limit(study, slurm):
+    slurm.behaves("run-0", "killed")
+    slurm.behaves("run-1", "killed", "killed", "killed")
+    worked(study, slurm)
+    assert started(slurm).count("run-0") == 2
+    assert started(slurm).count("run-1") == 2
+    assert status_of(study).counts == {"done": 3, "failed": 1, "running": 0, "waiting": 0, "lost": 0, "left": 0}
+    assert "gave no reason, at attempt 2 of 2" in status_of(study).runs[1].reason
+
+
+def test_a_run_that_was_stopped_has_exactly_its_task_started_again_and_goes_on_first(study, slurm):
+    slurm.behaves("run-1", "stop")
+    # SLURM ends a worker that has asked for its own requeue.
+    slurm._put("scontrol", "kill -TERM $PPID")
+    worked(study, slurm, code=75)
+    assert [line for line in slurm.asked if line.startswith("scontrol")] == ["scontrol requeue 7_0"]
+    assert started(slurm) == ["run-0", "run-1"]
+    assert states(Queue(study, "study")) == ["COMPLETE", "RUNNING", "WAITING", "WAITING"]
+    worked(study, slurm)
+    assert started(slurm) == ["run-0", "run-1", "run-1", "run-2", "run-3"]
+    assert states(Queue(study, "study")) == ["COMPLETE"] * 4
+
+
+def test_a_signal_is_handed_on_and_the_checkpoint_waited_for(study, slurm):
+    slurm.behaves("run-0", "wait")
+    slurm._put("scontrol", "kill -TERM $PPID")
+    process = subprocess.Popen(command(study), env=slurm.environment, stdout=subprocess.PIPE, text=True)
+    waits(slurm)
+    process.send_signal(signal.SIGUSR1)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 75, said
+    assert (study / "runs" / "run-0" / "checkpoints" / "last.ckpt").exists()
+    assert "scontrol requeue 7_0" in slurm.asked
+
+
+def test_a_signal_during_imports_is_survived(study, slurm):
+    slurm._put("scontrol", "kill -TERM $PPID")
+    # As the batch script has it: ignored until there is a handler.
+    shell = ["sh", "-c", "trap '' USR1 TERM; echo ready; exec \"$@\"", "sh"]
+    process = subprocess.Popen([*shell, *command(study)], env=slurm.environment, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    for _ in range(20):
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.02)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert slurm.started == [] or "scontrol requeue 7_0" in slurm.asked
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED"])
+def test_a_task_that_slurm_is_ending_is_not_brought_back_to_life(study, slurm, state):
+    slurm.behaves("run-0", "stop")
+    slurm.lives(f"7_0|{state}|50:00|n1")
+    worked(study, slurm, code=75)
+    assert not [line for line in slurm.asked if line.startswith("scontrol")]
+
+
+def test_a_run_whose_job_may_not_be_requeued_waits_for_another_worker(study, slurm):
+    slurm.behaves("run-0", "stop")
+    slurm.refuses("scontrol", "Requested operation is presently disabled")
+    worked(study, slurm, code=1)
+    assert states(Queue(study, "study")) == ["FAIL", "WAITING", "WAITING", "WAITING", "WAITING"]
+    worked(study, slurm)
+    assert started(slurm).count("run-0") == 2
+
+
+def test_a_cancelled_study_is_not_gone_on_with(study, slurm):
+    mark_cancelled(study)
+    said = worked(study, slurm)
+    assert "cancelled" in said
+    assert slurm.started == []
+
+
+def test_a_run_that_never_comes_further_is_given_up(study, slurm):
+    slurm.behaves("run-0", *["stop without saving"] * 9)
+    slurm._put("scontrol", "kill -TERM $PPID")
+    for _ in range(5):
+        worked(study, slurm, code=75)
+    said = worked(study, slurm, code=1)
+    assert "run run-0: begun 6 times without having come further" in said
+    assert started(slurm).count("run-0") == 5
+    assert status_of(study).counts["done"] == 3
+
+
+def test_no_other_run_is_begun_that_would_not_fit(study, slurm):
+    slurm.lives("7_0|RUNNING|0:11|n1")
+    slurm._put("scontrol", "kill -TERM $PPID")
+    said = worked(study, slurm)
+    assert "11 s are left, another run needs about 12 s" in said
+    assert started(slurm) == ["run-0"], "the first one is tried in any case"
+    assert "scontrol requeue 7_0" in slurm.asked, "for a new limit, as runs wait"
+
+
+def waits(slurm):
+    """Wait until a run's process does."""
+    end = time.monotonic() + 30
+    while not (slurm.root / "waiting").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def test_a_worker_does_runs_that_were_planned_since_it_started(study, slurm):
+    slurm.behaves("run-0", "pause")
+    process = subprocess.Popen(command(study), env=slurm.environment, stdout=subprocess.PIPE, text=True)
+    waits(slurm)
+    more = DesignPoint(400, 2, 0, {}, "run-9")
+    (study / "runs" / "run-9").mkdir()
+    write_plan(study, [*read_plan(study), more])
+    Queue(study, "study").plan([more], {}, lambda owner: True)
+    (slurm.root / "go").touch()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3", "run-9"]
+    assert status_of(study).counts["done"] == 5
+
+
+def test_an_idle_worker_does_not_besiege_slurm(study, slurm):
+    orders = read_orders(study)
+    dataclasses.replace(orders, launcher=dataclasses.replace(orders.launcher, linger=4)).write(study)
+    queue = Queue(study, "study")
+    queue.claim("worker-0")
+    worked(study, slurm)
+    asked = [line for line in slurm.asked if line.startswith("squeue")]
+    assert len(asked) <= 4, "one before each of the later runs, one for dead owners"
+
+
+def test_runs_of_dead_owners_are_taken_over_and_those_of_living_ones_are_not(study, slurm):
+    queue = Queue(study, "study")
+    for owner in ("slurm:3_1", "slurm:4_0", "worker-0"):
+        queue.claim(owner)
+    slurm.lives("7_0|RUNNING|50:00|n1", "4_0|PENDING|50:00|(BeginTime)")
+    said = worked(study, slurm)
+    assert sorted(started(slurm)) == ["run-0", "run-3"]
+    assert "run run-0: its worker is gone" in said
+    assert {trial.user_attrs["worker"] for trial in queue.running()} == {"slurm:4_0", "worker-0"}
+
+
+def test_nobody_is_taken_for_dead_while_squeue_does_not_answer(study, slurm):
+    Queue(study, "study").claim("slurm:3_1")
+    slurm.refuses("squeue", "Unable to contact slurm controller")
+    said = worked(study, slurm)
+    assert "Unable to contact" in said
+    assert sorted(started(slurm)) == ["run-1", "run-2", "run-3"]
+    found = status_of(study)
+    assert found.counts["running"] == 1
+    assert "Unable to contact" in found.unknown
+
+
+def test_status_queues_the_runs_of_dead_workers_again(study, slurm):
+    Queue(study, "study").claim("slurm:3_1")
+    assert status_of(study).counts == {"done": 0, "failed": 0, "running": 0, "waiting": 4, "lost": 0, "left": 0}
+
+
+def test_a_run_whose_taker_died_before_it_signed_waits_again_once_no_worker_lives(study, slurm):
+    queue = Queue(study, "study")
+    queue._take(queue.trials()[0]._trial_id)
+    assert status_of(study).counts["running"] == 1, "a worker lives, and may be just about to"
+    slurm.lives()
+    assert status_of(study).counts["waiting"] == 4
+
+
+def test_a_corrupted_record_fails_that_run_alone(study, slurm):
+    (study / "runs" / "run-2" / "record.json").write_text("{")
+    slurm.behaves("run-2", "leave it")
+    said = worked(study, slurm, code=1)
+    assert "record.json is corrupted" in said
+    assert "record.json is corrupted" in status_of(study).runs[2].reason
+    assert status_of(study).counts["done"] == 3
+    assert states(Queue(study, "study")).count("COMPLETE") == 3
+
+
+def test_status_tells_diverged_runs_and_how_far_the_others_are(study, slurm):
+    queue = Queue(study, "study")
+    lost = queue.claim("worker-0")
+    queue.finish(lost.trial_id, record("run-0", status="diverged"))
+    diverged = dataclasses.replace(record("run-0", status="diverged"), run_id=run_id(CONFIG))
+    (study / "runs" / "run-0" / "record.json").write_text(json.dumps(diverged.to_dict()))
+    queue.claim("slurm:7_0")
+    (study / "runs" / "run-1" / "metrics.jsonl").write_text(
+        '[{"name": "a", "epoch": 0}]\n[{"name": "a", "epoch": 4}]\n'
+    )
+    found = status_of(study)
+    assert (found.counts["done"], found.diverged) == (1, 1)
+    assert [run.epochs for run in found.runs if run.state == "running"] == [5]
+
+
+def test_cancelling_ends_jobs_and_leaves_their_runs_waiting(study, slurm):
+    Queue(study, "study").claim("slurm:7_0")
+    assert cancel_study(study) == (1, 1)
+    assert "scancel --quiet 7" in slurm.asked
+    assert states(Queue(study, "study")) == ["FAIL", "WAITING", "WAITING", "WAITING", "WAITING"]
+    assert status_of(study).cancelled
+
+
+def test_a_worker_says_what_it_lacks(tmp_path, slurm):
+    for environment, said in ((slurm.environment, "no launch.json"), ({"PATH": "/bin"}, "is started by SLURM")):
+        done = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def loaded_by(module):
+    script = f"import sys, {module}; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
+
+
+def test_it_is_there_before_anything_heavy_could_be_loaded():
+    assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.study.supervisor"))
+    assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.study.supervise"))
