@@ -37,7 +37,7 @@ def command(cluster, tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "jepa_scale", *arguments],
             env={**cluster.environment, "PYTHONPATH": os.getcwd()}, cwd=tmp_path, capture_output=True, text=True,
-            timeout=600,
+            timeout=1500,
         )  # fmt: skip
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
