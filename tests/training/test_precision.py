@@ -135,3 +135,16 @@ def test_on_an_accelerator(name, overrides, tmp_path):
     assert record is not None
     assert record.status == "finished"
     assert all(tensor.dtype != torch.bfloat16 for tensor in read_checkpoint(tmp_path / "run").state.values())
+
+
+def test_the_objective_is_computed_in_32_bits_within_mixed_training():
+    parts = build(compose(["logger=none", "data.n=400", "data.heldout=640", "data.test=640", "data.batch_size=32"]))
+    module, seen = parts.module, []
+    objective = module.objective.forward
+    module.objective.forward = lambda view: seen.append((view.latents.dtype, view.predicted.dtype)) or objective(view)
+    batch = next(iter(parts.data.train_dataloader()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        latents = module.observe(batch)
+        assert latents.dtype == torch.bfloat16
+        assert module.pretraining_loss(batch, latents).dtype == torch.float32
+    assert seen == [(torch.float32, torch.float32)]
