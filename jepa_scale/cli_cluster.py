@@ -156,9 +156,11 @@ def _print_tasks(found: typing.Any) -> None:
 
 
 def _print_runs(found: typing.Any, most: int = 10) -> None:
+    from jepa_scale.study.owners import task_of
+
     running = [run for run in found.runs if run.state == "running"]
     for run in running[:most]:
-        task = found.tasks.get(run.owner.removeprefix("slurm:"))
+        task = found.tasks.get(task_of(run.owner) or "")
         queued = f", whose job is {task.state.lower()} again" if task is not None and task.state != "RUNNING" else ""
         epochs = f", {run.epochs} epoch{'s' * (run.epochs != 1)}" if run.epochs else ""
         print(f"  {run.point.run_id} {run.point}: {run.owner} for {_duration(run.seconds)}{epochs}{queued}")
@@ -194,19 +196,15 @@ def run_cancel(parsed: argparse.Namespace) -> int:
 
 def run_collect(parsed: argparse.Namespace) -> int:
     """Write table and fits, list gaps; the exit code is 1 where there are some."""
-    from jepa_scale.runs.errors import UserError
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
-    from jepa_scale.study.spec import read_spec
+    from jepa_scale.study.spec import spec_of
     from jepa_scale.study.status import status_of
 
-    written = parsed.study / "study.yaml"
-    if not written.is_file():
-        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `sweep` wrote")
+    spec = spec_of(parsed.study)
     if (parsed.study / "plan.json").is_file():
         # Runs of workers that have ended are queued again, for the workers of the next sweep command.
         status_of(parsed.study)
-    spec = read_spec(written)
     result = collect(spec, design(spec, parsed.study), parsed.study)
     return _print_gaps(result, parsed.study)
 

@@ -119,6 +119,20 @@ def read_spec(path: Path) -> StudySpec:
     return parse_spec(content, str(path))
 
 
+def spec_of(study: Path) -> StudySpec:
+    """Read the file of a study's folder.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a study's, or as ``read_spec``.
+    """
+    written = study / "study.yaml"
+    if not written.is_file():
+        raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` or `sweep` wrote")
+    return read_spec(written)
+
+
 def parse_spec(content: Any, source: str) -> StudySpec:
     """Check the content of a study file.
 

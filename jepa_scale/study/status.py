@@ -18,8 +18,8 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.orders import Orders, cancelled, read_orders
-from jepa_scale.study.owners import jobs_of, owners, task_of
-from jepa_scale.study.spec import StudySpec, read_spec
+from jepa_scale.study.owners import Living, jobs_of, owners, task_of
+from jepa_scale.study.spec import StudySpec, spec_of
 from jepa_scale.study.storage import NO_TIME, YOUNG, Queue
 
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
@@ -77,10 +77,7 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None
     UserError
         If the folder is not a planned study's, or one of its files is damaged.
     """
-    written = study / "study.yaml"
-    if not written.is_file():
-        raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` or `sweep` wrote")
-    spec, points, orders = read_spec(written), read_plan(study), read_orders(study)
+    spec, points, orders = spec_of(study), read_plan(study), read_orders(study)
     url = None if orders is None else orders.launcher.storage
     return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url)
 
@@ -96,9 +93,9 @@ def status_of(study: Path) -> Status:
     spec, points, orders, queue = open_study(study)
     tasks, unknown = _tasks(queue, orders)
     if not unknown and orders is not None and not cancelled(study):
-        # Where no worker lives nobody can be taking a run just now.
-        young = YOUNG if tasks else NO_TIME
-        queue.reap(lambda owner: task_of(owner) not in (None, *tasks), orders.launcher.attempts, young)
+        # Where no worker lives nobody can be taking a run just now; a job that collects is none.
+        young = YOUNG if set(tasks) - set(orders.collect) else NO_TIME
+        queue.reap(Living(frozenset(tasks)).lost, orders.launcher.attempts, young)
     latest = {trial.user_attrs.get("run"): trial for trial in queue.trials()}
     runs = tuple(_state(point, study, latest.get(point.run_id), tasks, unknown) for point in points)
     if spec.design is not None:
@@ -129,7 +126,7 @@ def _state(
     if trial.state == TrialState.WAITING:
         return RunState(point, "waiting")
     if trial.state == TrialState.RUNNING:
-        ended = not unknown and task_of(owner) not in (None, *tasks)
+        ended = not unknown and Living(frozenset(tasks)).lost(owner)
         began = trial.datetime_start or datetime.datetime.now(datetime.UTC)
         seconds = (datetime.datetime.now(datetime.UTC) - began.astimezone(datetime.UTC)).total_seconds()
         return RunState(point, "lost" if ended else "running", owner, seconds, epochs=_epochs(point, study))
@@ -172,12 +169,11 @@ def _left(runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], queue: Qu
         if trial.state == TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0
     ]
     open_runs = [run for run in runs if run.state in ("running", "waiting", "lost")]
-    workers = {run.owner for run in runs if run.state == "running"} | {
-        task.name for task in tasks.values() if task.state == "RUNNING" and "_" in task.name
-    }
-    busy = max(len({owner.removeprefix("slurm:") for owner in workers}), 0)
+    busy = {task_of(run.owner) or run.owner for run in runs if run.state == "running"}
+    busy |= {task.name for task in tasks.values() if task.state == "RUNNING" and "_" in task.name}
     if len(took) < 4 or not open_runs or not busy:
         return None
     low, _, high = statistics.quantiles(took, n=4)
     running = sum(run.seconds for run in open_runs if run.state == "running")
-    return tuple(max(len(open_runs) * each - running, 0.0) / min(busy, len(open_runs)) for each in (low, high))  # type: ignore[return-value]
+    share = min(len(busy), len(open_runs))
+    return max(len(open_runs) * low - running, 0.0) / share, max(len(open_runs) * high - running, 0.0) / share
