@@ -1,0 +1,188 @@
+"""Offline W&B runs read back from their files: W&B itself has no reader that needs no server."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.runs.errors import UserError
+
+_BLOCK = 32768
+"""Bytes of a block of LevelDB's log format, which the files are in."""
+_FILE_HEADER, _PIECE_HEADER = 7, 7
+_MAGIC = b":W&B"
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class WandbRun:
+    """What W&B keeps of one run."""
+
+    run_id: str
+    project: str
+    group: str
+    job_type: str
+    name: str
+    tags: tuple[str, ...]
+    config: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    """Rows in the order in which they were logged."""
+    summary: Mapping[str, Any]
+    step_metrics: Mapping[str, str] = field(default_factory=dict)
+    """Step axis by metric, or by pattern such as ``*``."""
+    summaries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the summary keeps (``min``, ``last``, …), by metric or pattern, where it was asked for."""
+    started: float = 0.0
+    """Seconds since the epoch."""
+    ended: bool = False
+    """Whether it was closed; a killed run was not."""
+
+
+def offline_folders(folder: Path) -> list[Path]:
+    """Folders of offline runs at or below a folder, the oldest first."""
+    found = [folder] if folder.name.startswith(_PREFIXES) else []
+    found += [path for prefix in _PREFIXES for path in folder.rglob(f"{prefix}*") if path.is_dir()]
+    return sorted({path for path in found if any(path.glob("*.wandb"))}, key=lambda path: path.name.split("run-", 1)[1])
+
+
+_PREFIXES = ("offline-run-", "run-")
+
+
+def read_offline(folder: Path) -> WandbRun:
+    """Read one folder of an offline run. What a killed process left half written at the end is left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not W&B's.
+    """
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    paths = sorted(folder.glob("*.wandb"))
+    if not paths:
+        raise UserError(f"{folder} holds no .wandb file: expected the folder of an offline W&B run")
+    run = WandbRun("", "", "", "", "", (), {}, (), {})
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    steps: dict[str, str] = {}
+    kept: dict[str, tuple[str, ...]] = {}
+    for piece in _records(paths[0]):
+        record = Record()
+        try:
+            record.ParseFromString(piece)
+        except DecodeError:
+            break
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            one = record.run
+            run = replace(
+                run, run_id=one.run_id, project=one.project, group=one.run_group, job_type=one.job_type,
+                name=one.display_name, tags=tuple(one.tags), started=one.start_time.ToNanoseconds() / 1e9,
+            )  # fmt: skip
+            _update(config, one.config.update)
+        elif kind == "config":
+            _update(config, record.config.update)
+        elif kind == "summary":
+            _update(summary, record.summary.update)
+            for item in record.summary.remove:
+                summary.pop(item.key, None)
+        elif kind == "history":
+            row: dict[str, Any] = {}
+            _update(row, record.history.item)
+            history.append(row)
+        elif kind == "metric":
+            named = record.metric.name or record.metric.glob_name
+            if record.metric.step_metric:
+                steps[named] = record.metric.step_metric
+            asked = [item.name for item, value in record.metric.summary.ListFields() if value is True]
+            if asked:
+                kept[named] = tuple(asked)
+        elif kind == "exit":
+            run = replace(run, ended=True)
+    if not run.run_id:
+        raise UserError(f"{paths[0]} names no run: W&B wrote nothing of it yet, or it is damaged from its start")
+    config.pop("_wandb", None)
+    return replace(
+        run, config=config, history=tuple(history), summary=summary, step_metrics=steps, summaries=kept
+    )  # fmt: skip
+
+
+def joined(parts: Sequence[WandbRun]) -> WandbRun:
+    """Make one run of the parts that a requeued run left, in the order of their start; later values win."""
+    ordered = sorted(parts, key=lambda part: part.started)
+    first, last = ordered[0], ordered[-1]
+    return replace(
+        last,
+        config={key: value for part in ordered for key, value in part.config.items()},
+        history=tuple(row for part in ordered for row in part.history),
+        summary={key: value for part in ordered for key, value in part.summary.items()},
+        step_metrics={key: value for part in ordered for key, value in part.step_metrics.items()},
+        summaries={key: value for part in ordered for key, value in part.summaries.items()},
+        started=first.started,
+    )
+
+
+def read_runs(folder: Path) -> list[WandbRun]:
+    """Read every offline run at or below a folder, parts of one run joined.
+
+    Raises
+    ------
+    UserError
+        If there is none, or as ``read_offline``.
+    """
+    parts: dict[tuple[str, str], list[WandbRun]] = {}
+    for place in offline_folders(folder):
+        run = read_offline(place)
+        parts.setdefault((run.project, run.run_id), []).append(run)
+    if not parts:
+        raise UserError(f"no offline W&B run in {folder}: expected folders offline-run-* with a .wandb file")
+    return [joined(found) for found in parts.values()]
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """Records of a file: pieces within blocks, put together; ends where the file is torn."""
+    content = path.read_bytes()
+    if content[: len(_MAGIC)] != _MAGIC:
+        raise UserError(f"{path} is not a W&B file: expected it to begin with {_MAGIC.decode()}")
+    place, parts = _FILE_HEADER, b""
+    while place + _PIECE_HEADER <= len(content):
+        if _BLOCK - place % _BLOCK < _PIECE_HEADER:
+            # Too little is left of the block for a piece: it is filled with zeros.
+            place += _BLOCK - place % _BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + _PIECE_HEADER])
+        place += _PIECE_HEADER
+        piece = content[place : place + length]
+        place += length
+        if len(piece) < length or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+            return
+        parts = piece if kind in (_WHOLE, _FIRST) else parts + piece
+        if kind in (_WHOLE, _LAST):
+            yield parts
+
+
+def _update(target: dict[str, Any], items: Any) -> None:
+    """Put items of W&B's into nested dictionaries."""
+    for item in items:
+        keys = list(item.nested_key) or [item.key]
+        place = target
+        for key in keys[:-1]:
+            inner = place.get(key)
+            place[key] = inner if isinstance(inner, dict) else {}
+            place = place[key]
+        place[keys[-1]] = _value(item)
+
+
+def _value(item: Any) -> Any:
+    typed = "none", "boolean", "integer", "number", "text", "json"
+    for name in typed:
+        if name in item.DESCRIPTOR.fields_by_name and item.HasField(name):
+            value = getattr(item, name)
+            return None if name == "none" else json.loads(value) if name == "json" else value
+    return json.loads(item.value_json) if item.value_json else None
