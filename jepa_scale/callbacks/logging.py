@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 
-from jepa_scale.records import Estimate
+from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.training.world_model import WorldModel
 
-_BINS = 16
-"""Of a histogram in W&B: its default of 64 for as many values shows no more, and takes most of the time of logging."""
+Outcome = Literal["finished", "failed", "stopped"]
+"""How a process leaves a run; of a stopped one, more is to come."""
+
+
+class EstimateLogger(Logger):
+    """A logger that takes estimates as they are, with all that is known of them."""
+
+    def write(self, estimates: Sequence[Estimate]) -> None:
+        """Log estimates of one epoch."""
+        raise NotImplementedError(f"{type(self).__name__} must say where estimates go")
+
+    def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the rows of ``metrics.jsonl`` of a run that goes on; nothing by default."""
+
+    def record(self, record: RunRecord) -> None:
+        """Take the record of a run at its end; nothing by default."""
+
+    def finish(self, outcome: Outcome = "finished") -> None:
+        """Close; nothing by default."""
 
 
 def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
@@ -31,26 +47,35 @@ def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
         before = model.epochs_before, model.steps_before
         estimates = [replace(row, epoch=row.epoch + before[0], step=row.step + before[1]) for row in estimates]
     for logger in trainer.loggers:
-        if isinstance(logger, MetricsFile):
+        if isinstance(logger, EstimateLogger):
             logger.write(estimates)
-        elif isinstance(logger, WandbMirror):
-            logger.log_estimates(estimates)
         else:
-            logger.log_metrics(scalars(estimates), estimates[0].step if estimates else 0)
+            numbers = {name: value for name, value in scalars(estimates).items() if not isinstance(value, str)}
+            logger.log_metrics(numbers, estimates[0].step if estimates else 0)
 
 
-def scalars(estimates: Sequence[Estimate]) -> dict[str, float]:
-    """Flatten scalar estimates and their standard errors."""
-    flat: dict[str, float] = {}
-    for estimate in estimates:
-        if isinstance(estimate.value, float):
-            flat[estimate.name] = estimate.value
-            if isinstance(estimate.standard_error, float) and estimate.n is not None:
-                flat[f"{estimate.name}/standard_error"] = estimate.standard_error
+def scalars(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Flatten scalar estimates: under their names, with standard error, size and flag beside; lists are left out.
+
+    Of an exact value neither error nor size is said, and where none was identified only why.
+    """
+    flat: dict[str, Any] = {}
+    for one in estimates:
+        if isinstance(one.value, tuple):
+            continue
+        if one.value is not None and math.isfinite(one.value):
+            flat[one.name] = one.value
+        if one.n is not None:
+            error = one.standard_error
+            if isinstance(error, int | float) and math.isfinite(error):
+                flat[f"{one.name}/standard_error"] = error
+            flat[f"{one.name}/n"] = one.n
+        if one.flag:
+            flat[f"{one.name}/flag"] = one.flag
     return flat
 
 
-class MetricsFile(Logger):
+class MetricsFile(EstimateLogger):
     """``metrics.jsonl``: one line per callback and epoch, append-only.
 
     A run that was killed between a line and its checkpoint writes that epoch's lines again, with the same numbers;
@@ -110,83 +135,6 @@ def _json_ready(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: clean(value) for name, value in fields.items()}
 
 
-class WandbMirror(Logger):
-    """Estimates in W&B; a W&B that fails costs a warning, never the run."""
-
-    def __init__(self, project: str, folder: Path, run_id: str, group: str | None, config: dict[str, Any], mode: str):
-        super().__init__()
-        # The environment's word is the user's own, and offline is the only mode that needs nothing of it.
-        import wandb
-
-        self._wandb: Any = wandb
-        self._run: Any = None
-        try:
-            self._run = wandb.init(
-                project=project,
-                dir=folder,
-                id=run_id,
-                name=run_id,
-                group=group,
-                config=config,
-                mode=resolve_mode(mode),
-                resume="allow",
-                reinit="finish_previous",
-                settings=wandb.Settings(
-                    x_disable_stats=True, x_disable_meta=True, x_save_requirements=False, console="off", silent=True
-                ),
-            )
-            self._run.define_metric("epoch")
-            self._run.define_metric("*", step_metric="epoch")
-        except Exception as error:
-            warnings.warn(f"W&B is off for this run: {error}", stacklevel=2)
-
-    @property
-    def name(self) -> str:
-        """Name of the mirror."""
-        return "wandb"
-
-    @property
-    def version(self) -> str:
-        """The run's id."""
-        return "" if self._run is None else str(self._run.id)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration went in with ``init``."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log scalars that Lightning itself produces."""
-        self._log(dict(metrics))
-
-    def log_estimates(self, estimates: Sequence[Estimate]) -> None:
-        """Log scalars with their standard errors, and lists as histograms."""
-        if not estimates or self._run is None:
-            return
-        row: dict[str, Any] = {"epoch": estimates[0].epoch, **scalars(estimates)}
-        for estimate in estimates:
-            if isinstance(estimate.value, tuple):
-                finite = [value for value in estimate.value if math.isfinite(value)]
-                row[estimate.name] = self._wandb.Histogram(finite, num_bins=_BINS)
-        self._log(row)
-
-    def _log(self, row: dict[str, Any]) -> None:
-        if self._run is None:
-            return
-        try:
-            self._run.log(row)
-        except Exception as error:
-            warnings.warn(f"W&B is off for the rest of this run: {error}", stacklevel=2)
-            self._run = None
-
-    def finish(self) -> None:
-        """Close the W&B run; without it the next run of this process would be logged into this one."""
-        if self._run is not None:
-            try:
-                self._run.finish()
-            except Exception as error:
-                warnings.warn(f"W&B did not close cleanly: {error}", stacklevel=2)
-            self._run = None
-
-
 def resolve_mode(mode: str) -> Any:
     """Return W&B's mode: ``auto`` is the environment's WANDB_MODE, else online if a key is at hand, else offline.
 
@@ -217,10 +165,21 @@ def _has_netrc_key() -> bool:
 
 
 def wandb_logger(
-    project: str, mode: str, *, folder: Path, run_id: str, group: str | None, config: dict[str, Any]
-) -> WandbMirror | None:
+    project: str,
+    mode: str,
+    entity: str | None = None,
+    *,
+    folder: Path,
+    run_id: str,
+    group: str | None,
+    config: dict[str, Any],
+) -> EstimateLogger | None:
     """Leaf ``logger=wandb``."""
-    return None if resolve_mode(mode) == "disabled" else WandbMirror(project, folder, run_id, group, config, mode)
+    from jepa_scale.callbacks.mirror import WandbMirror
+
+    if resolve_mode(mode) == "disabled":
+        return None
+    return WandbMirror(project, folder, run_id, group, config, mode, entity)
 
 
 def no_logger(*, folder: Path, run_id: str, group: str | None, config: dict[str, Any]) -> None:

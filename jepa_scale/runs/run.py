@@ -16,7 +16,7 @@ import torch
 from jepa_scale import processes
 from jepa_scale.callbacks.checkpoint import RunCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
-from jepa_scale.callbacks.logging import MetricsFile, resolve_mode
+from jepa_scale.callbacks.logging import EstimateLogger, MetricsFile, Outcome, resolve_mode
 from jepa_scale.callbacks.requeue import SafeStop, StopAsked
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
@@ -96,10 +96,11 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
             build_data(settings, world)
     check_model(config, world)
     instantiate("optimizer", config["optimizer"])
-    try:
-        resolve_mode(config["logger"].get("mode", "auto"))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    if "mode" in config["logger"]:
+        try:
+            resolve_mode(config["logger"]["mode"])
+        except ValueError as error:
+            raise UserError(str(error)) from None
     device = {"accelerator": "cpu"} if elsewhere else {}
     trainer_of({**config["trainer"], **device}, Place(0, 0, config["trainer"]["devices"]), logger=False)
 
@@ -114,6 +115,7 @@ def _train(
     processes.every(lambda: built.append(build(config)))
     (parts,) = built
     loggers = _loggers(config, folder, group) if here.leads else []
+    outcome: Outcome = "failed"
     fit_seconds = 0.0
     try:
         for stage in config["stages"]:
@@ -123,33 +125,43 @@ def _train(
             if parts.module.diverged:
                 break
             _test(folder, parts, loggers)
-    finally:
-        for mirror in loggers[1:]:
-            mirror.finish()
 
-    def end() -> RunRecord:
-        times: dict[str, float | str] = {
-            "wall_seconds": time.perf_counter() - started,
-            "fit_seconds": fit_seconds,
-            "callback_seconds": sum(callback.seconds for callback in parts.callbacks),
-            "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
-        record = record_of(config, folder, parts, times)
-        folder.write_record(record)
+        def end() -> RunRecord:
+            times: dict[str, float | str] = {
+                "wall_seconds": time.perf_counter() - started,
+                "fit_seconds": fit_seconds,
+                "callback_seconds": sum(callback.seconds for callback in parts.callbacks),
+                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            }
+            record = record_of(config, folder, parts, times)
+            folder.write_record(record)
+            return record
+
+        record = processes.agreed(end)
+        for logger in loggers:
+            logger.record(record)
+        outcome = "finished" if record.status == "finished" else "failed"
         return record
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "stopped"
+        raise
+    finally:
+        for logger in loggers:
+            logger.finish(outcome)
 
-    return processes.agreed(end)
 
-
-def _loggers(config: Mapping[str, Any], folder: RunFolder, group: str | None) -> list[Any]:
-    """The run folder's own file and, where one is asked for, a mirror."""
+def _loggers(config: Mapping[str, Any], folder: RunFolder, group: str | None) -> list[EstimateLogger]:
+    """The run folder's own file and, where one is asked for, a mirror, which is told what the file holds already."""
+    earlier = folder.read_metrics()
     mirror = instantiate(
         "logger", config["logger"], folder=folder.path, run_id=run_id(config), group=group, config=dict(config)
     )
+    if mirror is not None:
+        mirror.replay(earlier)
     return [MetricsFile(folder.metrics_path)] + ([mirror] if mirror is not None else [])
 
 
-def _test(folder: RunFolder, parts: Parts, loggers: list[Any]) -> None:
+def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) -> None:
     """Estimate from the test data once a stage is over, unless that was done already."""
     epochs, steps = parts.module.trained
 
@@ -161,8 +173,8 @@ def _test(folder: RunFolder, parts: Parts, loggers: list[Any]) -> None:
     parts.module.eval()
     rows = split_estimates("test", parts.module, parts.data.test, parts.context, epochs - 1, steps)
     parts.module.train()
-    if loggers:
-        loggers[0].write(rows)
+    for logger in loggers:
+        logger.write(rows)
 
 
 def _fit(
@@ -170,7 +182,7 @@ def _fit(
     folder: RunFolder,
     here: Place,
     parts: Parts,
-    loggers: list[Any],
+    loggers: Sequence[EstimateLogger],
     extra: Sequence[L.Callback],
 ) -> float:
     """Train one stage, or what is left of it, and return the seconds that it took."""
@@ -192,7 +204,7 @@ def _fit(
             here,
             # Its own: inside a job Lightning loads whatever hpc_ckpt_* it finds there.
             default_root_dir=folder.path,
-            logger=loggers or False,
+            logger=list(loggers) or False,
             callbacks=[*watching, checkpoint, SafeStop(checkpoint)],
         )
         steps = processes.agreed(lambda: _steps_in(path))

@@ -1,11 +1,7 @@
-import warnings
-
 import pytest
 
-from jepa_scale.callbacks.logging import MetricsFile, WandbMirror, publish, resolve_mode, scalars
+from jepa_scale.callbacks.logging import MetricsFile, publish, resolve_mode, scalars
 from jepa_scale.records import Estimate
-from jepa_scale.runs.config import compose
-from jepa_scale.runs.run import run
 
 
 def estimate(name, value, error=0.1, n=10):
@@ -14,7 +10,7 @@ def estimate(name, value, error=0.1, n=10):
 
 def test_scalars_carry_their_errors():
     rows = [estimate("a", 1.0), estimate("b", (1.0, 2.0), (0.1, 0.1)), estimate("c", 3.0, 0.0, None)]
-    assert scalars(rows) == {"a": 1.0, "a/standard_error": 0.1, "c": 3.0}
+    assert scalars(rows) == {"a": 1.0, "a/standard_error": 0.1, "a/n": 10, "c": 3.0}
 
 
 def test_a_torn_line_does_not_swallow_the_next(tmp_path):
@@ -41,30 +37,6 @@ def test_mode_is_offline_unless_something_else_is_said(monkeypatch, tmp_path):
         resolve_mode("sometimes")
 
 
-def test_runs_are_mirrored_to_wandb_offline(tiny_overrides, tmp_path):
-    config = compose([*[o for o in tiny_overrides if o != "logger=none"], "logger.mode=offline"])
-    record = run(config, tmp_path / "run")
-    files = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == 1
-    assert record.run_id in files[0].name
-    assert b"regret/density" in files[0].read_bytes()
-
-
-def test_a_wandb_that_fails_costs_a_warning(monkeypatch, tmp_path):
-    import wandb
-
-    def broken(**settings):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(wandb, "init", broken)
-    with pytest.warns(UserWarning, match="W&B is off for this run: no space left"):
-        mirror = WandbMirror("project", tmp_path, "id", None, {}, "offline")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        mirror.log_estimates([estimate("a", 1.0)])
-        mirror.finish()
-
-
 def test_publish_reaches_every_logger(tmp_path):
     class Plain:
         seen = None
@@ -77,5 +49,5 @@ def test_publish_reaches_every_logger(tmp_path):
         loggers = (MetricsFile(tmp_path / "metrics.jsonl"), Plain())
 
     publish(Trainer, [estimate("a", 1.0)])
-    assert Trainer.loggers[1].seen == ({"a": 1.0, "a/standard_error": 0.1}, 20)
+    assert Trainer.loggers[1].seen == ({"a": 1.0, "a/standard_error": 0.1, "a/n": 10}, 20)
     assert Trainer.loggers[0].latest["a"].value == 1.0
