@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_audit, cli_cluster, cli_data, cli_evaluate, cli_laws, cli_theory, signals
+from jepa_scale import cli_audit, cli_cluster, cli_dashboard, cli_data, cli_evaluate, cli_laws, cli_theory, signals
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ examples:
   jepa-scale report studies/quickstart                   write the report again
   jepa-scale sweep my_sweep.yaml launcher=slurm          the runs of a study on a SLURM cluster
   jepa-scale status studies/my_sweep                     where it stands; then cancel, collect, sync
+  jepa-scale dashboard studies/my_sweep                  its W&B workspace, and its fits, forecast and advice there
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
@@ -40,7 +41,7 @@ Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show`
 """
 
 
-_STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data", "status", "collect")
+_STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data", "status", "collect", "dashboard")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("study", type=Path, nargs="+", help="study folder")
     report.add_argument("--out", type=Path, metavar="PATH", help="page of several (default: reports/compare.html)")
     cli_cluster.add_parsers(commands)
+    cli_dashboard.add_parsers(commands)
     cli_evaluate.add_parsers(commands)
     cli_theory.add_parsers(commands)
     cli_audit.add_parsers(commands)
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "cancel": cli_cluster.run_cancel,
             "collect": cli_cluster.run_collect,
             "sync": cli_cluster.run_sync,
+            "dashboard": cli_dashboard.run_dashboard,
         }
         code = commands[parsed.command](parsed)
     except UserError as error:

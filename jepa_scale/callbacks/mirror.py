@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,19 +13,10 @@ from typing import Any
 
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, resolve_mode, scalars
 from jepa_scale.records import Estimate, RunRecord
-
-AXES = ("epoch", "steps", "samples")
-"""Step axes that every row carries: a run that was requeued goes on along them, while W&B's own ``_step`` restarts."""
-SPECTRUM_TABLE = "spectrum/table"
-THROUGHPUT = "run/samples_per_second"
+from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
 
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
-_BEST = (
-    (re.compile(r"(regret/\w+|\w+/(risk|risk_max|loss))"), "min,last"),
-    (re.compile(r"success(_any_time|_final)?/\w+"), "max,last"),
-)
-"""What the summary keeps of quantities that have a better end; of all others it keeps the last value."""
 _INIT_SECONDS, _FINISH_SECONDS = 30.0, 60.0
 """A server that has not answered by then is done without."""
 
@@ -161,12 +151,11 @@ class WandbMirror(EstimateLogger):
         return row
 
     def _best(self, name: str) -> None:
-        if name not in self._defined:
-            self._defined.add(name)
-            for pattern, summary in _BEST:
-                if pattern.fullmatch(name):
-                    self._define(name, "samples" if name.startswith("train/") else "epoch", summary)
-                    return
+        if name in self._defined:
+            return
+        self._defined.add(name)
+        if kept(name):
+            self._define(name, "samples" if name.startswith("train/") else "epoch", ",".join(kept(name)))
 
     def _define(self, name: str, axis: str | None = None, summary: str | None = None) -> None:
         self._guarded(
@@ -190,16 +179,16 @@ class WandbMirror(EstimateLogger):
 def summary_of(record: RunRecord) -> dict[str, Any]:
     """What is known of a run at its end alone, as W&B's summary holds it."""
 
-    def scalars(kind: str, held: Mapping[str, Any]) -> dict[str, Any]:
-        return {f"{kind}/{name}": value for name, value in held.items() if isinstance(value, int | float)}
-
     return {
         "run/status": record.status,
         "run/reason": record.reason,
         "run/wall_seconds": record.times.get("wall_seconds"),
-        **scalars("dials", record.dials),
-        **scalars("truth", record.truth),
-        **scalars("pretrained", record.pretrained),
+        **{
+            f"{part}/{name}": value
+            for part in PARTS
+            for name, value in getattr(record, part).items()
+            if isinstance(value, int | float)
+        },
     }
 
 

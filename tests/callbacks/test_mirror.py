@@ -12,8 +12,9 @@ import warnings
 import pytest
 
 from jepa_scale.callbacks import mirror as mirroring
-from jepa_scale.callbacks.mirror import SPECTRUM_TABLE, THROUGHPUT, WandbMirror, summary_of
+from jepa_scale.callbacks.mirror import WandbMirror, summary_of
 from jepa_scale.records import Estimate
+from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder

@@ -1,0 +1,385 @@
+"""A study's dashboard in W&B: a workspace whose panels answer the study's question, built from what its runs log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jepa_scale.records import StudyResult
+from jepa_scale.records.mirrored import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
+from jepa_scale.report.conclusions.answer import answer
+from jepa_scale.report.study_run import JOB_TYPE, study_numbers, study_tables
+from jepa_scale.report.wording import plural
+from jepa_scale.runs.errors import UserError
+
+EXTRA = "W&B dashboards need the package wandb-workspaces: pip install 'jepa-scale[wandb]'"
+
+Key = str
+"""A metric's name; ``summary:`` and ``config:`` before it name a run's summary and configuration."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Metrics over training, one line per run."""
+
+    title: str
+    metrics: tuple[Key, ...]
+    x: Key = "epoch"
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """One point per run, coloured by a third quantity."""
+
+    title: str
+    x: Key
+    y: Key
+    color: Key
+    log_x: bool = True
+    log_y: bool = True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines of a table of the study's run."""
+
+    title: str
+    table: Key
+    x: str
+    y: str
+    line: str = ""
+    """Column whose values are one line each; empty: points."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the study's run."""
+
+    key: Key
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of the study's run."""
+
+    title: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Text:
+    """Sentences."""
+
+    markdown: str
+
+
+Panel = Line | Scatter | Chart | Table | Number | Text
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the dashboard."""
+
+    name: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """What a study's workspace shows."""
+
+    entity: str
+    project: str
+    study: str
+    parts: tuple[Part, ...]
+
+
+def logged(result: StudyResult) -> set[Key]:
+    """All keys that a study's runs, and the run of the study itself, have in W&B."""
+    parts = [arm.result for arm in result.arms] or [result]
+    rows = [row for part in parts for history in part.histories.values() for row in history]
+    # Of lists W&B holds histograms, which lines cannot show, and of what was never identified nothing.
+    names = {row["name"] for row in rows if isinstance(row["value"], int | float)}
+    held = names | {*AXES, THROUGHPUT, SPECTRUM_TABLE}
+    held |= {f"summary:{name}.{end}" if end else f"summary:{name}" for name in names for end in kept(name) or ("",)}
+    for record in result.records.values():
+        ends = ((part, *item) for part in PARTS for item in getattr(record, part).items())
+        held |= {f"summary:{part}/{name}" for part, name, value in ends if isinstance(value, int | float)}
+        held |= {f"config:{key}" for key in _flat(record.config)}
+    return held | {f"summary:{name}" for name in (*ENDS, *study_numbers(result))} | set(study_tables(result))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def dashboard_of(result: StudyResult, entity: str, project: str) -> Dashboard:
+    """Choose the panels that this study's runs have the metrics of.
+
+    Raises
+    ------
+    UserError
+        If no run has a record yet.
+    """
+    if not result.records:
+        raise UserError(f"study {result.name} has no finished run yet, and a dashboard shows what runs logged: run it")
+    held = logged(result)
+    parts = [
+        Part(name, tuple(one for panel in panels if (one := _kept(panel, held)) is not None))
+        for name, panels in _parts(result)
+    ]
+    return Dashboard(entity, project, result.name, tuple(part for part in parts if part.panels))
+
+
+def _kept(panel: Panel, held: set[Key]) -> Panel | None:
+    """The panel with the metrics that there are; None where nothing of it is left."""
+    if isinstance(panel, Line):
+        metrics = tuple(name for name in panel.metrics if name in held)
+        return Line(panel.title, metrics, panel.x, panel.log) if metrics and panel.x in held else None
+    return panel if keys_of(panel) <= held else None
+
+
+def keys_of(panel: Panel) -> set[Key]:
+    """Every key that a panel reads."""
+    if isinstance(panel, Line):
+        return {panel.x, *panel.metrics}
+    if isinstance(panel, Scatter):
+        return {panel.x, panel.y, panel.color}
+    if isinstance(panel, Chart):
+        return {panel.table}
+    return set() if isinstance(panel, Text) else {panel.key}
+
+
+def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
+    regret = f"regret/{result.score}"
+    n, k, last = "config:data.n", "config:model.k", f"summary:{regret}.last"
+    deficits = ("spectrum/subspace_deficit", "spectrum/calibration_deficit")
+    said = "\n\n".join((f"# {result.name}", f"**{result.question.strip()}**", *answer(result), _how(result)))
+    return (
+        (
+            "Answer",
+            (
+                Text(said),
+                Table("study/advice"),
+                Number("Runs done", "summary:study/done"),
+                Number("P(regret ≤ target) at the largest n", "summary:study/verdict_probability"),
+            ),
+        ),
+        (
+            "Regret by n and k",
+            (
+                Scatter("Regret over n, coloured by k: every run, at its last epoch", n, last, k),
+                Scatter("Regret over k, coloured by n: every run, at its last epoch", k, last, n),
+                Chart("Mean regret over log10 n, by k", "study/cells", "log10_n", "regret", "k"),
+                Chart("Mean regret over log2 k, by n", "study/cells", "log2_k", "regret", "n"),
+                Chart("Best width k*(n): log2 k over log10 n", "study/best_width", "log10_n", "log2_k"),
+                Table("study/best_width"),
+                Line("Regret while training", (regret,), log=True),
+                Line("Success while training", ("success/model", "success/policy")),
+            ),
+        ),
+        (
+            "Spectrum",
+            (
+                Line("Spectral gap, held out", ("spectrum/gap",)),
+                Line("Spectral mass seen, held out", ("spectrum/total", "exact/total")),
+                Line("Effective rank", ("spectrum/rankme_sv_uncentred", "spectrum/erank_eig_centred")),
+                Line("Participation ratio and LiDAR", ("spectrum/participation_ratio", "spectrum/lidar_wm")),
+                Scatter("The world's tail beyond k", k, "summary:truth/tail", n),
+                Scatter("Spectral mass seen, held out, over k", k, "summary:spectrum/total", n, log_y=False),
+                Table("spectrum/table"),
+            ),
+        ),
+        (
+            "Tail and bounds beside regret",
+            (
+                Line("Regret and its bounds: at 1 and above they are vacuous", (regret, *_BOUNDS), log=True),
+                Scatter("Regret over the world's tail at k", "summary:truth/tail", last, n),
+                Scatter("Regret over exact risk", "summary:exact/risk.last", last, k),
+                Line("Exact risk", ("exact/risk", "exact/risk_max"), log=True),
+            ),
+        ),
+        (
+            "Deficits",
+            (
+                Line("Held-out deficits: of the subspace, and of its calibration", deficits, log=True),
+                Scatter("Regret over the subspace deficit", f"summary:{deficits[0]}", last, k),
+                Scatter("Regret over the calibration deficit", f"summary:{deficits[1]}", last, k),
+                Line("Loss, held out", ("spectrum/loss", "test/loss")),
+                Line("Prediction error by horizon", tuple(f"prediction/horizon_{step}" for step in range(1, 9))),
+            ),
+        ),
+        (
+            "Laws, and forecasts against what came",
+            (
+                Table("study/fit"),
+                Table("study/forecast"),
+                Chart("What came over what was forecast, risk and regret", "study/forecast", "predicted", "arrived"),
+                Number("Predicted regret at the largest n", "summary:study/predicted_regret"),
+            ),
+        ),
+        (
+            "Health",
+            (
+                Table("study/missing"),
+                Number("Diverged runs", "summary:study/diverged"),
+                Number("Runs without a record", "summary:study/without_record"),
+                Line("Training loss", ("train/loss",), x="samples"),
+                Line("Samples a second", ("run/samples_per_second",), x="samples"),
+                Scatter("Seconds of a run over n", n, "summary:run/wall_seconds", k),
+            ),
+        ),
+    )
+
+
+_BOUNDS = ("bound/b1_prime", "bound/t4", "bound/t5")
+
+
+def _how(result: StudyResult) -> str:
+    return (
+        f"{plural(len(result.table), 'run')} of group `{result.name}`; the run of job type `{JOB_TYPE}` holds tables "
+        "of cells, fits, forecasts and advice, and the report as an artifact. Means over seeds have their standard "
+        "error beside them there; estimates of a run have `…/standard_error` and `…/n`."
+    )
+
+
+def workspace(dashboard: Dashboard) -> Any:
+    """The workspace of W&B's own library, checked by it.
+
+    Raises
+    ------
+    UserError
+        If the library is not installed.
+    """
+    try:
+        import wandb_workspaces.expr as where
+        import wandb_workspaces.workspaces as ws
+    except ImportError:
+        raise UserError(EXTRA) from None
+    return ws.Workspace(
+        entity=dashboard.entity,
+        project=dashboard.project,
+        name=f"{dashboard.study}: scaling study",
+        sections=[
+            ws.Section(name=part.name, is_open=index < 2, panels=[_panel(one) for one in part.panels])
+            for index, part in enumerate(dashboard.parts)
+        ],
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
+        runset_settings=ws.RunsetSettings(
+            filters=[where.Metric("Group") == dashboard.study], pinned_columns=list(_PINNED)
+        ),
+    )
+
+
+_PINNED = ("config:data.value.n", "config:model.value.k", "config:seed.value")
+
+
+def _panel(panel: Panel) -> Any:
+    import wandb_workspaces.reports.v2 as wr
+
+    if isinstance(panel, Line):
+        return wr.LinePlot(title=panel.title, x=panel.x, y=list(panel.metrics), log_y=panel.log)
+    if isinstance(panel, Scatter):
+        return wr.ScatterPlot(
+            title=panel.title, x=_metric(panel.x), y=_metric(panel.y), z=_metric(panel.color),
+            log_x=panel.log_x, log_y=panel.log_y, log_z=True,
+        )  # fmt: skip
+    if isinstance(panel, Chart):
+        fields = {"x": panel.x, "y": panel.y} | ({"stroke": panel.line} if panel.line else {})
+        return wr.CustomChart(
+            query={"summaryTable": {"tableKey": panel.table}},
+            chart_name="wandb/line/v0" if panel.line else "wandb/scatter/v0",
+            chart_fields=fields,
+            chart_strings={"title": panel.title},
+        )
+    if isinstance(panel, Table):
+        return wr.WeavePanelSummaryTable(table_name=panel.key)
+    if isinstance(panel, Number):
+        return wr.ScalarChart(title=panel.title, metric=_metric(panel.key))
+    return wr.MarkdownPanel(markdown=panel.markdown)
+
+
+def _metric(key: Key) -> Any:
+    import wandb_workspaces.reports.v2 as wr
+
+    kind, _, name = key.partition(":")
+    return wr.Config(name) if kind == "config" else wr.SummaryMetric(name)
+
+
+def spec_of_workspace(built: Any) -> dict[str, Any]:
+    """What W&B's library would send, as plain dictionaries."""
+    return dict(json.loads(built._to_model().model_dump_json(by_alias=True)))
+
+
+def save(dashboard: Dashboard, earlier: str = "") -> str:
+    """Save the workspace in W&B and return its URL; ``earlier`` is that of one to replace.
+
+    Raises
+    ------
+    UserError
+        If the library is not installed, or W&B does not take it.
+    """
+    built = workspace(dashboard)
+    try:
+        held = _earlier(earlier)
+        if held is None:
+            return str(built.save().url)
+        held.name, held.sections = built.name, built.sections
+        held.settings, held.runset_settings = built.settings, built.runset_settings
+        return str(held.save().url)
+    except Exception as error:
+        raise UserError(_refused("the workspace", error)) from None
+
+
+def _earlier(url: str) -> Any:
+    """The workspace at a URL; None where there is none any more."""
+    import wandb_workspaces.workspaces as ws
+
+    if not url:
+        return None
+    try:
+        return ws.Workspace.from_url(url)
+    except Exception:
+        # Deleted, or another server's: a new one is made.
+        return None
+
+
+def save_report(dashboard: Dashboard) -> str:
+    """Save the same panels as a W&B Report, and return its URL.
+
+    Raises
+    ------
+    UserError
+        As ``save``.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError:
+        raise UserError(EXTRA) from None
+    try:
+        blocks: list[Any] = [wr.TableOfContents()]
+        for part in dashboard.parts:
+            runs = wr.Runset(
+                entity=dashboard.entity,
+                project=dashboard.project,
+                name=dashboard.study,
+                filters=f"Group == {json.dumps(dashboard.study)}",
+            )
+            blocks += [wr.H1(part.name), wr.PanelGrid(runsets=[runs], panels=[_panel(one) for one in part.panels])]
+        report = wr.Report(
+            entity=dashboard.entity, project=dashboard.project, title=f"{dashboard.study}: scaling study", blocks=blocks
+        )
+        return str(report.save().url)
+    except Exception as error:
+        raise UserError(_refused("the report", error)) from None
+
+
+def _refused(what: str, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"W&B did not take {what} ({lines[0]}): check the network, `wandb login`, --entity and --project"

@@ -1,0 +1,226 @@
+"""A study as a whole in W&B: one run with its cells, fits, forecasts and advice as tables, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.records import StudyResult
+from jepa_scale.report.advice import advice_lines
+from jepa_scale.report.conclusions.answer import answer
+from jepa_scale.report.summary import mean_of, optima
+from jepa_scale.runs.errors import UserError
+
+JOB_TYPE = "study"
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """Rows under a head."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+
+_MEANS = (
+    "regret",
+    "risk",
+    "tail",
+    "subspace_deficit",
+    "calibration_deficit",
+    "success",
+    "bound_t4",
+    "bound_t5",
+    "bound_b1_prime",
+)
+
+
+def study_tables(result: StudyResult) -> dict[str, StudyTable]:
+    """Tables of a study by the key that the run has them under; one without rows is left out.
+
+    Means over seeds have their standard error (s/√m) beside them, forecasts and parameters their intervals. A bound on
+    regret of at least 1 is vacuous, and called so.
+    """
+    parts = [(arm.label, arm.result) for arm in result.arms] or [("", result)]
+    found = {
+        "study/cells": StudyTable(_CELLS, tuple(row for arm, part in parts for row in _cells(arm, part))),
+        "study/best_width": StudyTable(_WIDTHS, tuple(row for arm, part in parts for row in _widths(arm, part))),
+        "study/fit": StudyTable(_FIT, tuple(row for arm, part in parts for row in _fit(arm, part))),
+        "study/forecast": StudyTable(_FORECAST, tuple(row for arm, part in parts for row in _forecast(arm, part))),
+        "study/advice": StudyTable(
+            ("arm", "line"), tuple((arm, line) for arm, part in parts for line in _advice(part))
+        ),
+        "study/missing": StudyTable(("run", "why"), tuple(_missing(result))),
+    }
+    return {key: table for key, table in found.items() if table.rows}
+
+
+def study_numbers(result: StudyResult) -> dict[str, Value]:
+    """Counts and the verdict, for the run's summary."""
+    diverged = int((result.table["status"] == "diverged").sum()) if len(result.table) else 0
+    numbers: dict[str, Value] = {
+        "study/runs": len(result.table) + len(result.unfinished),
+        "study/done": len(result.table),
+        "study/diverged": diverged,
+        "study/without_record": len(result.unfinished),
+        "study/target_regret": result.target_regret,
+    }
+    if result.advice is not None:
+        verdict = result.advice.verdict
+        numbers |= {
+            "study/verdict": verdict.status,
+            "study/verdict_probability": verdict.probability,
+            "study/predicted_regret": verdict.predicted,
+            "study/predicted_regret_low": verdict.low,
+            "study/predicted_regret_high": verdict.high,
+        }
+    return numbers
+
+
+_CELLS = ("arm", "n", "k", "log10_n", "log2_k", "seeds", *(f"{name}{end}" for name in _MEANS for end in ("", "_se")))
+_WIDTHS = ("arm", "n", "log10_n", "best_k", "log2_k", "regret", "regret_se", "place", "u_turn_established")
+_FIT = (
+    "arm",
+    "target",
+    "law",
+    "status",
+    "parameter",
+    "value",
+    "low",
+    "high",
+    "level",
+    "theory",
+    "aicc",
+    "cells",
+    "runs",
+)
+_FORECAST = (
+    "arm", "target", "law", "n", "k", "predicted", "low", "high", "level", "arrived", "arrived_se", "seeds", "covered",
+)  # fmt: skip
+
+
+def _cells(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
+    table = result.table
+    if not len(table):
+        return
+    finished = table["status"] == "finished"
+    for n, k in sorted({(int(n), int(k)) for n, k in zip(table["n"][finished], table["k"][finished], strict=True)}):
+        here = finished & (table["n"] == n) & (table["k"] == k)
+        values: list[Value] = []
+        for name in _MEANS:
+            mean = mean_of(table[name][here].astype(float))
+            values += (None, None) if mean is None else (mean.value, mean.standard_error)
+        yield arm, n, k, float(np.log10(n)), float(np.log2(k)), int(here.sum()), *values
+
+
+def _widths(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
+    for n, turn in optima(result.table, "regret").items():
+        best = turn.best
+        yield (
+            arm, n, float(np.log10(n)), best.k, float(np.log2(best.k)), best.mean, best.standard_error, turn.place,
+            "yes" if turn.u_turn else "no",
+        )  # fmt: skip
+
+
+def _fit(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
+    for one in result.fits:
+        shared = arm, one.target, one.law, one.status if one.status == "converged" else f"{one.status}: {one.reason}"
+        quality = _finite(one.aicc), one.cells, one.runs
+        if not one.parameters:
+            yield *shared, None, None, None, None, one.level, None, *quality
+        for item in one.parameters:
+            ends = (None, None) if item.fixed else (_finite(item.low), _finite(item.high))
+            yield *shared, item.name, _finite(item.value), *ends, one.level, item.theory, *quality
+
+
+def _forecast(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
+    for one in result.forecasts:
+        for point in one.points:
+            covered = {None: "not run", True: "yes", False: "no"}[point.covered]
+            yield (
+                arm, one.target, one.law, point.n, point.k, point.predicted, _finite(point.low), _finite(point.high),
+                one.level, point.observed, point.observed_standard_error, point.seeds, covered,
+            )  # fmt: skip
+
+
+def _advice(result: StudyResult) -> list[str]:
+    if result.advice is not None:
+        return advice_lines(result.advice)
+    return [f"no advice: {result.no_advice}"] if result.no_advice else []
+
+
+def _missing(result: StudyResult) -> Iterator[tuple[Value, ...]]:
+    for record in result.records.values():
+        if record.status != "finished":
+            dials = record.dials
+            yield f"n={dials['n']} k={dials['k']} seed={dials['seed']}", f"{record.status}: {record.reason}"
+    for sentence in result.unfinished:
+        run, _, why = sentence.partition(": ")
+        yield run, why
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def log_study(
+    result: StudyResult, folder: Path, *, project: str, entity: str | None, mode: str, files: Sequence[Path] = ()
+) -> str:
+    """Write the study's run, or write it again, and return where it is: a URL, or its folder where it is offline.
+
+    ``files`` go into an artifact beside it. Offline it lies in the study's folder, from where `jepa-scale sync` brings
+    it to the server.
+
+    Raises
+    ------
+    UserError
+        If W&B does not take it.
+    """
+    import wandb
+
+    from jepa_scale.callbacks.logging import resolve_mode
+
+    try:
+        run = wandb.init(
+            project=project,
+            entity=entity,
+            dir=folder,
+            id=f"study-{result.name}",
+            name=f"{result.name} (study)",
+            group=result.name,
+            job_type=JOB_TYPE,
+            notes=" ".join(answer(result)),
+            config={"question": result.question, "score": result.score, "goal_law": result.goal_law},
+            mode=resolve_mode(mode),
+            resume="allow",
+            reinit="finish_previous",
+            settings=wandb.Settings(
+                x_disable_stats=True, x_disable_meta=True, x_save_requirements=False, console="off", silent=True,
+                init_timeout=30.0,
+            ),
+        )  # fmt: skip
+        rows: Mapping[str, Any] = {
+            key: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
+            for key, table in study_tables(result).items()
+        }
+        run.log(dict(rows))
+        run.summary.update(study_numbers(result))
+        if files:
+            artifact = wandb.Artifact(f"{result.name}-report", type="report", description=result.question)
+            for path in files:
+                artifact.add_file(str(path), name=str(path.relative_to(folder)))
+            run.log_artifact(artifact)
+        where = str(Path(run.dir).parent) if run.offline else str(run.url)
+        run.finish()
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"W&B did not take the study's run ({lines[0]}): check the network and `wandb login`, or keep it here with "
+            "WANDB_MODE=offline"
+        ) from None
+    return where
