@@ -272,7 +272,7 @@ def workspace(dashboard: Dashboard) -> Any:
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[where.Metric("Group") == dashboard.study], pinned_columns=list(_PINNED)
+            filters=where.And(where.Metric("Group") == dashboard.study), pinned_columns=list(_PINNED)
         ),
     )
 

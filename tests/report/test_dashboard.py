@@ -121,7 +121,7 @@ def test_the_spec_of_the_quickstart_names_only_what_its_runs_logged(quickstart, 
     titles = " ".join(section["name"] for section in spec["spec"]["section"]["panelBankConfig"]["sections"])
     for subject in ("Answer", "Regret by n and k", "Spectrum", "bounds", "Deficits", "forecasts", "Health"):
         assert subject in titles
-    assert {"regret/density", "bound/b1_prime", "spectrum/gap", "run/samples_per_second", "study/forecast"} <= named
+    assert {"regret/density", "bound/b1_prime", "spectrum/total", "run/samples_per_second", "study/cells"} <= named
 
 
 def test_what_is_called_logged_is(quickstart):
