@@ -2,7 +2,13 @@
 
 import wandb
 
-QUIET = {"x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False, "console": "off", "silent": True}
+QUIET = {
+    "x_disable_stats": True,
+    "x_disable_meta": True,
+    "x_save_requirements": False,
+    "console": "off",
+    "silent": True,
+}
 
 
 def offline_run(folder, run_id, rows=(), *, config=None, summary=None, kept=None, exit_code=0, **about):
