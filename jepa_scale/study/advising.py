@@ -109,7 +109,9 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
         if len(wrong):
             value = f"{numbers[name][wrong[0]]:g}"
             raise UserError(f"{path}, row {wrong[0] + 1}: {name} is {value}, expected a whole number ≥ 1")
-    texts = {name: [str(value or "") for value in columns[name]] for name in ("run_id", "reason") if name in columns}
+    texts = {"reason": [str(value or "no reason given") for value in columns.get("reason", [""] * len(status))]}
+    if "run_id" in columns:
+        texts["run_id"] = [str(value) for value in columns["run_id"]]
     kept = {name: values[usable] for name, values in numbers.items()}
     kept |= {name: np.array(values)[usable] for name, values in texts.items()}
     kept["status"] = status[usable]

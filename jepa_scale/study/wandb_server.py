@@ -72,7 +72,7 @@ def read_server(address: WandbAddress, needs_history: Callable[[WandbRun], bool]
         runs = runs_of(found, address.project, needs_history)
     except Exception as error:
         # What W&B raises has no common base: its own errors, those of its service, of HTTP, ValueError.
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
         raise UserError(
             f"{where} cannot be read ({said}): check its name, your access (`wandb login`) and the network"
         ) from None
