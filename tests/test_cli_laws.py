@@ -228,6 +228,18 @@ def test_advise_takes_a_tables_own_names_and_counts_seeds_where_there_are_none(c
     assert answer.split("Caution")[0] in " ".join(capsys.readouterr().out.split())
 
 
+def test_seeds_of_a_table_are_its_own_where_every_run_has_one(cells):
+    from jepa_scale.study.advising import table_of
+
+    table, said = table_of(cells, {})
+    assert table["seed"][:4].tolist() == [0, 1, 2, 0]
+    assert said == ("rows left out, without a number in n, k or regret: 1",)
+    assert set(table["status"].tolist()) == {"finished", "diverged"}
+    counted, said = table_of(cells, {"seed": "regret*k"})
+    assert counted["seed"].tolist() == [0, 1, 2] * 12 + [3]
+    assert len(said) == 2
+
+
 def test_advise_refuses_a_study_with_a_tables_columns(tmp_path, capsys):
     (tmp_path / "study.yaml").write_text("name: a\nquestion: '?'\nseeds: [0]\ndials: {data.n: [300], model.k: [2]}\n")
     assert run(["advise", tmp_path, "--columns", "n=a"]) == 2

@@ -25,7 +25,7 @@ options = [text for text in sys.argv[1:] if text.startswith("-")]
 folders = [pathlib.Path(text) for text in sys.argv[2:] if not text.startswith("-")]
 run_id = folders[0].name.split("-", 3)[-1]
 note(event="start", run=run_id, folders=[folder.name for folder in folders], options=options,
-     mode=os.environ.get("WANDB_MODE"))
+     mode=os.environ.get("WANDB_MODE"), process=os.getpid())
 for folder in folders:
     waits = run_id in os.environ.get("STAND_IN_WAITS", "").split()
     while waits and not pathlib.Path(os.environ["STAND_IN_GO"]).exists():
@@ -56,7 +56,9 @@ def wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_LOG", str(log))
     monkeypatch.setenv("STAND_IN_GO", str(tmp_path / "go"))
     monkeypatch.setenv("COLUMNS", "200")
-    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
+    yield lambda: [json.loads(line) for line in log.read_text().splitlines()]
+    # No stand-in waits on after a test that failed.
+    (tmp_path / "go").touch()
 
 
 def part(owner, run_id, day):
@@ -185,9 +187,10 @@ def test_a_sync_that_is_killed_goes_on_and_never_beside_what_it_left(study, wand
     until(lambda: {"b-1", "c"} & {one["run"] for one in wandb()} and any(one["event"] == "end" for one in wandb()))
     running.send_signal(signal.SIGKILL)
     running.wait()
-    code, said = called(capsys, "sync", study)
-    assert code == 2
-    assert "is being synced by another process" in said
+    second = [sys.executable, "-m", "jepa_scale", "sync", str(study)]
+    refused = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert "is being synced by another process" in refused.stderr
     left = {one["run"] for one in wandb() if one["event"] == "start"}
     (tmp_path / "go").touch()
     until(lambda: left == {one["run"] for one in wandb() if one["event"] == "end"})
@@ -207,6 +210,9 @@ def test_an_interrupt_ends_the_commands(study, wandb, monkeypatch):
     assert running.returncode == 130
     assert "the same command goes on from here" in said
     assert [one["event"] for one in wandb()] == ["start", "start"]
+    for one in wandb():
+        with pytest.raises(ProcessLookupError):
+            os.kill(one["process"], 0)
     assert len(sync.offline_runs(study)) == 5
 
 
