@@ -34,6 +34,7 @@ examples:
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
   jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
   jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
+  jepa-scale collect wandb://me/project?group=sweep      a table from runs in W&B, for advise and fit
   jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
   jepa-scale data episodes.h5                            what recorded episodes hold, and are actions aligned?
 
@@ -190,15 +191,12 @@ def _report(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
-    from jepa_scale.study.spec import read_spec
+    from jepa_scale.study.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
-    for folder in folders:
-        if not (folder / "study.yaml").is_file():
-            raise UserError(f"{folder} is not a study folder (no study.yaml): give the folder that `study` wrote")
+    specs = {folder: spec_of(folder) for folder in folders}
     if len(folders) == 1 and parsed.out is not None:
         raise UserError("--out is the page that compares several studies: give more than one, or leave it out")
-    specs = {folder: read_spec(folder / "study.yaml") for folder in folders}
     results = {folder: collect(spec, design(spec, folder), folder) for folder, spec in specs.items()}
     console = _console()
     for folder, result in results.items():

@@ -6,8 +6,6 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale import cli_laws
-
 # Nothing heavy is imported up here: --help must not wait for torch.
 
 _AUDIT = """\
@@ -64,6 +62,7 @@ def run_audit(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.warn import sufficiency
     from jepa_scale.report.files import check_writable
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.external import pairs
 
     folder = parsed.folder or Path("audits") / parsed.path.stem
     if folder.exists() and not folder.is_dir():
@@ -78,7 +77,7 @@ def run_audit(parsed: argparse.Namespace) -> int:
     console = Console()
     try:
         settings = AuditSettings(
-            columns=cli_laws.pairs("--columns", parsed.columns, "z=latents"),
+            columns=pairs("--columns", parsed.columns, "z=latents"),
             tokens=parsed.tokens,
             drop_nonfinite=parsed.drop_nonfinite,
             widths=tuple(parsed.widths),

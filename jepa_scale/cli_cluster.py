@@ -23,6 +23,23 @@ examples:
 """
 
 
+_COLLECT = """\
+sources of W&B runs:
+  wandb://ENTITY/PROJECT[?group=G&job_type=J&tag=T&state=finished&host=SERVER]
+                         runs on a server; host is one of your own, else the one that W&B is set up for
+  FOLDER                 a folder with offline runs (offline-run-*) anywhere below
+
+Runs of jepa-scale need no more. Of other runs, --columns says which keys of the configuration (dotted), of the summary
+(eval/regret, loss.min), or products of them (n=trajectories*100), are n, k and regret; seed is optional. Other names
+are kept as columns for `fit`.
+
+examples:
+  jepa-scale collect wandb://me/torus?group=quickstart
+  jepa-scale collect 'wandb://me/sweeps?tag=final' --columns n=data.num_samples k=model.dim regret=eval/regret
+  jepa-scale advise wandb/sweeps.parquet --n 100000 --target-regret 0.05
+"""
+
+
 def add_parsers(commands: typing.Any) -> None:
     """Add the commands."""
     sweep = commands.add_parser(
@@ -54,15 +71,24 @@ def add_parsers(commands: typing.Any) -> None:
 
     collect = commands.add_parser(
         "collect",
-        help="write a study's table and fits from its runs, and list what is missing",
-        description="Write table.parquet and fit.json from a study's runs, and list those without a record.",
+        help="write a study's table and fits from its runs; a table from runs in W&B, yours or anybody's",
+        description="Write table.parquet and fit.json from a study's runs, and list those without a record. "
+        "Of runs in W&B, on a server or offline, write a table that `advise` and `fit` take.",
+        epilog=_COLLECT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    collect.add_argument("study", type=Path, help="study folder")
+    # No Path: it would make wandb:/ of wandb://.
+    collect.add_argument("study", metavar="SOURCE", help="study folder, folder of offline W&B runs, or wandb://…")
+    collect.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=KEY", help="n=data.num_samples regret=eval/regret …"
+    )
+    collect.add_argument("--out", type=Path, metavar="PATH", help="table of W&B runs (default: wandb/NAME.parquet)")
 
     sync = commands.add_parser(
         "sync",
         help="bring a study's offline W&B runs to the server",
-        description="Run it where there is a network, such as on a login node. What is synced already is left out.",
+        description="Run it where there is a network, such as on a login node. What is synced already, and runs in "
+        "progress, are left out; the parts of a requeued run are sent in order. Interrupted, the same command goes on.",
     )
     sync.add_argument("study", type=Path, help="study folder")
     sync.add_argument("-n", type=int, default=8, metavar="N", help="runs at a time (default: 8)")
@@ -195,18 +221,54 @@ def run_cancel(parsed: argparse.Namespace) -> int:
 
 
 def run_collect(parsed: argparse.Namespace) -> int:
-    """Write table and fits, list gaps; the exit code is 1 where there are some."""
+    """Write table and fits, list gaps; the exit code is 1 where there are some. Of W&B runs, write their table."""
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.wandb_files import offline_folders
+    from jepa_scale.study.wandb_server import SCHEME
+
+    folder = Path(parsed.study)
+    if parsed.study.startswith(SCHEME) or (not (folder / "study.yaml").is_file() and offline_folders(folder)):
+        return _collect_wandb(parsed)
+
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
     from jepa_scale.study.spec import spec_of
     from jepa_scale.study.status import status_of
 
-    spec = spec_of(parsed.study)
-    if (parsed.study / "plan.json").is_file():
+    spec = spec_of(folder)
+    if parsed.columns or parsed.out is not None:
+        raise UserError(f"--columns and --out are for W&B runs, and {folder} is a study; for those give {folder}/runs")
+    if (folder / "plan.json").is_file():
         # Runs of workers that have ended are queued again, for the workers of the next sweep command.
-        status_of(parsed.study)
-    result = collect(spec, design(spec, parsed.study), parsed.study)
-    return _print_gaps(result, parsed.study)
+        status_of(folder)
+    result = collect(spec, design(spec, folder), folder)
+    return _print_gaps(result, folder)
+
+
+def _collect_wandb(parsed: argparse.Namespace) -> int:
+    from jepa_scale.study.external import pairs
+    from jepa_scale.study.wandb_files import read_runs
+    from jepa_scale.study.wandb_import import check_out, import_runs, is_ours, write_import
+    from jepa_scale.study.wandb_server import SCHEME, parse_address, read_server
+
+    columns = pairs("--columns", parsed.columns, "n=data.num_samples")
+    if parsed.out is not None:
+        check_out(parsed.out)
+    if parsed.study.startswith(SCHEME):
+        address = parse_address(parsed.study)
+        name = "-".join([address.project, *address.filters.values()])
+        runs = read_server(address, needs_history=lambda run: not columns and is_ours(run))
+    else:
+        name = Path(parsed.study).resolve().name
+        runs = read_runs(Path(parsed.study), unreadable=lambda said: _plain(f"left out: {said}"))
+    table, said = import_runs(parsed.study, runs, columns)
+    out = parsed.out or Path("wandb") / f"{name.replace('/', '_')}.parquet"
+    write_import(table, out)
+    for sentence in said:
+        print(sentence)
+    print(f"{len(table)} run{'s' * (len(table) != 1)} in {out}")
+    print(f"look at it with: jepa-scale advise {out}, or jepa-scale fit {out} --law …")
+    return 0
 
 
 def _print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
@@ -222,18 +284,27 @@ def _print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
 
 
 def run_sync(parsed: argparse.Namespace) -> int:
-    """Sync offline W&B runs."""
+    """Sync offline W&B runs; the exit code is 1 where some failed."""
+    from rich.console import Console
+
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.sync import offline_runs, sync_study
+    from jepa_scale.study.sync import check_login, offline_runs, sync_study
 
     if parsed.n < 1:
         raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")
-    folders = offline_runs(parsed.study)
-    if parsed.dry_run or not folders:
-        print("".join(f"{folder}\n" for folder in folders) + f"{len(folders)} offline runs to sync")
+    found = offline_runs(parsed.study)
+    runs = [run for run in found if not run.in_progress]
+    busy = len(found) - len(runs)
+    apart = f"; {busy} in progress are left for later" if busy else ""
+    if parsed.dry_run or not runs:
+        print("".join(f"{part}\n" for run in runs for part in run.parts) + f"{len(runs)} offline runs to sync{apart}")
         return 0
+    check_login()
+    print(f"{len(runs)} offline runs to sync, in {sum(len(run.parts) for run in runs)} parts{apart}", flush=True)
     options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
-    left = sync_study(folders, options, _plain, parsed.n)
-    if left:
-        print(f"{left} are left: see W&B's message above; the same command goes on with them")
-    return 1 if left else 0
+    failures = sync_study(parsed.study, runs, options, Console(), parsed.n)
+    for run_id, said in failures.items():
+        print(f"failed: {run_id}: {said}")
+    if failures:
+        print(f"{len(failures)} of {len(runs)} runs failed; the same command goes on with them")
+    return 1 if failures else 0

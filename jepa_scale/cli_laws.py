@@ -62,11 +62,21 @@ def add_parsers(commands: typing.Any) -> None:
     advise = commands.add_parser(
         "advise",
         help="is (n, k) sufficient, and which run should be bought next?",
-        description="Answer from the runs of a study: sufficient, insufficient, undecided or cannot say.",
+        description="Answer from the runs of a study, or of a table with columns n, k, regret and, where there are, "
+        "seed and status: sufficient, insufficient, undecided or cannot say.",
     )
-    advise.add_argument("study", type=Path, help="study folder")
-    advise.add_argument("--target-regret", type=float, metavar="R", help="default: the study's")
-    advise.add_argument("--n", type=int, help="training transitions asked about (default: the study's largest)")
+    advise.add_argument("study", type=Path, metavar="SOURCE", help="study folder, or table (.parquet, .csv, .jsonl)")
+    advise.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="of a table: n=samples, k=dim, regret=failures …",
+    )
+    advise.add_argument(
+        "--target-regret", type=float, metavar="R", help="default: the study's; of a table that of a new study file"
+    )
+    advise.add_argument("--n", type=int, help="training transitions asked about (default: the largest there is)")
     advise.add_argument("--k", type=int, help="latent width asked about (default: the best at n)")
     advise.add_argument("--budget", type=float, metavar="HOURS", help="hours that one run may take")
     advise.add_argument("--level", type=float, default=0.9, help="probability of an answer (default: 0.9)")
@@ -76,7 +86,7 @@ def add_parsers(commands: typing.Any) -> None:
         type=Path,
         default=Path("sweeps/next.yaml"),
         metavar="FILE",
-        help="where the next runs go (default: sweeps/next.yaml)",
+        help="where the next runs of a study go (default: sweeps/next.yaml)",
     )
 
 
@@ -86,6 +96,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
     from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.external import pairs
     from jepa_scale.study.fitting import FitSettings, fit_file
 
     folder = parsed.folder or Path("fits") / parsed.table.stem
@@ -116,56 +127,51 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 
 def run_advise(parsed: argparse.Namespace) -> int:
-    """Answer, print, write the next study file."""
+    """Answer, print, write the next study file where the runs are a study's."""
     from rich.console import Console
 
     from jepa_scale.records import Ask
     from jepa_scale.report.advice import advice_lines
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.advising import advise_study, write_next
-    from jepa_scale.study.spec import read_spec
+    from jepa_scale.study.advising import advise_study, advise_table, write_next
+    from jepa_scale.study.external import ENDINGS, pairs
+    from jepa_scale.study.spec import StudySpec, spec_of
 
-    written = parsed.study / "study.yaml"
-    if not written.is_file():
-        raise UserError(f"{parsed.study} is not a study folder (no study.yaml): give the folder that `study` wrote")
+    is_table = parsed.study.is_file() or parsed.study.suffix.lower() in ENDINGS
+    defaults = StudySpec if is_table else spec_of(parsed.study)
+    target = defaults.target_regret if parsed.target_regret is None else parsed.target_regret
     for name in ("n", "k", "budget"):
         value = getattr(parsed, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name}: expected a number above 0, got {value}")
-    target = read_spec(written).target_regret if parsed.target_regret is None else parsed.target_regret
-    ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
-    spec, advice = advise_study(parsed.study, ask, tuple(parsed.law))
+    if parsed.columns and not is_table:
+        raise UserError(f"--columns is for a table, and {parsed.study} is a study: leave it out")
+    ask, laws = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget), tuple(parsed.law)
+    if is_table:
+        spec, columns = None, pairs("--columns", parsed.columns, "n=samples")
+        advice, said = advise_table(parsed.study, ask, laws, columns)
+        if parsed.target_regret is None:
+            said = (f"target regret {target:g}, as in a new study: --target-regret sets another", *said)
+    else:
+        spec, advice = advise_study(parsed.study, ask, laws)
+        said = ()
     console = Console()
+    for sentence in said:
+        console.print(sentence, highlight=False, markup=False)
     for index, line in enumerate(advice_lines(advice)):
         console.print(
             line if index == 0 else f"• {line}", highlight=False, markup=False, style="bold" if index == 0 else ""
         )
-    if advice.next_runs:
+    if spec is not None and advice.next_runs:
         write_next(spec, advice, parsed.next)
         again = f"jepa-scale study {parsed.next} --folder {parsed.study}"
         console.print(f"next: {again}", highlight=False, soft_wrap=True)
     return 0
 
 
-def pairs(option: str, texts: typing.Sequence[str], example: str) -> dict[str, str]:
-    """Read NAME=VALUE texts.
-
-    Raises
-    ------
-    UserError
-        Shows what one looks like.
-    """
-    from jepa_scale.runs.errors import UserError
-
-    for text in texts:
-        name, equal, value = text.partition("=")
-        if not (name and equal and value):
-            raise UserError(f"{option}: expected NAME=VALUE, such as {example}, got {text}")
-    return dict(text.split("=", 1) for text in texts)
-
-
 def _numbers(texts: list[str]) -> dict[str, float]:
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.external import pairs
 
     found = {}
     for name, value in pairs("--at", texts, "N=1e9").items():

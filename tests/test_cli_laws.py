@@ -152,9 +152,95 @@ def test_advise_answers_from_a_study_and_its_next_file_is_a_study(tmp_path, caps
     [
         (["nowhere"], "is not a study folder"),
         (["nowhere", "--n", "0"], "is not a study folder"),
+        (["none.csv"], "no file none.csv"),
+        (["cells.csv", "--n", "0"], "--n: expected a number above 0, got 0"),
+        (["cells.csv", "--columns", "k"], "expected NAME=VALUE, such as n=samples"),
+        (["cells.csv", "--columns", "loss=k"], "expected names among n, k, regret, seed, tail"),
+        (["cells.csv", "--columns", "k=width"], "has no column 'width'; it has n, k, regret"),
+        (["runs.csv"], "runs.csv has no column 'n'; it has Name, params"),
+        (["words.csv"], "no finished run has a number in each of n, k and regret"),
+        (["zero.csv"], "zero.csv, row 2: n is 0, expected a whole number ≥ 1"),
+        (["arms.csv"], "compares settings (model.depth=1 …)"),
+        (["loss.csv"], "loss.csv: a regret is a lost probability, expected values in [0, 1], got 2 to 3"),
+        (["cells.csv", "--law", "nonsense"], "no law 'nonsense'"),
+        (["cells.csv", "--target-regret", "2"], "expected a target regret inside (0, 1)"),
     ],
 )
-def test_mistakes_of_advise_end_with_one_line(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_mistakes_of_advise_end_with_one_line(arguments, message, cells, runs, capsys):
+    for name, content in {
+        "words": "n,k,regret\n10,2,low\n",
+        "zero": "n,k,regret\n10,2,0.5\n0,2,0.5\n",
+        "arms": "n,k,regret,arm\n10,2,0.5,model.depth=1\n10,2,0.5,model.depth=2\n",
+        "loss": "n,k,regret\n10,2,2\n100,2,3\n",
+    }.items():
+        (cells.parent / f"{name}.csv").write_text(content)
     assert run(["advise", *arguments]) == 2
-    assert message in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len(shown.splitlines()) == 1
+    assert not (cells.parent / "sweeps").exists()
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A table with three seeds for each of twelve cells."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(1)
+    rows = ["n,k,regret,seed,status"]
+    for n in (100, 300, 900, 2700):
+        for k in (2, 4, 8):
+            for seed in range(3):
+                regret = 0.4 / k + 0.8 * (k / n) ** 0.5 + 0.005 * generator.standard_normal()
+                rows.append(f"{n},{k},{regret},{seed},finished")
+    (tmp_path / "cells.csv").write_text("\n".join([*rows, "900,4,,7,diverged", "900,,0.2,7,finished"]) + "\n")
+    return tmp_path / "cells.csv"
+
+
+def test_advise_answers_from_anybodys_table(cells, capsys):
+    assert run(["advise", cells, "--n", 2700, "--k", 8, "--target-regret", 0.2]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "SUFFICIENT: n = 2 700, k = 8" in shown
+    assert "INSUFFICIENT" not in shown
+    assert "measured, 3 runs" in shown
+    assert "Next run 1:" in shown
+    assert "rows left out, without a number in n, k or regret: 1" in shown
+    assert "1 runs left out, the first: k=4, n=900, seed=7: diverged: no reason given" in shown
+    assert "target regret" not in shown
+    assert run(["advise", cells, "--n", 100, "--k", 2, "--law", "generic"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "target regret 0.02, as in a new study: --target-regret sets another" in shown
+    assert "INSUFFICIENT: n = 100, k = 2" in shown
+    assert not (cells.parent / "sweeps").exists(), "there is no study to add runs to"
+
+
+def test_advise_takes_a_tables_own_names_and_counts_seeds_where_there_are_none(cells, capsys):
+    rows = [line.split(",") for line in cells.read_text().splitlines()[1:]]
+    table = [json.dumps({"samples": int(n) // 100, "dim": k, "lost": r}) for n, k, r, _, _ in rows if k and r]
+    (cells.parent / "mine.jsonl").write_text("\n".join(table))
+    named = ["--columns", "n=samples*100", "k=dim", "regret=lost"]
+    asked = ["--n", 2700, "--k", 8, "--target-regret", 0.2]
+    assert run(["advise", cells.parent / "mine.jsonl", *named, *asked]) == 0
+    mine = " ".join(capsys.readouterr().out.split())
+    assert "no seed for every run: they are numbered in the order of the rows" in mine
+    assert run(["advise", cells, *asked]) == 0
+    # The same runs with the same seeds: the same answer.
+    answer = mine[mine.index("SUFFICIENT") :]
+    assert answer.split("Caution")[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_seeds_of_a_table_are_its_own_where_every_run_has_one(cells):
+    from jepa_scale.study.advising import table_of
+
+    table, said = table_of(cells, {})
+    assert table["seed"][:4].tolist() == [0, 1, 2, 0]
+    assert said == ("rows left out, without a number in n, k or regret: 1",)
+    assert set(table["status"].tolist()) == {"finished", "diverged"}
+    counted, said = table_of(cells, {"seed": "regret*k"})
+    assert counted["seed"].tolist() == [0, 1, 2] * 12 + [3]
+    assert len(said) == 2
+
+
+def test_advise_refuses_a_study_with_a_tables_columns(tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text("name: a\nquestion: '?'\nseeds: [0]\ndials: {data.n: [300], model.k: [2]}\n")
+    assert run(["advise", tmp_path, "--columns", "n=a"]) == 2
+    assert "--columns is for a table" in capsys.readouterr().err

@@ -1,8 +1,11 @@
-"""Advice from a study folder, and the study file of the runs worth buying next."""
+"""Advice from a study folder or anybody's table, and the study file of the runs worth buying next."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from jepa_scale.laws.advice import advise
 from jepa_scale.records import Advice, Ask, RunTable
@@ -11,7 +14,8 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.collect import read_records, run_table
 from jepa_scale.study.design import design
-from jepa_scale.study.spec import StudySpec, read_spec
+from jepa_scale.study.external import column, counted_seeds, filled_table, read_columns
+from jepa_scale.study.spec import StudySpec, read_spec, spec_of
 
 
 def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
@@ -22,10 +26,7 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
     UserError
         If the folder is no study's, or holds no finished run.
     """
-    written = study / "study.yaml"
-    if not written.is_file():
-        raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` wrote")
-    spec = read_spec(written)
+    spec = spec_of(study)
     if spec.arms:
         raise UserError(
             f"{study} compares settings ({', '.join(spec.arms)}), and advice is on one of them: see the pages in "
@@ -33,7 +34,7 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
         )
     records = read_records([point for point in design(spec, study) if point.purpose == "cell"], study)
     if not records:
-        raise UserError(f"{study} has no finished run yet: run `jepa-scale study {written}` first")
+        raise UserError(f"{study} has no finished run yet: run `jepa-scale study {study / 'study.yaml'}` first")
     return spec, run_table(list(records.values()))
 
 
@@ -51,6 +52,77 @@ def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[Stu
         return spec, advise(families, table, ask, draws=spec.bootstrap_draws)
     except ValueError as error:
         raise UserError(f"{study}: {error}") from None
+
+
+def advise_table(
+    path: Path, ask: Ask, laws: tuple[str, ...] = (), names: Mapping[str, str] | None = None
+) -> tuple[Advice, tuple[str, ...]]:
+    """Answer a question from a table of runs, with the laws of a new study or others; also what is to be said of it.
+
+    Raises
+    ------
+    UserError
+        If the table is not one of runs by n and k, or nothing can be said.
+    """
+    families = [build_law(name) for name in laws or StudySpec.laws]
+    table, said = table_of(path, names or {})
+    try:
+        return advise(families, table, ask, draws=StudySpec.bootstrap_draws), said
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+_OPTIONAL = ("tail", "regret_random", "wall_seconds")
+"""What laws, saturation and costs read, where a table has it."""
+
+
+def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
+    """Return the runs of a table on disk, and what is to be said of it; ``names`` maps n, k, … to its columns.
+
+    Raises
+    ------
+    UserError
+        If it lacks n, k or regret, mixes the arms of a study, or has a size that is not a whole number above 0.
+    """
+    columns = read_columns(path)
+    unknown = sorted(set(names) - {"n", "k", "regret", "seed", *_OPTIONAL})
+    if unknown:
+        raise UserError(f"--columns: expected names among n, k, regret, seed, {', '.join(_OPTIONAL)}, got {unknown[0]}")
+    arms = sorted({str(value) for value in columns.get("arm", []) if value})
+    if len(arms) > 1:
+        raise UserError(
+            f"{path} compares settings ({arms[0]} …), and advice is on one of them: keep the rows of one arm"
+        )
+    numbers = {name: column(path, columns, names.get(name, name), name) for name in ("n", "k", "regret")}
+    numbers |= {
+        name: column(path, columns, names.get(name, name), name)
+        for name in ("seed", *_OPTIONAL)
+        if name in names or name in columns
+    }
+    status = np.array([str(value) for value in columns.get("status", ["finished"] * len(numbers["n"]))])
+    finished = status == "finished"
+    usable = np.isfinite(numbers["n"]) & np.isfinite(numbers["k"]) & (np.isfinite(numbers["regret"]) | ~finished)
+    if not (usable & finished).any():
+        raise UserError(f"{path}: no finished run has a number in each of n, k and regret")
+    for name in ("n", "k"):
+        wrong = np.flatnonzero(usable & ((numbers[name] < 1) | (numbers[name] % 1 != 0)))
+        if len(wrong):
+            value = f"{numbers[name][wrong[0]]:g}"
+            raise UserError(f"{path}, row {wrong[0] + 1}: {name} is {value}, expected a whole number ≥ 1")
+    texts = {"reason": [str(value or "no reason given") for value in columns.get("reason", [""] * len(status))]}
+    if "run_id" in columns:
+        texts["run_id"] = [str(value) for value in columns["run_id"]]
+    kept = {name: values[usable] for name, values in numbers.items()}
+    kept |= {name: np.array(values)[usable] for name, values in texts.items()}
+    kept["status"] = status[usable]
+    kept["run_id"] = kept.get("run_id", np.flatnonzero(usable).astype(str))
+    seeded = "seed" in kept and bool(np.isfinite(kept["seed"]).all())
+    if not seeded:
+        kept["seed"] = counted_seeds(kept["n"], kept["k"])
+    said = [] if seeded else ["no seed for every run: they are numbered in the order of the rows of each (n, k)"]
+    if not usable.all():
+        said.append(f"rows left out, without a number in n, k or regret: {int((~usable).sum())}")
+    return filled_table(kept), tuple(said)
 
 
 def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:

@@ -48,6 +48,10 @@ class DesignPoint:
         """Processes that one run is made of."""
         return int(self.resources[3:])
 
+    def group(self, study: str) -> str:
+        """Its group in W&B: the study's name, or one of its own for runs that are no cells of it."""
+        return study if self.purpose == "cell" else f"{study}-{self.purpose}"
+
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
         return RunFolder(study / "runs" / self.run_id)

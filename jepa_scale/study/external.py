@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jepa_scale.records import RunTable
 from jepa_scale.runs.errors import UserError
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -28,6 +30,21 @@ class ExternalTable:
     """Names of what rows belong to, such as their run; None where none was asked for."""
     dropped: int
     """Rows without a finite number in a column that is needed."""
+
+
+def pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
+    """Read NAME=VALUE texts of an option.
+
+    Raises
+    ------
+    UserError
+        Shows what one looks like.
+    """
+    for text in texts:
+        name, equal, value = text.partition("=")
+        if not (name and equal and value):
+            raise UserError(f"{option}: expected NAME=VALUE, such as {example}, got {text}")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
@@ -65,7 +82,7 @@ def pick(
     UserError
         If a column is missing, or no row has all numbers.
     """
-    found = {name: _column(path, columns, names.get(name, name), name) for name in needed}
+    found = {name: column(path, columns, names.get(name, name), name) for name in needed}
     usable = np.all([np.isfinite(values) for values in found.values()], axis=0)
     if not usable.any():
         empty = [names.get(name, name) for name, values in found.items() if not np.isfinite(values).any()]
@@ -78,16 +95,54 @@ def pick(
     return ExternalTable(path, {name: values[usable] for name, values in found.items()}, grouped, int((~usable).sum()))
 
 
-def _column(path: Path, columns: Mapping[str, Sequence[Any]], source: str, name: str) -> np.ndarray:
-    if source in columns:
-        return np.array([_number(value) for value in columns[source]], dtype=np.float64)
-    parts = [part.strip() for part in re.split(r"\*", source)]
-    if len(parts) > 1 and all(part in columns or _is_number(part) for part in parts):
-        product = np.ones(len(next(iter(columns.values()))))
-        for part in parts:
-            product = product * (float(part) if _is_number(part) else _column(path, columns, part, name))
-        return product
-    raise UserError(_no_column(path, columns, source) + f"; name it with --columns {name}=COLUMN")
+def column(path: Path, columns: Mapping[str, Sequence[Any]], source: str, name: str) -> np.ndarray:
+    """Return a column, or a product of columns, as numbers; NaN where there is none.
+
+    Raises
+    ------
+    UserError
+        If there is no such column.
+    """
+    if any(isinstance(part, str) and part not in columns for part in factors(source, columns)):
+        raise UserError(_no_column(path, columns, source) + f"; name it with --columns {name}=COLUMN")
+    return product(columns, source, len(next(iter(columns.values()))))
+
+
+def factors(source: str, known: Collection[str]) -> list[str | float]:
+    """Return the columns and numbers that a column's name, or a product such as ``6*params*tokens``, is made of."""
+    if source in known:
+        return [source]
+    parts = [part.strip() for part in source.split("*")]
+    return [part if part in known or not _is_number(part) else float(part) for part in parts]
+
+
+def product(columns: Mapping[str, Sequence[Any]], source: str, rows: int) -> np.ndarray:
+    """Return the product of the columns and numbers that ``source`` names; NaN where one is not a number."""
+    found = np.ones(rows)
+    for part in factors(source, columns):
+        found = found * (part if isinstance(part, float) else np.array([_number(value) for value in columns[part]]))
+    return found
+
+
+def counted_seeds(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return seeds where none is known: 0, 1, … in the order of the runs of each cell."""
+    seen = Counter[tuple[float, float]]()
+    found = []
+    for cell in zip(n.tolist(), k.tolist(), strict=True):
+        found.append(seen[cell])
+        seen[cell] += 1
+    return np.array(found, dtype=np.int64)
+
+
+def filled_table(given: Mapping[str, np.ndarray]) -> RunTable:
+    """Return a table of runs with all its columns, and more if given; what is not given is empty, or not a number."""
+    rows = len(next(iter(given.values())))
+    columns = {name: np.full(rows, np.nan) for name in RunTable.COLUMNS}
+    columns |= {name: np.full(rows, "") for name in ("run_id", "arm", "status", "reason")}
+    columns |= given
+    for name in {"n", "k", "seed"} & set(given):
+        columns[name] = columns[name].astype(np.int64)
+    return RunTable(columns)
 
 
 def _no_column(path: Path, columns: Mapping[str, Sequence[Any]], name: str) -> str:
@@ -104,7 +159,7 @@ def _number(value: Any) -> float:
 
 
 def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"[0-9.]+(?:[eE][+-]?\d+)?", text))
+    return bool(re.fullmatch(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", text))
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:

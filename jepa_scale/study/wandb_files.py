@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ class WandbRun:
     """What the summary keeps (``min``, ``last``, …), by metric or pattern, where it was asked for."""
     started: float = 0.0
     """Seconds since the epoch."""
-    ended: bool = False
-    """Whether it was closed; a killed run was not."""
+    state: str = "crashed"
+    """``finished``, ``failed`` (with an exit code), ``crashed`` (never closed), or what the server says."""
 
 
 def offline_folders(folder: Path) -> list[Path]:
@@ -60,9 +61,9 @@ def read_offline(folder: Path) -> WandbRun:
     UserError
         If there is no such file, or it is not W&B's.
     """
-    from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2
     paths = sorted(folder.glob("*.wandb"))
     if not paths:
         raise UserError(f"{folder} holds no .wandb file: expected the folder of an offline W&B run")
@@ -73,11 +74,8 @@ def read_offline(folder: Path) -> WandbRun:
     steps: dict[str, str] = {}
     kept: dict[str, tuple[str, ...]] = {}
     for piece in _records(paths[0]):
-        record = Record()
-        try:
-            record.ParseFromString(piece)
-        except DecodeError:
-            break
+        record = messages.Record()
+        record.ParseFromString(piece)
         kind = record.WhichOneof("record_type")
         if kind == "run":
             one = record.run
@@ -104,13 +102,12 @@ def read_offline(folder: Path) -> WandbRun:
             if asked:
                 kept[named] = tuple(asked)
         elif kind == "exit":
-            run = replace(run, ended=True)
+            run = replace(run, state="failed" if record.exit.exit_code else "finished")
     if not run.run_id:
         raise UserError(f"{paths[0]} names no run: W&B wrote nothing of it yet, or it is damaged from its start")
     config.pop("_wandb", None)
-    return replace(
-        run, config=config, history=tuple(history), summary=summary, step_metrics=steps, summaries=kept
-    )  # fmt: skip
+    summary.pop("_wandb", None)
+    return replace(run, config=config, history=tuple(history), summary=summary, step_metrics=steps, summaries=kept)
 
 
 def joined(parts: Sequence[WandbRun]) -> WandbRun:
@@ -128,8 +125,11 @@ def joined(parts: Sequence[WandbRun]) -> WandbRun:
     )
 
 
-def read_runs(folder: Path) -> list[WandbRun]:
+def read_runs(folder: Path, unreadable: Callable[[str], None] | None = None) -> list[WandbRun]:
     """Read every offline run at or below a folder, parts of one run joined.
+
+    ``unreadable`` is told of each file that holds no run, as a process leaves it that is killed early; without it such
+    a file is an error.
 
     Raises
     ------
@@ -138,7 +138,13 @@ def read_runs(folder: Path) -> list[WandbRun]:
     """
     parts: dict[tuple[str, str], list[WandbRun]] = {}
     for place in offline_folders(folder):
-        run = read_offline(place)
+        try:
+            run = read_offline(place)
+        except UserError as error:
+            if unreadable is None:
+                raise
+            unreadable(str(error))
+            continue
         parts.setdefault((run.project, run.run_id), []).append(run)
     if not parts:
         raise UserError(f"no offline W&B run in {folder}: expected folders offline-run-* with a .wandb file")
@@ -146,7 +152,7 @@ def read_runs(folder: Path) -> list[WandbRun]:
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """Records of a file: pieces within blocks, put together; ends where the file is torn."""
+    """Records of a file: pieces within blocks, put together; ends where the file is torn or damaged."""
     content = path.read_bytes()
     if content[: len(_MAGIC)] != _MAGIC:
         raise UserError(f"{path} is not a W&B file: expected it to begin with {_MAGIC.decode()}")
@@ -156,11 +162,11 @@ def _records(path: Path) -> Iterator[bytes]:
             # Too little is left of the block for a piece: it is filled with zeros.
             place += _BLOCK - place % _BLOCK
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + _PIECE_HEADER])
+        checksum, length, kind = struct.unpack("<IHB", content[place : place + _PIECE_HEADER])
         place += _PIECE_HEADER
         piece = content[place : place + length]
         place += length
-        if len(piece) < length or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+        if len(piece) < length or zlib.crc32(piece, zlib.crc32(bytes([kind]))) != checksum:
             return
         parts = piece if kind in (_WHOLE, _FIRST) else parts + piece
         if kind in (_WHOLE, _LAST):
@@ -180,9 +186,11 @@ def _update(target: dict[str, Any], items: Any) -> None:
 
 
 def _value(item: Any) -> Any:
-    typed = "none", "boolean", "integer", "number", "text", "json"
-    for name in typed:
-        if name in item.DESCRIPTOR.fields_by_name and item.HasField(name):
-            value = getattr(item, name)
-            return None if name == "none" else json.loads(value) if name == "json" else value
-    return json.loads(item.value_json) if item.value_json else None
+    if item.value_json:
+        return json.loads(item.value_json)
+    # History alone, of newer versions, has typed values.
+    name = item.WhichOneof("value") if "value" in item.DESCRIPTOR.oneofs_by_name else None
+    if name is None or name == "none":
+        return None
+    value = getattr(item, name)
+    return json.loads(value) if name == "json" else value

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -317,32 +316,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
     assert not (tmp_path / "studies").exists()
 
 
-def test_offline_runs_are_synced_in_one_command_and_once(tmp_path, monkeypatch, capsys):
-    from jepa_scale.study import sync
-
-    study = tmp_path / "study"
-    parts = [study / "runs" / "abc" / "wandb" / f"offline-run-2026010{day}_000000-abc" for day in (2, 1)]
-    for part in parts:
-        part.mkdir(parents=True)
-    asked = []
-
-    def wandb(command, check):
-        asked.append(command)
-        (parts[1] / "run-abc.wandb.synced").touch()
-        return subprocess.CompletedProcess(command, 1)
-
-    monkeypatch.setattr(sync.subprocess, "run", wandb)
-    assert sync.offline_runs(study) == [parts[1], parts[0]], "in order of their start"
-    code, said = called(capsys, "sync", str(study), "--project", "mine", "-n", "3")
-    assert code == 1
-    assert "1 of 2 offline runs are synced" in said
-    assert asked == [
-        [sys.executable, "-m", "wandb", "sync", "--yes", "--skip-synced", "-n", "3", "--project=mine",
-         str(parts[1]), str(parts[0])]
-    ]  # fmt: skip
-    assert sync.offline_runs(study) == [parts[0]], "the rest is left for the next time"
-
-
 def test_looking_at_a_study_loads_nothing_heavy():
-    loaded = loaded_by("jepa_scale.cli_cluster, jepa_scale.study.status, jepa_scale.study.cancel")
+    loaded = loaded_by(
+        "jepa_scale.cli_cluster, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.study.sync"
+    )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

@@ -1,0 +1,265 @@
+"""A table from W&B runs: those of this project, whose keys are known, or anybody's, whose keys are given."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.records import RunRecord, RunTable
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.collect import run_table, write_table
+from jepa_scale.study.external import counted_seeds, factors, filled_table, product
+from jepa_scale.study.wandb_files import WandbRun
+
+EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"
+_NEEDED = ("n", "k", "regret")
+"""Of advice: a run that lacks one of them, where it is given, is left out."""
+_AT_MOST = 24
+"""Keys shown of a configuration or a summary."""
+
+
+def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
+    """Return the table of runs and what is to be said about it, such as how many were left out.
+
+    ``columns`` maps names of the table to keys of configuration or summary, or to products of them; empty: the runs
+    are this project's own.
+
+    Raises
+    ------
+    UserError
+        If the runs are not ours and no columns were given, a key is not there, or no run is left.
+    """
+    return _theirs(source, runs, columns) if columns else _ours(source, runs)
+
+
+def check_out(path: Path) -> None:
+    """Refuse a place that no table can be written to, before anything is read.
+
+    Raises
+    ------
+    UserError
+        If it is no parquet file.
+    """
+    if path.suffix != ".parquet" or path.is_dir():
+        raise UserError(f"--out: expected a file that ends in .parquet, got {path}")
+
+
+def write_import(table: RunTable, path: Path) -> None:
+    """Write the table as parquet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, path)
+
+
+def is_ours(run: WandbRun) -> bool:
+    """Whether a run was mirrored by this project, and has ended."""
+    dials = {f"dials/{name}" for name in ("n", "k", "seed", "parameters", "flops_per_step")}
+    return {"run/status", *dials} <= set(run.summary) and "planner" in run.config
+
+
+def _ours(source: str, runs: Sequence[WandbRun]) -> tuple[RunTable, tuple[str, ...]]:
+    mine = [run for run in runs if is_ours(run)]
+    if not mine:
+        raise UserError(
+            f"{source}: no run has a result of jepa-scale ({_count(len(runs))}); name the keys to read, such as "
+            f"{EXAMPLE}; {_found(runs)}"
+        )
+    records = [record_of(run) for run in mine]
+    # As a study lists its cells: a replicate before the next seed, wide models first.
+    records.sort(key=lambda one: (one.dials["seed"], -one.dials["k"], one.dials["n"], one.run_id))
+    others = Counter(run.state for run in runs if not is_ours(run))
+    said = [f"left out, without a result of jepa-scale: {_count(sum(others.values()))} ({_listed(others)})"]
+    return run_table(records), tuple(said) if others else ()
+
+
+def record_of(run: WandbRun) -> RunRecord:
+    """Return what a study keeps of one of our runs, as far as the table needs it."""
+    summary = run.summary
+    status = summary["run/status"]
+    return RunRecord(
+        run_id=run.run_id,
+        config=run.config,
+        status=status,
+        reason=summary.get("run/reason") or "",
+        dials={name: int(value) for name, value in _under("dials/", summary)},
+        # Of a diverged run nothing is kept but that it diverged.
+        final=_last_epoch(run.history) if status == "finished" else {},
+        final_standard_errors={},
+        final_n={},
+        bounds=(),
+        truth=dict(_under("truth/", summary)),
+        spectrum={},
+        versions={},
+        data_checksum="",
+        times={"wall_seconds": _number(summary.get("run/wall_seconds"))},
+        pretrained=dict(_under("pretrained/", summary)),
+    )
+
+
+def _under(prefix: str, summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in summary.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), _number(value)
+
+
+def _last_epoch(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the estimates of the last epoch with any.
+
+    The summary would not do: it keeps what was last identified, at whatever epoch that was.
+    """
+    epochs: dict[int, dict[str, float]] = {}
+    for row in history:
+        estimates = {
+            name: float(value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and math.isfinite(value) and name != "epoch" and name[0] != "_"
+        }
+        if estimates and row.get("epoch") is not None:
+            epochs.setdefault(int(row["epoch"]), {}).update(estimates)
+    return epochs[max(epochs)] if epochs else {}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _theirs(source: str, runs: Sequence[WandbRun], names: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
+    text = {"run_id", "arm", "status", "reason"} & set(names)
+    if text:
+        raise UserError(
+            f"--columns: {', '.join(sorted(text))} comes from W&B itself, name numbers such as n, k, regret"
+        )
+    ended, left = [], Counter[str]()
+    for run in runs:
+        if _status(run) in ("finished", "diverged"):
+            ended.append(run)
+        else:
+            left[run.state] += 1
+    if not ended:
+        raise UserError(f"{source}: no run has finished ({_count(len(runs))}: {_listed(left)})")
+    flat = [flattened(run) for run in ended]
+    columns = {name: _column(source, ended, flat, name, key) for name, key in names.items()}
+    kept = []
+    for index, run in enumerate(ended):
+        wrong = _wrong(columns, names, index, _status(run))
+        kept += [] if wrong else [index]
+        left.update([wrong] if wrong else [])
+    if not kept:
+        raise UserError(f"{source}: no run can be used: {_listed(left)}; {_found(ended)}")
+    chosen = [ended[index] for index in kept]
+    table = _table(chosen, {name: [values[index] for index in kept] for name, values in columns.items()})
+    said = [f"left out: {_count(sum(left.values()))} ({_listed(left)})"] if left else []
+    return table, (*said, *_remarks(table, names))
+
+
+def _status(run: WandbRun) -> str:
+    """Return what the run says of itself, else what W&B does."""
+    return str(run.summary.get("run/status", run.state))
+
+
+def flattened(run: WandbRun) -> dict[str, Any]:
+    """Return configuration and summary by dotted key; a summary of several kinds (``min``, …) is its ``last`` too.
+
+    Where both have a key the configuration's counts: it says what was asked for.
+    """
+    summary = dict(_leaves(run.summary, ""))
+    for name, value in run.summary.items():
+        if isinstance(value, Mapping) and "last" in value:
+            summary[name] = value["last"]
+    return {**summary, **dict(_leaves(run.config, ""))}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        # A histogram or a file is no number, and its parts are none of the user's.
+        if isinstance(value, Mapping) and "_type" not in value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif not name.startswith("_") and not isinstance(value, Mapping):
+            yield f"{prefix}{name}", value
+
+
+def _column(source: str, runs: Sequence[WandbRun], flat: Sequence[Mapping[str, Any]], name: str, key: str) -> list[Any]:
+    """Return one value for each run: numbers; texts where an extra column has any, for ``fit --cluster``."""
+    known = list(dict.fromkeys(part for row in flat for part in row))
+    parts = [part for part in factors(key, known) if isinstance(part, str)]
+    missing = next((part for part in parts if part not in known), None)
+    if missing is not None:
+        near = difflib.get_close_matches(missing, known, 3, 0.5)
+        hint = f"; do you mean {', '.join(near)}?" if near else ""
+        raise UserError(f"{source}: --columns {name}={key}: no run has {missing!r}{hint}; {_found(runs)}")
+    columns = {part: [row.get(part) for row in flat] for part in parts}
+    if parts == [key] and name not in RunTable.COLUMNS and any(isinstance(value, str) for value in columns[key]):
+        values = columns[key]
+        if not all(math.isfinite(one) for one in product(columns, key, len(flat))):
+            return ["" if value is None else str(value) for value in values]
+    return product(columns, key, len(flat)).tolist()
+
+
+def _wrong(columns: Mapping[str, Sequence[Any]], names: Mapping[str, str], index: int, status: str) -> str:
+    """Say why a run cannot be used; empty if it can."""
+    for name in ("n", "k", "seed"):
+        if name not in columns:
+            continue
+        value, least = columns[name][index], 0 if name == "seed" else 1
+        if not math.isfinite(value):
+            return f"{names[name]} is not a number"
+        if value < least or value != int(value):
+            return f"{names[name]} is {value:g}, expected a whole number ≥ {least} for {name}"
+    if "regret" in columns and status == "finished" and not math.isfinite(columns["regret"][index]):
+        return f"{names['regret']} is not a number"
+    return ""
+
+
+def _table(runs: Sequence[WandbRun], given: Mapping[str, Sequence[Any]]) -> RunTable:
+    columns = {name: np.array(values) for name, values in given.items()}
+    columns["run_id"] = np.array([run.run_id for run in runs])
+    columns["status"] = np.array([_status(run) for run in runs])
+    columns["reason"] = np.array([str(run.summary.get("run/reason") or "") for run in runs])
+    if "seed" not in given and {"n", "k"} <= set(given):
+        columns["seed"] = counted_seeds(columns["n"], columns["k"])
+    return filled_table(columns)
+
+
+def _remarks(table: RunTable, names: Mapping[str, str]) -> Iterator[str]:
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking:
+        yield f"without {', '.join(lacking)}: fit can use the table, advise needs n, k and regret"
+    elif "seed" not in names:
+        yield "seeds are numbered in the order of the runs of each (n, k); name the real ones with --columns seed=KEY"
+    else:
+        cells = Counter(zip(*(table[name].tolist() for name in ("n", "k", "seed")), strict=True))
+        repeated = sum(count - 1 for count in cells.values())
+        if repeated:
+            yield f"{_count(repeated)} with the n, k and seed of another: each counts as a run of its own"
+    outside = int(((table["regret"] < 0) | (table["regret"] > 1)).sum())
+    if outside:
+        yield f"regret outside [0, 1] in {_count(outside)}: advise takes a lost probability"
+
+
+def _found(runs: Sequence[WandbRun]) -> str:
+    plain = [replace(run, summary={}) for run in runs], [replace(run, config={}) for run in runs]
+    parts = []
+    for kind, some in zip(("configuration", "summary"), plain, strict=True):
+        counts = Counter(key for run in some for key, value in flattened(run).items() if _is_number(value))
+        keys = [key for key, _ in counts.most_common()]
+        more = f", … and {len(keys) - _AT_MOST} more" if len(keys) > _AT_MOST else ""
+        parts.append(f"numbers in the {kind}: {', '.join(keys[:_AT_MOST]) or 'none'}{more}")
+    return "; ".join(parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} × {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _count(number: int) -> str:
+    return f"{number} run{'s' * (number != 1)}"
