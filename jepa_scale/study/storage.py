@@ -72,6 +72,11 @@ class Queue:
             sampler=sampler or _never_asked(),
         )
 
+    @property
+    def name(self) -> str:
+        """The study's name, which is not its folder's."""
+        return str(self.study.study_name)
+
     def _open(self, rebuild: bool) -> BaseStorage:
         try:
             return open_journal(self.path)

@@ -36,6 +36,8 @@ def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str
     UserError
         If the runs are not ours and no columns were given, a key is not there, or no run is left.
     """
+    # The run of a study as a whole is none of its runs.
+    runs = [run for run in runs if "study/done" not in run.summary]
     return _theirs(source, runs, columns) if columns else _ours(source, runs)
 
 

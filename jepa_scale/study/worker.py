@@ -46,9 +46,9 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecor
     folder = point.folder(study)
     try:
         if point.ranks > 1:
-            record = _by_ranks(point.config, folder, point.group(study.name))
+            record = _by_ranks(point.config, folder, point.group(queue.name))
         else:
-            record = run(point.config, folder.path, group=point.group(study.name))
+            record = run(point.config, folder.path, group=point.group(queue.name))
     except Exception as error:
         atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
         queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")

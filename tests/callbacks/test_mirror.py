@@ -1,6 +1,5 @@
 """W&B holds what the run's own file holds, whatever happens to the run, and never decides over it."""
 
-import contextlib
 import math
 import os
 import signal
@@ -16,10 +15,10 @@ from jepa_scale.callbacks.mirror import WandbMirror, summary_of
 from jepa_scale.records import Estimate
 from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.runs.config import compose
-from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.run import run
 from jepa_scale.study.wandb_files import joined, offline_folders, read_offline
+from tests.study.wandb_runs import closed
 
 STAGES = ["stages=[pretrain,finetune]", "finetune=rollout", "finetune.schedule.steps_per_epoch=20"]
 
@@ -29,21 +28,9 @@ def logged(tiny_overrides):
     return [*[item for item in tiny_overrides if item != "logger=none"], "logger.mode=offline"]
 
 
-def ended(place):
-    """An offline run, once W&B's service, which is told of the end and writes on its own, has written all of it."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with contextlib.suppress(UserError):
-            found = read_offline(place)
-            if found.ended:
-                return found
-        time.sleep(0.05)
-    raise AssertionError(f"{place} was not closed")
-
-
 def read_run(folder):
     (place,) = offline_folders(folder)
-    return ended(place)
+    return closed(place)
 
 
 def series(history):
@@ -128,7 +115,7 @@ def test_a_killed_run_that_goes_on_leaves_one_continuous_series(logged, tmp_path
     metrics = folder.read_metrics()
     places = offline_folders(tmp_path / "run")
     assert len(places) == 2
-    last = ended(places[-1])
+    last = closed(places[-1])
     found = joined([read_offline(places[0]), last])
     check_mirror(found.history, metrics)
     assert {epoch for epoch, name in series(found.history) if name == "regret/density"} == set(range(12))
@@ -188,7 +175,7 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path,
     config = compose([*logged[:-1], "logger.mode=online"])
     check_run_ends_well(config, tmp_path / "run", "W&B is logged offline instead")
     places = [place for place in offline_folders(tmp_path / "run") if place.name.startswith("offline-run-")]
-    (found,) = (ended(place) for place in places)
+    (found,) = (closed(place) for place in places)
     check_mirror(found.history, RunFolder(tmp_path / "run").read_metrics())
 
 

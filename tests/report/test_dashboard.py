@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-import time
 
 import pytest
 import yaml
@@ -25,8 +24,9 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
 from jepa_scale.study.spec import find_sweep, spec_of
-from jepa_scale.study.wandb_files import offline_folders, read_offline, read_runs
+from jepa_scale.study.wandb_files import offline_folders, read_runs
 from tests.report.planted import sampled_result, study_result
+from tests.study.wandb_runs import closed
 
 TINY = [
     "logger.mode=offline", "trainer.epochs=2", "trainer.steps_per_epoch=20", "data.heldout=1600", "data.test=1600",
@@ -118,6 +118,8 @@ def test_the_spec_of_the_quickstart_names_only_what_its_runs_logged(quickstart, 
     kinds = {type(panel) for panel in panels}
     assert {wr.LinePlot, wr.ScatterPlot, wr.CustomChart, wr.WeavePanelSummaryTable, wr.ScalarChart} <= kinds
     assert all("Unknown" not in kind.__name__ for kind in kinds)
+    assert all(run.group == "quickstart" for run in read_runs(folder)), "whatever its folder is called"
+    assert read.runset_settings.filters == "Metric(\"Group\") == 'quickstart'"
     titles = " ".join(section["name"] for section in spec["spec"]["section"]["panelBankConfig"]["sections"])
     for subject in ("Answer", "Regret by n and k", "Spectrum", "bounds", "Deficits", "forecasts", "Health"):
         assert subject in titles
@@ -139,9 +141,8 @@ def test_the_run_of_the_study_reads_back(quickstart, tmp_path, monkeypatch):
     options = {"project": "p", "entity": None, "mode": "auto", "files": [tmp_path / "report.html"]}
     first = log_study(result, tmp_path, **options)
     log_study(result, tmp_path, **options)
-    end = time.monotonic() + 20
-    while not all(read_offline(place).ended for place in offline_folders(tmp_path)) and time.monotonic() < end:
-        time.sleep(0.05)
+    for place in offline_folders(tmp_path):
+        closed(place)
     (found,) = read_runs(tmp_path)
     assert first.startswith(str(tmp_path))
     assert (found.run_id, found.group, found.job_type) == ("study-quickstart", "quickstart", JOB_TYPE)

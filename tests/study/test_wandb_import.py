@@ -8,11 +8,15 @@ import pytest
 
 from jepa_scale.cli import main
 from jepa_scale.records import RunTable
+from jepa_scale.report.study_run import log_study
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import run_table
-from jepa_scale.study.wandb_files import WandbRun, read_runs
+from jepa_scale.runs.run import run
+from jepa_scale.study.collect import collect, run_table
+from jepa_scale.study.design import design
+from jepa_scale.study.spec import parse_spec
+from jepa_scale.study.wandb_files import WandbRun, offline_folders, read_runs
 from jepa_scale.study.wandb_import import flattened, import_runs, record_of
-from tests.study.wandb_runs import offline_run
+from tests.study.wandb_runs import closed, offline_run
 
 DIALS = {"n": 300, "episodes": 20, "k": 4, "seed": 1, "parameters": 120, "flops_per_step": 5000}
 
@@ -88,36 +92,28 @@ def test_runs_without_a_result_are_left_out_and_counted():
     assert said == ("left out, without a result of jepa-scale: 2 runs (1 × crashed, 1 × running)",)
 
 
-def test_round_trip_of_a_real_study_through_offline_runs(tiny_overrides, tmp_path):
-    """What the logger writes at the end of a run is written here by hand, from records of real runs."""
-    from jepa_scale.runs.folder import missing_for_nan
-    from jepa_scale.runs.run import run
-    from jepa_scale.study.collect import collect
-    from jepa_scale.study.design import design
-    from jepa_scale.study.spec import parse_spec
-
+@pytest.mark.parametrize("stages", [["pretrain"], ["pretrain", "finetune"]], ids=["pretrain", "two-stages"])
+def test_round_trip_of_a_real_study_through_offline_runs(stages, tiny_overrides, tmp_path, monkeypatch):
+    """What the mirror left of every run is its row of the study's table."""
     content = {"name": "tiny", "question": "?", "seeds": [0, 1], "dials": {"data.n": [300, 600], "model.k": [2, 4]}}
-    few = [text for text in tiny_overrides if not text.startswith(("data.n=", "model.k="))]
+    few = [text for text in tiny_overrides if not text.startswith(("data.n=", "model.k=", "logger="))]
+    few += ["logger.mode=offline", f"stages=[{','.join(stages)}]", "finetune.schedule.steps_per_epoch=10"]
     spec, study = parse_spec({**content, "overrides": few, "bootstrap_draws": 20}, "tiny.yaml"), tmp_path / "tiny"
     points = design(spec)
     for point in points:
-        record = run(point.config, point.folder(study).path)
-        rows = [row for row in point.folder(study).read_metrics() if isinstance(row["value"], float)]
-        summary = {"run/status": record.status, "run/reason": record.reason}
-        summary["run/wall_seconds"] = record.times["wall_seconds"]
-        summary |= {f"dials/{name}": value for name, value in record.dials.items()}
-        summary |= {f"truth/{name}": value for name, value in record.truth.items() if isinstance(value, int | float)}
-        summary |= {f"pretrained/{name}": value for name, value in record.pretrained.items()}
-        offline_run(
-            point.folder(study).path, record.run_id,
-            [{"epoch": row["epoch"], row["name"]: row["value"]} for row in rows],
-            config=missing_for_nan(record.config), summary=summary, kept={"regret/density": "min,last"},
-        )  # fmt: skip
-    known = collect(spec, points, study).table
-    table, said = import_runs("runs", read_runs(study / "runs"), {})
+        run(point.config, point.folder(study).path)
+    known = collect(spec, points, study)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    log_study(known, study, project="p", entity=None, mode="auto")
+    for place in offline_folders(study):
+        closed(place)
+    runs = read_runs(study)
+    assert len(runs) == 8 + 1
+    table, said = import_runs("runs", runs, {})
     assert said == ()
-    assert equal(table, known)
+    assert equal(table, known.table)
     assert np.isfinite(table["regret"]).all()
+    assert np.isfinite(table["regret_pretrained"]).all() == (len(stages) == 2)
 
 
 def test_other_peoples_runs_are_read_by_the_keys_that_are_given():

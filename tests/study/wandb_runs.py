@@ -1,6 +1,13 @@
 """Real offline W&B runs, for tests."""
 
+import contextlib
+import time
+from pathlib import Path
+
 import wandb
+
+from jepa_scale.runs.errors import UserError
+from jepa_scale.study.wandb_files import read_offline
 
 QUIET = {
     "x_disable_stats": True,
@@ -26,4 +33,18 @@ def offline_run(folder, run_id, rows=(), *, config=None, summary=None, kept=None
         run.log(dict(row))
     for name, value in (summary or {}).items():
         run.summary[name] = value
+    place = Path(run.dir).parent
     run.finish(exit_code=exit_code)
+    closed(place)
+
+
+def closed(place, seconds=20):
+    """An offline run, once W&B's service, which is told of the end and writes on its own, has written all of it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(UserError):
+            found = read_offline(place)
+            if found.state != "crashed":
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"{place} was not closed")
