@@ -134,8 +134,7 @@ def _jobs(status: Status) -> list[Text]:
 def _legend(scale: Scale | None, runs: Sequence[RunState]) -> list[Text]:
     if scale is None:
         return [Text("no regret yet", "dim")]
-    found = [Text("regret so far, mean over seeds: ").append(scale.legend()), Text("least of a row").copy()]
-    found[1].stylize("underline")
+    found = [Text("regret so far, mean over seeds"), scale.legend(), Text("least of a row", "underline")]
     there = {
         f"{RUNNING} running": any(run.state == "running" for run in runs),
         f"{FAILED} failed": any(run.state == "failed" for run in runs),
@@ -186,7 +185,8 @@ def _packed(parts: Sequence[Text], width: int) -> list[Text]:
         if lines and len(lines[-1]) + 3 + len(part) <= width:
             lines[-1].append(" · ").append(part)
         else:
-            lines.append(part.copy())
+            # A part's style is its own: appended to an empty line it does not spread to the next parts.
+            lines.append(Text().append(part))
     return lines
 
 

@@ -113,12 +113,18 @@ def grid_lines(cells: Mapping[tuple[int, int], Cell], scale: Scale | None, width
     rows = [_row(n, side, dict(zip(shown, columns, strict=False)), cells, texts, scale) for n in sizes]
     head = Text(f"{_CORNER:>{side}} ", "bold")
     head.append("".join(f"{k:>{wide}}" for k, wide in zip(shown, columns, strict=False)))
-    cut = f"… and {len(widths) - len(shown)} more widths" if len(shown) < len(widths) else ""
-    room = max(height - 1 - bool(cut), 1)
+    left = [_more(len(widths) - len(shown), "width")]
+    room = max(height - 1 - any(left), 1)
     if len(rows) > room:
-        rows = rows[: max(room - 1, 1)]
-        cut = ", ".join([f"… and {len(sizes) - len(rows)} more sizes", *([cut[6:]] if cut else [])])
-    return [head, *rows, *([Text(cut, "dim")] if cut else [])]
+        # Where nothing was cut before, the line that says so takes one more.
+        rows = rows[: max(height - 2, 1)]
+        left.insert(0, _more(len(sizes) - len(rows), "size"))
+    cut = ", ".join(part for part in left if part)
+    return [head, *rows, *([Text(f"… and {cut}", "dim")] if cut else [])]
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' * (count > 1)}" if count else ""
 
 
 def _shown(cells: Mapping[tuple[int, int], Cell]) -> dict[tuple[int, int], tuple[str, str, str]]:
@@ -161,7 +167,7 @@ def _row(
     """One size; ``columns`` are the characters of each width."""
     regrets = {k: cells[n, k].regret if (n, k) in cells else None for k in columns}
     known = [regret for regret in regrets.values() if regret is not None]
-    line = Text(f"{n:>{side}} ", "bold")
+    line = Text().append(f"{n:>{side}} ", "bold")
     for k, wide in columns.items():
         text, regret = texts[k].get(n, ""), regrets[k]
         line.append(" " * (wide - len(text)))

@@ -17,8 +17,8 @@ from jepa_scale.study.owners import held
 from jepa_scale.study.status import Look, Status, duration
 from jepa_scale.study.storage import Queue
 
-_REFRESH = 2.0
-"""Frames per second, which are drawn from what was read last."""
+_REFRESH = 1.0
+"""Frames per second, which are drawn from what was read last: no faster than it is read."""
 _SECONDS, _SHARE = 1.0, 0.02
 """Between two looks at the files of a study, and share of the time that looking may take."""
 SLURM_SECONDS = 30.0
@@ -46,7 +46,9 @@ class Screen:
 
     def show(self, dashboard: Dashboard) -> None:
         """Show where a study stands."""
-        self.latest = dashboard
+        first, self.latest = self.latest is None, dashboard
+        if first and self.live is not None:
+            self.live.refresh()
         text = self.line(dashboard.status) if self.live is None else ""
         if text:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -135,7 +137,7 @@ def _show(look: Look, outlooks: Outlooks, screen: Screen, last: bool = False) ->
     """Look once; whatever is wrong with the files, the runs are what matters, and go on."""
     try:
         status = look.status()
-        if not last:
+        if screen.live is not None and not last:
             outlooks.follow(status)
         screen.show(Dashboard(status, outlooks.said))
     except Exception as error:
@@ -161,13 +163,14 @@ def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status]
     with Screen(console, changes()) as screen:
         while True:
             status = look.status()
+            now = summary(status)
+            why = over(look, status, unchanged=now == before)
             if tell is not None:
                 tell(status)
             else:
-                outlooks.follow(status)
+                if screen.live is not None:
+                    (outlooks.finish if why else outlooks.follow)(status)
                 screen.show(Dashboard(status, outlooks.said))
-            now = summary(status)
-            why = over(look, status, unchanged=now == before)
             if why:
                 return why
             before = now
@@ -189,4 +192,4 @@ def over(look: Look, status: Status, unchanged: bool) -> str:
         return "nobody is at it any more: the study or sweep command goes on with it"
     if counts["done"] == len(status.runs):
         return "all runs are done"
-    return "nothing is left that could run: the study or sweep command tries again what failed"
+    return "nothing is left that could run: the study or sweep command tries the rest again"

@@ -88,6 +88,13 @@ class Outlooks:
         self._work = threading.Thread(target=self.make, args=(status,), name="outlook", daemon=True)
         self._work.start()
 
+    def finish(self, status: Status) -> None:
+        """Wait for those of all runs."""
+        if self._work is not None:
+            self._work.join()
+        if status.counts["done"] != self._seen:
+            self.make(status)
+
     def make(self, status: Status) -> None:
         """Make them now."""
         began = time.thread_time()

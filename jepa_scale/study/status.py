@@ -127,7 +127,7 @@ class Look:
         self._planned = self._plan_time()
         self._asked = -float("inf")
         self._known: tuple[dict[str, cluster.Task], str] = {}, ""
-        self._ended: dict[str, RunState] = {}
+        self._ended: dict[int, RunState] = {}
         self._recorded: dict[str, float | None] = {}
         self._tails: dict[str, Tail] = {}
         self._settings: dict[str, tuple[str, int]] = {}
@@ -181,7 +181,8 @@ class Look:
     def _state(
         self, point: DesignPoint, trial: FrozenTrial | None, tasks: Mapping[str, cluster.Task], unknown: str
     ) -> RunState:
-        known = self._ended.get(point.run_id)
+        # By trial: whoever deletes a record has the run done again, as another one.
+        known = None if trial is None else self._ended.get(trial._trial_id)
         if known is not None:
             return known
         failed = trial is not None and trial.state == TrialState.FAIL
@@ -201,7 +202,6 @@ class Look:
         return RunState(point, "failed", owner, reason=_reason(point, self.study, trial))
 
     def _done(self, point: DesignPoint, trial: FrozenTrial | None) -> RunState:
-        told = trial is not None and trial.state.is_finished()
         reason = str(trial.user_attrs.get("reason", "")) if trial is not None else ""
         diverged = trial is not None and trial.state == TrialState.FAIL and reason.startswith("diverged")
         if trial is not None and trial.state == TrialState.COMPLETE:
@@ -209,8 +209,8 @@ class Look:
         else:
             regret = None if diverged else self._recorded_regret(point)
         found = RunState(point, "done", reason=reason if diverged else "", regret=regret)
-        if told:
-            self._ended[point.run_id] = found
+        if trial is not None and trial.state.is_finished():
+            self._ended[trial._trial_id] = found
             self._tails.pop(point.run_id, None)
         return found
 
