@@ -150,7 +150,9 @@ def test_lists_say_how_much_they_leave_out(tmp_path):
     named = text.count("▸ n=")
     (left,) = re.findall(r"… and (\d+) more are running", text)
     assert named + int(left) == 9
-    assert "… and 1 more width\n" in text_of(status_of(planted.folder), width=14, height=40)
+    for point in planted.points[9:]:
+        planted.run(point)
+    assert "… and 1 more width\n" in text_of(status_of(planted.folder), width=22, height=40)
 
 
 def test_arms_have_a_grid_each_and_the_busiest_first_where_not_all_fit(tmp_path):
