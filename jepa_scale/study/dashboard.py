@@ -84,7 +84,7 @@ class Dashboard:
         return found
 
     def _block(self, arm: str, runs: Sequence[RunState], scale: Scale | None, width: int, height: int) -> list[Text]:
-        title = [Text(arm, "bold")] if arm else []
+        title = [Text(_printable(arm), "bold")] if arm else []
         said = _wrapped(self.outlooks.get(arm, ""), width)
         cells = cells_of(runs)
         room = height - len(title) - len(said)
@@ -123,7 +123,7 @@ WORDS: Mapping[State, str] = {
 def _jobs(status: Status) -> list[Text]:
     """SLURM's jobs by state, and what keeps them waiting."""
     if status.unknown:
-        return [Text(f"which jobs live is not known: {status.unknown}")]
+        return [Text(f"which jobs live is not known: {_printable(status.unknown)}")]
     kinds = Counter((task.state, task.node if task.state == "PENDING" else "") for task in status.tasks.values())
     found = [Text(f"{count} {state.lower()}{' ' * bool(why)}{why}") for (state, why), count in sorted(kinds.items())]
     if found:
@@ -145,7 +145,7 @@ def _legend(scale: Scale | None, runs: Sequence[RunState]) -> list[Text]:
 
 def _of_running(run: RunState) -> Text:
     epochs = f" of {run.of_epochs}" if run.of_epochs else ""
-    parts = [f"{RUNNING} {run.point}", f"epoch {run.epochs}{epochs}", duration(run.seconds)]
+    parts = [f"{RUNNING} {_printable(str(run.point))}", f"epoch {run.epochs}{epochs}", duration(run.seconds)]
     if run.regret is not None:
         parts.append(f"regret {number(run.regret)}")
     if task_of(run.owner) is not None:
@@ -154,14 +154,14 @@ def _of_running(run: RunState) -> Text:
 
 
 def _of_failed(run: RunState) -> Text:
-    return Text(f"{FAILED} {run.point}: {' '.join(run.reason.split())}")
+    return Text(f"{FAILED} {_printable(str(run.point))}: {_printable(run.reason)}")
 
 
 def _of_arm(arm: str, runs: Sequence[RunState]) -> Text:
     states = Counter(run.state for run in runs)
     regrets = [cell.regret for cell in cells_of(runs).values() if cell.regret is not None]
     least = f", least regret {number(min(regrets))}" if regrets else ""
-    return Text(f"{arm}: {states['done']} of {len(runs)} runs done, {states['running']} running{least}")
+    return Text(f"{_printable(arm)}: {states['done']} of {len(runs)} runs done, {states['running']} running{least}")
 
 
 def _listed(runs: Sequence[RunState], said: Callable[[RunState], Text], words: str, room: int) -> list[Text]:
@@ -191,5 +191,10 @@ def _packed(parts: Sequence[Text], width: int) -> list[Text]:
 
 
 def _wrapped(sentence: str, width: int, style: str = "") -> list[Text]:
-    lines = textwrap.wrap(sentence, max(width, 10), max_lines=_SENTENCE, placeholder=" …")
+    lines = textwrap.wrap(_printable(sentence), max(width, 10), max_lines=_SENTENCE, placeholder=" …")
     return [Text(line, style) for line in lines]
+
+
+def _printable(text: str) -> str:
+    """On one line, without what would move the cursor: errors quote whatever they met."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

@@ -90,13 +90,16 @@ def test_a_score_that_is_missing_from_the_records_leaves_the_cell_without_a_numb
 def test_what_failed_and_what_diverged_is_marked_counted_and_named(planted):
     planted.fail(planted.point(300, 8), "ValueError: expected [red]x[/red], got \x1b[31m3")
     planted.run(planted.point(3000, 32), reason="training loss is not finite")
-    text = text_of(status_of(planted.folder))
+    status = status_of(planted.folder)
+    text = text_of(status)
     assert row(text, 300)[2:4] == ["·", "0/2✗"]
     assert row(text, 3000)[4:] == ["·", "1/2!"]
-    assert "✗ n=300, k=8, seed=0: ValueError: expected [red]x[/red], got" in text
+    assert "✗ n=300, k=8, seed=0: ValueError: expected [red]x[/red], got [31m3\n" in text
     assert "1 of them diverged" in text
     assert "1 failed" in text
-    assert "\x1b" not in text, "an error's control characters do not reach the terminal"
+    plain = Console(file=io.StringIO(), width=100, height=40)
+    plain.print(Dashboard(status))
+    assert "\x1b" not in plain.file.getvalue(), "an error's control characters do not reach the terminal"
 
 
 def test_studies_without_a_run_with_failures_only_and_of_one_run(tmp_path):
