@@ -21,6 +21,8 @@ _REFRESH = 1.0
 """Frames per second, which are drawn from what was read last: no faster than it is read."""
 _SECONDS, _SHARE = 1.0, 0.02
 """Between two looks at the files of a study, and share of the time that looking may take."""
+_PATIENCE = 5.0
+"""That a last look is waited for: a question to SLURM may be on its way."""
 SLURM_SECONDS = 30.0
 """Between two questions to SLURM: squeue is not to be asked by everybody every few seconds."""
 
@@ -51,7 +53,7 @@ class Screen:
             self.live.refresh()
         text = self.line(dashboard.status) if self.live is None else ""
         if text:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def _frame(self) -> Dashboard | str:
         return self.latest or ""
@@ -129,8 +131,9 @@ def shown(study: Path, queue: Queue, console: Console, already: int, total: int)
             yield
         finally:
             ended.set()
-            thread.join()
-            _show(look, outlooks, screen, last=True)
+            thread.join(_PATIENCE)
+            if not thread.is_alive():
+                _show(look, outlooks, screen, last=True)
 
 
 def _show(look: Look, outlooks: Outlooks, screen: Screen, last: bool = False) -> None:
@@ -186,7 +189,9 @@ def over(look: Look, status: Status, unchanged: bool) -> str:
     open_runs = counts["running"] + counts["waiting"] + counts["lost"]
     # The runs of a design, and those after the ones that tune a budget, are not known before they are begun.
     known = status.most is None and any(run.point.purpose == "cell" for run in status.runs)
-    if (open_runs or not known) and (status.unknown or look.workers(status) or not unchanged or held(look.study)):
+    # Runs that are in no queue may be being put there.
+    sure = known and not open_runs and not counts["left"]
+    if not sure and (status.unknown or look.workers(status) or not unchanged or held(look.study)):
         return ""
     if open_runs:
         return "nobody is at it any more: the study or sweep command goes on with it"

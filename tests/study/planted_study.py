@@ -78,7 +78,7 @@ class PlantedStudy:
 
     def epoch(self, point: DesignPoint, epoch: int, regret: float) -> None:
         """Have a running run write an epoch's estimates, two lines."""
-        rows = [{"name": f"regret/{self.score}", "value": regret, "epoch": epoch}, *_other(epoch)]
+        rows = [*_other(epoch), {"name": f"regret/{self.score}", "value": regret, "epoch": epoch}, *_other(epoch)]
         with point.folder(self.folder).metrics_path.open("a") as file:
             file.write(json.dumps([{"name": "train/loss", "value": 1.0, "epoch": epoch}]) + "\n")
             file.write(json.dumps(rows) + "\n")

@@ -312,7 +312,7 @@ def test_an_outlook_that_cannot_be_made_says_why(tmp_path, planted):
 
 def test_a_fit_that_raises_ends_in_a_sentence(planted, monkeypatch):
     def broken(*arguments, **options):
-        raise np.linalg.LinAlgError("singular")
+        raise RuntimeError("singular\nmatrix")
 
     for point in planted.points:
         planted.run(point)
@@ -320,7 +320,7 @@ def test_a_fit_that_raises_ends_in_a_sentence(planted, monkeypatch):
     look = Look(planted.folder)
     outlooks = Outlooks(look.spec, planted.folder, at_once=True)
     outlooks.make(look.status())
-    assert outlooks.said == {"": "no forecast: LinAlgError: singular"}
+    assert outlooks.said == {"": "no forecast: RuntimeError: singular"}
 
 
 def test_outlooks_are_made_when_runs_have_finished_and_take_their_share_of_the_time(planted, monkeypatch):
@@ -397,15 +397,28 @@ def test_watching_ends_when_nobody_is_at_what_is_left(planted):
     assert live.over(look, look.status(), unchanged=False).startswith("nothing is left that could run")
 
 
+def test_a_study_whose_runs_are_just_being_queued_is_not_over(planted):
+    (planted.folder / "journal.log").unlink()
+    look = Look(planted.folder)
+    assert look.status().counts["left"] == 18
+    with FileLock(planted.folder / "lock"):
+        assert live.over(look, look.status(), unchanged=True) == ""
+    assert live.over(look, look.status(), unchanged=True).startswith("nothing is left that could run")
+
+
 def test_a_study_that_chooses_its_runs_is_not_over_while_it_is_held(tmp_path):
     design = {"data.n": 3000, "model.k": 32, "runs": 5}
     planted = PlantedStudy(tmp_path / "study", sampler="design", design=design)
     for point in planted.points[:2]:
         planted.run(point)
     look, lock = Look(planted.folder), FileLock(planted.folder / "lock")
-    planted.queue.storage  # noqa: B018
+    for point in planted.points[2:]:
+        planted.queue.fail(planted.trials[point.run_id], "not chosen")
     with lock:
         assert live.over(look, look.status(), unchanged=True) == ""
+    assert live.over(look, look.status(), unchanged=False) == ""
+    assert live.over(look, look.status(), unchanged=True) != ""
+    assert "2 of up to 18 runs done" in live.summary(look.status())
 
 
 def test_a_study_that_runs_says_a_line_for_each_twentieth_and_the_last_state(planted):
@@ -428,6 +441,10 @@ class fake:
 
     def __init__(self, done, total):
         self.counts, self.total = {"done": done}, total
+
+
+def test_colours_that_an_environment_forces_make_no_terminal_of_a_file():
+    assert not live.lively(Console(file=io.StringIO(), force_terminal=True))
 
 
 def test_a_view_that_cannot_read_says_so_and_the_study_goes_on(planted):
