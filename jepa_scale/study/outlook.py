@@ -49,7 +49,8 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
 
 def _sentence(found: Forecast, runs: int) -> str:
     best = min(found.points, key=lambda point: point.predicted)
-    came = "" if best.observed is None else f"; mean of the {best.seeds} there so far: {best.observed:.3g}"
+    runs_there = f"{best.seeds} run{'s' * (best.seeds != 1)}"
+    came = "" if best.observed is None else f"; measured there so far: {best.observed:.3g} ({runs_there})"
     return (
         f"forecast for n={best.n} from {runs} runs below it ({found.law}): regret {best.predicted:.3g} at its best "
         f"width k={best.k}, {found.level:.0%} interval {best.low:.3g} to {best.high:.3g}{came}"

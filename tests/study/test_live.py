@@ -293,7 +293,7 @@ def test_the_outlook_is_the_reports_forecast_of_the_largest_cell(tmp_path):
     said = outlook_of(planted)
     assert f"forecast for n=10000 from 36 runs below it (theory_free): regret {best.predicted:.3g}" in said
     assert f"k={best.k}, 90 % interval {best.low:.3g} to {best.high:.3g}" in said
-    here = f"; mean of the 1 there so far: {regret_at(10000, 32):.3g}"
+    here = f"; measured there so far: {regret_at(10000, 32):.3g} (1 run)"
     assert (best.k == 32) == said.endswith(here)
 
 
