@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from jepa_scale.laws.fit import fit
 from jepa_scale.records import RunTable
-from jepa_scale.runs.build import build_context, build_law
+from jepa_scale.runs.build import build_context
 from jepa_scale.runs.config import compose
+from jepa_scale.runs.instantiate import build_law
 from jepa_scale.theory.learners import fit_shared
 from jepa_scale.theory.learning_curve import LearningCurve, best_regret_width, learning_curve
 

@@ -28,7 +28,7 @@ examples:
   jepa-scale evaluate runs/ID evaluation.episodes=200    a trained model again: success, floors, prediction by horizon
   jepa-scale report studies/quickstart                   write the report again
   jepa-scale sweep my_sweep.yaml launcher=slurm          the runs of a study on a SLURM cluster
-  jepa-scale status studies/my_sweep                     where it stands; then cancel, collect, sync
+  jepa-scale status --watch studies/my_sweep             what it has found so far; then cancel, collect, sync
   jepa-scale dashboard studies/my_sweep                  its W&B workspace, and its fits, forecast and advice there
   jepa-scale theory                                      what the theory says, and where it holds
   jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     study = commands.add_parser(
         "study",
         help="run a whole study: train, estimate, fit, forecast, report",
-        description="Run a study and write its report. Run it again to do only what is missing.",
+        description="Run a study and write its report. Run it again to do only what is missing. On a terminal it shows "
+        "the regret of every cell so far; elsewhere, a line for each twentieth of the runs.",
     )
     study.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped one")
     study.add_argument("overrides", nargs="*", help="workers=N, and key=value for every run")

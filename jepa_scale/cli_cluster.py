@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 # Nothing heavy is imported up here: --help must not wait for torch.
@@ -39,6 +40,19 @@ examples:
   jepa-scale advise wandb/sweeps.parquet --n 100000 --target-regret 0.05
 """
 
+_WATCH_SECONDS = 5
+_STATUS = """\
+--watch on a terminal: the regret of every cell so far, what is running, jobs, failures, the forecast for the largest
+n. Elsewhere a line, or with --json an object on a line, whenever something has changed. It ends by itself, with exit
+code 0, when all runs are done or nobody is at the others; Ctrl-C ends it before, and the study goes on. SLURM is asked
+every 30 seconds at most.
+
+examples:
+  jepa-scale status studies/my_sweep
+  jepa-scale status --watch studies/my_sweep
+  jepa-scale status studies/my_sweep --watch 60 --json >> history.jsonl
+"""
+
 
 def add_parsers(commands: typing.Any) -> None:
     """Add the commands."""
@@ -56,11 +70,21 @@ def add_parsers(commands: typing.Any) -> None:
 
     status = commands.add_parser(
         "status",
-        help="where a study stands: runs by state, jobs, time left, failures",
+        help="where a study stands: runs by state, jobs, time left, failures; --watch follows it",
         description="Show where a study stands. Runs of workers that have ended are queued again.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    status.add_argument("study", type=Path, help="study folder")
-    status.add_argument("--json", action="store_true", help="print it as JSON")
+    # Without nargs, `--watch STUDY` would take the folder for its seconds and miss it here: run_status sorts them.
+    status.add_argument("study", type=Path, nargs="?", help="study folder")
+    status.add_argument("--json", action="store_true", help="print it as JSON; with --watch, one object a line")
+    status.add_argument(
+        "--watch",
+        nargs="?",
+        const=str(_WATCH_SECONDS),
+        metavar="SECONDS",
+        help=f"follow it until nothing is left that could run, looking every SECONDS (default: {_WATCH_SECONDS})",
+    )
 
     cancel = commands.add_parser(
         "cancel",
@@ -132,18 +156,81 @@ def run_sweep(parsed: argparse.Namespace) -> int:
 
 
 def run_status(parsed: argparse.Namespace) -> int:
-    """Print where a study stands."""
+    """Print where a study stands, or follow it."""
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.status import status_of
+
+    study, watched = parsed.study, parsed.watch
+    if study is None and watched is not None and not _is_number(watched):
+        study, watched = Path(watched), str(_WATCH_SECONDS)
+    if study is None:
+        raise UserError("status: expected the folder of a study, got none: jepa-scale status studies/NAME")
+    if watched is not None:
+        return _watch(study, _seconds(watched), parsed.json)
+    found = status_of(study)
+    if parsed.json:
+        print(_as_json(found, indent=1))
+        return 0
+    _print_status(found)
+    return 0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds(text: str) -> float:
+    from jepa_scale.runs.errors import UserError
+
+    seconds = float(text) if _is_number(text) else 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--watch: expected seconds between two looks, a number above 0, got {text}")
+    return seconds
+
+
+def _watch(study: Path, seconds: float, as_json: bool) -> int:
+    import sys
+
+    from rich.console import Console
+
+    from jepa_scale.study.live import watch
+
+    last = ""
+
+    def tell(found: typing.Any) -> None:
+        nonlocal last
+        text = _as_json(found)
+        # Every look sees other estimates of the time that is left: that alone is no news.
+        if (without := _as_json(replace(found, left=None))) != last:
+            last = without
+            print(text, flush=True)
+
+    try:
+        why = watch(study, Console(), seconds, tell if as_json else None)
+    except KeyboardInterrupt:
+        print("\njepa-scale: no longer watched; the study itself goes on", file=sys.stderr)
+        return 130
+    if not as_json:
+        print(why)
+    return 0
+
+
+def _as_json(found: typing.Any, indent: int | None = None) -> str:
     import json
 
-    from jepa_scale.study.status import STATES, status_of
+    runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in found.runs}
+    tasks = {task.name: {"state": task.state, "where": task.node} for task in found.tasks.values()}
+    content = {"study": found.name, "counts": found.counts, "runs": runs, "tasks": tasks, "left": found.left}
+    return json.dumps(content, indent=indent, ensure_ascii=False)
 
-    found = status_of(parsed.study)
-    if parsed.json:
-        runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in found.runs}
-        tasks = {task.name: {"state": task.state, "where": task.node} for task in found.tasks.values()}
-        content = {"study": found.name, "counts": found.counts, "runs": runs, "tasks": tasks, "left": found.left}
-        print(json.dumps(content, indent=1, ensure_ascii=False))
-        return 0
+
+def _print_status(found: typing.Any) -> None:
+    from jepa_scale.study.status import STATES, duration
+
     counts = found.counts
     diverged = f", {found.diverged} of them diverged" if found.diverged else ""
     print(f"{found.name}: {counts['done']} of {len(found.runs)} runs done{diverged}" + ", cancelled" * found.cancelled)
@@ -152,10 +239,9 @@ def run_status(parsed: argparse.Namespace) -> int:
         print("  " + ", ".join(shown))
     _print_tasks(found)
     if found.left is not None:
-        low, high = (_duration(seconds) for seconds in found.left)
+        low, high = (duration(seconds) for seconds in found.left)
         print(f"  about {low} to {high} left, by the quartiles of what finished runs took, at the workers it has")
     _print_runs(found)
-    return 0
 
 
 _STATES = {
@@ -183,13 +269,14 @@ def _print_tasks(found: typing.Any) -> None:
 
 def _print_runs(found: typing.Any, most: int = 10) -> None:
     from jepa_scale.study.owners import task_of
+    from jepa_scale.study.status import duration
 
     running = [run for run in found.runs if run.state == "running"]
     for run in running[:most]:
         task = found.tasks.get(task_of(run.owner) or "")
         queued = f", whose job is {task.state.lower()} again" if task is not None and task.state != "RUNNING" else ""
         epochs = f", {run.epochs} epoch{'s' * (run.epochs != 1)}" if run.epochs else ""
-        print(f"  {run.point.run_id} {run.point}: {run.owner} for {_duration(run.seconds)}{epochs}{queued}")
+        print(f"  {run.point.run_id} {run.point}: {run.owner} for {duration(run.seconds)}{epochs}{queued}")
     if len(running) > most:
         print(f"  … and {len(running) - most} more are running")
     failed = [run for run in found.runs if run.state == "failed"]
@@ -199,12 +286,6 @@ def _print_runs(found: typing.Any, most: int = 10) -> None:
         print(f"  … and {len(failed) - most} more failed")
     if failed:
         print(f"  errors are in {found.folder / 'errors'}; the next sweep command tries failed runs again")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def run_cancel(parsed: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,6 @@ from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.data.module import RunData, WorldData
 from jepa_scale.data.normalise import Normaliser
 from jepa_scale.data.recorded import Recorded, RecordedData
-from jepa_scale.laws.law import LawFamily
 from jepa_scale.models.layers import Normalised, perceptron
 from jepa_scale.models.size import ModelSize
 from jepa_scale.models.standardise import Standardise, StandardisedActions, StandardisedObservations, standardised_space
@@ -25,9 +23,9 @@ from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.runs.checkpoint import KEY
-from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
+from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.streams import stream_seed
 from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
@@ -46,30 +44,6 @@ class Parts:
     data: RunData
     module: WorldModel
     callbacks: list[EpochCallback]
-
-
-def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
-    """Call a leaf's target with its keywords and what the run supplies.
-
-    Raises
-    ------
-    UserError
-        If the target refuses its arguments; the message names the leaf.
-    """
-    import hydra
-    from hydra.errors import InstantiationException
-
-    try:
-        target = hydra.utils.get_object(leaf["_target_"])
-        # A part takes of what the run supplies what it asks for.
-        asked = inspect.signature(target).parameters
-        supplied = {name: value for name, value in supplied.items() if name in asked}
-        # Passing objects beside the configuration would have Hydra convert them; a partial takes them as they are.
-        return hydra.utils.instantiate(dict(leaf), _partial_=True, _convert_="object")(**supplied)
-    except InstantiationException as error:
-        raise UserError(f"{path}: {str(error.__cause__ or error).replace('self.', '')}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: {str(error).replace('self.', '')}") from None
 
 
 @lru_cache(maxsize=4)
@@ -279,22 +253,3 @@ def build_module(
     )
     module.saved = {KEY: copy.deepcopy(dict(config))}
     return module
-
-
-def build_law(name: str) -> LawFamily:
-    """Build a law of ``conf/law``.
-
-    Raises
-    ------
-    UserError
-        If there is none of that name, or it refuses its settings.
-    """
-    import yaml
-
-    path = conf_dir() / "law" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(leaf.stem for leaf in path.parent.glob("*.yaml")))
-        raise UserError(f"no law {name!r}: expected one of {known}, or a formula such as 'loss = E + A N^-alpha'")
-    law = instantiate(f"law.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))
-    assert isinstance(law, LawFamily)
-    return law

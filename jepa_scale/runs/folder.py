@@ -120,6 +120,16 @@ class RunFolder:
             raise UserError(f"{written} was written by another version, or by hand: {wrong[0]}")
         return config
 
+    def peek_config(self) -> dict[str, Any] | None:
+        """What the folder was claimed for, unchecked and without torch; None where that cannot be read, or not yet."""
+        import yaml
+
+        try:
+            config = _from_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return None
+        return config if isinstance(config, dict) else None
+
     @contextlib.contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Hold the run; the operating system lets go of it when the process dies, however it dies.

@@ -21,11 +21,12 @@ from jepa_scale.callbacks.requeue import SafeStop, StopAsked
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.records import RunRecord
-from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model, instantiate
+from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model
 from jepa_scale.runs.errors import Interrupted, UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
+from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.ranks import Place
 from jepa_scale.runs.record import record_of
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second

@@ -10,9 +10,10 @@ import torch
 from jepa_scale.callbacks.base import Context
 from jepa_scale.models.layers import perceptron
 from jepa_scale.models.size import ModelSize
-from jepa_scale.runs.build import Parts, build_data, instantiate
+from jepa_scale.runs.build import Parts, build_data
 from jepa_scale.runs.checkpoint import STAGE
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.streams import stream_seed
 from jepa_scale.training.finetune import FineTune
 from jepa_scale.training.finetuning.base import FineTuning

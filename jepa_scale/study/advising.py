@@ -9,9 +9,9 @@ import numpy as np
 
 from jepa_scale.laws.advice import advise
 from jepa_scale.records import Advice, Ask, RunTable
-from jepa_scale.runs.build import build_law
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.collect import read_records, run_table
 from jepa_scale.study.design import design
 from jepa_scale.study.external import column, counted_seeds, filled_table, read_columns

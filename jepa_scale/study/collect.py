@@ -31,9 +31,9 @@ from jepa_scale.records import (
     TuningCheck,
     Verdict,
 )
-from jepa_scale.runs.build import build_law
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import atomic_write
+from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.arms import arm_folder, combinations, label
 from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
@@ -60,7 +60,11 @@ def read_records(points: Sequence[DesignPoint], study: Path) -> dict[str, RunRec
 def run_table(records: Sequence[RunRecord], points: Sequence[DesignPoint] = ()) -> RunTable:
     """One row per record; ``points`` say which arm each belongs to."""
     arms = {point.run_id: point.arm for point in points}
-    rows = [_row(record) | {"arm": arms.get(record.run_id, "")} for record in records]
+    return table_of([row_of(record) | {"arm": arms.get(record.run_id, "")} for record in records])
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> RunTable:
+    """Rows as columns; each is a ``row_of`` a record with its arm."""
     columns = {}
     for name in RunTable.COLUMNS:
         values = [row[name] for row in rows]
@@ -75,7 +79,8 @@ _HELD_OUT = ("total", "loss", "subspace_deficit", "calibration_deficit")
 _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """What the table says of a run, its arm left out."""
     final, truth, dials = record.final, record.truth, record.dials
     sampled, regret = not truth, f"regret/{record.config['planner'].get('score')}"
 

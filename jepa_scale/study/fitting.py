@@ -12,8 +12,8 @@ import numpy as np
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
 from jepa_scale.laws.table import TableStudy, study_table
-from jepa_scale.runs.build import build_law
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.external import pick, read_columns
 
 LOSSES = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from jepa_scale import cluster
 from jepa_scale.runs.errors import UserError
@@ -62,3 +65,19 @@ def living(queue: Queue) -> Living:
         raise UserError(
             f"jobs {', '.join(sorted(jobs))} are at runs of this study, and whether they live is not known: {error}"
         ) from None
+
+
+def held(study: Path) -> bool:
+    """Whether a process of a machine that can be seen from here holds a study's folder; so too if that cannot be told.
+
+    Whoever wants to hold it waits for the moment that this takes.
+    """
+    if not (study / "lock").exists():
+        return False
+    lock = FileLock(study / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError):
+        return True
+    lock.release()
+    return False

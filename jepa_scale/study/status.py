@@ -1,15 +1,16 @@
-"""Where a study stands: runs by state, jobs, time left, failures. Reads files and asks SLURM once; imports no torch."""
+"""Where a study stands: runs by state, jobs, time left, failures. Reads files and asks SLURM; imports no torch."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import re
 import statistics
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,7 +21,8 @@ from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.orders import Orders, cancelled, read_orders
 from jepa_scale.study.owners import Living, jobs_of, owners, task_of
 from jepa_scale.study.spec import StudySpec, spec_of
-from jepa_scale.study.storage import NO_TIME, YOUNG, Queue
+from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, regret_of
+from jepa_scale.study.tails import Tail
 
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
 """With a record; at a worker; for one; without a record after an error; at a worker that has ended; to no one."""
@@ -40,6 +42,10 @@ class RunState:
     """Last line of its error, or why it diverged."""
     epochs: int = 0
     """With estimates, of a running one."""
+    of_epochs: int | None = None
+    """That a running one is to train; None where that is not known."""
+    regret: float | None = None
+    """Under its own planner's score: in the end, or of a running one so far; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,18 @@ class Status:
     cancelled: bool
     left: tuple[float, float] | None
     """Seconds until the last run is done, from and to; None where nothing is known of it."""
+    most: int | None = None
+    """Runs that a design may choose; None for a grid."""
 
     @property
     def diverged(self) -> int:
         """Runs that are done and came to nothing."""
         return sum(run.state == "done" and bool(run.reason) for run in self.runs)
+
+    @property
+    def total(self) -> int:
+        """Runs that there are to be, at most."""
+        return len(self.runs) if self.most is None else max(self.most, len(self.runs))
 
     @property
     def counts(self) -> dict[State, int]:
@@ -90,61 +103,147 @@ def status_of(study: Path) -> Status:
     UserError
         As ``open_study``.
     """
-    spec, points, orders, queue = open_study(study)
-    tasks, unknown = _tasks(queue, orders)
-    if not unknown and orders is not None and not cancelled(study):
-        # Where no worker lives nobody can be taking a run just now; a job that collects is none.
-        young = YOUNG if set(tasks) - set(orders.collect) else NO_TIME
-        queue.reap(Living(frozenset(tasks)).lost, orders.launcher.attempts, young)
-    latest = {trial.user_attrs.get("run"): trial for trial in queue.trials()}
-    runs = tuple(_state(point, study, latest.get(point.run_id), tasks, unknown) for point in points)
-    if spec.design is not None:
-        # A design takes some of its runs; the others lack nothing.
-        runs = tuple(run for run in runs if run.state != "left")
-    return Status(spec.name, study, runs, tasks, unknown, cancelled(study), _left(runs, tasks, queue))
+    return Look(study).status()
 
 
-def _tasks(queue: Queue, orders: Orders | None) -> tuple[dict[str, cluster.Task], str]:
-    jobs = {*jobs_of(owners(queue)), *(orders.jobs if orders is not None else ())}
-    try:
-        return cluster.tasks(jobs), ""
-    except cluster.SlurmError as error:
-        return {}, str(error)
+class Look:
+    """A study that is looked at again and again: what cannot change any more is read once.
+
+    With a ``queue``, of whoever runs the study, runs of dead workers are left to its owner. SLURM is asked every
+    ``patience`` seconds at most.
+
+    Raises
+    ------
+    UserError
+        As ``open_study``.
+    """
+
+    def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0) -> None:
+        self.study, self.patience, self.reaps = study, patience, queue is None
+        if queue is None:
+            self.spec, self.points, _, self.queue = open_study(study)
+        else:
+            self.spec, self.points, self.queue = spec_of(study), read_plan(study), queue
+        self._planned = self._plan_time()
+        self._asked = -float("inf")
+        self._known: tuple[dict[str, cluster.Task], str] = {}, ""
+        self._ended: dict[int, RunState] = {}
+        self._recorded: dict[str, float | None] = {}
+        self._tails: dict[str, Tail] = {}
+        self._settings: dict[str, tuple[str, int]] = {}
+
+    def status(self) -> Status:
+        """Where the study stands now.
+
+        Raises
+        ------
+        UserError
+            As ``open_study``.
+        """
+        if self._plan_time() != self._planned:
+            self.points, self._planned = read_plan(self.study), self._plan_time()
+        orders, stopped = read_orders(self.study), cancelled(self.study)
+        tasks, unknown = self._tasks(orders, stopped)
+        latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
+        runs = tuple(self._state(point, latest.get(point.run_id), tasks, unknown) for point in self.points)
+        most = None
+        if self.spec.design is not None:
+            # A design takes some of its runs; the others lack nothing.
+            runs = tuple(run for run in runs if run.state != "left")
+            most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
+        left = _left(runs, tasks, self.queue)
+        return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, most)
+
+    def workers(self, status: Status) -> set[str]:
+        """Tasks of SLURM's that take runs; a job that collects is none."""
+        orders = read_orders(self.study)
+        return set(status.tasks) - set(orders.collect if orders is not None else ())
+
+    def _plan_time(self) -> int:
+        return (self.study / "plan.json").stat().st_mtime_ns
+
+    def _tasks(self, orders: Orders | None, stopped: bool) -> tuple[dict[str, cluster.Task], str]:
+        if time.monotonic() - self._asked < self.patience:
+            return self._known
+        jobs = {*jobs_of(owners(self.queue)), *(orders.jobs if orders is not None else ())}
+        try:
+            self._known = cluster.tasks(jobs), ""
+        except cluster.SlurmError as error:
+            self._known = {}, str(error)
+        tasks, unknown = self._known
+        if self.reaps and not unknown and orders is not None and not stopped:
+            # Where no worker lives nobody can be taking a run just now; a job that collects is none.
+            young = YOUNG if set(tasks) - set(orders.collect) else NO_TIME
+            self.queue.reap(Living(frozenset(tasks)).lost, orders.launcher.attempts, young)
+        self._asked = time.monotonic()
+        return self._known
+
+    def _state(
+        self, point: DesignPoint, trial: FrozenTrial | None, tasks: Mapping[str, cluster.Task], unknown: str
+    ) -> RunState:
+        # By trial: whoever deletes a record has the run done again, as another one.
+        known = None if trial is None else self._ended.get(trial._trial_id)
+        if known is not None:
+            return known
+        failed = trial is not None and trial.state == TrialState.FAIL
+        # Reading all records would take long; those of failed trials are diverged runs', or what could not be read.
+        if point.folder(self.study).record_path.exists() and not (failed and _unreadable(point, self.study)):
+            return self._done(point, trial)
+        if trial is None:
+            return RunState(point, "left")
+        owner = str(trial.user_attrs.get("worker", ""))
+        if trial.state == TrialState.WAITING:
+            return RunState(point, "waiting")
+        if trial.state == TrialState.RUNNING:
+            ended = not unknown and Living(frozenset(tasks)).lost(owner)
+            began = trial.datetime_start or datetime.datetime.now(datetime.UTC)
+            seconds = (datetime.datetime.now(datetime.UTC) - began.astimezone(datetime.UTC)).total_seconds()
+            return self._so_far(RunState(point, "lost" if ended else "running", owner, seconds))
+        return RunState(point, "failed", owner, reason=_reason(point, self.study, trial))
+
+    def _done(self, point: DesignPoint, trial: FrozenTrial | None) -> RunState:
+        reason = str(trial.user_attrs.get("reason", "")) if trial is not None else ""
+        diverged = trial is not None and trial.state == TrialState.FAIL and reason.startswith("diverged")
+        if trial is not None and trial.state == TrialState.COMPLETE:
+            regret = trial.value
+        else:
+            regret = None if diverged else self._recorded_regret(point)
+        found = RunState(point, "done", reason=reason if diverged else "", regret=regret)
+        if trial is not None and trial.state.is_finished():
+            self._ended[trial._trial_id] = found
+            self._tails.pop(point.run_id, None)
+        return found
+
+    def _recorded_regret(self, point: DesignPoint) -> float | None:
+        """Of a run that has a record, which its queue has not been told or has no regret for."""
+        if point.run_id not in self._recorded:
+            try:
+                record = point.folder(self.study).read_record()
+            except UserError:
+                return None
+            if record is None:
+                return None
+            self._recorded[point.run_id] = regret_of(record)
+        return self._recorded[point.run_id]
+
+    def _so_far(self, run: RunState) -> RunState:
+        folder = run.point.folder(self.study)
+        tail = self._tails.setdefault(run.point.run_id, Tail(folder.metrics_path))
+        tail.read()
+        if run.point.run_id not in self._settings:
+            config = folder.peek_config()
+            # Not there yet: asked for again next time. Strange: the run itself will say so.
+            with contextlib.suppress(KeyError, TypeError):
+                if config is not None:
+                    self._settings[run.point.run_id] = _settings_of(config)
+        score, of_epochs = self._settings.get(run.point.run_id, ("", None))
+        return replace(run, epochs=tail.epochs, of_epochs=of_epochs, regret=tail.regrets.get(score))
 
 
-def _state(
-    point: DesignPoint, study: Path, trial: FrozenTrial | None, tasks: Mapping[str, cluster.Task], unknown: str
-) -> RunState:
-    failed = trial is not None and trial.state == TrialState.FAIL
-    # Reading all records would take long; those of failed trials are diverged runs', or what could not be read.
-    if point.folder(study).record_path.exists() and not (failed and _unreadable(point, study)):
-        reason = str(trial.user_attrs.get("reason", "")) if failed and trial is not None else ""
-        return RunState(point, "done", reason=reason if reason.startswith("diverged") else "")
-    if trial is None:
-        return RunState(point, "left")
-    owner = str(trial.user_attrs.get("worker", ""))
-    if trial.state == TrialState.WAITING:
-        return RunState(point, "waiting")
-    if trial.state == TrialState.RUNNING:
-        ended = not unknown and Living(frozenset(tasks)).lost(owner)
-        began = trial.datetime_start or datetime.datetime.now(datetime.UTC)
-        seconds = (datetime.datetime.now(datetime.UTC) - began.astimezone(datetime.UTC)).total_seconds()
-        return RunState(point, "lost" if ended else "running", owner, seconds, epochs=_epochs(point, study))
-    return RunState(point, "failed", owner, reason=_reason(point, study, trial))
-
-
-def _epochs(point: DesignPoint, study: Path) -> int:
-    """Epochs whose estimates a run has written: told by the last line, as reading all would take long."""
-    path = point.folder(study).metrics_path
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        found = re.findall(rb'"epoch": (\d+)', file.read())
-    return int(found[-1]) + 1 if found else 0
-
-
-_TAIL = 4096
+def _settings_of(config: Mapping[str, Any]) -> tuple[str, int]:
+    """Score of a run's planner, and epochs of all its stages."""
+    later = config["finetune"]["epochs"] if "finetune" in config["stages"] else 0
+    return str(config["planner"].get("score")), config["trainer"]["epochs"] + later
 
 
 def _unreadable(point: DesignPoint, study: Path) -> bool:
@@ -158,6 +257,13 @@ def _reason(point: DesignPoint, study: Path, trial: FrozenTrial) -> str:
     left = study / "errors" / f"{point.run_id}.txt"
     lines = left.read_text(encoding="utf-8", errors="replace").strip().splitlines() if left.exists() else []
     return lines[-1] if lines else str(trial.user_attrs.get("reason", "it gave no reason"))
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are some."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _left(runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], queue: Queue) -> tuple[float, float] | None:

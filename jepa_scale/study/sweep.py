@@ -11,25 +11,24 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.records import StudyResult
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.budget import describe
 from jepa_scale.study.collect import collect, read_records
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
+from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
 from jepa_scale.study.owners import living
-from jepa_scale.study.progress import StudyProgress
 from jepa_scale.study.sampler import ScalingDesignSampler
 from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
 from jepa_scale.study.worker import work
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
 def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> StudyResult:
@@ -82,11 +81,11 @@ def _do_missing(
         console.print(f"a design chooses up to {total} of {len(points)} runs; {done} are done already")
     elif done:
         console.print(f"{done} of {total} runs are done already, {waiting} to do")
-    with StudyProgress(console, total, done) as progress:
+    with shown(study, queue, console, done, total):
         if busy == 1:
-            _in_process(study, queue, points, progress)
+            work(study, queue, {point.run_id: point for point in points}, "in-process")
         else:
-            _in_workers(study, queue, points, busy, progress)
+            _in_workers(study, queue, busy, int(points[0].config["trainer"]["threads"]))
 
 
 @contextlib.contextmanager
@@ -105,7 +104,8 @@ def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
     study.mkdir(parents=True, exist_ok=True)
     lock = FileLock(study / "lock")
     try:
-        lock.acquire(timeout=0)
+        # Who only looks whether it is held, holds it for a moment.
+        lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise UserError(f"{study} is being run by another process: wait for it, or stop it") from None
     try:
@@ -152,20 +152,6 @@ def _holds(spec: StudySpec, run: Mapping[str, int]) -> bool:
     return inside or dict(run) in [dict(one) for one in spec.extra]
 
 
-def _in_process(study: Path, queue: Queue, points: Sequence[DesignPoint], progress: StudyProgress) -> None:
-    done = progress.already
-
-    def started(point: DesignPoint) -> None:
-        progress.update(done, [str(point)])
-
-    def ended(point: DesignPoint, record: RunRecord | None) -> None:
-        nonlocal done
-        done += record is not None
-        progress.update(done, [])
-
-    work(study, queue, {point.run_id: point for point in points}, "in-process", started, ended)
-
-
 class _Worker:
     """A worker process; it ends when we do, because it reads our end of a pipe."""
 
@@ -198,19 +184,12 @@ class _Worker:
         self.log.close()
 
 
-def _in_workers(
-    study: Path, queue: Queue, points: Sequence[DesignPoint], workers: int, progress: StudyProgress
-) -> None:
-    threads = int(points[0].config["trainer"]["threads"])
-    names: dict[str, Any] = {point.run_id: point for point in points}
+def _in_workers(study: Path, queue: Queue, workers: int, threads: int) -> None:
     crew = [_Worker(study, f"worker-{index}", threads) for index in range(workers)]
     crashes = 0
     try:
         while crew:
             time.sleep(_POLL_SECONDS)
-            running = [trial.user_attrs.get("run") for trial in queue.running()]
-            done = sum(point.folder(study).record_path.exists() for point in points)
-            progress.update(done, [str(names[run]) for run in running if run in names])
             for worker in [worker for worker in crew if worker.process.poll() is not None]:
                 crew.remove(worker)
                 worker.stop()

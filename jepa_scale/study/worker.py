@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,20 @@ from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
 
 
-def work(
-    study: Path,
-    queue: Queue,
-    points: dict[str, DesignPoint],
-    name: str,
-    on_start: Callable[[DesignPoint], None] = lambda point: None,
-    on_end: Callable[[DesignPoint, RunRecord | None], None] = lambda point, record: None,
-) -> None:
+def work(study: Path, queue: Queue, points: dict[str, DesignPoint], name: str) -> None:
     """Do runs until the queue is empty; a run that raises is told as failed, and the next one is taken."""
     while (claim := queue.claim(name, points.values())) is not None:
         point = points.get(claim.run_id)
         if point is None:
             queue.fail(claim.trial_id, "the study no longer holds this run")
             continue
-        on_start(point)
-        on_end(point, _do(study, queue, claim, point))
+        _do(study, queue, claim, point)
         # Trainer, model and data refer to one another; until Python looks for such circles by itself, several runs'
         # data sets lie in memory side by side.
         gc.collect()
 
 
-def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecord | None:
+def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
     # Imported here: a study that has nothing to run must not wait for torch.
     from jepa_scale.runs.run import run
 
@@ -52,10 +44,9 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> RunRecor
     except Exception as error:
         atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
         queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-        return None
+        return
     (study / "errors" / f"{point.run_id}.txt").unlink(missing_ok=True)
     queue.finish(claim.trial_id, record)
-    return record
 
 
 def _by_ranks(config: Mapping[str, Any], folder: RunFolder, group: str) -> RunRecord:

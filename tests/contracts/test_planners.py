@@ -9,9 +9,9 @@ import yaml
 from jepa_scale.planners.base import DiscretePlanner, Planner, Search, plan, shifted
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import ActionSpace
-from jepa_scale.runs.build import instantiate
 from jepa_scale.runs.config import compose, conf_dir
 from jepa_scale.runs.evaluate import evaluate
+from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.run import run
 
 TASKS = 6

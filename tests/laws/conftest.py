@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_scale.runs.build import build_law
+from jepa_scale.runs.instantiate import build_law
 
 
 @pytest.fixture

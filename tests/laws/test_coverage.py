@@ -16,7 +16,7 @@ from jepa_scale.laws.losses import HuberLog
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
 from jepa_scale.laws.table import backtest_table, default_scale, forecast_table
-from jepa_scale.runs.build import build_law
+from jepa_scale.runs.instantiate import build_law
 from tests.laws.test_published import DATA, gemstones, kyo_takano
 from tests.reference import laws as reference
 

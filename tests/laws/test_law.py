@@ -8,7 +8,7 @@ import pytest
 from jepa_scale.laws.formula import parse
 from jepa_scale.laws.law import Law, LawFamily, Shape
 from jepa_scale.laws.rows import Rows
-from jepa_scale.runs.build import build_law
+from jepa_scale.runs.instantiate import build_law
 from tests.reference import laws as reference
 
 LEAVES = sorted((Path(__file__).parents[2] / "conf" / "law").glob("*.yaml"))
