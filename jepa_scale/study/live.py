@@ -13,7 +13,7 @@ from rich.live import Live
 
 from jepa_scale.study.outlook import Outlooks
 from jepa_scale.study.owners import held
-from jepa_scale.study.screen import WORDS, Dashboard
+from jepa_scale.study.screen import WORDS, Overview
 from jepa_scale.study.status import Look, Status, duration
 from jepa_scale.study.storage import Queue
 
@@ -32,7 +32,7 @@ class Screen:
 
     def __init__(self, console: Console, line: Callable[[Status], str]) -> None:
         self.console, self.line = console, line
-        self.latest: Dashboard | None = None
+        self.latest: Overview | None = None
         self.live: Live | None = None
         if lively(console):
             self.live = Live(console=console, get_renderable=self._frame, refresh_per_second=_REFRESH)
@@ -46,7 +46,7 @@ class Screen:
         if self.live is not None:
             self.live.stop()
 
-    def show(self, dashboard: Dashboard) -> None:
+    def show(self, dashboard: Overview) -> None:
         """Show where a study stands."""
         first, self.latest = self.latest is None, dashboard
         if first and self.live is not None:
@@ -55,7 +55,7 @@ class Screen:
         if text:
             self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _frame(self) -> Dashboard | str:
+    def _frame(self) -> Overview | str:
         return self.latest or ""
 
 
@@ -142,11 +142,11 @@ def _show(look: Look, outlooks: Outlooks, screen: Screen, last: bool = False) ->
         status = look.status()
         if screen.live is not None and not last:
             outlooks.follow(status)
-        screen.show(Dashboard(status, outlooks.said))
+        screen.show(Overview(status, outlooks.said))
     except Exception as error:
         if screen.latest is not None:
             trouble = f"not the latest: {type(error).__name__}: {error}"
-            screen.latest = Dashboard(screen.latest.status, screen.latest.outlooks, trouble)
+            screen.latest = Overview(screen.latest.status, screen.latest.outlooks, trouble)
 
 
 def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status], None] | None = None) -> str:
@@ -173,7 +173,7 @@ def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status]
             else:
                 if screen.live is not None:
                     (outlooks.finish if why else outlooks.follow)(status)
-                screen.show(Dashboard(status, outlooks.said))
+                screen.show(Overview(status, outlooks.said))
             if why:
                 return why
             before = now

@@ -23,7 +23,7 @@ _LEAST = 4
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class Overview:
     """A renderable of what is known of a study; it fits the console it is put on."""
 
     status: Status

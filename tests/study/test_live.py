@@ -26,7 +26,7 @@ from jepa_scale.study.grid import _COLOURS, Scale, cells_of
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.orders import Array, Orders
 from jepa_scale.study.outlook import Outlooks
-from jepa_scale.study.screen import Dashboard
+from jepa_scale.study.screen import Overview
 from jepa_scale.study.status import Look, status_of
 from jepa_scale.study.tails import _MOST, Tail
 from tests.study.fake_slurm import FakeSlurm
@@ -42,7 +42,7 @@ def planted(tmp_path):
 def text_of(status, width=100, height=40, **options):
     """The frame as it is on a terminal without colours."""
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width, height=height)
-    console.print(Dashboard(status, **options))
+    console.print(Overview(status, **options))
     return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
 
 
@@ -98,7 +98,7 @@ def test_what_failed_and_what_diverged_is_marked_counted_and_named(planted):
     assert "1 of them diverged" in text
     assert "1 failed" in text
     plain = Console(file=io.StringIO(), width=100, height=40)
-    plain.print(Dashboard(status))
+    plain.print(Overview(status))
     assert "\x1b" not in plain.file.getvalue(), "an error's control characters do not reach the terminal"
 
 
@@ -197,7 +197,7 @@ def test_colours_are_read_on_any_terminal_and_numbers_without_any(planted):
     planted.run(planted.point(300, 2), regret=0.3)
     planted.run(planted.point(300, 8), regret=0.2)
     console = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=80, height=30)
-    console.print(Dashboard(status_of(planted.folder)))
+    console.print(Overview(status_of(planted.folder)))
     plain = console.file.getvalue()
     assert not re.search(r"\x1b\[[0-9;]*[34]8;", plain)
     assert re.search(r"\x1b\[1;4m0\.200", plain), "the least of a row stands out without colours"
