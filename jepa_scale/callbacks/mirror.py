@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jepa_scale.callbacks.logging import EstimateLogger, Outcome, resolve_mode, 
 from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
 
+_OFF = "off for the rest of this run"
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
 _INIT_SECONDS, _FINISH_SECONDS = 30.0, 60.0
@@ -87,20 +89,12 @@ class WandbMirror(EstimateLogger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars that Lightning itself produces."""
-        self._log(dict(metrics))
+        self._guarded(_OFF, lambda: self._run.log(dict(metrics)))
 
     def write(self, estimates: Sequence[Estimate]) -> None:
         """Log one row: scalars with what is known of them, and lists as histograms."""
-        if not estimates or self._run is None:
-            return
-        epoch, steps = estimates[0].epoch, estimates[0].step
-        row = self._row(epoch, steps, estimates)
-        if epoch != self._epoch:
-            now, samples = time.monotonic(), row["samples"]
-            if self._last is not None and now > self._last[0]:
-                row[THROUGHPUT] = (samples - self._last[1]) / (now - self._last[0])
-            self._epoch, self._last = epoch, (now, samples)
-        self._log(row)
+        if estimates:
+            self._guarded(_OFF, lambda: self._run.log(self._timed(self._row(estimates))))
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Log again what a run had logged before it was stopped: the rows of its ``metrics.jsonl``.
@@ -108,9 +102,12 @@ class WandbMirror(EstimateLogger):
         W&B opens another file for each life of a run, and what it held in memory dies with a process: with this every
         file holds the whole series, whichever of them arrives, and the summary's best values are those of all epochs.
         """
-        for epoch, held in groupby(sorted(rows, key=lambda row: row["epoch"]), key=lambda row: row["epoch"]):
-            estimates = [_estimate(row) for row in held]
-            self._log(self._row(epoch, max(one.step for one in estimates), estimates))
+
+        def again() -> None:
+            for _, held in groupby(sorted(rows, key=itemgetter("epoch")), key=itemgetter("epoch")):
+                self._run.log(self._row([_estimate(row) for row in held]))
+
+        self._guarded(_OFF, again)
 
     def record(self, record: RunRecord) -> None:
         """Put the run's end into the summary, from which a table of runs can be made again, and its spectrum."""
@@ -120,7 +117,7 @@ class WandbMirror(EstimateLogger):
             if record.spectrum:
                 self._run.log({SPECTRUM_TABLE: _spectrum(record)})
 
-        self._guarded("off for the rest of this run", update)
+        self._guarded(_OFF, update)
 
     def finish(self, outcome: Outcome = "finished") -> None:
         """Close the W&B run as ``finished``, ``failed`` or ``stopped`` (to be gone on with).
@@ -136,18 +133,28 @@ class WandbMirror(EstimateLogger):
         self._guarded("not closed cleanly", close)
         self._run = None
 
-    def _row(self, epoch: int, steps: int, estimates: Sequence[Estimate]) -> dict[str, Any]:
+    def _row(self, estimates: Sequence[Estimate]) -> dict[str, Any]:
+        """One epoch's estimates on the axes."""
         import wandb
 
-        row: dict[str, Any] = {"epoch": epoch, "steps": steps, "samples": steps * self._batch_size}
-        row |= scalars(estimates)
+        steps = max(one.step for one in estimates)
+        row = {"epoch": estimates[0].epoch, "steps": steps, "samples": steps * self._batch_size, **scalars(estimates)}
         for one in estimates:
             if isinstance(one.value, tuple):
                 finite = [value for value in one.value if value is not None and math.isfinite(value)]
                 if finite:
                     row[one.name] = wandb.Histogram(finite, num_bins=_BINS)
-                continue
-            self._best(one.name)
+            else:
+                self._best(one.name)
+        return row
+
+    def _timed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row, with the throughput since the last epoch if it is the first of its epoch."""
+        if row["epoch"] != self._epoch:
+            now, samples = time.monotonic(), row["samples"]
+            if self._last is not None and now > self._last[0]:
+                row[THROUGHPUT] = (samples - self._last[1]) / (now - self._last[0])
+            self._epoch, self._last = row["epoch"], (now, samples)
         return row
 
     def _best(self, name: str) -> None:
@@ -158,12 +165,7 @@ class WandbMirror(EstimateLogger):
             self._define(name, "samples" if name.startswith("train/") else "epoch", ",".join(kept(name)))
 
     def _define(self, name: str, axis: str | None = None, summary: str | None = None) -> None:
-        self._guarded(
-            "off for the rest of this run", lambda: self._run.define_metric(name, step_metric=axis, summary=summary)
-        )
-
-    def _log(self, row: dict[str, Any]) -> None:
-        self._guarded("off for the rest of this run", lambda: self._run.log(row))
+        self._guarded(_OFF, lambda: self._run.define_metric(name, step_metric=axis, summary=summary))
 
     def _guarded(self, otherwise: str, act: Callable[[], Any]) -> None:
         if self._run is None:

@@ -115,7 +115,8 @@ def _train(
     built: list[Parts] = []
     processes.every(lambda: built.append(build(config)))
     (parts,) = built
-    loggers = _loggers(config, folder, group) if here.leads else []
+    loggers: list[EstimateLogger] = []
+    processes.every(lambda: loggers.extend(_loggers(config, folder, group) if here.leads else ()))
     outcome: Outcome = "failed"
     fit_seconds = 0.0
     try:
