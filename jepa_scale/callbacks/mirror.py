@@ -63,7 +63,7 @@ class WandbMirror(EstimateLogger):
         # A server that cannot be reached must not take the numbers with it.
         for chosen in dict.fromkeys((wanted, "offline") if wanted == "online" else (wanted,)):
             try:
-                self._run = _opened(mode=chosen, **settings)
+                self._run = opened(mode=chosen, **settings)
                 break
             except Exception as error:
                 after = "logged offline instead" if chosen == "online" else "off for this run"
@@ -210,7 +210,14 @@ def _spectrum(record: RunRecord) -> Any:
     return wandb.Table(columns=["i", *columns], data=rows)
 
 
-def _opened(mode: Any, **settings: Any) -> Any:
+def opened(mode: Any, **settings: Any) -> Any:
+    """A W&B run that says nothing on the screen and watches no machine; ``settings`` are those of ``wandb.init``.
+
+    Raises
+    ------
+    Exception
+        Whatever W&B raises.
+    """
     import wandb
 
     return wandb.init(

@@ -184,9 +184,11 @@ def log_study(
     import wandb
 
     from jepa_scale.callbacks.logging import resolve_mode
+    from jepa_scale.callbacks.mirror import opened
 
     try:
-        run = wandb.init(
+        run = opened(
+            resolve_mode(mode),
             project=project,
             entity=entity,
             dir=folder,
@@ -196,14 +198,9 @@ def log_study(
             job_type=JOB_TYPE,
             notes=" ".join(answer(result)),
             config={"question": result.question, "score": result.score, "goal_law": result.goal_law},
-            mode=resolve_mode(mode),
             resume="allow",
             reinit="finish_previous",
-            settings=wandb.Settings(
-                x_disable_stats=True, x_disable_meta=True, x_save_requirements=False, console="off", silent=True,
-                init_timeout=30.0,
-            ),
-        )  # fmt: skip
+        )
         rows: Mapping[str, Any] = {
             key: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
             for key, table in study_tables(result).items()

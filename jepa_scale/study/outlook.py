@@ -12,12 +12,10 @@ import numpy as np
 
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.records import Forecast, RunTable
-from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.collect import row_of, table_of
-from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.spec import StudySpec
-from jepa_scale.study.status import Status
+from jepa_scale.study.status import Once, Status
 
 _SECONDS, _SHARE, _GUESS = 10.0, 0.02, 0.5
 """Time between two forecasts, share of all time that they may take, and what the first is taken to cost."""
@@ -69,7 +67,7 @@ class Outlooks:
         """By arm; replaced as a whole."""
         self.cost = _GUESS
         """Processor seconds of the last ones."""
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._row = Once(study, row_of)
         self._seen = -1
         self._due = time.monotonic() + (0.0 if at_once else self._pause)
         self._work: threading.Thread | None = None
@@ -108,18 +106,6 @@ class Outlooks:
         self.said = {arm: self._try(rows) for arm, rows in arms.items()}
         self.cost = time.thread_time() - began
         self._due = time.monotonic() + self._pause
-
-    def _row(self, point: DesignPoint) -> dict[str, Any] | None:
-        """Of a run's record, which never changes; None where it cannot be read."""
-        if point.run_id not in self._rows:
-            try:
-                record = point.folder(self.study).read_record()
-            except UserError:
-                return None
-            if record is None:
-                return None
-            self._rows[point.run_id] = row_of(record)
-        return self._rows[point.run_id]
 
     def _try(self, rows: list[dict[str, Any]]) -> str:
         try:

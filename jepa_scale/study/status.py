@@ -7,14 +7,15 @@ import datetime
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale import cluster
+from jepa_scale.records import RunRecord
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
@@ -24,6 +25,7 @@ from jepa_scale.study.spec import StudySpec, spec_of
 from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, regret_of
 from jepa_scale.study.tails import Tail
 
+T = TypeVar("T")
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
 """With a record; at a worker; for one; without a record after an error; at a worker that has ended; to no one."""
 STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "lost", "left")
@@ -106,6 +108,26 @@ def status_of(study: Path) -> Status:
     return Look(study).status()
 
 
+class Once(Generic[T]):
+    """What is made of runs' records, each of which is read once, as it never changes."""
+
+    def __init__(self, study: Path, make: Callable[[RunRecord], T]) -> None:
+        self.study, self.make = study, make
+        self._made: dict[str, T] = {}
+
+    def __call__(self, point: DesignPoint) -> T | None:
+        """Of one run; None where it has no record, or none that can be read."""
+        if point.run_id not in self._made:
+            try:
+                record = point.folder(self.study).read_record()
+            except UserError:
+                return None
+            if record is None:
+                return None
+            self._made[point.run_id] = self.make(record)
+        return self._made[point.run_id]
+
+
 class Look:
     """A study that is looked at again and again: what cannot change any more is read once.
 
@@ -128,7 +150,7 @@ class Look:
         self._asked = -float("inf")
         self._known: tuple[dict[str, cluster.Task], str] = {}, ""
         self._ended: dict[int, RunState] = {}
-        self._recorded: dict[str, float | None] = {}
+        self._recorded = Once(study, regret_of)
         self._tails: dict[str, Tail] = {}
         self._settings: dict[str, tuple[str, int]] = {}
 
@@ -207,24 +229,12 @@ class Look:
         if trial is not None and trial.state == TrialState.COMPLETE:
             regret = trial.value
         else:
-            regret = None if diverged else self._recorded_regret(point)
+            regret = None if diverged else self._recorded(point)
         found = RunState(point, "done", reason=reason if diverged else "", regret=regret)
         if trial is not None and trial.state.is_finished():
             self._ended[trial._trial_id] = found
             self._tails.pop(point.run_id, None)
         return found
-
-    def _recorded_regret(self, point: DesignPoint) -> float | None:
-        """Of a run that has a record, which its queue has not been told or has no regret for."""
-        if point.run_id not in self._recorded:
-            try:
-                record = point.folder(self.study).read_record()
-            except UserError:
-                return None
-            if record is None:
-                return None
-            self._recorded[point.run_id] = regret_of(record)
-        return self._recorded[point.run_id]
 
     def _so_far(self, run: RunState) -> RunState:
         folder = run.point.folder(self.study)
