@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -180,3 +181,14 @@ def test_a_report_needs_no_training_library():
     code += "print({'torch', 'lightning', 'optuna', 'hydra', 'matplotlib.pyplot'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_points_of_an_epoch_name_the_run_that_they_are_of(content):
+    result = study_result()
+    figure = content[content.index('id="figure-epochs"') :]
+    figure = figure[: figure.index("</svg>")]
+    rows = [int(row) for row in re.findall(r'class="pt" data-p="r(\d+)"', figure)]
+    assert set(rows) == {row for row in rows if result.table["n"][row] == 3000}
+    assert len({int(result.table["k"][row]) for row in rows}) == 3
+    assert len({int(result.table["seed"][row]) for row in rows}) == 1
+    assert len(set(Counter(rows).values())) == 1, "as many for each run"

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import StudyResult
+from jepa_scale.report import marks
 from jepa_scale.report.style import EXACT, MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import cells, finished, level, sizes, widths
 from jepa_scale.report.wording import listed, plural, whole
@@ -62,9 +63,12 @@ def draw(result: StudyResult) -> Figure:
     figure = Figure(figsize=(max(1.6 + 1.95 * len(chosen), NARROWEST), 0.6 + 1.5 * len(rows)))
     grid = figure.subplots(len(rows), len(chosen), sharex=True, sharey="row", squeeze=False)
     colors = sequential(widths(result.table), "plasma")
+    places = {record.run_id: row for row, record in finished(result)}
     for column, ((_, k, _), identity) in enumerate(chosen.items()):
         for axes, (draw_row, _) in zip(grid[:, column], rows, strict=True):
             draw_row(axes, result, result.histories[identity], colors[k])
+            for drawn in (line for line in axes.lines if line.get_marker() != "None"):
+                drawn.set_gid(marks.runs([places[identity]] * len(drawn.get_xdata())))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         grid[0, column].set_title(f"k = {k}")
         grid[-1, column].set_xlabel("epoch")
