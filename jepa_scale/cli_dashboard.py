@@ -42,7 +42,6 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
     from jepa_scale.report.html import write_report
     from jepa_scale.report.study_run import log_study
-    from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
@@ -50,28 +49,26 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
 
     spec = spec_of(parsed.study)
     result = collect(spec, design(spec, parsed.study), parsed.study)
-    if not result.records:
-        raise UserError(f"{parsed.study} has no finished run yet, and a dashboard shows what runs logged: run it first")
     entity, project = _place(result, parsed)
+    saving = not parsed.dry_run and _logged_in()
+    if saving and entity is None:
+        entity = _default_entity()
     shown = dashboard_of(result, entity or _ENTITY, project)
-    if parsed.dry_run:
-        print(json.dumps(spec_of_workspace(workspace(shown)), indent=1, ensure_ascii=False))
-        return 0
     content = spec_of_workspace(workspace(shown))
-    written = parsed.study / "dashboard.json"
+    if parsed.dry_run:
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+        return 0
     page = write_report(result, parsed.study)
     files = [path for path in (page, parsed.study / "table.parquet", parsed.study / "fit.json") if path.is_file()]
     where = log_study(result, parsed.study, project=project, entity=entity, mode="auto", files=files)
     print(f"run of the study: {where}")
-    if not _logged_in():
-        atomic_write(written, json.dumps({"url": _saved(written), "spec": content}, indent=1) + "\n")
+    written = parsed.study / "dashboard.json"
+    url = save(shown, _saved(written)) if saving else _saved(written)
+    atomic_write(written, json.dumps({"url": url, "spec": content}, indent=1) + "\n")
+    if not saving:
         print(f"not logged in to W&B (or WANDB_MODE=offline): the workspace's spec is in {written}")
         print(f"to save it: wandb login, jepa-scale sync {parsed.study}, then this command again")
         return 0
-    if entity is None:
-        shown = dashboard_of(result, _default_entity(), project)
-    url = save(shown, _saved(written))
-    atomic_write(written, json.dumps({"url": url, "spec": content}, indent=1) + "\n")
     print(f"workspace: {url}")
     if parsed.report:
         print(f"report: {save_report(shown)}")
@@ -88,12 +85,14 @@ def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, 
     Raises
     ------
     UserError
-        If its runs are not in W&B.
+        If it has no runs, or they are not in W&B.
     """
     import os
 
     from jepa_scale.runs.errors import UserError
 
+    if not result.records:
+        raise UserError(f"{parsed.study} has no finished run yet, and a dashboard shows what runs logged: run it first")
     loggers = [record.config.get("logger", {}) for record in result.records.values()]
     mirrored = [one for one in loggers if one.get("project")]
     if not mirrored:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,22 +14,26 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, resolve_mode, scalars
 from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
 
-_OFF = "off for the rest of this run"
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
-_INIT_SECONDS, _FINISH_SECONDS = 30.0, 60.0
-"""A server that has not answered by then is done without."""
+_INIT_SECONDS, _FINISH_SECONDS, _STOP_SECONDS = 30.0, 60.0, 5.0
+"""A server that has not answered by then is done without; of a run that is stopped, a scheduler waits for the end."""
+_unreachable: list[Exception] = []
+"""Why this process logs offline from here on: the next of its runs would wait as long, and find the same."""
 
 
 class WandbMirror(EstimateLogger):
     """Estimates in W&B, with their standard errors and sizes beside them.
 
-    Whatever W&B raises costs one warning; a server that does not answer costs ``_INIT_SECONDS`` and leaves an offline
-    run, which `jepa-scale sync` brings up later.
+    Whatever W&B raises costs a warning. A server that does not answer costs ``_INIT_SECONDS`` at the start of a run, or
+    ``_FINISH_SECONDS`` at its end, once in a process: the run is then logged again offline, as all later ones are, and
+    `jepa-scale sync` brings them up.
     """
 
     def __init__(
@@ -44,10 +50,11 @@ class WandbMirror(EstimateLogger):
         self._batch_size = int(config.get("data", {}).get("batch_size", 1))
         self._last: tuple[float, float] | None = None  # time and samples at the last epoch's first row
         self._epoch = -1
+        self._held: list[Sequence[Estimate]] = []
+        self._ended: RunRecord | None = None
         self._defined: set[str] = set()
         self._run: Any = None
-        wanted = resolve_mode(mode)
-        settings = {
+        self._settings = {
             "project": project,
             "entity": entity,
             "dir": folder,
@@ -60,19 +67,7 @@ class WandbMirror(EstimateLogger):
             "resume": "allow",
             "reinit": "finish_previous",
         }
-        # A server that cannot be reached must not take the numbers with it.
-        for chosen in dict.fromkeys((wanted, "offline") if wanted == "online" else (wanted,)):
-            try:
-                self._run = opened(mode=chosen, **settings)
-                break
-            except Exception as error:
-                after = "logged offline instead" if chosen == "online" else "off for this run"
-                warnings.warn(f"W&B is {after}: {_first_line(error)}", stacklevel=2)
-                _forget()
-        for axis in AXES:
-            self._define(axis)
-        self._define("*", "epoch")
-        self._define("train/*", "samples")
+        self._open("offline" if _unreachable else resolve_mode(mode))
 
     @property
     def name(self) -> str:
@@ -89,12 +84,13 @@ class WandbMirror(EstimateLogger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars that Lightning itself produces."""
-        self._guarded(_OFF, lambda: self._run.log(dict(metrics)))
+        self._guarded(lambda: self._run.log(dict(metrics)))
 
     def write(self, estimates: Sequence[Estimate]) -> None:
         """Log one row: scalars with what is known of them, and lists as histograms."""
         if estimates:
-            self._guarded(_OFF, lambda: self._run.log(self._timed(self._row(estimates))))
+            self._held.append(estimates)
+            self._guarded(lambda: self._run.log(self._timed(self._row(estimates))))
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Log again what a run had logged before it was stopped: the rows of its ``metrics.jsonl``.
@@ -105,19 +101,15 @@ class WandbMirror(EstimateLogger):
 
         def again() -> None:
             for _, held in groupby(sorted(rows, key=itemgetter("epoch")), key=itemgetter("epoch")):
-                self._run.log(self._row([_estimate(row) for row in held]))
+                self._held.append([_estimate(row) for row in held])
+                self._run.log(self._row(self._held[-1]))
 
-        self._guarded(_OFF, again)
+        self._guarded(again)
 
     def record(self, record: RunRecord) -> None:
         """Put the run's end into the summary, from which a table of runs can be made again, and its spectrum."""
-
-        def update() -> None:
-            self._run.summary.update(summary_of(record))
-            if record.spectrum:
-                self._run.log({SPECTRUM_TABLE: _spectrum(record)})
-
-        self._guarded(_OFF, update)
+        self._ended = record
+        self._guarded(self._end)
 
     def finish(self, outcome: Outcome = "finished") -> None:
         """Close the W&B run as ``finished``, ``failed`` or ``stopped`` (to be gone on with).
@@ -130,8 +122,35 @@ class WandbMirror(EstimateLogger):
                 self._run.mark_preempting()
             self._run.finish(exit_code=0 if outcome == "finished" else 1)
 
-        self._guarded("not closed cleanly", close)
+        limit = _STOP_SECONDS if outcome == "stopped" else _FINISH_SECONDS
+        first = self._run
+        self._guarded(lambda: _within(limit, close))
+        if self._run is not first:
+            self._guarded(lambda: _within(limit, close))
         self._run = None
+
+    def _open(self, mode: Any) -> None:
+        """Open the run, offline where its server does not answer, and log what there is already."""
+        try:
+            self._run = opened(mode, **self._settings)
+        except Exception as error:
+            self._lost(error, mode == "online", "off for this run")
+            return
+        self._defined = set()
+        for axis in AXES:
+            self._define(axis)
+        self._define("*", "epoch")
+        self._define("train/*", "samples")
+        for estimates in list(self._held):
+            self._guarded(lambda estimates=estimates: self._run.log(self._row(estimates)))  # type: ignore[misc]
+        if self._ended is not None:
+            self._guarded(self._end)
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            self._run.summary.update(summary_of(self._ended))
+            if self._ended.spectrum:
+                self._run.log({SPECTRUM_TABLE: _spectrum(self._ended)})
 
     def _row(self, estimates: Sequence[Estimate]) -> dict[str, Any]:
         """One epoch's estimates on the axes."""
@@ -143,7 +162,7 @@ class WandbMirror(EstimateLogger):
             if isinstance(one.value, tuple):
                 finite = [value for value in one.value if value is not None and math.isfinite(value)]
                 if finite:
-                    row[one.name] = wandb.Histogram(finite, num_bins=_BINS)
+                    row[one.name] = wandb.Histogram(np_histogram=_histogram(finite))
             else:
                 self._best(one.name)
         return row
@@ -165,17 +184,34 @@ class WandbMirror(EstimateLogger):
             self._define(name, "samples" if name.startswith("train/") else "epoch", ",".join(kept(name)))
 
     def _define(self, name: str, axis: str | None = None, summary: str | None = None) -> None:
-        self._guarded(_OFF, lambda: self._run.define_metric(name, step_metric=axis, summary=summary))
+        self._guarded(lambda: self._run.define_metric(name, step_metric=axis, summary=summary))
 
-    def _guarded(self, otherwise: str, act: Callable[[], Any]) -> None:
+    def _guarded(self, act: Callable[[], Any]) -> None:
         if self._run is None:
             return
         try:
             act()
         except Exception as error:
-            warnings.warn(f"W&B is {otherwise}: {_first_line(error)}", stacklevel=3)
-            self._run = None
-            _forget()
+            online, self._run = not self._run.offline, None
+            self._lost(error, online, "off for the rest of this run")
+
+    def _lost(self, error: Exception, online: bool, otherwise: str) -> None:
+        warnings.warn(
+            f"W&B is {'logged to offline from here on' if online else otherwise}: {_first_line(error)}", stacklevel=4
+        )
+        _forget()
+        if online:
+            _unreachable.append(error)
+            self._open("offline")
+
+
+def _histogram(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and edges; one bin where the values differ by rounding, which no number of bins can tell apart."""
+    try:
+        return np.histogram(values, bins=_BINS)
+    except ValueError:
+        ends = np.nextafter(min(values), -np.inf), np.nextafter(max(values), np.inf)
+        return np.array([len(values)]), np.array(ends)
 
 
 def summary_of(record: RunRecord) -> dict[str, Any]:
@@ -218,6 +254,8 @@ def opened(mode: Any, **settings: Any) -> Any:
     Exception
         Whatever W&B raises.
     """
+    # Its own telemetry waits half a minute for a server at the end of the process.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     return wandb.init(
@@ -230,9 +268,37 @@ def opened(mode: Any, **settings: Any) -> Any:
             silent=True,
             init_timeout=_INIT_SECONDS,
             finish_timeout=_FINISH_SECONDS,
+            finish_timeout_raises=True,
         ),
         **settings,
     )
+
+
+def _within(seconds: float, act: Callable[[], Any]) -> None:
+    """Do something that may hang in spite of its own limits, such as where a file system does.
+
+    Raises
+    ------
+    TimeoutError
+        If it has not ended by then; it goes on beside.
+    Exception
+        Whatever it raises.
+    """
+    raised: list[Exception] = []
+
+    def acting() -> None:
+        try:
+            act()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=acting, name="W&B", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
 
 
 def _forget() -> None:
@@ -241,7 +307,7 @@ def _forget() -> None:
     import wandb
 
     with contextlib.suppress(Exception):
-        wandb.teardown(exit_code=1)
+        _within(_STOP_SECONDS, lambda: wandb.teardown(exit_code=1))
 
 
 def _name(config: Mapping[str, Any]) -> str:

@@ -94,6 +94,7 @@ class Dashboard:
     entity: str
     project: str
     study: str
+    runs: int
     parts: tuple[Part, ...]
 
 
@@ -103,7 +104,11 @@ def logged(result: StudyResult) -> set[Key]:
     rows = [row for part in parts for history in part.histories.values() for row in history]
     # Of lists W&B holds histograms, which lines cannot show, and of what was never identified nothing.
     names = {row["name"] for row in rows if isinstance(row["value"], int | float)}
-    held = names | {*AXES, THROUGHPUT, SPECTRUM_TABLE}
+    held = names | set(AXES)
+    if any(row["epoch"] > 0 for row in rows):
+        held.add(THROUGHPUT)
+    if any(record.spectrum for record in result.records.values()):
+        held.add(SPECTRUM_TABLE)
     held |= {f"summary:{name}.{end}" if end else f"summary:{name}" for name in names for end in kept(name) or ("",)}
     for record in result.records.values():
         ends = ((part, *item) for part in PARTS for item in getattr(record, part).items())
@@ -120,21 +125,13 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def dashboard_of(result: StudyResult, entity: str, project: str) -> Dashboard:
-    """Choose the panels that this study's runs have the metrics of.
-
-    Raises
-    ------
-    UserError
-        If no run has a record yet.
-    """
-    if not result.records:
-        raise UserError(f"study {result.name} has no finished run yet, and a dashboard shows what runs logged: run it")
+    """Choose the panels that this study's runs have the metrics of."""
     held = logged(result)
     parts = [
         Part(name, tuple(one for panel in panels if (one := _kept(panel, held)) is not None))
         for name, panels in _parts(result)
     ]
-    return Dashboard(entity, project, result.name, tuple(part for part in parts if part.panels))
+    return Dashboard(entity, project, result.name, len(result.records), tuple(part for part in parts if part.panels))
 
 
 def _kept(panel: Panel, held: set[Key]) -> Panel | None:
@@ -174,11 +171,11 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
         (
             "Regret by n and k",
             (
-                Scatter("Regret over n, coloured by k: every run, at its last epoch", n, last, k),
-                Scatter("Regret over k, coloured by n: every run, at its last epoch", k, last, n),
-                Chart("Mean regret over log10 n, by k", "study/cells", "log10_n", "regret", "k"),
-                Chart("Mean regret over log2 k, by n", "study/cells", "log2_k", "regret", "n"),
-                Chart("Best width k*(n): log2 k over log10 n", "study/best_width", "log10_n", "log2_k"),
+                Scatter("Regret over n, coloured by k: the last value of every run", n, last, k),
+                Scatter("Regret over k, coloured by n: the last value of every run", k, last, n),
+                Chart("Mean regret over log10 n, by k", "study/cells", "log10_n", "regret", "width"),
+                Chart("Mean regret over log2 k, by n", "study/cells", "log2_k", "regret", "size"),
+                Chart("Best width k*(n): log2 k over log10 n", "study/best_width", "log10_n", "log2_k", "arm"),
                 Table("study/best_width"),
                 Line("Regret while training", (regret,), log=True),
                 Line("Success while training", ("success/model", "success/policy")),
@@ -270,7 +267,8 @@ def workspace(dashboard: Dashboard) -> Any:
             ws.Section(name=part.name, is_open=index < 2, panels=[_panel(one) for one in part.panels])
             for index, part in enumerate(dashboard.parts)
         ],
-        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
+        # A panel would leave out the others.
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=dashboard.runs + 1),
         runset_settings=ws.RunsetSettings(
             filters=where.And(where.Metric("Group") == dashboard.study), pinned_columns=list(_PINNED)
         ),
@@ -328,7 +326,7 @@ def save(dashboard: Dashboard, earlier: str = "") -> str:
     built = workspace(dashboard)
     try:
         held = _earlier(earlier)
-        if held is None:
+        if held is None or (held.entity, held.project) != (dashboard.entity, dashboard.project):
             return str(built.save().url)
         held.name, held.sections = built.name, built.sections
         held.settings, held.runset_settings = built.settings, built.runset_settings

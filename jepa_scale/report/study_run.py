@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -82,7 +82,17 @@ def study_numbers(result: StudyResult) -> dict[str, Value]:
     return numbers
 
 
-_CELLS = ("arm", "n", "k", "log10_n", "log2_k", "seeds", *(f"{name}{end}" for name in _MEANS for end in ("", "_se")))
+_CELLS = (
+    "arm",
+    "n",
+    "k",
+    "size",
+    "width",
+    "log10_n",
+    "log2_k",
+    "seeds",
+    *(f"{name}{end}" for name in _MEANS for end in ("", "_se")),
+)
 _WIDTHS = ("arm", "n", "log10_n", "best_k", "log2_k", "regret", "regret_se", "place", "u_turn_established")
 _FIT = (
     "arm",
@@ -115,7 +125,8 @@ def _cells(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
         for name in _MEANS:
             mean = mean_of(table[name][here].astype(float))
             values += (None, None) if mean is None else (mean.value, mean.standard_error)
-        yield arm, n, k, float(np.log10(n)), float(np.log2(k)), int(here.sum()), *values
+        names = (f"{arm + ', ' if arm else ''}{name}" for name in (f"n={n}", f"k={k}"))
+        yield arm, n, k, *names, float(np.log10(n)), float(np.log2(k)), int(here.sum()), *values
 
 
 def _widths(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
@@ -186,9 +197,13 @@ def log_study(
     from jepa_scale.callbacks.logging import resolve_mode
     from jepa_scale.callbacks.mirror import opened
 
+    resolved = resolve_mode(mode)
+    if resolved == "disabled":
+        raise UserError("W&B is disabled (WANDB_MODE=disabled): unset it, or set it to offline")
+    run = None
     try:
         run = opened(
-            resolve_mode(mode),
+            resolved,
             project=project,
             entity=entity,
             dir=folder,
@@ -201,11 +216,12 @@ def log_study(
             resume="allow",
             reinit="finish_previous",
         )
-        rows: Mapping[str, Any] = {
-            key: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
-            for key, table in study_tables(result).items()
-        }
-        run.log(dict(rows))
+        run.log(
+            {
+                key: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
+                for key, table in study_tables(result).items()
+            }
+        )
         run.summary.update(study_numbers(result))
         if files:
             artifact = wandb.Artifact(f"{result.name}-report", type="report", description=result.question)
@@ -215,6 +231,9 @@ def log_study(
         where = str(Path(run.dir).parent) if run.offline else str(run.url)
         run.finish()
     except Exception as error:
+        if run is not None:
+            with contextlib.suppress(Exception):
+                run.finish(exit_code=1)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"W&B did not take the study's run ({lines[0]}): check the network and `wandb login`, or keep it here with "

@@ -38,7 +38,7 @@ def run(
     path: Path,
     group: str | None = None,
     extra: Sequence[L.Callback] = (),
-    patience: float = 0.0,
+    patience: float = 0.2,
 ) -> RunRecord:
     """Train what the configuration says and return its record; a finished run is not trained again.
 
@@ -116,10 +116,10 @@ def _train(
     processes.every(lambda: built.append(build(config)))
     (parts,) = built
     loggers: list[EstimateLogger] = []
-    processes.every(lambda: loggers.extend(_loggers(config, folder, group) if here.leads else ()))
     outcome: Outcome = "failed"
     fit_seconds = 0.0
     try:
+        processes.every(lambda: loggers.extend(_loggers(config, folder, group) if here.leads else ()))
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
@@ -136,12 +136,13 @@ def _train(
                 "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             }
             record = record_of(config, folder, parts, times)
+            # Before it is written: whoever finds it written does not come here again.
+            for logger in loggers:
+                logger.record(record)
             folder.write_record(record)
             return record
 
         record = processes.agreed(end)
-        for logger in loggers:
-            logger.record(record)
         outcome = "finished" if record.status == "finished" else "failed"
         return record
     except (Interrupted, KeyboardInterrupt):

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.folder import RunFolder
+from jepa_scale.study.owners import held
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,13 @@ def offline_runs(study: Path) -> list[OfflineRun]:
             if folder.is_dir() and not _marked(folder):
                 # offline-run-DATE_TIME-ID
                 parts.setdefault(folder.name.split("-", 3)[-1], []).append(folder)
-        busy = bool(parts) and _held(owner)
+        busy = bool(parts) and held(owner)
         found += [OfflineRun(run_id, tuple(folders), busy) for run_id, folders in parts.items()]
     return found
 
 
 def _marked(folder: Path) -> bool:
     return any(folder.glob("*.wandb.synced"))
-
-
-def _held(folder: Path) -> bool:
-    """Whether a process holds a run's or a study's lock."""
-    owner = RunFolder(folder)
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with owner.locked():
-            return False
-    except UserError:
-        return True
 
 
 _LOGIN = "import wandb; raise SystemExit(not wandb.login(prompt=False, verify=False))"
@@ -144,7 +132,17 @@ class _Command:
     def __init__(self, run: OfflineRun, options: Sequence[str], lock: int) -> None:
         # Open as long as the command runs: what it prints would fill a pipe that nobody reads.
         self.output: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        command = [sys.executable, "-m", "wandb", "sync", "--yes", "--skip-synced", *options, *map(str, run.parts)]
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--yes",
+            "--skip-synced",
+            "--include-online",
+            *options,
+            *map(str, run.parts),
+        ]
         # The lock goes along: if we are killed, it is free only when the last command has ended too.
         self.process = subprocess.Popen(
             command, env=_environment(), stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,

@@ -72,12 +72,37 @@ def _ours(source: str, runs: Sequence[WandbRun]) -> tuple[RunTable, tuple[str, .
             f"{source}: no run has a result of jepa-scale ({_count(len(runs))}); name the keys to read, such as "
             f"{EXAMPLE}; {_found(runs)}"
         )
+    arms, said = _arms(mine)
     records = [record_of(run) for run in mine]
     # As a study lists its cells: a replicate before the next seed, wide models first.
     records.sort(key=lambda one: (one.dials["seed"], -one.dials["k"], one.dials["n"], one.run_id))
     others = Counter(run.state for run in runs if not is_ours(run))
-    said = [f"left out, without a result of jepa-scale: {_count(sum(others.values()))} ({_listed(others)})"]
-    return run_table(records), tuple(said) if others else ()
+    if others:
+        said += [f"left out, without a result of jepa-scale: {_count(sum(others.values()))} ({_listed(others)})"]
+    table = run_table(records)
+    named = np.array([arms[record.run_id] for record in records])
+    return RunTable({**table.columns, "arm": named}), tuple(said)
+
+
+def _arms(runs: Sequence[WandbRun]) -> tuple[dict[str, str], list[str]]:
+    """What sets runs of one n and k apart, their seed aside, by run; empty for all where nothing does.
+
+    Settings that follow from n and k, such as a budget of passes over the data, set nothing apart.
+    """
+    flat = {run.run_id: {"group": run.group} | dict(_leaves(_without(run.config), "")) for run in runs}
+    cells: dict[tuple[Any, Any], list[str]] = {}
+    for run in runs:
+        cells.setdefault((run.summary["dials/n"], run.summary["dials/k"]), []).append(run.run_id)
+    keys = sorted({key for held in flat.values() for key in held})
+    apart = [key for key in keys if any(len({repr(flat[run].get(key)) for run in here}) > 1 for here in cells.values())]
+    if len({run.group for run in runs}) > 1:
+        apart = ["group", *(key for key in apart if key != "group")]
+    said = [f"runs differ in {', '.join(apart)}: the column arm tells them apart"] if apart else []
+    return {run: ", ".join(f"{key}={held.get(key)}" for key in apart) for run, held in flat.items()}, said
+
+
+def _without(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("seed", "logger")}
 
 
 def record_of(run: WandbRun) -> RunRecord:

@@ -12,13 +12,16 @@ import pytest
 
 from jepa_scale.callbacks import mirror as mirroring
 from jepa_scale.callbacks.mirror import WandbMirror, summary_of
+from jepa_scale.cli import main
 from jepa_scale.records import Estimate
 from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.run import run
+from jepa_scale.study.sync import offline_runs
 from jepa_scale.study.wandb_files import joined, offline_folders, read_offline
 from tests.study.wandb_runs import closed
+from tests.study.wandb_server import FakeServer
 
 STAGES = ["stages=[pretrain,finetune]", "finetune=rollout", "finetune.schedule.steps_per_epoch=20"]
 
@@ -31,6 +34,26 @@ def logged(tiny_overrides):
 def read_run(folder):
     (place,) = offline_folders(folder)
     return closed(place)
+
+
+@pytest.fixture(autouse=True)
+def _reachable(monkeypatch):
+    monkeypatch.setattr(mirroring, "_unreachable", [])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server, and a W&B of this process that is logged in there."""
+    import wandb
+
+    server = FakeServer()
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name, value in server.settings.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()
+    yield server
+    server.close()
+    wandb.teardown()
 
 
 def series(history):
@@ -89,7 +112,7 @@ def test_every_estimate_of_every_epoch_reads_back(logged, more, tmp_path):
     assert len(regret) == (4 if more else 2)
     assert found.summary["regret/density"] == {"min": min(regret), "last": regret[-1]}
     assert found.step_metrics["*"] == "epoch"
-    assert found.step_metrics["train/loss"] == "samples"
+    assert found.step_metrics["train/*"] == found.step_metrics["train/loss"] == "samples"
     assert SPECTRUM_TABLE in found.summary
     samples = [row["samples"] for row in found.history if THROUGHPUT in row]
     assert samples == [64 * 20 * epoch for epoch in range(2, 5 if more else 3)]
@@ -157,6 +180,7 @@ def test_a_diverged_run_is_failed_in_the_dashboard(logged, tmp_path):
     record = run(compose([*logged, "trainer.divergence=1e-9"]), tmp_path / "run")
     assert record.status == "diverged"
     found = read_run(tmp_path / "run")
+    assert found.state == "failed"
     assert found.summary["run/status"] == "diverged"
     assert found.summary["run/reason"] == record.reason
 
@@ -173,10 +197,81 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path,
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
     config = compose([*logged[:-1], "logger.mode=online"])
-    check_run_ends_well(config, tmp_path / "run", "W&B is logged offline instead")
+    check_run_ends_well(config, tmp_path / "run", "W&B is logged to offline from here on")
     places = [place for place in offline_folders(tmp_path / "run") if place.name.startswith("offline-run-")]
     (found,) = (closed(place) for place in places)
     check_mirror(found.history, RunFolder(tmp_path / "run").read_metrics())
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
+    server.answering.clear()
+    rows = [Estimate("a", 1.0, 0.1, 10, 0, 20)]
+    with pytest.warns(UserWarning, match="to offline from here on"):
+        first = WandbMirror("project", tmp_path, "one", None, {}, "auto")
+    first.write(rows)
+    first.finish()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = WandbMirror("project", tmp_path, "two", None, {}, "auto")
+        second.write(rows)
+        second.finish()
+    for name in ("one", "two"):
+        (place,) = tmp_path.glob(f"wandb/offline-run-*-{name}")
+        assert [row["a"] for row in closed(place).history] == [1.0]
+
+
+def test_what_a_server_does_not_take_is_left_for_sync(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mirroring, "_FINISH_SECONDS", 3.0)
+    run_folder = tmp_path / "runs" / "abc"
+    run_folder.mkdir(parents=True)
+    mirror = WandbMirror("project", run_folder, "abc", None, {}, "auto")
+    server.answering.clear()
+    mirror.write([Estimate("a", 1.0, 0.1, 10, 0, 20)])
+    mirror.write([Estimate("b", 2.0, 0.1, 10, 0, 20)])
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="W&B is logged to offline from here on"):
+        mirror.finish()
+    assert time.monotonic() - began < 30, "it is not waited for without end"
+    (one,) = offline_runs(tmp_path)
+    assert one.run_id == "abc"
+    (part,) = one.parts
+    assert [(row.get("a"), row.get("b")) for row in closed(part).history] == [(1.0, None), (None, 2.0)]
+    server.answering.set()
+    with pytest.raises(SystemExit) as left:
+        main(["sync", str(tmp_path)])
+    assert left.value.code == 0, capsys.readouterr()
+    assert [row["b"] for row in server.history() if "b" in row][-1:] == [2.0]
+    assert offline_runs(tmp_path) == []
+
+
+def test_an_online_run_that_ends_well_leaves_nothing_to_sync(server, tmp_path):
+    run_folder = tmp_path / "runs" / "abc"
+    run_folder.mkdir(parents=True)
+    mirror = WandbMirror("project", run_folder, "abc", None, {}, "auto")
+    mirror.write([Estimate("a", 1.0, 0.1, 10, 0, 20)])
+    mirror.finish()
+    assert [row["a"] for row in server.history() if "a" in row] == [1.0]
+    assert offline_runs(tmp_path) == []
+
+
+def test_the_parts_of_a_run_arrive_in_order(server, tmp_path, capsys):
+    run_folder = tmp_path / "runs" / "abc"
+    run_folder.mkdir(parents=True)
+    for life in range(2):
+        mirror = WandbMirror("project", run_folder, "abc", None, {}, "offline")
+        mirror.write([Estimate("a", float(life), 0.1, 10, life, 20)])
+        mirror.finish()
+        time.sleep(1.1)  # folders are named by the second
+    for place in offline_folders(tmp_path):
+        closed(place)
+    with pytest.raises(SystemExit) as left:
+        main(["sync", str(tmp_path)])
+    assert left.value.code == 0, capsys.readouterr()
+    assert [row["a"] for row in server.history() if "a" in row] == [0.0, 1.0]
+    with pytest.raises(SystemExit):
+        main(["sync", str(tmp_path)])
+    assert [row["a"] for row in server.history() if "a" in row] == [0.0, 1.0], "nothing is sent twice"
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(logged, tmp_path):
@@ -232,6 +327,7 @@ def test_lists_without_a_number_and_what_is_not_identified(tmp_path):
             Estimate("gap", None, None, 30, 4, 20, "below_edge"),
             Estimate("nothing", (math.nan, math.inf), (0.1, 0.1), 30, 4, 20),
             Estimate("spectrum", (2.0, math.nan, 1.0), (0.1, 0.1, 0.1), 30, 4, 20),
+            Estimate("equal", (1.0, 1.0 - 1.1e-16, 1.0), (0.1, 0.1, 0.1), 30, 4, 20),
             Estimate("exact", 0.5, 0.0, None, 4, 20),
             Estimate("lost", math.nan, math.nan, 30, 4, 20),
         ]
@@ -240,6 +336,7 @@ def test_lists_without_a_number_and_what_is_not_identified(tmp_path):
     (row,) = read_run(tmp_path).history
     histogram = row.pop("spectrum")
     assert sum(histogram["values"]) == 2
+    assert sum(row.pop("equal")["values"]) == 3
     assert {name: value for name, value in row.items() if not name.startswith("_")} == {
         "epoch": 4, "steps": 20, "samples": 160, "gap/n": 30, "gap/flag": "below_edge", "exact": 0.5, "lost/n": 30,
     }  # fmt: skip
