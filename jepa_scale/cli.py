@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from jepa_scale.runs.errors import UserError
 
+    warnings.formatwarning = _formatted
     try:
         commands = {"study": _study, "train": _train, "finetune": _finetune, "report": _report}
         commands |= {
@@ -134,6 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"jepa-scale: error: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except OSError as error:
         if error.filename is None:
             raise
@@ -144,6 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def _formatted(message: Warning | str, category: type[Warning], *place: typing.Any, **more: typing.Any) -> str:
+    """A warning as a sentence: the line of code that it comes from is none of the user's."""
+    kind = "" if category is UserWarning else f" ({category.__name__})"
+    return f"jepa-scale: warning{kind}: {message}\n"
 
 
 def _console() -> Console:
@@ -167,11 +179,13 @@ def _study(parsed: argparse.Namespace) -> int:
             f"study runs here and waits, but the launcher is slurm: jepa-scale sweep {parsed.sweep} submits it, and "
             "report follows; to run it here: launcher=local"
         )
+    from rich.markup import escape
+
     workers = launcher.processes
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
     console = _console()
-    console.print(f"[bold]{spec.name}[/bold]: {spec.question.strip()}", highlight=False)
+    console.print(f"[bold]{spec.name}[/bold]: {escape(spec.question.strip())}", highlight=False)
     console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
 
     from jepa_scale.report.html import write_report

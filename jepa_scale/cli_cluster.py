@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import typing
 from dataclasses import replace
 from pathlib import Path
@@ -308,8 +309,17 @@ def run_collect(parsed: argparse.Namespace) -> int:
     from jepa_scale.study.wandb_server import SCHEME
 
     folder = Path(parsed.study)
-    if parsed.study.startswith(SCHEME) or (not (folder / "study.yaml").is_file() and offline_folders(folder)):
+    if re.match(r"(?i)(wandb|https?):", parsed.study) and not parsed.study.startswith(SCHEME):
+        raise UserError(f"expected wandb://ENTITY/PROJECT for runs in W&B, got {parsed.study}")
+    if parsed.study.startswith(SCHEME):
         return _collect_wandb(parsed)
+    if not (folder / "study.yaml").is_file():
+        if offline_folders(folder):
+            return _collect_wandb(parsed)
+        raise UserError(
+            f"{folder} is neither a study's folder (no study.yaml) nor holds offline W&B runs (offline-run-*): give "
+            "one of these, or wandb://ENTITY/PROJECT"
+        )
 
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
@@ -329,7 +339,7 @@ def run_collect(parsed: argparse.Namespace) -> int:
 def _collect_wandb(parsed: argparse.Namespace) -> int:
     from jepa_scale.study.external import pairs
     from jepa_scale.study.wandb_files import read_runs
-    from jepa_scale.study.wandb_import import check_out, import_runs, is_ours, write_import
+    from jepa_scale.study.wandb_import import check_out, import_runs, is_ours, unusable, write_import
     from jepa_scale.study.wandb_server import SCHEME, parse_address, read_server
 
     columns = pairs("--columns", parsed.columns, "n=data.num_samples")
@@ -348,7 +358,10 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
     for sentence in said:
         print(sentence)
     print(f"{len(table)} run{'s' * (len(table) != 1)} in {out}")
-    print(f"look at it with: jepa-scale advise {out}, or jepa-scale fit {out} --law …")
+    answerable = {"n", "k", "regret"} <= (set(columns) or set(table.COLUMNS)) and not unusable(table)
+    if answerable:
+        print(f"look at it with: jepa-scale advise {out}")
+    print(f"laws of it: jepa-scale fit {out} --law … --columns NAME=COLUMN …")
     return 0
 
 
@@ -377,11 +390,14 @@ def run_sync(parsed: argparse.Namespace) -> int:
     runs = [run for run in found if not run.in_progress]
     busy = len(found) - len(runs)
     apart = f"; {busy} in progress are left for later" if busy else ""
+    parts = [part for run in runs for part in run.parts]
+    plural = tuple("s" * (len(some) != 1) for some in (runs, parts))
+    shown = f"{len(runs)} offline run{plural[0]} to sync, in {len(parts)} part{plural[1]}{apart}"
     if parsed.dry_run or not runs:
-        print("".join(f"{part}\n" for run in runs for part in run.parts) + f"{len(runs)} offline runs to sync{apart}")
+        print("".join(f"{part}\n" for part in parts) + shown)
         return 0
     check_login()
-    print(f"{len(runs)} offline runs to sync, in {sum(len(run.parts) for run in runs)} parts{apart}", flush=True)
+    print(shown, flush=True)
     options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
     failures = sync_study(parsed.study, runs, options, Console(), parsed.n)
     for run_id, said in failures.items():

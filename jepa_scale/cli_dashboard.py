@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import typing
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
     from jepa_scale.report.html import write_report
     from jepa_scale.report.study_run import log_study
+    from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
     from jepa_scale.study.collect import collect
     from jepa_scale.study.design import design
@@ -49,6 +51,10 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
 
     spec = spec_of(parsed.study)
     result = collect(spec, design(spec, parsed.study), parsed.study)
+    for name in ("entity", "project"):
+        value = getattr(parsed, name)
+        if value is not None and not re.fullmatch(r"[^/\\#?%:\s]+", value):
+            raise UserError(f"--{name}: expected a name without spaces and slashes, got {value!r}")
     entity, project = _place(result, parsed)
     saving = not parsed.dry_run and _logged_in()
     if saving and entity is None:
@@ -67,7 +73,8 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
     atomic_write(written, json.dumps({"url": url, "spec": content}, indent=1) + "\n")
     if not saving:
         print(f"not logged in to W&B (or WANDB_MODE=offline): the workspace's spec is in {written}")
-        print(f"to save it: wandb login, jepa-scale sync {parsed.study}, then this command again")
+        what = "workspace and report" if parsed.report else "workspace"
+        print(f"to save the {what}: wandb login, jepa-scale sync {parsed.study}, then this command again")
         return 0
     print(f"workspace: {url}")
     if parsed.report:
@@ -112,7 +119,6 @@ def _logged_in() -> bool:
 
 def _default_entity() -> str:
     import wandb
-
     from jepa_scale.runs.errors import UserError
 
     try:

@@ -141,14 +141,18 @@ def resolve_mode(mode: str) -> Any:
     Raises
     ------
     ValueError
-        If the mode is unknown.
+        If the mode, or the environment's, is unknown.
     """
     if mode not in ("auto", "online", "offline", "disabled"):
         raise ValueError(f"expected logger.mode auto, online, offline or disabled; got {mode!r}")
     if mode != "auto":
         return mode
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
+    said = os.environ.get("WANDB_MODE")
+    if said:
+        known = "online", "offline", "disabled", "shared", "run", "dryrun"
+        if said not in known:
+            raise ValueError(f"expected WANDB_MODE {', '.join(known[:3])}; got {said!r}")
+        return said
     return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
 
 

@@ -134,7 +134,7 @@ class WandbMirror(EstimateLogger):
         try:
             self._run = opened(mode, **self._settings)
         except Exception as error:
-            self._lost(error, mode == "online", "off for this run")
+            self._lost(error, mode == "online", "is off for this run")
             return
         self._defined = set()
         for axis in AXES:
@@ -193,12 +193,10 @@ class WandbMirror(EstimateLogger):
             act()
         except Exception as error:
             online, self._run = not self._run.offline, None
-            self._lost(error, online, "off for the rest of this run")
+            self._lost(error, online, "is off for the rest of this run")
 
     def _lost(self, error: Exception, online: bool, otherwise: str) -> None:
-        warnings.warn(
-            f"W&B is {'logged to offline from here on' if online else otherwise}: {_first_line(error)}", stacklevel=4
-        )
+        warnings.warn(f"W&B {'logs offline from here on' if online else otherwise}: {_first_line(error)}", stacklevel=4)
         _forget()
         if online:
             _unreachable.append(error)

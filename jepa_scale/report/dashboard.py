@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,7 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
     regret = f"regret/{result.score}"
     n, k, last = "config:data.n", "config:model.k", f"summary:{regret}.last"
     deficits = ("spectrum/subspace_deficit", "spectrum/calibration_deficit")
-    said = "\n\n".join((f"# {result.name}", f"**{result.question.strip()}**", *answer(result), _how(result)))
+    said = "\n\n".join((f"# {result.name}", *map(_escaped, (result.question.strip(), *answer(result))), _how(result)))
     return (
         (
             "Answer",
@@ -236,6 +237,11 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
 
 
 _BOUNDS = ("bound/b1_prime", "bound/t4", "bound/t5")
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
 def _how(result: StudyResult) -> str:

@@ -44,6 +44,10 @@ def pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
         name, equal, value = text.partition("=")
         if not (name and equal and value):
             raise UserError(f"{option}: expected NAME=VALUE, such as {example}, got {text}")
+    names = [text.partition("=")[0] for text in texts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{option}: expected every name once, got {twice} several times")
     return dict(text.split("=", 1) for text in texts)
 
 

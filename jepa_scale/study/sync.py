@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,8 +49,11 @@ def offline_runs(study: Path) -> list[OfflineRun]:
     UserError
         If the folder is not a study's.
     """
-    if not (study / "runs").is_dir():
-        raise UserError(f"{study} is not a study folder (no runs/): give the folder that `study` or `sweep` wrote")
+    if not (study / "runs").is_dir() and not (study / "wandb").is_dir():
+        raise UserError(
+            f"{study} is neither a study's folder nor a run's (no runs/, no wandb/): give the folder that `study`, "
+            "`sweep` or `train` wrote"
+        )
     found = []
     for owner in (study, *sorted(path.parent for path in study.glob("runs/*/wandb"))):
         parts: dict[str, list[Path]] = {}
@@ -64,26 +70,56 @@ def _marked(folder: Path) -> bool:
     return any(folder.glob("*.wandb.synced"))
 
 
-_LOGIN = "import wandb; raise SystemExit(not wandb.login(prompt=False, verify=False))"
+_LOGIN = """\
+import wandb
+found = wandb.login(prompt=False, verify=False)
+print(wandb.setup().settings.base_url)
+raise SystemExit(not found)
+"""
+_REACH_SECONDS = 15
 
 
 def check_login(settings: Mapping[str, str] | None = None) -> None:
-    """Ask W&B, in a process of its own, whether it has a key; nothing is sent. ``settings``: environment variables.
+    """Ask W&B, in a process of its own, whether it has a key, and its server whether it is there.
+
+    ``settings`` are environment variables.
 
     Raises
     ------
     UserError
-        If it has none; the message has W&B's reason.
+        If it has none, with W&B's reason, or the server does not answer.
     """
     done = subprocess.run(
         [sys.executable, "-c", _LOGIN], env=_environment() | dict(settings or {}), capture_output=True, text=True,
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
+    server = _last_line(done.stdout)
     if done.returncode:
-        said = _last_line(done.stdout + done.stderr)
+        said = _last_line(done.stdout.removesuffix(f"{server}\n") + done.stderr)
         raise UserError(
             f"not logged in to W&B{f' ({said})' if said else ''}: run `wandb login` here first, or set WANDB_API_KEY"
         )
+    _reach(server)
+
+
+def _reach(server: str) -> None:
+    """Refuse a server that does not answer, as W&B's own command would wait for it without end or word.
+
+    Raises
+    ------
+    UserError
+        If it does not answer at all.
+    """
+    try:
+        urllib.request.urlopen(server, timeout=_REACH_SECONDS).close()
+    except urllib.error.HTTPError:
+        # Whatever it thinks of the question, it is there.
+        return
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", error)
+        raise UserError(
+            f"no answer from {server} ({why}): run it where there is a network, or set WANDB_BASE_URL to your server"
+        ) from None
 
 
 def _environment() -> dict[str, str]:
@@ -139,7 +175,6 @@ class _Command:
             "sync",
             "--yes",
             "--skip-synced",
-            "--include-online",
             *options,
             *map(str, run.parts),
         ]

@@ -54,9 +54,18 @@ def check_out(path: Path) -> None:
 
 
 def write_import(table: RunTable, path: Path) -> None:
-    """Write the table as parquet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table, path)
+    """Write the table as parquet.
+
+    Raises
+    ------
+    UserError
+        If the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(table, path)
+    except OSError as error:
+        raise UserError(f"--out: {path} cannot be written ({error.strerror or error}): choose another place") from None
 
 
 def is_ours(run: WandbRun) -> bool:
@@ -264,9 +273,14 @@ def _remarks(table: RunTable, names: Mapping[str, str]) -> Iterator[str]:
         repeated = sum(count - 1 for count in cells.values())
         if repeated:
             yield f"{_count(repeated)} with the n, k and seed of another: each counts as a run of its own"
-    outside = int(((table["regret"] < 0) | (table["regret"] > 1)).sum())
+    outside = unusable(table)
     if outside:
         yield f"regret outside [0, 1] in {_count(outside)}: advise takes a lost probability"
+
+
+def unusable(table: RunTable) -> int:
+    """Runs with a regret that is no lost probability."""
+    return int(((table["regret"] < 0) | (table["regret"] > 1)).sum())
 
 
 def _found(runs: Sequence[WandbRun]) -> str:

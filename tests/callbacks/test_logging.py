@@ -32,6 +32,10 @@ def test_mode_is_offline_unless_something_else_is_said(monkeypatch, tmp_path):
     assert resolve_mode("auto") == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert resolve_mode("auto") == "disabled"
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with pytest.raises(ValueError, match="expected WANDB_MODE online, offline, disabled; got 'bogus'"):
+        resolve_mode("auto")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     assert resolve_mode("offline") == "offline"
     with pytest.raises(ValueError, match="sometimes"):
         resolve_mode("sometimes")

@@ -197,7 +197,7 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path,
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
     config = compose([*logged[:-1], "logger.mode=online"])
-    check_run_ends_well(config, tmp_path / "run", "W&B is logged to offline from here on")
+    check_run_ends_well(config, tmp_path / "run", "W&B logs offline from here on")
     places = [place for place in offline_folders(tmp_path / "run") if place.name.startswith("offline-run-")]
     (found,) = (closed(place) for place in places)
     check_mirror(found.history, RunFolder(tmp_path / "run").read_metrics())
@@ -207,7 +207,7 @@ def test_a_server_that_does_not_answer_is_waited_for_once(server, tmp_path, monk
     monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
     server.answering.clear()
     rows = [Estimate("a", 1.0, 0.1, 10, 0, 20)]
-    with pytest.warns(UserWarning, match="to offline from here on"):
+    with pytest.warns(UserWarning, match="logs offline from here on"):
         first = WandbMirror("project", tmp_path, "one", None, {}, "auto")
     first.write(rows)
     first.finish()
@@ -230,7 +230,7 @@ def test_what_a_server_does_not_take_is_left_for_sync(server, tmp_path, monkeypa
     mirror.write([Estimate("a", 1.0, 0.1, 10, 0, 20)])
     mirror.write([Estimate("b", 2.0, 0.1, 10, 0, 20)])
     began = time.monotonic()
-    with pytest.warns(UserWarning, match="W&B is logged to offline from here on"):
+    with pytest.warns(UserWarning, match="W&B logs offline from here on"):
         mirror.finish()
     assert time.monotonic() - began < 30, "it is not waited for without end"
     (one,) = offline_runs(tmp_path)

@@ -9,6 +9,7 @@ import yaml
 
 from jepa_scale.cli import main
 from jepa_scale.records import Arm
+from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.report.dashboard import (
     Line,
     dashboard_of,
@@ -175,6 +176,14 @@ def test_tables_hold_the_planted_study():
     points = [point for one in result.forecasts for point in one.points]
     assert [row[covered] == "yes" for row in forecast.rows] == [point.covered is True for point in points]
     assert tables["study/advice"].rows[0][1].startswith(result.advice.verdict.status.upper())
+    n, k = next(
+        (int(result.table["n"][row]), int(result.table["k"][row]))
+        for row in range(len(result.table))
+        if result.table["status"][row] != "finished"
+    )
+    row = next(one for one in cells if (one["n"], one["k"]) == (n, k))
+    here = (result.table["n"] == n) & (result.table["k"] == k)
+    assert row["seeds"] == here.sum() - 1, "a run that diverged counts for nothing"
     failed = [record for record in result.records.values() if record.status != "finished"]
     assert len(tables["study/missing"].rows) == len(failed) + len(result.unfinished)
     assert study_numbers(result)["study/diverged"] == len(failed)
@@ -215,9 +224,32 @@ def test_metrics_that_no_run_logged_are_not_shown():
     assert all(lost not in metrics for metrics in after.values())
 
 
+def test_one_epoch_has_no_throughput_and_no_spectrum_no_table():
+    result = study_result()
+    short = {run: [row | {"epoch": 0} for row in rows] for run, rows in result.histories.items()}
+    records = {run: dataclasses.replace(record, spectrum={}) for run, record in result.records.items()}
+    held = logged(dataclasses.replace(result, histories=short, records=records))
+    assert {THROUGHPUT, SPECTRUM_TABLE} & held == set()
+    assert {THROUGHPUT, SPECTRUM_TABLE} <= logged(result)
+
+
+def test_lines_of_arms_are_lines_of_their_own():
+    table = study_tables(with_arms())["study/cells"]
+    width, size = table.columns.index("width"), table.columns.index("size")
+    assert {row[width] for row in table.rows} >= {"a=1, k=8", "a=2, k=8"}
+    assert len({(row[width], row[size]) for row in table.rows}) == len(table.rows)
+
+
+def test_a_question_is_shown_as_it_is_written():
+    result = dataclasses.replace(study_result(), question="is <b>k</b> **enough**?")
+    text = dashboard_of(result, "me", "p").parts[0].panels[0].markdown
+    assert "is \\<b\\>k\\</b\\> \\*\\*enough\\*\\*?" in text
+
+
 def test_saving_makes_one_workspace_and_replaces_it(quickstart, monkeypatch, capsys):
-    import wandb
     import wandb_workspaces.workspaces as ws
+
+    import wandb
 
     folder, _ = quickstart
     (folder / "dashboard.json").unlink(missing_ok=True)
@@ -246,12 +278,18 @@ def test_saving_makes_one_workspace_and_replaces_it(quickstart, monkeypatch, cap
     assert saved[1].name == saved[0].name
     assert [section.name for section in saved[1].sections] == [section.name for section in saved[0].sections]
 
+    assert command(folder, "--project", "another") == 0
+    assert saved[2] is not saved[1], "one in another place is left alone"
+    assert (saved[2].entity, saved[2].project) == ("somebody", "another")
+
     def gone(url):
         raise ValueError("no such view")
 
     monkeypatch.setattr(ws.Workspace, "from_url", gone)
     assert command(folder, "--entity", "other") == 0
-    assert saved[2].entity == "other"
+    assert saved[3].entity == "other"
+    spec = json.loads((folder / "dashboard.json").read_text())["spec"]
+    assert spec["entity"] == "other"
 
 
 def test_what_w_and_b_refuses_is_one_line(monkeypatch, capsys):
@@ -267,8 +305,9 @@ def test_what_w_and_b_refuses_is_one_line(monkeypatch, capsys):
 
 
 def test_a_report_has_the_same_panels(monkeypatch):
-    import wandb
     import wandb_workspaces.reports.v2 as wr
+
+    import wandb
 
     held = []
     monkeypatch.setattr(wandb, "Api", lambda *arguments, **options: type("Api", (), {"default_entity": "me"}))
@@ -287,8 +326,13 @@ def test_bad_input_is_said_in_one_line(quickstart, tmp_path, capsys, monkeypatch
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     assert command(folder, "--dry-run") == 2
     assert "pip install 'jepa-scale[wandb]'" in capsys.readouterr().err
-    with pytest.raises(UserError, match="no finished run yet"):
-        dashboard_of(dataclasses.replace(result, records={}, histories={}), "me", "p")
+    for name, value in (("--entity", ""), ("--project", "a/b")):
+        assert command(folder, "--dry-run", name, value) == 2
+        assert f"{name}: expected a name" in capsys.readouterr().err
+    empty = dataclasses.replace(result, records={}, histories={})
+    monkeypatch.setattr("jepa_scale.study.collect.collect", lambda *arguments: empty)
+    assert command(folder) == 2
+    assert "has no finished run yet" in capsys.readouterr().err
     none = {
         run: dataclasses.replace(record, config={**record.config, "logger": {"_target_": "x"}})
         for run, record in result.records.items()

@@ -13,6 +13,7 @@ import pytest
 from jepa_scale.cli import main
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study import sync
+from tests.study.wandb_server import FakeServer
 
 STAND_IN = """
 import json, os, pathlib, sys, time
@@ -46,9 +47,12 @@ def wandb(tmp_path, monkeypatch):
     package = tmp_path / "stand_in" / "wandb"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
-        "import os\n\ndef login(prompt, verify):\n"
-        "    print('wandb: no key at all')\n    return 'NO_KEY' not in os.environ\n"
+        "import os\nfrom types import SimpleNamespace\n\ndef login(prompt, verify):\n"
+        "    print('wandb: no key at all')\n    return 'NO_KEY' not in os.environ\n\n"
+        "def setup():\n    return SimpleNamespace(settings=SimpleNamespace(base_url=os.environ['STAND_IN_URL']))\n"
     )
+    server = FakeServer()
+    monkeypatch.setenv("STAND_IN_URL", server.settings["WANDB_BASE_URL"])
     (package / "__main__.py").write_text(STAND_IN)
     log = tmp_path / "log.jsonl"
     log.touch()
@@ -57,6 +61,7 @@ def wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_GO", str(tmp_path / "go"))
     monkeypatch.setenv("COLUMNS", "200")
     yield lambda: [json.loads(line) for line in log.read_text().splitlines()]
+    server.close()
     # No stand-in waits on after a test that failed.
     (tmp_path / "go").touch()
 
@@ -99,8 +104,17 @@ def test_every_run_has_one_command_with_its_parts_in_order(study, wandb, capsys,
     assert starts["a"]["options"] == ["--yes", "--skip-synced", "--entity=we", "--project=mine"]
     assert starts["a"]["mode"] is None, "in that mode W&B looks for no key"
     code, said = called(capsys, "sync", study)
-    assert (code, said) == (0, "0 offline runs to sync\n")
+    assert (code, said) == (0, "0 offline runs to sync, in 0 parts\n")
     assert len(wandb()) == 10
+
+
+def test_a_server_that_does_not_answer_is_said_before_anything_is_started(study, wandb, capsys, monkeypatch):
+    monkeypatch.setenv("STAND_IN_URL", "http://127.0.0.1:9")
+    code, said = called(capsys, "sync", study)
+    assert code == 2
+    assert "no answer from http://127.0.0.1:9 (" in said
+    assert "Connection refused" in said
+    assert wandb() == []
 
 
 def test_only_as_many_run_at_a_time_as_asked(study, wandb, capsys, monkeypatch):
@@ -169,7 +183,7 @@ def test_without_a_key_nothing_is_started(study, wandb, capsys, monkeypatch):
     assert wandb() == []
     code, said = called(capsys, "sync", study, "--dry-run")
     assert code == 0, "what would be synced can be seen without one"
-    assert said.splitlines()[-1] == "5 offline runs to sync"
+    assert said.splitlines()[-1] == "5 offline runs to sync, in 7 parts"
     assert len(said.splitlines()) == 8
 
 

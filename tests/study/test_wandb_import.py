@@ -1,5 +1,6 @@
 """Tables from W&B runs: our own, and other people's."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_round_trip_of_a_real_study_through_offline_runs(stages, tiny_overrides,
     assert equal(table, known.table)
     assert np.isfinite(table["regret"]).all()
     assert np.isfinite(table["regret_pretrained"]).all() == (len(stages) == 2)
+
+
+def test_runs_that_differ_in_more_than_dials_are_told_apart():
+    def one(run_id, seed, rate, group="first", n=300):
+        run = ours(run_id, dials={"seed": seed, "n": n}, history=[{"epoch": 0, "regret/density": 0.1}])
+        config = {**run.config, "optimizer": {"lr": rate}, "data": {"n": n, "steps": 2 * n}}
+        return dataclasses.replace(run, config=config, group=group)
+
+    table, said = import_runs("here", [one("a", 0, 0.1), one("b", 1, 0.1), one("c", 0, 0.1, n=600)], {})
+    assert (table["arm"].tolist(), said) == ([""] * 3, ()), "what follows from n sets nothing apart"
+    table, said = import_runs("here", [one("a", 0, 0.1), one("b", 1, 0.2)], {})
+    assert dict(zip(table["run_id"].tolist(), table["arm"].tolist(), strict=True)) == {
+        "a": "optimizer.lr=0.1", "b": "optimizer.lr=0.2",
+    }  # fmt: skip
+    assert said == ("runs differ in optimizer.lr: the column arm tells them apart",)
+    table, _ = import_runs("here", [one("a", 0, 0.1), one("b", 0, 0.1, group="second", n=600)], {})
+    assert sorted(table["arm"].tolist()) == ["group=first", "group=second"]
 
 
 def test_other_peoples_runs_are_read_by_the_keys_that_are_given():
@@ -245,7 +263,7 @@ def test_mistakes_of_collect_are_one_line_and_write_nothing(tmp_path, capsys, mo
     monkeypatch.chdir(tmp_path)
     offline_run(tmp_path / "old", "a", [{"regret": 0.5}], config={"n": 10})
     for arguments, message in (
-        (["nowhere"], "is not a study folder"),
+        (["nowhere"], "neither a study's folder"),
         (["old", "--columns", "n"], "expected NAME=VALUE, such as n=data.num_samples"),
         (["old", "--columns", "n=n", "--out", "a.csv"], "expected a file that ends in .parquet, got a.csv"),
         (["wandb://me"], "expected wandb://ENTITY/PROJECT"),
