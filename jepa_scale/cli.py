@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_audit, cli_cluster, cli_dashboard, cli_data, cli_evaluate, cli_laws, cli_theory, signals
+from jepa_scale import cli_audit, cli_cluster, cli_data, cli_evaluate, cli_laws, cli_theory, cli_wandb, signals
 
 if typing.TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("study", type=Path, nargs="+", help="study folder")
     report.add_argument("--out", type=Path, metavar="PATH", help="page of several (default: reports/compare.html)")
     cli_cluster.add_parsers(commands)
-    cli_dashboard.add_parsers(commands)
+    cli_wandb.add_parsers(commands)
     cli_evaluate.add_parsers(commands)
     cli_theory.add_parsers(commands)
     cli_audit.add_parsers(commands)
@@ -129,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "status": cli_cluster.run_status,
             "cancel": cli_cluster.run_cancel,
             "collect": cli_cluster.run_collect,
-            "sync": cli_cluster.run_sync,
-            "dashboard": cli_dashboard.run_dashboard,
+            "sync": cli_wandb.run_sync,
+            "dashboard": cli_wandb.run_dashboard,
         }
         code = commands[parsed.command](parsed)
     except UserError as error:

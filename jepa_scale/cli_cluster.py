@@ -1,4 +1,4 @@
-"""The commands on studies that run elsewhere: `sweep`, `status`, `cancel`, `collect`, `sync`."""
+"""The commands on studies that run elsewhere: `sweep`, `status`, `cancel`, `collect`."""
 
 from __future__ import annotations
 
@@ -108,18 +108,6 @@ def add_parsers(commands: typing.Any) -> None:
         "--columns", nargs="+", default=[], metavar="NAME=KEY", help="n=data.num_samples regret=eval/regret …"
     )
     collect.add_argument("--out", type=Path, metavar="PATH", help="table of W&B runs (default: wandb/NAME.parquet)")
-
-    sync = commands.add_parser(
-        "sync",
-        help="bring a study's offline W&B runs to the server",
-        description="Run it where there is a network, such as on a login node. What is synced already, and runs in "
-        "progress, are left out; the parts of a requeued run are sent in order. Interrupted, the same command goes on.",
-    )
-    sync.add_argument("study", type=Path, help="study folder")
-    sync.add_argument("-n", type=int, default=8, metavar="N", help="runs at a time (default: 8)")
-    sync.add_argument("--entity", help="W&B entity, if not your default one")
-    sync.add_argument("--project", help="W&B project, if not the one that the runs name")
-    sync.add_argument("--dry-run", action="store_true", help="list what would be synced")
 
 
 def _plain(text: str) -> None:
@@ -375,33 +363,3 @@ def _print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
     apart = f", {diverged} of them diverged" if diverged else ""
     print(f"{done} runs in {folder / 'table.parquet'}{apart}, {len(unfinished)} missing")
     return 1 if unfinished else 0
-
-
-def run_sync(parsed: argparse.Namespace) -> int:
-    """Sync offline W&B runs; the exit code is 1 where some failed."""
-    from rich.console import Console
-
-    from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.sync import check_login, offline_runs, sync_study
-
-    if parsed.n < 1:
-        raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")
-    found = offline_runs(parsed.study)
-    runs = [run for run in found if not run.in_progress]
-    busy = len(found) - len(runs)
-    apart = f"; {busy} in progress are left for later" if busy else ""
-    parts = [part for run in runs for part in run.parts]
-    plural = tuple("s" * (len(some) != 1) for some in (runs, parts))
-    shown = f"{len(runs)} offline run{plural[0]} to sync, in {len(parts)} part{plural[1]}{apart}"
-    if parsed.dry_run or not runs:
-        print("".join(f"{part}\n" for part in parts) + shown)
-        return 0
-    check_login()
-    print(shown, flush=True)
-    options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
-    failures = sync_study(parsed.study, runs, options, Console(), parsed.n)
-    for run_id, said in failures.items():
-        print(f"failed: {run_id}: {said}")
-    if failures:
-        print(f"{len(failures)} of {len(runs)} runs failed; the same command goes on with them")
-    return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""The command `dashboard`: a study in W&B."""
+"""The commands that bring a study to W&B: `sync` and `dashboard`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ examples:
 
 
 def add_parsers(commands: typing.Any) -> None:
-    """Add the command."""
+    """Add both commands."""
+    sync = commands.add_parser(
+        "sync",
+        help="bring a study's offline W&B runs to the server",
+        description="Run it where there is a network, such as on a login node. What is synced already, and runs in "
+        "progress, are left out; the parts of a requeued run are sent in order. Interrupted, the same command goes on.",
+    )
+    sync.add_argument("study", type=Path, help="study folder, or a run's")
+    sync.add_argument("-n", type=int, default=8, metavar="N", help="runs at a time (default: 8)")
+    sync.add_argument("--entity", help="W&B entity, if not your default one")
+    sync.add_argument("--project", help="W&B project, if not the one that the runs name")
+    sync.add_argument("--dry-run", action="store_true", help="list what would be synced")
+
     parser = commands.add_parser(
         "dashboard",
         help="a W&B workspace that answers the study's question, and a run with its fits, forecasts and advice",
@@ -136,3 +148,33 @@ def _saved(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def run_sync(parsed: argparse.Namespace) -> int:
+    """Sync offline W&B runs; the exit code is 1 where some failed."""
+    from rich.console import Console
+
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.sync import check_login, offline_runs, sync_study
+
+    if parsed.n < 1:
+        raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")
+    found = offline_runs(parsed.study)
+    runs = [run for run in found if not run.in_progress]
+    busy = len(found) - len(runs)
+    apart = f"; {busy} in progress are left for later" if busy else ""
+    parts = [part for run in runs for part in run.parts]
+    plural = tuple("s" * (len(some) != 1) for some in (runs, parts))
+    shown = f"{len(runs)} offline run{plural[0]} to sync, in {len(parts)} part{plural[1]}{apart}"
+    if parsed.dry_run or not runs:
+        print("".join(f"{part}\n" for part in parts) + shown)
+        return 0
+    check_login()
+    print(shown, flush=True)
+    options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
+    failures = sync_study(parsed.study, runs, options, Console(), parsed.n)
+    for run_id, said in failures.items():
+        print(f"failed: {run_id}: {said}")
+    if failures:
+        print(f"{len(failures)} of {len(runs)} runs failed; the same command goes on with them")
+    return 1 if failures else 0
