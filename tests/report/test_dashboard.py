@@ -124,6 +124,7 @@ def test_the_spec_of_the_quickstart_names_only_what_its_runs_logged(quickstart, 
     titles = " ".join(section["name"] for section in spec["spec"]["section"]["panelBankConfig"]["sections"])
     for subject in ("Answer", "Regret by n and k", "Spectrum", "bounds", "Deficits", "forecasts", "Health"):
         assert subject in titles
+    assert "summary:regret/density.last" in named
     assert {"regret/density", "bound/b1_prime", "spectrum/total", "run/samples_per_second", "study/cells"} <= named
 
 
