@@ -121,6 +121,10 @@ def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
     return []
 
 
+_PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed", "16")
+"""Of weights in 32 bits: what is estimated of them is."""
+
+
 def impossible(config: Mapping[str, Any]) -> list[str]:
     """Return one sentence for every value that is well typed and cannot be run."""
     model, data, trainer = config["model"], config["data"], config["trainer"]
@@ -134,6 +138,8 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         "trainer.threads": trainer["threads"],
     }
     found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
+    if trainer["precision"] not in _PRECISIONS:
+        found.append(f"trainer.precision: expected 32-true or bf16-mixed, got {trainer['precision']}")
     if trainer["precision"] in ("16-mixed", "16") and trainer["gradient_clip"]:
         found.append(
             f"trainer.precision={trainer['precision']}: expected bf16-mixed, or trainer.gradient_clip=null: gradients "

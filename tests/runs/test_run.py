@@ -240,7 +240,7 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_stranger(config, tmp_path):
         ("world.hidden.slip=3.0", r"world: expected a probability"),
         ("planner.horizon=20", r"planner\.horizon: .*shorter horizon"),
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
-        ("trainer.precision=half-ish", r"trainer: .*half-ish"),
+        ("trainer.precision=half-ish", r"trainer.precision: expected 32-true or bf16-mixed, got half-ish"),
     ],
 )
 def test_settings_that_a_part_refuses_leave_nothing_behind(override, message, tiny_overrides, tmp_path):

@@ -10,6 +10,7 @@ from jepa_scale.callbacks.spectrum import SpectrumCallback, split_estimates
 from jepa_scale.runs.build import build
 from jepa_scale.runs.checkpoint import read_checkpoint, restore
 from jepa_scale.runs.config import compose
+from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.run import run
 from jepa_scale.training.pretrain import Pretrain
@@ -51,6 +52,12 @@ def check_estimates(folder, config, last=1):
         value = list(one.value) if isinstance(one.value, tuple) else one.value
         assert rows[one.name]["value"] == value, one.name
     assert all(tensor.dtype != torch.bfloat16 for tensor in read_checkpoint(folder).state.values())
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "fast"])
+def test_weights_are_of_32_bits(precision):
+    with pytest.raises(UserError, match=f"trainer.precision: expected 32-true or bf16-mixed, got {precision}"):
+        compose([*TINY, f"trainer.precision={precision}"])
 
 
 def test_estimates_of_mixed_precision_are_made_in_full(tmp_path, monkeypatch):
