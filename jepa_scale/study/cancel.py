@@ -27,9 +27,8 @@ def cancel_study(study: Path) -> tuple[int, int]:
     _, _, orders, queue = open_study(study)
     jobs = {*jobs_of(owners(queue)), *(orders.jobs if orders is not None else ())}
     before = cancelled(study)
-    if jobs:
-        # First: a worker that is signalled must not have itself started again.
-        mark_cancelled(study)
+    # First: a worker that is signalled must not have itself started again.
+    mark_cancelled(study)
     try:
         found = cluster.tasks(jobs)
         if not found and not before:
