@@ -41,12 +41,15 @@ examples:
   jepa-scale advise wandb/sweeps.parquet --n 100000 --target-regret 0.05
 """
 
-_WATCH_SECONDS = 5
+_WATCH_SECONDS, _DAY = 5, 86400
 _STATUS = """\
 --watch on a terminal: the regret of every cell so far, what is running, jobs, failures, the forecast for the largest
 n. Elsewhere a line, or with --json an object on a line, whenever something has changed. It ends by itself, with exit
-code 0, when all runs are done or nobody is at the others; Ctrl-C ends it before, and the study goes on. SLURM is asked
-every 30 seconds at most.
+code 0, when all runs are done or nobody has been at the others for 30 seconds; Ctrl-C ends it before, and the study
+goes on. SLURM is asked every 30 seconds at most.
+
+--json: at is when it was looked (UTC); left is the seconds until the last run is done, from and to, by what finished
+runs took, or null where that is not known; a run that is lost was at a worker that has ended.
 
 examples:
   jepa-scale status studies/my_sweep
@@ -176,8 +179,8 @@ def _seconds(text: str) -> float:
     from jepa_scale.runs.errors import UserError
 
     seconds = float(text) if _is_number(text) else 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"--watch: expected seconds between two looks, a number above 0, got {text}")
+    if not 0 < seconds <= _DAY:
+        raise UserError(f"--watch: expected seconds between two looks, above 0 and at most {_DAY} (a day), got {text}")
     return seconds
 
 
@@ -188,15 +191,14 @@ def _watch(study: Path, seconds: float, as_json: bool) -> int:
 
     from jepa_scale.study.live import watch
 
-    last = ""
+    last: dict[str, typing.Any] = {}
 
     def tell(found: typing.Any) -> None:
         nonlocal last
-        text = _as_json(found)
         # Every look sees other estimates of the time that is left: that alone is no news.
-        if (without := _as_json(replace(found, left=None))) != last:
+        if (without := replace(found, left=None).content()) != last:
             last = without
-            print(text, flush=True)
+            print(_as_json(found), flush=True)
 
     try:
         why = watch(study, Console(), seconds, tell if as_json else None)
@@ -209,12 +211,11 @@ def _watch(study: Path, seconds: float, as_json: bool) -> int:
 
 
 def _as_json(found: typing.Any, indent: int | None = None) -> str:
+    import datetime
     import json
 
-    runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in found.runs}
-    tasks = {task.name: {"state": task.state, "where": task.node} for task in found.tasks.values()}
-    content = {"study": found.name, "counts": found.counts, "runs": runs, "tasks": tasks, "left": found.left}
-    return json.dumps(content, indent=indent, ensure_ascii=False)
+    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return json.dumps({"at": at, **found.content()}, indent=indent, ensure_ascii=False)
 
 
 def _print_status(found: typing.Any) -> None:
@@ -238,7 +239,7 @@ _STATES = {
     "waiting": "waiting for a worker",
     "failed": "failed",
     "lost": "at workers that have ended",
-    "left": "not queued: the sweep command queues and submits them",
+    "left": "not queued: the same study or sweep command queues them",
 }
 
 
@@ -252,8 +253,12 @@ def _print_tasks(found: typing.Any) -> None:
         by_state[task.state, place] = by_state.get((task.state, place), 0) + 1
     for (state, place), count in sorted(by_state.items()):
         print(f"  jobs: {count} {state.lower()}{' ' * bool(place)}{place}")
-    if not found.tasks and (found.counts["waiting"] or found.counts["lost"]):
+    if found.tasks or found.held or not (found.counts["waiting"] or found.counts["lost"]):
+        return
+    if found.ordered:
         print("  no job is left for the runs that wait: the same sweep command submits new ones")
+    else:
+        print("  nobody is at it: the same study or sweep command goes on with it")
 
 
 def _print_runs(found: typing.Any, most: int = 10) -> None:

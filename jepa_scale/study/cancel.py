@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jepa_scale import cluster
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.orders import mark_cancelled
+from jepa_scale.study.orders import cancelled, mark_cancelled, unmark_cancelled
 from jepa_scale.study.owners import jobs_of, owners, task_of
 from jepa_scale.study.status import open_study
 
@@ -17,6 +17,8 @@ _PATIENCE = 120.0
 def cancel_study(study: Path) -> tuple[int, int]:
     """Cancel a study's jobs; return how many tasks were ended and how many runs they were at, which wait again.
 
+    Where there is none, the study is no more cancelled than before.
+
     Raises
     ------
     UserError
@@ -24,10 +26,13 @@ def cancel_study(study: Path) -> tuple[int, int]:
     """
     _, _, orders, queue = open_study(study)
     jobs = {*jobs_of(owners(queue)), *(orders.jobs if orders is not None else ())}
+    before = cancelled(study)
     # First: a worker that is signalled must not have itself started again.
     mark_cancelled(study)
     try:
         found = cluster.tasks(jobs)
+        if not found and not before:
+            unmark_cancelled(study)
         cluster.cancel({name.partition("_")[0] for name in found})
         end, left = time.monotonic() + _PATIENCE, found
         while left and time.monotonic() < end:

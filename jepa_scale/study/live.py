@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 
 from jepa_scale.study.outlook import Outlooks
-from jepa_scale.study.owners import held
 from jepa_scale.study.screen import WORDS, Overview
 from jepa_scale.study.status import Look, Status, duration
 from jepa_scale.study.storage import Queue
@@ -23,6 +22,8 @@ _SECONDS, _SHARE = 1.0, 0.02
 """Between two looks at the files of a study, and share of the time that looking may take."""
 _PATIENCE = 5.0
 """That a last look is waited for: a question to SLURM may be on its way."""
+_ALONE = 30.0
+"""That a study is without anybody before it counts as left: who starts one imports for a while first."""
 SLURM_SECONDS = 30.0
 """Between two questions to SLURM: squeue is not to be asked by everybody every few seconds."""
 
@@ -112,9 +113,9 @@ def _left(status: Status) -> str:
 
 
 @contextmanager
-def shown(study: Path, queue: Queue, console: Console, already: int, total: int) -> Iterator[None]:
+def shown(study: Path, queue: Queue, console: Console, already: int, total: int, workers: int) -> Iterator[None]:
     """Show a study while this process runs it; a thread looks at its files, as anybody could."""
-    look = Look(study, queue, SLURM_SECONDS)
+    look = Look(study, queue, SLURM_SECONDS, workers)
     outlooks, ended = Outlooks(look.spec, study, at_once=False), threading.Event()
 
     def follow() -> None:
@@ -132,6 +133,8 @@ def shown(study: Path, queue: Queue, console: Console, already: int, total: int)
         finally:
             ended.set()
             thread.join(_PATIENCE)
+            # Interrupted or not, its workers have ended.
+            look.at_it = False
             if not thread.is_alive():
                 _show(look, outlooks, screen, last=True)
 
@@ -162,12 +165,14 @@ def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status]
         If the user has seen enough.
     """
     look = Look(study, patience=max(seconds, SLURM_SECONDS))
-    outlooks, before = Outlooks(look.spec, study, at_once=True), ""
+    outlooks, before, seen = Outlooks(look.spec, study, at_once=True), "", time.monotonic()
     with Screen(console, changes()) as screen:
         while True:
             status = look.status()
             now = summary(status)
-            why = over(look, status, unchanged=now == before)
+            if now != before or attended(look, status):
+                seen = time.monotonic()
+            why = over(look, status, alone=time.monotonic() - seen >= _ALONE)
             if tell is not None:
                 tell(status)
             else:
@@ -180,18 +185,24 @@ def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status]
             time.sleep(seconds)
 
 
-def over(look: Look, status: Status, unchanged: bool) -> str:
+def attended(look: Look, status: Status) -> bool:
+    """Whether anybody is at a study, or that cannot be told."""
+    return bool(status.unknown or status.held or look.workers(status))
+
+
+def over(look: Look, status: Status, alone: bool) -> str:
     """Why nothing of a study can run any more; empty while something can.
 
-    Whether a process of one machine is at it is asked where nothing has changed, by the lock that it holds.
+    What could go on is over where the study has been ``alone`` for long enough, and is now.
     """
     counts = status.counts
     open_runs = counts["running"] + counts["waiting"] + counts["lost"]
     # The runs of a design, and those after the ones that tune a budget, are not known before they are begun.
-    known = status.most is None and any(run.point.purpose == "cell" for run in status.runs)
+    cells = [run for run in status.runs if run.point.purpose == "cell"]
+    known = bool(cells) if status.most is None else sum(run.state == "done" for run in cells) >= status.most
     # Runs that are in no queue may be being put there.
     sure = known and not open_runs and not counts["left"]
-    if not sure and (status.unknown or look.workers(status) or not unchanged or held(look.study)):
+    if not sure and (not alone or attended(look, status)):
         return ""
     if open_runs:
         return "nobody is at it any more: the study or sweep command goes on with it"

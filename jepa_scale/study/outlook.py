@@ -32,7 +32,8 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
     known = (table["status"] == "finished") & np.isfinite(table["regret"]) if len(table) else np.zeros(0, dtype=bool)
     if len(table) and not known.any():
         return "no forecast yet: no run that has ended has a regret"
-    sizes = np.unique(table["n"][known & (table["n"] < largest)]) if len(table) else np.zeros(0)
+    below = table["n"][known & (table["n"] < largest)] if len(table) else np.zeros(0)
+    sizes = np.unique(below)
     if len(sizes) < 2:
         return f"no forecast yet: it needs finished runs of ≥ 2 sizes below n={largest}, {len(sizes)} so far"
     why = ""
@@ -40,9 +41,10 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
         family = build_law(name)
         found = forecast(family, table, "regret", largest, level=spec.level, draws=spec.bootstrap_draws)
         if found.points:
-            return _sentence(found, int((known & (table["n"] < largest)).sum()))
+            return _sentence(found, len(below))
         why = why or found.inflation_source.removeprefix("no forecast, ") or f"{name} has no width to forecast"
-    return f"no forecast yet: {why}"
+    why = why.replace(" not_identified: ", " is not identified: ")
+    return f"no forecast yet: from the {len(below)} runs below n={largest}, without saturated cells: {why}"
 
 
 def _sentence(found: Forecast, runs: int) -> str:

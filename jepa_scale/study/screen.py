@@ -136,7 +136,7 @@ def _legend(scale: Scale | None, runs: Sequence[RunState]) -> list[Text]:
         return [Text("no regret yet", "dim")]
     found = [Text("regret so far, mean over seeds"), scale.legend(), Text("least of a row", "underline")]
     there = {
-        f"{RUNNING} running": any(run.state == "running" for run in runs),
+        f"{RUNNING} running, counted at its last epoch": any(run.state == "running" for run in runs),
         f"{FAILED} failed": any(run.state == "failed" for run in runs),
         f"{DIVERGED} diverged": any(run.state == "done" and run.reason for run in runs),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import statistics
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.orders import Orders, cancelled, read_orders
-from jepa_scale.study.owners import Living, jobs_of, owners, task_of
+from jepa_scale.study.owners import Living, held, jobs_of, owners, task_of
 from jepa_scale.study.spec import StudySpec, spec_of
 from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, regret_of
 from jepa_scale.study.tails import Tail
@@ -64,6 +65,10 @@ class Status:
     cancelled: bool
     left: tuple[float, float] | None
     """Seconds until the last run is done, from and to; None where nothing is known of it."""
+    held: bool
+    """Whether a process of this machine is at it, or that cannot be told."""
+    ordered: bool
+    """Whether its runs were ever given to a cluster."""
     most: int | None = None
     """Runs that a design may choose; None for a grid."""
 
@@ -82,6 +87,12 @@ class Status:
         """Runs in each state."""
         found = Counter(run.state for run in self.runs)
         return {state: found[state] for state in STATES}
+
+    def content(self) -> dict[str, Any]:
+        """For JSON, ``left`` in seconds."""
+        runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in self.runs}
+        tasks = {task.name: {"state": task.state, "where": task.node} for task in self.tasks.values()}
+        return {"study": self.name, "counts": self.counts, "runs": runs, "tasks": tasks, "left": self.left}
 
 
 def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None, Queue]:
@@ -131,8 +142,8 @@ class Once(Generic[T]):
 class Look:
     """A study that is looked at again and again: what cannot change any more is read once.
 
-    With a ``queue``, of whoever runs the study, runs of dead workers are left to its owner. SLURM is asked every
-    ``patience`` seconds at most.
+    With a ``queue``, of whoever runs the study in ``workers`` processes, runs of dead workers are left to its owner.
+    SLURM is asked every ``patience`` seconds at most.
 
     Raises
     ------
@@ -140,8 +151,11 @@ class Look:
         As ``open_study``.
     """
 
-    def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0) -> None:
+    def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0, workers: int = 0) -> None:
         self.study, self.patience, self.reaps = study, patience, queue is None
+        self.at_it = None if queue is None else True
+        """Whether whoever looks runs the study; None: it looks on, and asks."""
+        self._most = workers
         if queue is None:
             self.spec, self.points, _, self.queue = open_study(study)
         else:
@@ -167,19 +181,31 @@ class Look:
         orders, stopped = read_orders(self.study), cancelled(self.study)
         tasks, unknown = self._tasks(orders, stopped)
         latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
-        runs = tuple(self._state(point, latest.get(point.run_id), tasks, unknown) for point in self.points)
+        # After the trials: whoever has taken runs held the study before.
+        here = held(self.study) if self.at_it is None else self.at_it
+        lost = functools.partial(_lost, tasks, unknown, here)
+        runs = tuple(self._state(point, latest.get(point.run_id), lost) for point in self.points)
         most = None
         if self.spec.design is not None:
             # A design takes some of its runs; the others lack nothing.
             runs = tuple(run for run in runs if run.state != "left")
             most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
-        left = _left(runs, tasks, self.queue)
-        return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, most)
+        left, ordered = _left(runs, self._workers(runs, tasks, here), self.queue), orders is not None
+        return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
     def workers(self, status: Status) -> set[str]:
         """Tasks of SLURM's that take runs; a job that collects is none."""
         orders = read_orders(self.study)
         return set(status.tasks) - set(orders.collect if orders is not None else ())
+
+    def _workers(self, runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], here: bool) -> int:
+        busy = {run.owner for run in runs if run.state == "running" and run.owner}
+        ours = {owner for owner in busy if task_of(owner) is None}
+        # Between two runs a process of this machine has none, and is at work: as many as were seen at once.
+        self._most = max(self._most, len(ours)) if here else 0
+        others = {task_of(owner) for owner in busy - ours}
+        others |= {task.name for task in tasks.values() if task.state == "RUNNING" and "_" in task.name}
+        return self._most + len(others)
 
     def _plan_time(self) -> int:
         return (self.study / "plan.json").stat().st_mtime_ns
@@ -200,9 +226,7 @@ class Look:
         self._asked = time.monotonic()
         return self._known
 
-    def _state(
-        self, point: DesignPoint, trial: FrozenTrial | None, tasks: Mapping[str, cluster.Task], unknown: str
-    ) -> RunState:
+    def _state(self, point: DesignPoint, trial: FrozenTrial | None, lost: Callable[[str], bool]) -> RunState:
         # By trial: whoever deletes a record has the run done again, as another one.
         known = None if trial is None else self._ended.get(trial._trial_id)
         if known is not None:
@@ -217,10 +241,9 @@ class Look:
         if trial.state == TrialState.WAITING:
             return RunState(point, "waiting")
         if trial.state == TrialState.RUNNING:
-            ended = not unknown and Living(frozenset(tasks)).lost(owner)
             began = trial.datetime_start or datetime.datetime.now(datetime.UTC)
             seconds = (datetime.datetime.now(datetime.UTC) - began.astimezone(datetime.UTC)).total_seconds()
-            return self._so_far(RunState(point, "lost" if ended else "running", owner, seconds))
+            return self._so_far(RunState(point, "lost" if lost(owner) else "running", owner, seconds))
         return RunState(point, "failed", owner, reason=_reason(point, self.study, trial))
 
     def _done(self, point: DesignPoint, trial: FrozenTrial | None) -> RunState:
@@ -250,6 +273,14 @@ class Look:
         return replace(run, epochs=tail.epochs, of_epochs=of_epochs, regret=tail.regrets.get(score))
 
 
+def _lost(tasks: Mapping[str, cluster.Task], unknown: str, here: bool, owner: str) -> bool:
+    """Whether nobody is at an owner's run: its task has ended, or no process of this machine is ``here``."""
+    if task_of(owner) is not None:
+        return not unknown and Living(frozenset(tasks)).lost(owner)
+    # A task that is just taking a run has no name there yet.
+    return not here and (bool(owner) or not (tasks or unknown))
+
+
 def _settings_of(config: Mapping[str, Any]) -> tuple[str, int]:
     """Score of a run's planner, and epochs of all its stages."""
     later = config["finetune"]["epochs"] if "finetune" in config["stages"] else 0
@@ -276,7 +307,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _left(runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], queue: Queue) -> tuple[float, float] | None:
+def _left(runs: Sequence[RunState], workers: int, queue: Queue) -> tuple[float, float] | None:
     """Work that is left over the workers at it, from the quartiles of what finished runs took."""
     # From being taken to being told, as starting a process takes its time too.
     took = [
@@ -285,11 +316,9 @@ def _left(runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], queue: Qu
         if trial.state == TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0
     ]
     open_runs = [run for run in runs if run.state in ("running", "waiting", "lost")]
-    busy = {task_of(run.owner) or run.owner for run in runs if run.state == "running"}
-    busy |= {task.name for task in tasks.values() if task.state == "RUNNING" and "_" in task.name}
-    if len(took) < 4 or not open_runs or not busy:
+    if len(took) < 4 or not open_runs or not workers:
         return None
     low, _, high = statistics.quantiles(took, n=4)
     running = sum(run.seconds for run in open_runs if run.state == "running")
-    share = min(len(busy), len(open_runs))
+    share = min(workers, len(open_runs))
     return max(len(open_runs) * low - running, 0.0) / share, max(len(open_runs) * high - running, 0.0) / share

@@ -22,6 +22,7 @@ from jepa_scale.study.collect import collect, read_records
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
+from jepa_scale.study.orders import unmark_cancelled
 from jepa_scale.study.owners import living
 from jepa_scale.study.sampler import ScalingDesignSampler
 from jepa_scale.study.spec import StudySpec, read_spec
@@ -44,6 +45,7 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> S
     first = pilots(spec)
     points = design(spec) if not first else []
     with study_folder(spec, study):
+        unmark_cancelled(study)
         if first:
             console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
             _do_missing(spec, first, study, workers, console)
@@ -81,7 +83,7 @@ def _do_missing(
         console.print(f"a design chooses up to {total} of {len(points)} runs; {done} are done already")
     elif done:
         console.print(f"{done} of {total} runs are done already, {waiting} to do")
-    with shown(study, queue, console, done, total):
+    with shown(study, queue, console, done, total, busy):
         if busy == 1:
             work(study, queue, {point.run_id: point for point in points}, "in-process")
         else:

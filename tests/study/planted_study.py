@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.identity import run_id
@@ -40,6 +41,7 @@ class PlantedStudy:
     ) -> None:
         self.folder, self.score = folder, score
         folder.mkdir(parents=True)
+        self.lock = FileLock(folder / "lock")
         spec = {
             "name": "planted", "question": "Why?", "seeds": list(seeds), "laws": ["theory_free"], "bootstrap_draws": 20,
             "dials": {"data.n": list(sizes), "model.k": list(widths)}, "arms": dict(arms or {}), **fields,
@@ -69,7 +71,16 @@ class PlantedStudy:
         return found
 
     def begin(self, point: DesignPoint, worker: str = "worker-0") -> None:
-        """Have a worker take a run."""
+        """Have a worker take a run; the process that has it holds the study, until it leaves."""
+        if not worker.startswith("slurm:") and not self.lock.is_locked:
+            self.lock.acquire()
+        self._begin(point, worker)
+
+    def leave(self) -> None:
+        """Have the process that holds the study end, whatever its workers are at."""
+        self.lock.release()
+
+    def _begin(self, point: DesignPoint, worker: str = "worker-0") -> None:
         assert self.queue._take(self.trials[point.run_id])
         self.queue.storage.set_trial_user_attr(self.trials[point.run_id], "worker", worker)
         folder = point.folder(self.folder)
@@ -104,12 +115,12 @@ class PlantedStudy:
 
     def run(self, point: DesignPoint, regret: float | None = None, reason: str = "") -> None:
         """Begin and finish."""
-        self.begin(point)
+        self._begin(point)
         self.finish(point, regret, reason)
 
     def fail(self, point: DesignPoint, reason: str) -> None:
         """Have a run end with an error."""
-        self.begin(point)
+        self._begin(point)
         (self.folder / "errors").mkdir(exist_ok=True)
         (self.folder / "errors" / f"{point.run_id}.txt").write_text(f"Traceback\n{reason}\n")
         self.queue.fail(self.trials[point.run_id], reason)

@@ -268,13 +268,14 @@ def called(capsys, *arguments):
     return ended.value.code, said.out + said.err
 
 
-def test_the_commands_from_a_file_to_a_table(sweep, slurm, capsys):
+def test_the_commands_from_a_file_to_a_table(sweep, slurm, capsys, tmp_path):
     code, said = called(capsys, "sweep", sweep, "launcher=slurm", "workers=2")
     assert code == 0
     assert "jepa-scale status studies/tiny" in said
     code, said = called(capsys, "status", "studies/tiny")
     assert (code, "4 waiting for a worker" in said) == (0, True)
     assert "no job is left for the runs that wait" in said
+    mark_cancelled(tmp_path / "studies" / "tiny")
     code, said = called(capsys, "collect", "studies/tiny")
     assert code == 1
     assert "0 runs in studies/tiny/table.parquet, 4 missing" in said
@@ -285,6 +286,7 @@ def test_the_commands_from_a_file_to_a_table(sweep, slurm, capsys):
     assert code == 0
     code, said = called(capsys, "status", "studies/tiny", "--json")
     assert '"done": 4' in said
+    assert "cancelled" not in called(capsys, "status", "studies/tiny")[1]
 
 
 def test_status_names_what_failed(sweep, slurm, capsys, tmp_path):

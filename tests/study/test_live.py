@@ -1,5 +1,6 @@
 """The live view: what is said of cells, runs and forecasts on any screen, and when it ends."""
 
+import datetime
 import io
 import json
 import os
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from filelock import FileLock
+from optuna.trial import TrialState
 from rich.color import Color
 from rich.console import Console
 
@@ -20,14 +23,15 @@ from jepa_scale.cli import main
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study import live, outlook
+from jepa_scale.study import live, outlook, status
 from jepa_scale.study.collect import read_records, run_table
 from jepa_scale.study.grid import _COLOURS, Scale, cells_of
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.orders import Array, Orders
 from jepa_scale.study.outlook import Outlooks
 from jepa_scale.study.screen import Overview
-from jepa_scale.study.status import Look, status_of
+from jepa_scale.study.status import Look, RunState, status_of
+from jepa_scale.study.storage import Queue
 from jepa_scale.study.tails import _MOST, Tail
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.planted_study import PlantedStudy, regret_at
@@ -67,6 +71,7 @@ def test_cells_are_means_of_records_and_of_what_running_runs_have_estimated_so_f
     assert "3 of 18 runs done" in text
     assert "▸ n=1000, k=8, seed=1 · epoch 2 of 4 · 0:0" in text
     assert "regret 0.400" in text
+    assert "▸ running, counted at its last epoch" in text
 
 
 def test_a_record_that_nobody_has_told_of_counts_with_its_regret(planted):
@@ -270,10 +275,10 @@ def test_squeue_is_not_asked_at_every_look(tmp_path, monkeypatch):
     text = text_of(status)
     assert "jobs: 1 pending (Priority) · 1 running" in text
     assert "job 7_0" in text
-    assert live.over(look, status, unchanged=True) == "", "its workers live"
+    assert live.over(look, status, alone=True) == "", "its workers live"
     slurm.lives()
     look = Look(planted.folder)
-    assert "nobody is at it" in live.over(look, look.status(), unchanged=True)
+    assert "nobody is at it" in live.over(look, look.status(), alone=True)
 
 
 def outlook_of(planted):
@@ -302,7 +307,10 @@ def test_an_outlook_that_cannot_be_made_says_why(tmp_path, planted):
     planted.run(planted.point(300, 2))
     assert "needs finished runs of ≥ 2 sizes below n=3000, 1 so far" in outlook_of(planted)
     planted.run(planted.point(1000, 2))
-    assert re.search(r"no forecast yet: .*(needed|cannot)", outlook_of(planted))
+    said = outlook_of(planted)
+    assert re.match(
+        r"no forecast yet: from the 2 runs below n=3000, without saturated cells: theory_free is not identified: ", said
+    )
     one = PlantedStudy(tmp_path / "one", sizes=(300,))
     assert "one needs ≥ 2 sizes n, the study has 1" in outlook_of(one)
     lost = PlantedStudy(tmp_path / "lost")
@@ -357,6 +365,12 @@ def test_outlooks_are_made_when_runs_have_finished_and_take_their_share_of_the_t
     assert len(made) == 2, "nothing new"
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Whoever watches takes a study for left after a moment."""
+    monkeypatch.setattr(live, "_ALONE", 0.1)
+
+
 def watched(planted, seconds=0.05):
     """Lines of a watch that is no terminal, and why it ended."""
     console = Console(file=io.StringIO(), width=40)
@@ -383,18 +397,93 @@ def test_watching_ends_when_all_runs_are_done_with_a_line_for_each_change(plante
     assert "\x1b" not in text
 
 
-def test_watching_ends_when_nobody_is_at_what_is_left(planted):
+def test_watching_ends_when_nobody_is_at_what_is_left(planted, impatient):
     for point in planted.points[:17]:
         planted.run(point)
     planted.begin(planted.points[17])
+    planted.leave()
     text, why = watched(planted)
     assert why == "nobody is at it any more: the study or sweep command goes on with it"
-    assert "17 of 18 runs done, 1 running" in text
+    assert text == "planted: 17 of 18 runs done, 1 at workers that have ended\n"
     look, lock = Look(planted.folder), FileLock(planted.folder / "lock")
     with lock:
-        assert live.over(look, look.status(), unchanged=True) == "", "somebody is"
+        assert live.over(look, look.status(), alone=True) == "", "somebody is"
+    assert live.over(look, look.status(), alone=False) == "", "somebody may be coming"
     planted.queue.fail(planted.trials[planted.points[17].run_id], "it failed")
-    assert live.over(look, look.status(), unchanged=False).startswith("nothing is left that could run")
+    assert live.over(look, look.status(), alone=False).startswith("nothing is left that could run")
+
+
+def test_whoever_watches_waits_for_a_study_that_is_only_starting(planted, monkeypatch):
+    clock = [1000.0]
+    lock = FileLock(planted.folder / "lock")
+
+    def sleep(seconds):
+        clock[0] += seconds
+        if clock[0] == 1025:
+            lock.acquire()
+        if clock[0] == 1100:
+            lock.release()
+
+    monkeypatch.setattr(live.time, "sleep", sleep)
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+    text, why = watched(planted, 5.0)
+    assert why.startswith("nobody is at it any more")
+    assert clock[0] == 1095 + 30, "half a minute after it was there last"
+    assert text == "planted: 0 of 18 runs done, 18 waiting for a worker\n"
+
+
+def test_runs_of_a_process_that_has_ended_are_at_no_one(planted, capsys):
+    for point in planted.points[:6]:
+        planted.run(point)
+    planted.begin(planted.points[6])
+    planted.begin(planted.points[7], "worker-1")
+    found = status_of(planted.folder)
+    assert (found.counts["running"], found.counts["lost"], found.left is None) == (2, 0, False)
+    assert "nobody" not in called(capsys, str(planted.folder))[1].out
+    planted.leave()
+    found = status_of(planted.folder)
+    assert (found.counts["running"], found.counts["lost"], found.left) == (0, 2, None)
+    said = called(capsys, str(planted.folder))[1].out
+    assert said == (
+        "planted: 6 of 18 runs done\n  10 waiting for a worker, 2 at workers that have ended\n"
+        "  nobody is at it: the same study or sweep command goes on with it\n"
+    )
+    counts = json.loads(called(capsys, str(planted.folder), "--json")[1].out)["counts"]
+    assert (counts["running"], counts["lost"]) == (0, 2)
+    assert planted.queue.waiting() == 10, "who only looks leaves them to whoever goes on"
+
+
+def test_a_run_without_a_name_at_it_is_lost_where_nobody_is(planted):
+    assert planted.queue._take(planted.trials[planted.points[0].run_id])
+    with FileLock(planted.folder / "lock"):
+        assert status_of(planted.folder).counts["running"] == 1
+    assert status_of(planted.folder).counts["lost"] == 1
+
+
+def test_the_time_left_is_by_all_workers_not_those_that_have_a_run_at_the_moment(planted, monkeypatch):
+    monkeypatch.setattr(status, "_left", lambda runs, workers, queue: workers)
+    look = Look(planted.folder)
+    planted.begin(planted.points[0])
+    assert look.status().left == 1
+    planted.begin(planted.points[1], "worker-1")
+    assert look.status().left == 2
+    planted.finish(planted.points[0])
+    planted.finish(planted.points[1])
+    assert look.status().left == 2, "they are about to take the next ones"
+    assert Look(planted.folder, planted.queue, workers=4).status().left == 4, "whoever has started them knows"
+    planted.leave()
+    assert look.status().left == 0
+
+
+def test_the_time_left_is_what_runs_took_over_the_workers(planted, monkeypatch):
+    def trial(seconds):
+        return SimpleNamespace(state=TrialState.COMPLETE, duration=datetime.timedelta(seconds=seconds))
+
+    queue = SimpleNamespace(trials=lambda: [trial(10.0)] * 4)
+    runs = [RunState(planted.points[0], "running", "worker-0", 4.0), *[RunState(planted.points[1], "waiting")] * 2]
+    assert status._left(runs, 2, queue) == (13.0, 13.0)
+    assert status._left(runs, 16, queue) == (26 / 3, 26 / 3), "no more than there are runs"
+    assert status._left(runs, 0, queue) is None
 
 
 def test_a_study_whose_runs_are_just_being_queued_is_not_over(planted):
@@ -402,8 +491,8 @@ def test_a_study_whose_runs_are_just_being_queued_is_not_over(planted):
     look = Look(planted.folder)
     assert look.status().counts["left"] == 18
     with FileLock(planted.folder / "lock"):
-        assert live.over(look, look.status(), unchanged=True) == ""
-    assert live.over(look, look.status(), unchanged=True).startswith("nothing is left that could run")
+        assert live.over(look, look.status(), alone=True) == ""
+    assert live.over(look, look.status(), alone=True).startswith("nothing is left that could run")
 
 
 def test_a_study_that_chooses_its_runs_is_not_over_while_it_is_held(tmp_path):
@@ -415,10 +504,41 @@ def test_a_study_that_chooses_its_runs_is_not_over_while_it_is_held(tmp_path):
     for point in planted.points[2:]:
         planted.queue.fail(planted.trials[point.run_id], "not chosen")
     with lock:
-        assert live.over(look, look.status(), unchanged=True) == ""
-    assert live.over(look, look.status(), unchanged=False) == ""
-    assert live.over(look, look.status(), unchanged=True) != ""
+        assert live.over(look, look.status(), alone=True) == ""
+    assert live.over(look, look.status(), alone=False) == ""
+    assert live.over(look, look.status(), alone=True) != ""
     assert "2 of up to 18 runs done" in live.summary(look.status())
+
+
+def test_a_study_that_chooses_its_runs_is_over_with_the_last_one(tmp_path):
+    planted = PlantedStudy(tmp_path / "study", sampler="design", design={"data.n": 3000, "model.k": 32, "runs": 5})
+    # Five of the planned runs are chosen; the others come into no queue.
+    (planted.folder / "journal.log").unlink()
+    planted.queue = Queue(planted.folder, "planted")
+    planted.queue.plan(planted.points[:5], {})
+    planted.trials = {trial.user_attrs["run"]: trial._trial_id for trial in planted.queue.trials()}
+    for done, point in enumerate(planted.points[:5]):
+        look = Look(planted.folder)
+        assert (done, live.over(look, look.status(), alone=False)) == (done, "")
+        planted.run(point)
+    look = Look(planted.folder)
+    assert live.over(look, look.status(), alone=False) == "all runs are done"
+
+
+def test_the_last_frame_of_a_study_that_is_interrupted_has_no_run_at_work(planted, monkeypatch):
+    shows = []
+    monkeypatch.setattr(live.Screen, "show", lambda self, frame: shows.append(frame.status.counts))
+
+    def interrupted():
+        with live.shown(planted.folder, planted.queue, Console(), 0, 18, 2):
+            planted.begin(planted.points[0])
+            while not any(counts["running"] for counts in shows):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (shows[-1]["running"], shows[-1]["lost"]) == (0, 1)
 
 
 def test_a_study_that_runs_says_a_line_for_each_twentieth_and_the_last_state(planted):
@@ -426,7 +546,7 @@ def test_a_study_that_runs_says_a_line_for_each_twentieth_and_the_last_state(pla
     say = live.twentieths(0, 100)
     seen = [say(fake(done, 100)) for done in (0, 3, 5, 6, 9, 10, 99, 100, 100)]
     assert [line for line in seen if line] == [f"{done}/100 runs done" for done in (5, 10, 99, 100)]
-    with live.shown(planted.folder, planted.queue, console, 0, len(planted.points)):
+    with live.shown(planted.folder, planted.queue, console, 0, len(planted.points), 1):
         for point in planted.points:
             planted.run(point)
     text = console.file.getvalue()
@@ -469,7 +589,8 @@ def called(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["STUDY", "--watch", "0"], "--watch: expected seconds between two looks, a number above 0, got 0"),
+        (["STUDY", "--watch", "0"], "expected seconds between two looks, above 0 and at most 86400 (a day), got 0"),
+        (["STUDY", "--watch", "1e12"], "got 1e12"),
         (["--watch=-1", "STUDY"], "got -1"),
         (["STUDY", "--watch", "nan"], "got nan"),
         (["STUDY", "--watch", "inf"], "got inf"),
@@ -495,7 +616,7 @@ def test_the_folder_may_come_before_or_after_watch(planted, capsys, order):
     assert shown.out == "planted: 18 of 18 runs done\nall runs are done\n"
 
 
-def test_watching_as_json_is_an_object_on_a_line_for_each_change(planted, capsys):
+def test_watching_as_json_is_an_object_on_a_line_for_each_change(planted, capsys, impatient):
     for point in planted.points[:3]:
         planted.run(point)
     code, shown = called(capsys, str(planted.folder), "--watch", "0.05", "--json")
@@ -503,6 +624,9 @@ def test_watching_as_json_is_an_object_on_a_line_for_each_change(planted, capsys
     (content,) = [json.loads(line) for line in shown.out.splitlines()]
     assert content["counts"]["done"] == 3
     assert len(content["runs"]) == 18
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(content["at"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", content["at"])
+    assert 0 <= age.total_seconds() < 600
 
 
 def test_ctrl_c_ends_watching_with_a_clean_line(planted, capsys, monkeypatch):
@@ -558,7 +682,7 @@ from rich.console import Console
 from jepa_scale.study.live import shown
 from jepa_scale.study.storage import Queue
 study = Path("study")
-with shown(study, Queue(study, "planted"), Console(), 0, 18):
+with shown(study, Queue(study, "planted"), Console(), 0, 18, 1):
     time.sleep(0.5)
     print("printed by a run")
     print("told by a run", file=sys.stderr)

@@ -280,6 +280,18 @@ def test_cancelling_ends_jobs_and_leaves_their_runs_waiting(study, slurm):
     assert "scancel --quiet 7" in slurm.asked
     assert states(Queue(study, "study")) == ["FAIL", "WAITING", "WAITING", "WAITING", "WAITING"]
     assert status_of(study).cancelled
+    slurm.lives()
+    assert cancel_study(study) == (0, 0)
+    assert status_of(study).cancelled, "still"
+
+
+def test_where_no_job_is_left_nothing_is_cancelled(study, slurm):
+    slurm.lives()
+    assert cancel_study(study) == (0, 0)
+    assert not status_of(study).cancelled
+    Queue(study, "study").claim("slurm:7_0")
+    assert cancel_study(study) == (0, 1)
+    assert not status_of(study).cancelled
 
 
 def test_a_worker_says_what_it_lacks(tmp_path, slurm):
