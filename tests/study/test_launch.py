@@ -303,8 +303,8 @@ def test_status_names_what_failed(sweep, slurm, capsys, tmp_path):
     [
         (("status", "."), "not a study folder"),
         (("cancel", "."), "not a study folder"),
-        (("collect", "."), "not a study folder"),
-        (("sync", "."), "not a study folder"),
+        (("collect", "."), "neither a study's folder"),
+        (("sync", "."), "neither a study's folder"),
         (("sweep", "tiny.yaml", "--dry-run"), "local workers have none"),
         (("study", "tiny.yaml", "launcher=slurm"), "jepa-scale sweep tiny.yaml submits it"),
         (("sweep", "tiny.yaml", "launcher=slurm", "partition=low"), "unknown key 'partition'"),
