@@ -100,9 +100,10 @@ class WandbMirror(EstimateLogger):
         """
 
         def again() -> None:
-            for _, held in groupby(sorted(rows, key=itemgetter("epoch")), key=itemgetter("epoch")):
-                self._held.append([_estimate(row) for row in held])
-                self._run.log(self._row(self._held[-1]))
+            ordered = sorted(rows, key=itemgetter("epoch"))
+            self._held += [[_estimate(row) for row in held] for _, held in groupby(ordered, key=itemgetter("epoch"))]
+            for estimates in list(self._held):
+                self._run.log(self._row(estimates))
 
         self._guarded(again)
 
@@ -187,13 +188,15 @@ class WandbMirror(EstimateLogger):
         self._guarded(lambda: self._run.define_metric(name, step_metric=axis, summary=summary))
 
     def _guarded(self, act: Callable[[], Any]) -> None:
-        if self._run is None:
+        run = self._run
+        if run is None:
             return
         try:
             act()
         except Exception as error:
-            online, self._run = not self._run.offline, None
-            self._lost(error, online, "is off for the rest of this run")
+            if self._run is run:
+                self._run = None
+                self._lost(error, not run.offline, "is off for the rest of this run")
 
     def _lost(self, error: Exception, online: bool, otherwise: str) -> None:
         warnings.warn(f"W&B {'logs offline from here on' if online else otherwise}: {_first_line(error)}", stacklevel=4)

@@ -320,6 +320,20 @@ def test_a_wandb_that_fails_costs_one_warning(monkeypatch, tmp_path):
         mirror.finish()
 
 
+def test_a_wandb_that_fails_inside_of_what_fails_costs_one_warning(monkeypatch, tmp_path):
+    import wandb
+
+    def broken(*arguments, **settings):
+        raise OSError("no space left")
+
+    mirror = WandbMirror("project", tmp_path, "id", None, {}, "offline")
+    monkeypatch.setattr(wandb.Run, "define_metric", broken)
+    with pytest.warns(UserWarning, match="no space left") as told:
+        mirror.write([Estimate("regret/density", 1.0, 0.1, 10, 0, 20)])
+    assert len(told) == 1
+    mirror.finish()
+
+
 def test_lists_without_a_number_and_what_is_not_identified(tmp_path):
     mirror = WandbMirror("project", tmp_path, "id", None, {"data": {"batch_size": 8}}, "offline")
     mirror.write(
