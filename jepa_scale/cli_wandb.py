@@ -131,6 +131,7 @@ def _logged_in() -> bool:
 
 def _default_entity() -> str:
     import wandb
+
     from jepa_scale.runs.errors import UserError
 
     try:

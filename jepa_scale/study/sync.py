@@ -123,8 +123,12 @@ def _reach(server: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """A user's WANDB_MODE=offline is meant for runs; in that mode W&B looks for no key."""
-    return {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    """A user's WANDB_MODE=offline is meant for runs; in that mode W&B looks for no key.
+
+    Its command keeps logs of its own, which are none of the folder's that it is called in.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    return {"WANDB_DIR": tempfile.gettempdir()} | kept
 
 
 def sync_study(

@@ -248,9 +248,8 @@ def test_a_question_is_shown_as_it_is_written():
 
 
 def test_saving_makes_one_workspace_and_replaces_it(quickstart, monkeypatch, capsys):
-    import wandb_workspaces.workspaces as ws
-
     import wandb
+    import wandb_workspaces.workspaces as ws
 
     folder, _ = quickstart
     (folder / "dashboard.json").unlink(missing_ok=True)
@@ -306,9 +305,8 @@ def test_what_w_and_b_refuses_is_one_line(monkeypatch, capsys):
 
 
 def test_a_report_has_the_same_panels(monkeypatch):
-    import wandb_workspaces.reports.v2 as wr
-
     import wandb
+    import wandb_workspaces.reports.v2 as wr
 
     held = []
     monkeypatch.setattr(wandb, "Api", lambda *arguments, **options: type("Api", (), {"default_entity": "me"}))
