@@ -219,14 +219,16 @@ def _as_json(found: typing.Any, indent: int | None = None) -> str:
 
 
 def _print_status(found: typing.Any) -> None:
-    from jepa_scale.study.status import STATES, duration
+    from jepa_scale.study.status import WORDS, duration
 
     counts = found.counts
     diverged = f", {found.diverged} of them diverged" if found.diverged else ""
     print(f"{found.name}: {counts['done']} of {len(found.runs)} runs done{diverged}" + ", cancelled" * found.cancelled)
-    shown = [f"{counts[state]} {_STATES[state]}" for state in STATES[1:] if counts[state]]
+    shown = [f"{counts[state]} {words}" for state, words in WORDS.items() if counts[state]]
     if shown:
         print("  " + ", ".join(shown))
+    if counts["left"]:
+        print("  the same study or sweep command queues what is not queued")
     _print_tasks(found)
     if found.left is not None:
         low, high = (duration(seconds) for seconds in found.left)
@@ -234,25 +236,12 @@ def _print_status(found: typing.Any) -> None:
     _print_runs(found)
 
 
-_STATES = {
-    "running": "running",
-    "waiting": "waiting for a worker",
-    "failed": "failed",
-    "lost": "at workers that have ended",
-    "left": "not queued: the same study or sweep command queues them",
-}
-
-
 def _print_tasks(found: typing.Any) -> None:
     if found.unknown:
         print(f"  which jobs live is not known: {found.unknown}")
         return
-    by_state: dict[tuple[str, str], int] = {}
-    for task in found.tasks.values():
-        place = task.node if task.state == "PENDING" else ""
-        by_state[task.state, place] = by_state.get((task.state, place), 0) + 1
-    for (state, place), count in sorted(by_state.items()):
-        print(f"  jobs: {count} {state.lower()}{' ' * bool(place)}{place}")
+    for words in found.jobs:
+        print(f"  jobs: {words}")
     if found.tasks or found.held or not (found.counts["waiting"] or found.counts["lost"]):
         return
     if found.ordered:

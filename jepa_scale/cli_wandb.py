@@ -132,13 +132,13 @@ def _logged_in() -> bool:
 def _default_entity() -> str:
     import wandb
 
+    from jepa_scale.records.mirrored import first_line
     from jepa_scale.runs.errors import UserError
 
     try:
         return str(wandb.Api().default_entity)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"W&B does not say what your entity is ({lines[0]}): give --entity") from None
+        raise UserError(f"W&B does not say what your entity is ({first_line(error)}): give --entity") from None
 
 
 def _saved(path: Path) -> str:

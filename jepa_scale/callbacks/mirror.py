@@ -18,7 +18,7 @@ import numpy as np
 
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, resolve_mode, scalars
 from jepa_scale.records import Estimate, RunRecord
-from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
+from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
 
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
@@ -102,8 +102,7 @@ class WandbMirror(EstimateLogger):
         def again() -> None:
             ordered = sorted(rows, key=itemgetter("epoch"))
             self._held += [[_estimate(row) for row in held] for _, held in groupby(ordered, key=itemgetter("epoch"))]
-            for estimates in list(self._held):
-                self._run.log(self._row(estimates))
+            self._again()
 
         self._guarded(again)
 
@@ -142,10 +141,13 @@ class WandbMirror(EstimateLogger):
             self._define(axis)
         self._define("*", "epoch")
         self._define("train/*", "samples")
+        self._guarded(self._again)
+
+    def _again(self) -> None:
+        """Log what is held."""
         for estimates in list(self._held):
-            self._guarded(lambda estimates=estimates: self._run.log(self._row(estimates)))  # type: ignore[misc]
-        if self._ended is not None:
-            self._guarded(self._end)
+            self._run.log(self._row(estimates))
+        self._end()
 
     def _end(self) -> None:
         if self._ended is not None:
@@ -199,7 +201,7 @@ class WandbMirror(EstimateLogger):
                 self._lost(error, not run.offline, "is off for the rest of this run")
 
     def _lost(self, error: Exception, online: bool, otherwise: str) -> None:
-        warnings.warn(f"W&B {'logs offline from here on' if online else otherwise}: {_first_line(error)}", stacklevel=4)
+        warnings.warn(f"W&B {'logs offline from here on' if online else otherwise}: {first_line(error)}", stacklevel=4)
         _forget()
         if online:
             _unreachable.append(error)
@@ -337,8 +339,3 @@ def _estimate(row: Mapping[str, Any]) -> Estimate:
     """An estimate as ``metrics.jsonl`` holds it."""
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     return Estimate(**fields)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

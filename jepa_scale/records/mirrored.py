@@ -22,3 +22,9 @@ _BEST = (
 def kept(name: str) -> tuple[str, ...]:
     """What the summary keeps of an estimate that has a better end; of all others, for which this is empty, the last."""
     return next((summaries for pattern, summaries in _BEST if pattern.fullmatch(name)), ())
+
+
+def first_line(error: Exception) -> str:
+    """What W&B raised, in a line; its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jepa_scale.records import StudyResult
-from jepa_scale.records.mirrored import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, kept
+from jepa_scale.records.mirrored import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.study_run import JOB_TYPE, study_numbers, study_tables
 from jepa_scale.report.wording import plural
@@ -385,5 +385,4 @@ def save_report(dashboard: Dashboard) -> str:
 
 
 def _refused(what: str, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"W&B did not take {what} ({lines[0]}): check the network, `wandb login`, --entity and --project"
+    return f"W&B did not take {what} ({first_line(error)}): check the network, `wandb login`, --entity and --project"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jepa_scale.records import StudyResult
+from jepa_scale.records.mirrored import first_line
 from jepa_scale.report.advice import advice_lines
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.summary import mean_of, optima
@@ -234,9 +235,8 @@ def log_study(
         if run is not None:
             with contextlib.suppress(Exception):
                 run.finish(exit_code=1)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"W&B did not take the study's run ({lines[0]}): check the network and `wandb login`, or keep it here with "
-            "WANDB_MODE=offline"
+            f"W&B did not take the study's run ({first_line(error)}): check the network and `wandb login`, or keep it "
+            "here with WANDB_MODE=offline"
         ) from None
     return where

@@ -1,4 +1,4 @@
-"""A study that is watched: a dashboard on a terminal, plain lines elsewhere."""
+"""A study that is watched: an overview on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 
 from jepa_scale.study.outlook import Outlooks
-from jepa_scale.study.screen import WORDS, Overview
-from jepa_scale.study.status import Look, Status, duration
+from jepa_scale.study.screen import Overview
+from jepa_scale.study.status import WORDS, Look, Status, duration
 from jepa_scale.study.storage import Queue
 
 _REFRESH = 1.0
@@ -29,7 +29,7 @@ SLURM_SECONDS = 30.0
 
 
 class Screen:
-    """Where a study is shown; on a terminal as a dashboard, else as the lines that ``line`` has for a status."""
+    """Where a study is shown; on a terminal as an overview, else as the lines that ``line`` has for a status."""
 
     def __init__(self, console: Console, line: Callable[[Status], str]) -> None:
         self.console, self.line = console, line
@@ -47,12 +47,12 @@ class Screen:
         if self.live is not None:
             self.live.stop()
 
-    def show(self, dashboard: Overview) -> None:
+    def show(self, overview: Overview) -> None:
         """Show where a study stands."""
-        first, self.latest = self.latest is None, dashboard
+        first, self.latest = self.latest is None, overview
         if first and self.live is not None:
             self.live.refresh()
-        text = self.line(dashboard.status) if self.live is None else ""
+        text = self.line(overview.status) if self.live is None else ""
         if text:
             self.console.print(text, highlight=False, soft_wrap=True)
 

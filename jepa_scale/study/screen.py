@@ -12,7 +12,7 @@ from rich.text import Text
 
 from jepa_scale.study.grid import DIVERGED, FAILED, RUNNING, Scale, cells_of, grid_lines, number, scale_of
 from jepa_scale.study.owners import task_of
-from jepa_scale.study.status import RunState, State, Status, duration
+from jepa_scale.study.status import WORDS, RunState, Status, duration
 
 _LISTED = 3
 """Running and failed runs that are named even where the grid would take all of the screen."""
@@ -110,22 +110,11 @@ def _head(status: Status) -> list[Text]:
     return found
 
 
-WORDS: Mapping[State, str] = {
-    "running": "running",
-    "waiting": "waiting for a worker",
-    "failed": "failed",
-    "lost": "at workers that have ended",
-    "left": "not queued",
-}
-"""For states other than done."""
-
-
 def _jobs(status: Status) -> list[Text]:
     """SLURM's jobs by state, and what keeps them waiting."""
     if status.unknown:
         return [Text(f"which jobs live is not known: {_printable(status.unknown)}")]
-    kinds = Counter((task.state, task.node if task.state == "PENDING" else "") for task in status.tasks.values())
-    found = [Text(f"{count} {state.lower()}{' ' * bool(why)}{why}") for (state, why), count in sorted(kinds.items())]
+    found = [Text(words) for words in status.jobs]
     if found:
         found[0] = Text("jobs: ").append(found[0])
     return [*found, *([Text("cancelled", "bold")] if status.cancelled else [])]

@@ -30,6 +30,14 @@ T = TypeVar("T")
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
 """With a record; at a worker; for one; without a record after an error; at a worker that has ended; to no one."""
 STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "lost", "left")
+WORDS: Mapping[State, str] = {
+    "running": "running",
+    "waiting": "waiting for a worker",
+    "failed": "failed",
+    "lost": "at workers that have ended",
+    "left": "not queued",
+}
+"""For states other than done."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,12 @@ class Status:
     def total(self) -> int:
         """Runs that there are to be, at most."""
         return len(self.runs) if self.most is None else max(self.most, len(self.runs))
+
+    @property
+    def jobs(self) -> list[str]:
+        """SLURM's jobs by state, and what keeps them waiting."""
+        kinds = Counter((task.state, task.node if task.state == "PENDING" else "") for task in self.tasks.values())
+        return [f"{count} {state.lower()}{' ' * bool(why)}{why}" for (state, why), count in sorted(kinds.items())]
 
     @property
     def counts(self) -> dict[State, int]:
