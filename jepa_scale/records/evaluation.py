@@ -40,9 +40,12 @@ class Evaluation:
     """Start/goal pairs that are planned for at a time, which bounds memory; None: all of them."""
 
     def __post_init__(self) -> None:
-        if self.required_steps is not None:
+        steps = self.required_steps
+        if steps is not None:
+            if not isinstance(steps, list | tuple) or any(type(step) is not int for step in steps):
+                raise ValueError(f"expected whole numbers of steps such as [3, 6], or null, got required_steps={steps}")
             # A list in a configuration: a tuple can be hashed, as the settings of an evaluation must be.
-            object.__setattr__(self, "required_steps", tuple(self.required_steps))
+            object.__setattr__(self, "required_steps", tuple(steps))
         if self.episodes < 1:
             raise ValueError(f"expected episodes ≥ 1, got {self.episodes=}")
         if self.success not in get_args(Success):

@@ -28,7 +28,7 @@ class AdamWOneCycle:
     (``training.width``). None: the same rate and PyTorch's own initialisation at every width."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0:
+        if not 0 < self.lr < float("inf") or not 0 <= self.weight_decay < float("inf"):
             raise ValueError(
                 f"expected lr > 0 and weight_decay ≥ 0, got lr={self.lr}, weight_decay={self.weight_decay}"
             )

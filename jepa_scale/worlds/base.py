@@ -10,6 +10,7 @@ import numpy as np
 from jepa_scale.records import ActionSpace, Trajectories
 from jepa_scale.shapes import Float64
 from jepa_scale.theory.graph import FiniteWorld, stationary_law
+from jepa_scale.worlds.memory import check_fits
 
 _AT_ONCE = 2048
 """Trajectories that draw at a time: each gathers N numbers, and all at once would outweigh a large data set itself."""
@@ -55,20 +56,22 @@ class SampledWorld(World):
         Raises
         ------
         ValueError
-            If a size is below 1.
+            If a size is below 1, or the trajectories would not fit into memory.
         """
 
 
-def check_sizes(trajectories: int, length: int) -> None:
-    """Refuse what cannot be sampled.
+def check_sizes(trajectories: int, length: int, row_bytes: int = 0) -> None:
+    """Refuse what cannot be sampled; ``row_bytes`` are the least that an observation with its action takes.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If a size is below 1, or the trajectories would not fit into memory.
     """
     if trajectories < 1 or length < 1:
         raise ValueError(f"expected at least 1 trajectory of 1 transition, got {trajectories=}, {length=}")
+    drawn = f"{trajectories} trajectories of {length} transitions"
+    check_fits(trajectories * (length + 1) * row_bytes, drawn, "draw fewer, or from a world of smaller observations")
 
 
 class ExactWorld(SampledWorld):
@@ -140,9 +143,10 @@ class ExactWorld(SampledWorld):
         Raises
         ------
         ValueError
-            If a size is below 1.
+            If a size is below 1, or the trajectories would not fit into memory.
         """
-        check_sizes(trajectories, length)
+        # Observations in float32; actions, states and two uniform numbers for each.
+        check_sizes(trajectories, length, 4 * self.observation_shape[0] + 4 * 8)
         world = self.finite
         uniforms = np.random.default_rng(seed).random((trajectories, length + 1, 2))
         actions = _invert(np.cumsum(world.policy), uniforms[:, 1:, 0])

@@ -8,7 +8,8 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
-from jepa_scale.worlds.torus import move_table
+from jepa_scale.worlds.memory import check_tables
+from jepa_scale.worlds.torus import MOVES, move_table
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class DeterministicGrid(ExactWorld):
     Raises
     ------
     ValueError
-        If the side is below 2.
+        If the side is below 2, or the table would not fit into memory.
     """
 
     side: int = 6
@@ -37,6 +38,7 @@ class DeterministicGrid(ExactWorld):
     def __post_init__(self) -> None:
         if self.side < 2:
             raise ValueError(f"expected a grid of side ≥ 2, got side={self.side}: one cell has nowhere to go")
+        check_tables(len(MOVES), self.side**2)
 
     @property
     def null_action(self) -> int | None:

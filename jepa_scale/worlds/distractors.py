@@ -49,7 +49,7 @@ class Distractors(Simulator):
             raise ValueError(
                 f"expected a correlation in [0, 1], got persistence={self.persistence}: 0 is fresh noise, 1 is frozen"
             )
-        if self.size < 1 or self.scale <= 0:
+        if self.size < 1 or not 0 < self.scale < float("inf"):
             raise ValueError(f"expected size ≥ 1 and scale > 0, got {self.size=}, {self.scale=}")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -72,9 +73,9 @@ class GymnasiumEnv(SampledWorld):
         Raises
         ------
         ValueError
-            If a size is below 1, or the environment is not reproducible.
+            If a size is below 1, the trajectories would not fit into memory, or the environment is not reproducible.
         """
-        check_sizes(trajectories, length)
+        check_sizes(trajectories, length, math.prod(self.observation_shape) * np.dtype(self._dtype).itemsize)
         kept = self._kept.pop((length, seed), None)
         have = 0 if kept is None else len(kept.actions)
         if have < trajectories:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.memory import check_tables
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class LowRank(ExactWorld):
     Raises
     ------
     ValueError
-        If a size is below 1, the rank exceeds the number of states, or a concentration is not positive.
+        If a size is below 1, the rank exceeds the number of states, a concentration is not positive, or the table would
+        not fit into memory.
     """
 
     states: int = 60
@@ -37,10 +39,11 @@ class LowRank(ExactWorld):
                 f"expected 1 ≤ rank ≤ states and at least one action, got rank={self.rank}, states={self.states}, "
                 f"action_count={self.action_count}"
             )
-        if self.concentration <= 0 or self.emission <= 0:
+        if not (0 < self.concentration < float("inf") and 0 < self.emission < float("inf")):
             raise ValueError(
                 f"expected positive concentrations, got concentration={self.concentration}, emission={self.emission}"
             )
+        check_tables(self.action_count, self.states)
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a)."""

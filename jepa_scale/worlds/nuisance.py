@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.memory import check_fits, check_tables
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Nuisance(ExactWorld):
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a), observations ordered by hidden state."""
-        copies = self.observations_per_state
-        return np.kron(self.hidden.finite.transition, np.full((copies, copies), 1 / copies))
+        copies, hidden = self.observations_per_state, self.hidden.finite
+        check_tables(hidden.actions, hidden.states * copies)
+        return np.kron(hidden.transition, np.full((copies, copies), 1 / copies))
 
     def goal_groups(self, states: int) -> np.ndarray:
         """The hidden state's own goal group."""
@@ -69,10 +71,11 @@ def check_code_sizes(observation_size: int, nuisance_size: int) -> None:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or a square matrix of their size would not fit into memory.
     """
     if not 1 <= nuisance_size < observation_size:
         raise ValueError(f"expected 1 ≤ nuisance_size < observation_size, got {nuisance_size=}, {observation_size=}")
+    check_fits(8 * observation_size**2, f"the mixing of {observation_size} coordinates", "lower observation_size")
 
 
 def mixed_codes(

@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.memory import check_tables
 from jepa_scale.worlds.nuisance import check_code_sizes, mixed_codes
 
 
@@ -66,9 +67,10 @@ class Persistence(ExactWorld):
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a), observations ordered by hidden state."""
-        values = self.nuisance_values
+        values, hidden = self.nuisance_values, self.hidden.finite
+        check_tables(hidden.actions, hidden.states * values)
         nuisance = self.persistence * np.eye(values) + (1 - self.persistence) / values
-        return np.kron(self.hidden.finite.transition, nuisance)
+        return np.kron(hidden.transition, nuisance)
 
     def context_law(
         self, kernel: Float64[np.ndarray, "A N N"], policy: Float64[np.ndarray, " A"]

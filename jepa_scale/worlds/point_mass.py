@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from jepa_scale.records import ActionSpace
+from jepa_scale.worlds.memory import check_fits
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 
@@ -28,7 +29,8 @@ class PointMass(Simulator):
     Raises
     ------
     ValueError
-        If a scale is not positive, the damping is outside (0, 1], or the noise is negative.
+        If a scale is not positive, the damping is outside (0, 1], the noise is negative, or the nuisance would not fit
+        into memory.
     """
 
     damping: float = 0.9
@@ -49,15 +51,17 @@ class PointMass(Simulator):
     world_seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.action_scale, self.dt, self.arena, self.tolerance) <= 0 or not 0 < self.damping <= 1:
+        scales = (self.action_scale, self.dt, self.arena, self.tolerance)
+        if not all(0 < scale < float("inf") for scale in scales) or not 0 < self.damping <= 1:
             raise ValueError(
                 "expected positive action_scale, dt, arena and tolerance, and damping in (0, 1], got "
                 f"{self.action_scale=}, {self.dt=}, {self.arena=}, {self.tolerance=}, {self.damping=}"
             )
-        if self.noise_std < 0 or min(self.nuisance_size, self.noise_size) < 0:
+        if not 0 <= self.noise_std < float("inf") or min(self.nuisance_size, self.noise_size) < 0:
             raise ValueError(
                 f"expected sizes and noise_std ≥ 0, got {self.nuisance_size=}, {self.noise_size=}, {self.noise_std=}"
             )
+        check_fits(8 * self.nuisance_size**2, f"{self.nuisance_size} coordinates of nuisance", "lower nuisance_size")
 
     state_size = 4
     start_numbers = 4

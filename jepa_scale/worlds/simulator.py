@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,9 +106,12 @@ class Simulator(SampledWorld):
         Raises
         ------
         ValueError
-            If a size is below 1.
+            If a size is below 1, or the trajectories would not fit into memory.
         """
-        check_sizes(trajectories, length)
+        shape = self.observation_shape
+        # Images are bytes; states and actions are float32.
+        observed_bytes = math.prod(shape) * (1 if len(shape) == 3 else 4)
+        check_sizes(trajectories, length, observed_bytes + 4 * (self.state_size + self.action_space.size))
         streams = [np.random.default_rng([seed, stream]) for stream in range(4)]
         uniforms = _float(streams[0].random((trajectories, self.start_numbers)))
         acting = _float(streams[1].random((trajectories, length, self.action_space.size)))

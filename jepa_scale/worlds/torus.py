@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
+from jepa_scale.worlds.memory import check_tables
 
 MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Stay, and one step in each direction; action 0 does nothing."""
@@ -34,7 +35,7 @@ class Torus(ExactWorld):
     Raises
     ------
     ValueError
-        If the side is below 2, the slip outside [0, 1] or the blur negative.
+        If the side is below 2, the slip outside [0, 1], the blur negative, or the table would not fit into memory.
     """
 
     side: int = 8
@@ -49,8 +50,9 @@ class Torus(ExactWorld):
             raise ValueError(f"expected a torus of side ≥ 2, got side={self.side}")
         if not 0 <= self.slip <= 1:
             raise ValueError(f"expected a probability in [0, 1], got slip={self.slip}")
-        if self.blur < 0:
+        if not 0 <= self.blur < float("inf"):
             raise ValueError(f"expected a standard deviation ≥ 0, got blur={self.blur}")
+        check_tables(len(MOVES), self.side**2)
 
     @property
     def null_action(self) -> int | None:

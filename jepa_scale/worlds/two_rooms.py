@@ -54,7 +54,7 @@ class TwoRooms(Simulator):
                 "expected an image of at least 8 pixels, a door inside the wall and a wall narrower than a room, got "
                 f"{self.size=}, {self.door=}, {self.door_width=}, {self.wall_width=}"
             )
-        if not 0 < self.step_size < 0.5 or min(self.dot, self.tolerance) <= 0:
+        if not 0 < self.step_size < 0.5 or not all(0 < one < float("inf") for one in (self.dot, self.tolerance)):
             raise ValueError(
                 f"expected 0 < step_size < 0.5, dot > 0 and tolerance > 0, got {self.step_size=}, {self.dot=}, "
                 f"{self.tolerance=}"

@@ -41,7 +41,7 @@ class Schedule:
         unknown = [part for part in self.trained if part not in PARTS]
         if unknown:
             raise ValueError(f"expected trained parts from {', '.join(PARTS)}, got {unknown[0]!r}")
-        if min(self.epochs, self.steps_per_epoch) < 1 or self.lr <= 0:
+        if min(self.epochs, self.steps_per_epoch) < 1 or not 0 < self.lr < float("inf"):
             raise ValueError(
                 f"expected epochs and steps_per_epoch ≥ 1 and lr > 0, got {self.epochs=}, {self.steps_per_epoch=}, "
                 f"{self.lr=}"
