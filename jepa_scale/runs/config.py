@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.runs import schema
+from jepa_scale.runs import limits, schema
 from jepa_scale.runs.errors import UserError
 
 
@@ -177,7 +177,7 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         found.append(
             "trainer.divergence and trainer.gradient_clip: expected numbers above 0 (gradient_clip may be null)"
         )
-    return found
+    return found + limits.unfit(config)
 
 
 def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Any]]]:
