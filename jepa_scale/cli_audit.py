@@ -51,6 +51,11 @@ def add_parsers(commands: typing.Any) -> None:
     audit.add_argument("--threads", type=int, help="default: one for each core")
 
 
+_MOST_FEATURES = 2**14
+"""Of the reference: its moments are square matrices of float64, 2 GB each."""
+_MOST_CELLS = 2**20
+
+
 def run_audit(parsed: argparse.Namespace) -> int:
     """Audit embeddings, print the estimates and write the page."""
     from rich.console import Console
@@ -61,9 +66,17 @@ def run_audit(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
     from jepa_scale.report.files import check_writable
+    from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
 
+    limits.check_option("--threads", parsed.threads, 1, limits.most_threads())
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
+    limits.check_option("--components", parsed.components, 1, limits.LARGEST)
+    limits.check_option("--dictionary", parsed.dictionary, 0, _MOST_FEATURES)
+    limits.check_option("--cells", parsed.cells, 1, _MOST_CELLS)
+    for width in parsed.widths:
+        limits.check_option("--widths", width, 1, limits.LARGEST)
     folder = parsed.folder or Path("audits") / parsed.path.stem
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")

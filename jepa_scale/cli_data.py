@@ -46,14 +46,19 @@ def run_data(parsed: argparse.Namespace) -> int:
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.probe import alignment
     from jepa_scale.data.store import write_episodes
+    from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
 
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
+    limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)
     if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
         raise UserError(f"{parsed.to} is the file that is read: give another --to")
     wanted = {name: getattr(parsed, name) for name in ("observation", "action", "allow_pickle", "verify")}
     console = Console()
     try:
-        episodes = read_episodes(parsed.path, parsed.format, **{name: value for name, value in wanted.items() if value})
+        # An empty name is one that no column has, and is refused as such.
+        given = {name: value for name, value in wanted.items() if value not in (None, False)}
+        episodes = read_episodes(parsed.path, parsed.format, **given)
         # Before steps are put together: a shift by one row is one of the recorder's rows.
         probe = alignment(episodes, parsed.seed)
         episodes = frameskip(episodes, parsed.frameskip)
@@ -66,6 +71,15 @@ def run_data(parsed: argparse.Namespace) -> int:
             console.print(f"store: {written}", highlight=False, markup=False, soft_wrap=True)
     except ValueError as error:
         raise UserError(str(error)) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # What HDF5 says of a file that is none of its own names no file.
+        said = str(error).splitlines()[0]
+        raise UserError(
+            f"{parsed.path}: expected recorded episodes, got a file that cannot be read ({said}): give another file, "
+            "or its --format"
+        ) from None
     return 1 if probe.status == "misaligned" else 0
 
 

@@ -90,18 +90,33 @@ def add_parsers(commands: typing.Any) -> None:
     )
 
 
+_MOST_DRAWS = 1_000_000
+"""Refits: their parameters are kept until the quantiles are taken."""
+
+
 def run_fit(parsed: argparse.Namespace) -> int:
     """Fit, print, write the page."""
     from rich.console import Console
 
+    from jepa_scale.report.files import check_writable
     from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
     from jepa_scale.study.fitting import FitSettings, fit_file
 
+    limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
     folder = parsed.folder or Path("fits") / parsed.table.stem
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    try:
+        # Now, not after the refits.
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
+        ) from None
     settings = FitSettings(
         laws=tuple(parsed.law),
         columns=pairs("--columns", parsed.columns, "N=params"),
@@ -132,6 +147,7 @@ def run_advise(parsed: argparse.Namespace) -> int:
 
     from jepa_scale.records import Ask
     from jepa_scale.report.advice import advice_lines
+    from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.advising import advise_study, advise_table, write_next
     from jepa_scale.study.external import ENDINGS, pairs
@@ -142,8 +158,10 @@ def run_advise(parsed: argparse.Namespace) -> int:
     target = defaults.target_regret if parsed.target_regret is None else parsed.target_regret
     for name in ("n", "k", "budget"):
         value = getattr(parsed, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < float("inf"):
             raise UserError(f"--{name}: expected a number above 0, got {value}")
+    limits.check_option("--n", parsed.n, 1, limits.SIZES["data.n"])
+    limits.check_option("--k", parsed.k, 1, limits.SIZES["model.k"])
     if parsed.columns and not is_table:
         raise UserError(f"--columns is for a table, and {parsed.study} is a study: leave it out")
     ask, laws = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget), tuple(parsed.law)

@@ -31,8 +31,13 @@ def add_parsers(commands: typing.Any) -> None:
     )
 
 
+_MOST_TRIALS = 1_000_000
+"""Of each family: days, on a large machine."""
+
+
 def run_theory(parsed: argparse.Namespace) -> int:
     """Check every statement, and evaluate the bounds on a world of the user's."""
+    from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
 
     if parsed.replay is not None:
@@ -42,8 +47,20 @@ def run_theory(parsed: argparse.Namespace) -> int:
             f"expected at least one trial and one worker and a seed ≥ 0, got --trials {parsed.trials}, "
             f"--workers {parsed.workers}, --seed {parsed.seed}"
         )
+    limits.check_option("--trials", parsed.trials, 1, _MOST_TRIALS)
+    limits.check_option("--workers", parsed.workers, 1, limits.most_threads())
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
     if parsed.folder.exists() and not parsed.folder.is_dir():
         raise UserError(f"{parsed.folder} is a file: give another --folder, the page and its figures go there")
+    from jepa_scale.report.files import check_writable
+
+    try:
+        # Now, not after minutes of trials.
+        check_writable(parsed.folder)
+    except OSError as error:
+        raise UserError(
+            f"{parsed.folder}: expected a place to write the page, got {error.strerror}: give --folder"
+        ) from None
     from rich.console import Console
     from rich.progress import Progress
 

@@ -80,7 +80,7 @@ def test_fit_takes_formulas_products_and_several_laws(runs, capsys):
         (["runs.csv", *NAMES, "--loss", "binomial"], "needs the number of episodes"),
         (["runs.csv", *NAMES, "--level", "2"], "expected --level inside"),
         (["runs.csv", *NAMES, "--draws", "1"], "or at least 20 for an interval"),
-        (["runs.csv", *NAMES, "--seed", "-1"], "expected --seed ≥ 0, got -1"),
+        (["runs.csv", *NAMES, "--seed", "-1"], "--seed: expected a whole number from 0 to 2147483647, got -1"),
         (["runs.csv", *NAMES, "--goal", "nan"], "expected a finite --goal"),
         (["runs.csv", *NAMES, "--at", "N=1e9", "D=1e9", "Q=3"], "for each of N, D"),
         (["runs.csv", *NAMES, "--loss", "envelope:inf"], "expected finite weights above 0"),
