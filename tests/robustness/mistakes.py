@@ -290,7 +290,7 @@ COLLECT = (
         "wandb://me/x?group=", "wandb://me/x?group=a&group=b", "wandb://me/x?host=", "wandb://me/x", "WANDB://me/x",
         "wandb://me/x?host=http://127.0.0.1:1", "https://wandb.ai/me/x", "http://x", "wandb://ünï/cödé",
     )),
-    ["{study}", "--columns", "n=x"], ["{study}", "--columns", "n"], ["{study}", "--out", "x.parquet"],
+    ["{study}", "--columns", "n=x"], ["{study}", "--columns", "n"], ["{study}", "--out", "{table}"],
     ["{study}", "--nope"],
     ["{study}", "extra"], ["wandb://me/x", "--columns", "n"], ["wandb://me/x", "--out", "{folder}"],
     ["wandb://me/x", "--out", "x.nope"], ["wandb://me/x", "--out", "{table}/x.parquet"],
@@ -322,7 +322,7 @@ DASHBOARD = (
 REPORT = (
     *([path] for path in (*FILES, "{run}", "{table}", "{broken_study}", "{garbage}.csv")),
     *([path, "{study}"] for path in (*FILES, "{run}")),
-    ["{study}", "--out", "x.html"], ["{study}", "{study}", "--out", "x.html"], ["{study}", "--nope"], ["{study}",
+    ["{study}", "--out", "{table}"], ["{study}", "{study}", "--out", "{table}"], ["{study}", "--nope"], ["{study}",
     "--out"], [],
     ["{study}", "{planned}", "--out", "{folder}"], ["{study}", "{planned}", "--out", "/proc/x.html"], ["{study}",
     "{planned}", "--out", "{table}/x.html"],

@@ -26,7 +26,6 @@ KNOWN = {
     "launcher={'name': 'local', 'workers': 1000000000000}": "study/launchers.py: workers have no upper limit",
     "bootstrap_draws=1000000000000": "study/spec.py: bootstrap_draws have no upper limit",
     "budget={'rule': ['tuned']}": "study/budget.py: a rule that is a list cannot be looked up",
-    "report {study} {planned} --out {folder}": "report/compare.py: figures are written before the page is refused",
 }
 """Mistakes that still pass, or end in a traceback, and where."""
 ENDLESS = (
