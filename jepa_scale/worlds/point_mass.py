@@ -14,6 +14,9 @@ from jepa_scale.records import ActionSpace
 from jepa_scale.worlds.memory import check_fits
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
+_LARGEST = 1e30
+"""Scale of a box: its squares and sums are float32."""
+
 
 @dataclass(frozen=True)
 class PointMass(Simulator):
@@ -52,9 +55,9 @@ class PointMass(Simulator):
 
     def __post_init__(self) -> None:
         scales = (self.action_scale, self.dt, self.arena, self.tolerance)
-        if not all(0 < scale < float("inf") for scale in scales) or not 0 < self.damping <= 1:
+        if not all(0 < scale < _LARGEST for scale in scales) or not 0 < self.damping <= 1:
             raise ValueError(
-                "expected positive action_scale, dt, arena and tolerance, and damping in (0, 1], got "
+                f"expected action_scale, dt, arena and tolerance in (0, {_LARGEST:g}), and damping in (0, 1], got "
                 f"{self.action_scale=}, {self.dt=}, {self.arena=}, {self.tolerance=}, {self.damping=}"
             )
         if not 0 <= self.noise_std < float("inf") or min(self.nuisance_size, self.noise_size) < 0:

@@ -50,8 +50,9 @@ class Torus(ExactWorld):
             raise ValueError(f"expected a torus of side ≥ 2, got side={self.side}")
         if not 0 <= self.slip <= 1:
             raise ValueError(f"expected a probability in [0, 1], got slip={self.slip}")
-        if not 0 <= self.blur < float("inf"):
-            raise ValueError(f"expected a standard deviation ≥ 0, got blur={self.blur}")
+        # Its square is divided by.
+        if self.blur != 0 and not 1e-30 < self.blur < 1e30:
+            raise ValueError(f"expected a standard deviation of 0, or between 1e-30 and 1e30, got blur={self.blur}")
         check_tables(len(MOVES), self.side**2)
 
     @property
