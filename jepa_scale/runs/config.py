@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.runs import limits, schema
+from jepa_scale.runs import code, limits, schema
 from jepa_scale.runs.errors import UserError
 
 
@@ -103,7 +103,29 @@ def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> d
         found += impossible(copy)
     if found:
         raise UserError("; ".join(dict.fromkeys(found)))
-    return copy
+    whole = schema.with_defaults(copy)
+    return {**whole, code.KEY: code.code_of(whole)}
+
+
+def with_sizes(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``with_values`` for values of the right type, fast: a study's cells share whatever they do not change.
+
+    Raises
+    ------
+    UserError
+        If a value is impossible.
+    """
+    changed = dict(config)
+    for path, value in values.items():
+        group, _, key = path.rpartition(".")
+        if group:
+            changed[group] = {**changed[group], key: value}
+        else:
+            changed[key] = value
+    found = impossible(changed)
+    if found:
+        raise UserError("; ".join(dict.fromkeys(found)))
+    return changed
 
 
 def _fine_tunes(config: Mapping[str, Any]) -> bool:

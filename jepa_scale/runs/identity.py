@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from jepa_scale.runs import code
+
 NOT_IDENTITY = ("logger",)
 """Where a run reports to does not change what it computes."""
 
@@ -14,8 +16,16 @@ NOT_IDENTITY = ("logger",)
 def canonical(config: Mapping[str, Any]) -> str:
     """Return the canonical text of a resolved configuration."""
     kept = {key: _computed(value) if key == "trainer" else value for key, value in config.items()}
-    kept = {key: value for key, value in kept.items() if key not in NOT_IDENTITY}
+    kept = {key: value for key, value in kept.items() if key not in (*NOT_IDENTITY, code.KEY)}
+    foreign = {name: _release(found) for name, found in config.get(code.KEY, {}).items() if name != "jepa_scale"}
+    if foreign:
+        kept[code.KEY] = foreign
     return json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _release(found: Mapping[str, str]) -> list[str]:
+    """Of another package its release alone: digests of its source are compared, so that a change is told, not lost."""
+    return [found.get("distribution", ""), found.get("version", "")]
 
 
 def _computed(trainer: Any) -> Any:

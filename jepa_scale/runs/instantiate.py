@@ -9,30 +9,41 @@ from typing import Any
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.targets import target_of
 
 
 def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
-    """Call a leaf's target with its keywords and what the run supplies.
+    """Call a leaf's target with its keywords, nested leaves built first, and with what it asks for of ``supplied``.
 
     Raises
     ------
     UserError
-        If the target refuses its arguments; the message names the leaf.
+        If the target is not trusted or refuses its arguments; the message names the leaf.
     """
-    import hydra
-    from hydra.errors import InstantiationException
-
+    target = target_of(leaf["_target_"], path)
+    asked = inspect.signature(target).parameters
+    keywords = {
+        name: _built(f"{path}.{name}", value, asked.get(name)) for name, value in leaf.items() if name != "_target_"
+    }
+    keywords |= {name: value for name, value in supplied.items() if name in asked}
     try:
-        target = hydra.utils.get_object(leaf["_target_"])
-        # A part takes of what the run supplies what it asks for.
-        asked = inspect.signature(target).parameters
-        supplied = {name: value for name, value in supplied.items() if name in asked}
-        # Passing objects beside the configuration would have Hydra convert them; a partial takes them as they are.
-        return hydra.utils.instantiate(dict(leaf), _partial_=True, _convert_="object")(**supplied)
-    except InstantiationException as error:
-        raise UserError(f"{path}: {str(error.__cause__ or error).replace('self.', '')}") from None
+        return target(**keywords)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{path}: {str(error).replace('self.', '')}") from None
+
+
+def _built(path: str, value: Any, parameter: inspect.Parameter | None) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return instantiate(path, value)
+        return {key: _built(f"{path}.{key}", item, None) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_built(f"{path}.{number}", item, None) for number, item in enumerate(value)]
+        # Files have lists only; a default that is a tuple stays one.
+        return tuple(items) if parameter is not None and isinstance(parameter.default, tuple) else items
+    return value
 
 
 def build_law(name: str) -> LawFamily:
@@ -46,7 +57,7 @@ def build_law(name: str) -> LawFamily:
     import yaml
 
     path = conf_dir() / "law" / f"{name}.yaml"
-    if not path.is_file():
+    if path.stem not in {leaf.stem for leaf in path.parent.glob("*.yaml")} or path.name != f"{name}.yaml":
         known = ", ".join(sorted(leaf.stem for leaf in path.parent.glob("*.yaml")))
         raise UserError(f"no law {name!r}: expected one of {known}, or a formula such as 'loss = E + A N^-alpha'")
     law = instantiate(f"law.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))

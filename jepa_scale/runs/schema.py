@@ -7,16 +7,17 @@ entry here.
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jepa_scale.records.evaluation import Evaluation
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.targets import target_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class RunConfig:
     finetune: Leaf
     logger: Leaf
     callbacks: dict[str, Leaf]
+    code: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Which code computes it, by module (``runs.code``): noted when it is composed, never set."""
 
 
 INJECTED = {
@@ -106,13 +109,50 @@ def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
     elif is_dataclass(expected):
         hints = get_type_hints(expected)
         # Keys that have a default came later: configurations from before them are read too.
-        needed = [field.name for field in fields(expected) if expected is Evaluation or field.default is MISSING]
+        needed = [item.name for item in fields(expected) if expected is Evaluation or _has_no_default(item)]
         yield from _check_mapping(hints, needed, value, path)
     elif get_origin(expected) is dict:
+        if not isinstance(value, Mapping):
+            yield f"{path}: expected a mapping, got {value!r}"
+            return
         for name, item in value.items():
             yield from _check(get_args(expected)[1], item, f"{path}.{name}")
     elif not _fits(expected, value):
         yield f"{path}: expected {_name(expected)}, got {value!r}"
+
+
+def _has_no_default(item: Any) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checked configuration whose leaves say every argument, those left to the target's own default too.
+
+    A run is then another one when such a default changes. Defaults that are no plain values are left to the target.
+    """
+    return {name: _filled(value, name) for name, value in config.items()}
+
+
+def _filled(value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    whole = {name: _filled(item, f"{path}.{name}") for name, item in value.items()}
+    if "_target_" not in whole:
+        return whole
+    supplied = INJECTED.get(path.split(".")[0], ())
+    parameters = inspect.signature(target_of(whole["_target_"], path)).parameters
+    defaults = {name: item.default for name, item in parameters.items() if name not in (*whole, *supplied)}
+    return whole | {name: _plain(default) for name, default in defaults.items() if _is_plain(default)}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _check_mapping(hints: Mapping[str, Any], required: list[str], value: Any, path: str) -> Iterator[str]:
@@ -136,10 +176,9 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
         yield f"{path}: expected a mapping with a _target_, got {value!r}"
         return
     try:
-        module, _, name = str(value["_target_"]).rpartition(".")
-        target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        yield f"{path}._target_: cannot find {value['_target_']!r} ({error}): expected module.Class of a package"
+        target = target_of(value["_target_"], path)
+    except UserError as error:
+        yield str(error)
         return
     supplied = INJECTED.get(path.split(".")[0], ())
     hints, needed = _arguments(target)

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from jepa_scale import trust
+
 
 def make(world: str, name: str, options: Mapping[str, Any], example: str) -> Any:
     """Return the environment ``name``, or ``package:name`` of a package that registers its own.
@@ -13,7 +15,8 @@ def make(world: str, name: str, options: Mapping[str, Any], example: str) -> Any
     Raises
     ------
     ValueError
-        If gymnasium or the package is absent, nothing has that name, or the environment refuses its options.
+        If gymnasium or the package is absent, nobody vouches for the package, nothing has that name, or the environment
+        refuses its options.
     """
     try:
         import gymnasium
@@ -40,6 +43,8 @@ def make(world: str, name: str, options: Mapping[str, Any], example: str) -> Any
 def _register(package: str) -> None:
     import importlib
 
+    # A study file of somebody else names it as well, and importing it runs its code.
+    trust.check_trusted(package, "environment")
     try:
         importlib.import_module(package)
     except Exception as error:  # a package may fail in any way of its own

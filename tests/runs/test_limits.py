@@ -92,7 +92,6 @@ def test_threads_and_processes_are_four_a_core_at_most():
         limits.check_here(compose(["trainer.devices=16"]), memory=100 * GB, cores=2)
 
 
-@pytest.mark.xfail(strict=True, reason="runs/run.py: preflight does not ask limits.check_here")
 def test_a_run_that_does_not_fit_into_this_machine_is_refused(monkeypatch):
     monkeypatch.setattr(limits, "machine_memory", lambda: GB)
     with pytest.raises(UserError, match="which is what this machine has"):

@@ -237,7 +237,7 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_stranger(config, tmp_path):
     ("override", "message"),
     [
         ("optimizer.lr=-1", r"optimizer: expected lr > 0"),
-        ("world.hidden.slip=3.0", r"world: expected a probability"),
+        ("world.hidden.slip=3.0", r"world\.hidden: expected a probability"),
         ("planner.horizon=20", r"planner\.horizon: .*shorter horizon"),
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.precision=half-ish", r"trainer.precision: expected 32-true or bf16-mixed, got half-ish"),

@@ -1,0 +1,139 @@
+"""Which code computes a run's numbers: this package's and that of every other package that its configuration names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jepa_scale
+from jepa_scale.runs.errors import UserError
+
+KEY = "code"
+"""Entry of a resolved configuration, by module: version, digest of its source, distribution, commit."""
+
+MIXED = "put the old code back, choose another folder, or add --accept-mixed to go on with both"
+"""What to do where code has changed."""
+
+_NUMBERS = (
+    "callbacks",
+    "data",
+    "estimators",
+    "models",
+    "objectives",
+    "planners",
+    "runs",
+    "theory",
+    "training",
+    "worlds",
+)
+"""Folders of this package that a run's numbers come from: not how studies are led, laws fitted and reports written."""
+
+
+def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The code of a configuration's parts, as this process imports it."""
+    modules = {target.partition(".")[0] for target in targets(config)} - {"jepa_scale"}
+    environment = config["world"].get("environment")
+    if isinstance(environment, str) and ":" in environment:
+        modules.add(environment.partition(":")[0].partition(".")[0])
+    return {"jepa_scale": dict(_own()), **{module: dict(_foreign(module)) for module in sorted(modules)}}
+
+
+def targets(value: Any) -> Iterator[str]:
+    """Every ``_target_`` in a configuration."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("_target_"), str):
+            yield value["_target_"]
+        for item in value.values():
+            yield from targets(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from targets(item)
+
+
+def changed(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say of each module that two configurations name how its code differs; what is not known of both is left out."""
+    before, after = held.get(KEY, {}), wanted.get(KEY, {})
+    return [
+        f"{module} {_shown(before[module])} → {_shown(after[module])}"
+        for module in before
+        if module in after and before[module].get("source") != after[module].get("source")
+    ]
+
+
+def check_code(config: Mapping[str, Any]) -> None:
+    """Refuse to compute a run with other code than its configuration was composed with: another copy, or edited since.
+
+    Raises
+    ------
+    UserError
+        If a module's source differs.
+    """
+    differs = changed(config, {KEY: code_of(config)}) if KEY in config else []
+    if differs:
+        raise UserError(
+            f"this process imports other code than the run was planned with: {'; '.join(differs)}; run the command "
+            "again, in one environment"
+        )
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """The code of a configuration in one line, the same for the same code; empty where it is not known."""
+    return ", ".join(f"{module} {_shown(code)}" for module, code in config.get(KEY, {}).items())
+
+
+def _shown(code: Mapping[str, str]) -> str:
+    details = [f"commit {code['commit'][:10]}"] if "commit" in code else []
+    details.append(f"source {code.get('source', 'unknown')}")
+    return f"{code.get('version', 'without version')} ({', '.join(details)})"
+
+
+@lru_cache(maxsize=1)
+def _own() -> dict[str, str]:
+    root = Path(jepa_scale.__file__).parent
+    files = [file for folder in _NUMBERS for file in (root / folder).rglob("*.py")]
+    found = {"version": jepa_scale.__version__, "source": _digest(root, files)}
+    commit = _commit(root.parent)
+    return {**found, "commit": commit} if commit else found
+
+
+@lru_cache(maxsize=64)
+def _foreign(module: str) -> dict[str, str]:
+    """Of the whole package: a part's own file need not be where its numbers come from."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return {"source": "unknown"}
+    origin = Path(spec.origin)
+    root = origin.parent
+    files = list(root.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    found = {"source": _digest(root, files)}
+    for name in metadata.packages_distributions().get(module, ())[:1]:
+        found |= {"distribution": name, "version": metadata.version(name)}
+    return found
+
+
+def _digest(root: Path, files: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return whole.hexdigest()[:12]
+
+
+def _commit(root: Path) -> str:
+    """Commit of the checkout that a folder is, read without git; empty for an installed package."""
+    git = root / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        if (git / reference).is_file():
+            return (git / reference).read_text(encoding="utf-8").strip()
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.partition(" ")[0] for line in packed if line.endswith(f" {reference}")), "")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,76 @@
+"""Whose code a configuration may name: this package's, plug-ins', and what the user allows by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import metadata
+
+ALLOW = "JEPA_SCALE_ALLOW"
+"""Environment variable: modules that configurations may name, separated by commas; ``--allow`` adds to it."""
+PLUGINS = "jepa_scale.plugins"
+"""Entry point group by which an installed distribution declares that configurations may name its modules."""
+
+_KNOWN = ("gym_pusht", "gymnasium_robotics")
+"""Packages of environments that this package's own extras install."""
+
+
+def allow(modules: Iterable[str]) -> None:
+    """Add modules to those that the user allows, for this process and the processes that it starts."""
+    named = dict.fromkeys([*_named(), *(part.strip() for text in modules for part in text.split(","))])
+    os.environ[ALLOW] = ",".join(module for module in named if module)
+
+
+def allowed() -> tuple[str, ...]:
+    """Modules that the user allows or that plug-ins declare; each stands for what is below it too."""
+    return (*_KNOWN, *_named(), *_plugins())
+
+
+def trusts(module: str) -> bool:
+    """Whether a module of that name may be imported because a configuration names it.
+
+    Nothing of Python's standard library is ever a part of a model or world, and much of it runs commands.
+    """
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return any(module == name or module.startswith(f"{name}.") for name in allowed())
+
+
+def check_trusted(module: str, where: str) -> None:
+    """Refuse to import a module that nobody vouches for.
+
+    Raises
+    ------
+    ValueError
+        If neither this package, a plug-in nor the user names it; it is not imported.
+    """
+    if not trusts(module):
+        raise ValueError(f"{where}: {refusal(module)}")
+
+
+def refusal(module: str) -> str:
+    """Why the code of a module is not run, and what to do."""
+    top = module.partition(".")[0]
+    if not top or top in sys.stdlib_module_names or not top.isidentifier():
+        return f"expected a part of this package or of a package that you allow, got {module!r}, which is never one"
+    return (
+        f"expected a part of this package or of a package that you allow, got {module!r}; its code is not run: if you "
+        f"trust it, add --allow {top} or set {ALLOW}={top}"
+    )
+
+
+def _named() -> list[str]:
+    return [part.strip() for part in os.environ.get(ALLOW, "").split(",") if part.strip()]
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> tuple[str, ...]:
+    found = []
+    for point in metadata.entry_points(group=PLUGINS):
+        found.append(point.module.partition(".")[0])
+        if point.dist is not None:
+            listed = point.dist.read_text("top_level.txt") or ""
+            found += [name for name in listed.split() if name != "jepa_scale"]
+    return tuple(dict.fromkeys(found))
