@@ -7,16 +7,17 @@ import os
 import sys
 import typing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jepa_scale
-from jepa_scale import cli_audit, cli_cluster, cli_data, cli_evaluate, cli_laws, cli_theory, cli_wandb, signals
+from jepa_scale import cli_audit, cli_cluster, cli_data, cli_evaluate, cli_laws, cli_theory, cli_wandb, signals, trust
+from jepa_scale.files import FULL, NotWritten
+from jepa_scale.texts import cleaned
 
 if typing.TYPE_CHECKING:
-    from rich.console import Console
-
     from jepa_scale.records import RunRecord
+    from jepa_scale.terminal import Console
 
 # Nothing heavy is imported up here: --help must not wait for torch.
 
@@ -44,6 +45,12 @@ Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show`
 
 
 _STATELESS = ("evaluate", "theory", "audit", "fit", "advise", "data", "status", "collect", "dashboard")
+
+
+_INSTANTIATE = ("study", "sweep", "train", "finetune", "evaluate", "theory")
+_ALLOW = f"a module whose classes configurations may name, as in _target_ (also: {trust.ALLOW}); its code is run"
+_CONTINUE = ("study", "sweep", "train", "finetune")
+_ACCEPT = "go on with what other code has computed: other versions of the package or of a module of yours"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,7 +97,12 @@ def parser() -> argparse.ArgumentParser:
         description="Write the report of one study into its folder; of several studies, one page that compares them.",
     )
     report.add_argument("study", type=Path, nargs="+", help="study folder")
-    report.add_argument("--out", type=Path, metavar="PATH", help="page of several (default: reports/compare.html)")
+    report.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="page of several (default: reports/compare.html); of one study, a folder to write into instead of its own",
+    )
     cli_cluster.add_parsers(commands)
     cli_wandb.add_parsers(commands)
     cli_evaluate.add_parsers(commands)
@@ -98,6 +110,11 @@ def parser() -> argparse.ArgumentParser:
     cli_audit.add_parsers(commands)
     cli_laws.add_parsers(commands)
     cli_data.add_parsers(commands)
+    for name, command in commands.choices.items():
+        if name in _INSTANTIATE:
+            command.add_argument("--allow", action="append", default=[], metavar="MODULE", help=_ALLOW)
+        if name in _CONTINUE:
+            command.add_argument("--accept-mixed", action="store_true", help=_ACCEPT)
     return top
 
 
@@ -113,43 +130,62 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a
     # study run on one. A run's own threads are trainer.threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.formatwarning = _formatted
+    trust.allow(getattr(parsed, "allow", []))
+    with cleaned():
+        code = _called(parsed)
+    sys.exit(code)
+
+
+def _called(parsed: argparse.Namespace) -> int:
+    """Do what was asked; say what went wrong in one line, and return the exit code."""
     from jepa_scale.runs.errors import UserError
 
-    warnings.formatwarning = _formatted
     try:
-        commands = {"study": _study, "train": _train, "finetune": _finetune, "report": _report}
-        commands |= {
-            "audit": cli_audit.run_audit,
-            "theory": cli_theory.run_theory,
-            "fit": cli_laws.run_fit,
-            "advise": cli_laws.run_advise,
-            "data": cli_data.run_data,
-            "evaluate": cli_evaluate.run_evaluate,
-            "sweep": cli_cluster.run_sweep,
-            "status": cli_cluster.run_status,
-            "cancel": cli_cluster.run_cancel,
-            "collect": cli_cluster.run_collect,
-            "sync": cli_wandb.run_sync,
-            "dashboard": cli_wandb.run_dashboard,
-        }
-        code = commands[parsed.command](parsed)
-    except UserError as error:
-        print(f"jepa-scale: error: {error}", file=sys.stderr)
-        code = 2
+        return _commands()[parsed.command](parsed)
+    except (UserError, NotWritten) as error:
+        return _refused(str(error))
     except BrokenPipeError:
         # Whoever reads our output has seen enough; Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        return 1
     except OSError as error:
+        if error.errno in FULL:
+            place = error.filename or getattr(parsed, "folder", None) or Path.cwd()
+            return _refused(f"{place}: no space is left on its disk: free some, and give the same command again")
         if error.filename is None:
             raise
-        print(f"jepa-scale: error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
-        code = 2
+        return _refused(f"{error.filename}: {error.strerror}: check that place, or choose another")
     except KeyboardInterrupt:
         after = "the same command " + ("starts again" if parsed.command in _STATELESS else "goes on from here")
         print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+        return 130
+
+
+def _refused(sentence: str) -> int:
+    print(f"jepa-scale: error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
+    return {
+        "study": _study,
+        "train": _train,
+        "finetune": _finetune,
+        "report": _report,
+        "audit": cli_audit.run_audit,
+        "theory": cli_theory.run_theory,
+        "fit": cli_laws.run_fit,
+        "advise": cli_laws.run_advise,
+        "data": cli_data.run_data,
+        "evaluate": cli_evaluate.run_evaluate,
+        "sweep": cli_cluster.run_sweep,
+        "status": cli_cluster.run_status,
+        "cancel": cli_cluster.run_cancel,
+        "collect": cli_cluster.run_collect,
+        "sync": cli_wandb.run_sync,
+        "dashboard": cli_wandb.run_dashboard,
+    }
 
 
 def _formatted(message: Warning | str, category: type[Warning], *place: typing.Any, **more: typing.Any) -> str:
@@ -159,7 +195,7 @@ def _formatted(message: Warning | str, category: type[Warning], *place: typing.A
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from jepa_scale.terminal import Console
 
     return Console()
 
@@ -191,7 +227,7 @@ def _study(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.html import write_report
     from jepa_scale.study.sweep import run_study
 
-    result = run_study(spec, folder, workers, console)
+    result = run_study(spec, folder, workers, console, parsed.accept_mixed)
     page = write_report(result, folder)
     _print_conclusions(console, result)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
@@ -204,26 +240,34 @@ def _report(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.collect import collect
-    from jepa_scale.study.design import design
-    from jepa_scale.study.spec import spec_of
+    from jepa_scale.study.collect import collect_folder, writable
 
     folders = list(dict.fromkeys(parsed.study))
-    specs = {folder: spec_of(folder) for folder in folders}
-    if len(folders) == 1 and parsed.out is not None:
-        raise UserError("--out is the page that compares several studies: give more than one, or leave it out")
-    results = {folder: collect(spec, design(spec, folder), folder) for folder, spec in specs.items()}
+    alone = len(folders) == 1
+    if alone and parsed.out is not None and parsed.out.is_file():
+        raise UserError(f"--out: expected a folder to write the report of one study into, got the file {parsed.out}")
+    into = writable(folders[0], parsed.out) if alone else None
+    results = {folder: collect_folder(folder, into) for folder in folders}
     console = _console()
     for folder, result in results.items():
-        if len(folders) > 1:
-            console.print(f"[bold]{folder}[/bold]", highlight=False)
+        if not alone:
+            console.print(str(folder), style="bold", highlight=False, markup=False)
         _print_conclusions(console, result)
-    if len(folders) == 1:
-        page = write_report(results[folders[0]], folders[0])
+    if into is not None:
+        page = write_report(results[folders[0]], into)
     else:
         page = write_comparison(results, parsed.out or Path("reports/compare.html"))
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    return 0
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    unfinished = [sentence for result in results.values() for sentence in result.unfinished]
+    for sentence in unfinished[:_MOST]:
+        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
+    if len(unfinished) > _MOST:
+        print(f"jepa-scale: … and {len(unfinished) - _MOST} more have none", file=sys.stderr)
+    return 1 if any(result.unusable for result in results.values()) else 0
+
+
+_MOST = 20
+"""Runs without a record that are named one by one."""
 
 
 def _print_conclusions(console: Console, result: typing.Any) -> None:
@@ -241,16 +285,15 @@ def _train(parsed: argparse.Namespace) -> int:
     if parsed.show:
         import yaml
 
+        del config["code"]
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         for name, options in groups().items():
             print(f"# {name}: {', '.join(options)}")
         return 0
-    return _run(config, parsed.folder or Path("runs") / run_id(config))
+    return _run(config, parsed.folder or Path("runs") / run_id(config), parsed.accept_mixed)
 
 
-def _run(config: dict[str, typing.Any], folder: Path) -> int:
-    from rich.console import Console
-
+def _run(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) -> int:
     from jepa_scale.runs.errors import Interrupted
     from jepa_scale.runs.exits import FAILED, STOPPED
     from jepa_scale.runs.folder import RunFolder
@@ -258,13 +301,14 @@ def _run(config: dict[str, typing.Any], folder: Path) -> int:
     from jepa_scale.runs.launch import run_ranks
     from jepa_scale.runs.process import requeue
     from jepa_scale.runs.ranks import place
+    from jepa_scale.terminal import Console
 
     here = place()
     console = Console(quiet=not here.leads)
     console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
     try:
         if config["trainer"]["devices"] > 1 and here.world_size == 1:
-            code = run_ranks(config, folder)
+            code = run_ranks(config, folder, accept_mixed=accept_mixed)
             record = RunFolder(folder).read_record()
             if code or record is None:
                 return code or FAILED
@@ -272,7 +316,8 @@ def _run(config: dict[str, typing.Any], folder: Path) -> int:
             from jepa_scale.callbacks.printer import EpochPrinter
             from jepa_scale.runs.run import run
 
-            record = run(config, folder, extra=[EpochPrinter(console, config["planner"]["score"])])
+            watching = [EpochPrinter(console, config["planner"]["score"])]
+            record = run(config, folder, extra=watching, accept_mixed=accept_mixed)
     except Interrupted as stop:
         if here.leads:
             print(f"jepa-scale: {stop}", file=sys.stderr)
@@ -295,8 +340,8 @@ def _finetune(parsed: argparse.Namespace) -> int:
     folder = parsed.folder or Path("runs") / run_id(config)
     if place().leads:
         preflight(config)
-        adopt(checkpoint, config, folder)
-    return _run(config, folder)
+        adopt(checkpoint, config, folder, parsed.accept_mixed)
+    return _run(config, folder, parsed.accept_mixed)
 
 
 def _print_record(console: Console, record: RunRecord) -> None:

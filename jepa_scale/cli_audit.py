@@ -58,7 +58,6 @@ _MOST_CELLS = 2**20
 
 def run_audit(parsed: argparse.Namespace) -> int:
     """Audit embeddings, print the estimates and write the page."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from jepa_scale.auditing import audit
@@ -69,6 +68,7 @@ def run_audit(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
+    from jepa_scale.terminal import Console
 
     limits.check_option("--threads", parsed.threads, 1, limits.most_threads())
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)

@@ -110,7 +110,13 @@ def add_parsers(commands: typing.Any) -> None:
     collect.add_argument(
         "--columns", nargs="+", default=[], metavar="NAME=KEY", help="n=data.num_samples regret=eval/regret …"
     )
-    collect.add_argument("--out", type=Path, metavar="PATH", help="table of W&B runs (default: wandb/NAME.parquet)")
+    collect.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="of a study, a folder to write into instead of its own; of W&B runs, their table (default: "
+        "wandb/NAME.parquet)",
+    )
 
 
 def _plain(text: str) -> None:
@@ -119,11 +125,10 @@ def _plain(text: str) -> None:
 
 def run_sweep(parsed: argparse.Namespace) -> int:
     """Do a study's runs, or submit workers for them."""
-    from rich.console import Console
-
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.launchers import LocalLauncher
     from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+    from jepa_scale.terminal import Console
 
     spec = read_spec(find_sweep(parsed.sweep))
     launcher, overrides = launcher_of(spec, parsed.overrides)
@@ -134,7 +139,7 @@ def run_sweep(parsed: argparse.Namespace) -> int:
 
         if parsed.dry_run:
             raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
-        result = run_study(spec, folder, launcher.processes, Console())
+        result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed)
         return _print_gaps(result, folder)
 
     from jepa_scale.study.launch import dry_run, submit_study
@@ -142,7 +147,7 @@ def run_sweep(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         print(dry_run(spec, folder, launcher), end="")
         return 0
-    submit_study(spec, folder, launcher, _plain)
+    submit_study(spec, folder, launcher, _plain, parsed.accept_mixed)
     print(f"look at it with: jepa-scale status {folder}")
     return 0
 
@@ -187,9 +192,8 @@ def _seconds(text: str) -> float:
 def _watch(study: Path, seconds: float, as_json: bool) -> int:
     import sys
 
-    from rich.console import Console
-
     from jepa_scale.study.live import watch
+    from jepa_scale.terminal import Console
 
     last: dict[str, typing.Any] = {}
 
@@ -303,19 +307,18 @@ def run_collect(parsed: argparse.Namespace) -> int:
             "one of these, or wandb://ENTITY/PROJECT"
         )
 
-    from jepa_scale.study.collect import collect
-    from jepa_scale.study.design import design
-    from jepa_scale.study.spec import spec_of
+    from jepa_scale.study.collect import collect_folder, writable
     from jepa_scale.study.status import status_of
 
-    spec = spec_of(folder)
-    if parsed.columns or parsed.out is not None:
-        raise UserError(f"--columns and --out are for W&B runs, and {folder} is a study; for those give {folder}/runs")
-    if (folder / "plan.json").is_file():
+    if parsed.columns:
+        raise UserError(f"--columns is for W&B runs, and {folder} is a study; for those give {folder}/runs")
+    if parsed.out is not None and parsed.out.is_file():
+        raise UserError(f"--out: expected a folder to write the table of a study into, got the file {parsed.out}")
+    into = writable(folder, parsed.out)
+    if (folder / "plan.json").is_file() and into == folder:
         # Runs of workers that have ended are queued again, for the workers of the next sweep command.
         status_of(folder)
-    result = collect(spec, design(spec, folder), folder)
-    return _print_gaps(result, folder)
+    return _print_gaps(collect_folder(folder, into), into)
 
 
 def _collect_wandb(parsed: argparse.Namespace) -> int:
@@ -350,6 +353,8 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
 def _print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
     unfinished, done = result.unfinished, len(result.records)
     diverged = sum(record.status == "diverged" for record in result.records.values())
+    for phrase in result.mixed:
+        print(f"mixed code: {phrase}")
     for sentence in unfinished[:most]:
         print(f"missing: {sentence}")
     if len(unfinished) > most:

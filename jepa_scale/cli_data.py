@@ -40,14 +40,13 @@ def add_parsers(commands: typing.Any) -> None:
 
 def run_data(parsed: argparse.Namespace) -> int:
     """Read, check, print, convert; 1 where actions look misaligned."""
-    from rich.console import Console
-
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.probe import alignment
     from jepa_scale.data.store import write_episodes
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.terminal import Console
 
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
     limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)

@@ -39,10 +39,9 @@ def add_parsers(commands: typing.Any) -> None:
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
     """Evaluate, print a block for each checkpoint, then the differences to the first."""
-    from rich.console import Console
-
     from jepa_scale.report.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import difference, evaluate
+    from jepa_scale.terminal import Console
 
     paths, overrides = _split([*parsed.checkpoints, *parsed.overrides])
     console = Console()

@@ -96,14 +96,13 @@ _MOST_DRAWS = 1_000_000
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Fit, print, write the page."""
-    from rich.console import Console
-
     from jepa_scale.report.files import check_writable
     from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
     from jepa_scale.study.fitting import FitSettings, fit_file
+    from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
@@ -143,8 +142,6 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 def run_advise(parsed: argparse.Namespace) -> int:
     """Answer, print, write the next study file where the runs are a study's."""
-    from rich.console import Console
-
     from jepa_scale.records import Ask
     from jepa_scale.report.advice import advice_lines
     from jepa_scale.runs import limits
@@ -152,6 +149,7 @@ def run_advise(parsed: argparse.Namespace) -> int:
     from jepa_scale.study.advising import advise_study, advise_table, write_next
     from jepa_scale.study.external import ENDINGS, pairs
     from jepa_scale.study.spec import StudySpec, spec_of
+    from jepa_scale.terminal import Console
 
     is_table = parsed.study.is_file() or parsed.study.suffix.lower() in ENDINGS
     defaults = StudySpec if is_table else spec_of(parsed.study)

@@ -61,10 +61,10 @@ def run_theory(parsed: argparse.Namespace) -> int:
         raise UserError(
             f"{parsed.folder}: expected a place to write the page, got {error.strerror}: give --folder"
         ) from None
-    from rich.console import Console
     from rich.progress import Progress
 
     from jepa_scale.report.theory import statements_table, verdict, write_theory
+    from jepa_scale.terminal import Console
     from jepa_scale.theory.attacks import ATTACKS
     from jepa_scale.worlds.families import FAMILIES
     from jepa_scale.worlds.survey import survey

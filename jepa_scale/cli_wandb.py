@@ -57,12 +57,9 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.study_run import log_study
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
-    from jepa_scale.study.collect import collect
-    from jepa_scale.study.design import design
-    from jepa_scale.study.spec import spec_of
+    from jepa_scale.study.collect import collect_folder
 
-    spec = spec_of(parsed.study)
-    result = collect(spec, design(spec, parsed.study), parsed.study)
+    result = collect_folder(parsed.study, parsed.study)
     for name in ("entity", "project"):
         value = getattr(parsed, name)
         if value is not None and not re.fullmatch(r"[^/\\#?%:\s]+", value):
@@ -153,10 +150,9 @@ def _saved(path: Path) -> str:
 
 def run_sync(parsed: argparse.Namespace) -> int:
     """Sync offline W&B runs; the exit code is 1 where some failed."""
-    from rich.console import Console
-
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.sync import check_login, offline_runs, sync_study
+    from jepa_scale.terminal import Console
 
     if parsed.n < 1:
         raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")

@@ -10,7 +10,8 @@ from rich.table import Table
 from jepa_scale.auditing.figures import PLOTS
 from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
-from jepa_scale.report.files import replaced_together, write_whole
+from jepa_scale.files import write_whole
+from jepa_scale.report.files import replaced_together
 from jepa_scale.report.markup import document, paragraph, section, table, text
 from jepa_scale.report.plot import TWINS
 from jepa_scale.report.wording import number, percent, plural, whole

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from jepa_scale import processes
+from jepa_scale.files import NotWritten, written
 from jepa_scale.training.world_model import WorldModel
 
 PROGRESS = "jepa_scale_progress"
@@ -35,9 +36,14 @@ class RunCheckpoint(L.Callback):
     def save(self, trainer: L.Trainer) -> None:
         """Write beside the old checkpoint, then replace it; all ranks must call it."""
         temporary = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        if processes.rank() == 0:
-            os.replace(temporary, self.path)
+        try:
+            with written(self.path):
+                trainer.save_checkpoint(temporary)
+                if processes.rank() == 0:
+                    os.replace(temporary, self.path)
+        except NotWritten:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 
+from jepa_scale.files import written
 from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.training.world_model import WorldModel
 
@@ -79,18 +80,21 @@ class MetricsFile(EstimateLogger):
     """``metrics.jsonl``: one line per callback and epoch, append-only.
 
     A run that was killed between a line and its checkpoint writes that epoch's lines again, with the same numbers;
-    readers keep the last.
+    readers keep the last. A new file begins with ``header``, which says whose it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: str = "") -> None:
         super().__init__()
         self.path = path
         self.latest: dict[str, Estimate] = {}
         """The last estimate of each name, for whoever watches."""
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             # A killed writer may have left half a line, onto which the next one would be glued.
-            with path.open("a", encoding="utf-8") as file:
+            with written(path), path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+        if header and not (path.exists() and path.stat().st_size):
+            with written(path):
+                path.write_text(header, encoding="utf-8")
 
     @property
     def name(self) -> str:
@@ -118,7 +122,7 @@ class MetricsFile(EstimateLogger):
         self.latest.update({estimate.name: estimate for estimate in estimates})
         if estimates:
             line = json.dumps([_json_ready(vars(estimate)) for estimate in estimates], ensure_ascii=False)
-            with self.path.open("a", encoding="utf-8") as file:
+            with written(self.path, len(line)), self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
 

@@ -93,6 +93,10 @@ class StudyResult:
     """One sentence per run that has no record: not run yet, or failed with an error."""
     settings: Mapping[str, Any]
     """The configuration that all runs share, dials left out."""
+    unusable: tuple[str, ...] = ()
+    """One sentence per record that is damaged or another run's; they are among the unfinished."""
+    mixed: tuple[str, ...] = ()
+    """Where runs were computed by different code: one phrase for each, with how many runs."""
     comparisons: tuple[Comparison, ...] = ()
     """One for each target."""
     advice: Advice | None = None

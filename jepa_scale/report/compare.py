@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jepa_scale.files import write_whole
 from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.figures import compare as figure
-from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, paragraph, sections, table, text
 from jepa_scale.report.plot import Plot
 from jepa_scale.report.runs_table import cell_tips

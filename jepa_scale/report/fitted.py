@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from jepa_scale.files import write_whole
 from jepa_scale.laws.table import FittedLaw, TableStudy
 from jepa_scale.report.figures import back_tests, profiles, residuals
-from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.plot import Plot
 from jepa_scale.report.wording import interval, number, percent, plural, probability

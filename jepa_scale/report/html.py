@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jepa_scale.files import write_whole
 from jepa_scale.records import StudyResult
 from jepa_scale.report import sections, tables
 from jepa_scale.report.arms import arms_table
 from jepa_scale.report.conclusions import headline
 from jepa_scale.report.definitions import definitions
 from jepa_scale.report.figures import ARMS
-from jepa_scale.report.files import write_whole
 from jepa_scale.report.markup import document, text
 from jepa_scale.report.markup import sections as listed
 from jepa_scale.report.reproduce import reproducibility

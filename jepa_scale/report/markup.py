@@ -10,11 +10,12 @@ from typing import Any
 
 from jepa_scale.report.marks import colors_of
 from jepa_scale.report.stylesheet import css
+from jepa_scale.texts import clean
 
 
 def text(value: object) -> str:
-    """Escape a text for HTML, quotes included."""
-    return escape(str(value), quote=True)
+    """Escape a text for HTML, quotes included, and show control characters instead of sending them."""
+    return escape(clean(str(value)), quote=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", numbers: Sequence[int] = ()) -> str:
@@ -56,9 +57,17 @@ def paragraph(sentence: str, kind: str = "note") -> str:
     return f'<p class="{kind}">{text(sentence)}</p>'
 
 
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def json_block(content: Mapping[str, Any]) -> str:
     """Return data for the page's script; nothing in it can end the block, whatever it says."""
-    said = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    said = json.dumps(_cleaned(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         said = said.replace(letter, f"\\u{ord(letter):04x}")
     return f'<script type="application/json" id="page-data">{said}</script>'

@@ -118,7 +118,9 @@
   }
 
   const quoted = (value) => {
-    const text = value === null ? "" : String(value);
+    // A spreadsheet would run a text that begins like a formula.
+    const formula = typeof value === "string" && /^[=+\-@\t\r]/.test(value);
+    const text = value === null ? "" : formula ? `'${value}` : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   one("#csv")?.addEventListener("click", () => {

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from matplotlib.figure import Figure
 
-from jepa_scale.report.files import write_whole
+from jepa_scale.files import write_whole
 from jepa_scale.report.marks import inlined, unmarked
 from jepa_scale.report.markup import card, text
 from jepa_scale.report.style import to_png, to_svg

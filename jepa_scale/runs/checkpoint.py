@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
+import struct
+import time
+import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +21,7 @@ from torch import Tensor, nn
 from jepa_scale.runs import schema
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.identity import run_id
 
 KEY = "jepa_scale"
 """Entry of a checkpoint that holds the configuration that it was trained with."""
@@ -53,24 +60,108 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} has no checkpoint yet: let its run finish an epoch")
     if not file.is_file():
         raise UserError(f"{file}: expected a checkpoint, or the folder of a run that has one, found none")
+    written = file.read_bytes()
     try:
-        written = file.read_bytes()
-        content = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-    except Exception as error:
-        # What torch says of it advises to run the code of a file that nobody knows.
+        content = _content(written)
+    except _Foreign as error:
         raise UserError(
-            f"{file} cannot be read as a checkpoint of tensors and plain values ({type(error).__name__}): it is "
-            "damaged, or none"
+            f"{file} cannot be read as a checkpoint of tensors and plain values ({error}): it is damaged, or none"
         ) from None
     if not isinstance(content, Mapping) or not {KEY, "state_dict", "epoch", "global_step"} <= set(content):
         raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
     config = content[KEY]
+    if not isinstance(config, Mapping) or not isinstance(content["state_dict"], Mapping):
+        raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
     wrong = schema.problems(config)
     if wrong:
         raise UserError(f"{file} was written by another version: {wrong[0]}")
     stage = content.get(STAGE, "pretrain")
     digest = hashlib.sha256(written).hexdigest()
     return Checkpoint(file, config, content["state_dict"], digest, content["epoch"], content["global_step"], stage)
+
+
+class _Foreign(ValueError):
+    """A file that is whole in itself, and no checkpoint of plain values."""
+
+
+class _Damaged(_Foreign):
+    """A file that is not what was written: cut off, or with other bytes."""
+
+
+def _content(written: bytes) -> Any:
+    """Unpack a checkpoint; nothing in it is executed.
+
+    Raises
+    ------
+    _Damaged
+        If its bytes are not those that were written.
+    _Foreign
+        If it holds more than tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(written)) as archive:
+            spoilt = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, NotImplementedError) as error:
+        raise _Damaged(type(error).__name__) from None
+    if spoilt is not None:
+        raise _Damaged("its checksums do not match")
+    try:
+        return torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        EOFError,
+    ) as error:
+        # What torch says of it advises to run the code of a file that nobody knows.
+        raise _Foreign(type(error).__name__) from None
+
+
+def steps_in(file: Path, config: Mapping[str, Any]) -> int | None:
+    """Steps that a stage has taken by its checkpoint; None without one.
+
+    A file that is proven damaged, cut off or with other bytes than were written, is renamed, so that the stage starts
+    over. Any other trouble leaves it as it is.
+
+    Raises
+    ------
+    UserError
+        If it is another run's, or holds more than tensors and plain values.
+    OSError, MemoryError
+        If it could not be read this time.
+    """
+    if not file.exists():
+        return None
+    try:
+        content = _content(file.read_bytes())
+    except _Damaged as error:
+        aside = file.with_name(f"{file.name}.damaged-{int(time.time())}")
+        file.rename(aside)
+        warnings.warn(f"{file} is damaged ({error}), now {aside.name}: the run starts over", stacklevel=2)
+        return None
+    except _Foreign as error:
+        raise UserError(
+            f"{file} holds more than tensors and plain values ({error}), which a run does not write: nothing of it was "
+            "executed; delete it to start the run over"
+        ) from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("global_step"), int):
+        raise UserError(f"{file} is not a checkpoint of a run: delete it to start the run over")
+    _check_owner(file, content.get(KEY), config)
+    return int(content["global_step"])
+
+
+def _check_owner(file: Path, held: Any, config: Mapping[str, Any]) -> None:
+    # A pretrained checkpoint that was fine-tuned later knows nothing of the second stage.
+    later = {name: config[name] for name in ("stages", "finetune") if name in config}
+    owner = run_id({**held, **later}) if isinstance(held, Mapping) else "unknown"
+    if owner != run_id(config):
+        raise UserError(
+            f"{file} is a checkpoint of another run, expected one of run {run_id(config)}: put the right file back, or "
+            "delete it to start the run over"
+        )
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module) -> None:

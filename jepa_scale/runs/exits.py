@@ -10,6 +10,8 @@ FAILED = 1
 """An error of the program; ``error.txt`` in the run's folder holds the traceback."""
 REFUSED = 2
 """An error that a user can mend; its sentence is on standard error."""
+UNWRITTEN = 74
+"""A file could not be written, as on a full disk: no fault of the run's. EX_IOERR of sysexits.h."""
 STOPPED = 75
 """Stopped at a signal with everything saved: the same command goes on. EX_TEMPFAIL of sysexits.h."""
 INTERRUPTED = 130

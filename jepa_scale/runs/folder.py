@@ -6,22 +6,28 @@ import contextlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.records import RunRecord
+from jepa_scale.files import links_out, write_whole, written
+from jepa_scale.records import Estimate, RunRecord
+from jepa_scale.runs import code
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
+from jepa_scale.texts import first_line, parse_json, parse_yaml
 
 
 class RunFolder:
-    """``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, last of all, ``record.json``."""
+    """``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, last of all, ``record.json``.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Each says which run it is of, and is read as that run's alone. ``expected`` is the id of the run that a study keeps
+    here; without it, it is that of the folder's configuration.
+    """
+
+    def __init__(self, path: Path, expected: str | None = None) -> None:
+        self.path, self._expected = path, expected
 
     @property
     def record_path(self) -> Path:
@@ -48,16 +54,22 @@ class RunFolder:
         """Traceback of the run's last failure; gone once the run is finished."""
         return self.path / "error.txt"
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def identity(self) -> str | None:
+        """Id of the run that the folder belongs to; None where nothing says so."""
+        if self._expected is not None:
+            return self._expected
+        config = self.peek_config()
+        return None if config is None else _id_of(config)
+
+    def check(self, config: Mapping[str, Any], accept_mixed: bool = False) -> None:
         """Check that the folder is new or belongs to this configuration, without writing anything.
 
         Raises
         ------
         UserError
-            If the folder holds another configuration, or files that are not a run's.
+            If the folder holds another configuration, files that are not a run's, or, unless ``accept_mixed``, what
+            other code has computed.
         """
-        import yaml
-
         written = self.path / "config.yaml"
         if not written.exists():
             present = {item.name for item in self.path.iterdir()} if self.path.exists() else set()
@@ -68,18 +80,22 @@ class RunFolder:
                 raise UserError(f"{self.path} is not a run folder (no config.yaml, but {strangers[0]}): choose another")
             return
         try:
-            held = run_id(_from_yaml(written.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            content = parse_yaml(written.read_text(encoding="utf-8"))
+            held = run_id(content)
+        except (ValueError, AttributeError, TypeError) as error:
             raise UserError(
-                f"{written} cannot be read ({type(error).__name__}): delete the folder and run again"
+                f"{written} cannot be read ({first_line(error)}): delete the folder and run again"
             ) from None
         if held != run_id(config):
             raise UserError(
                 f"{self.path} belongs to run {held}, but this configuration is run {run_id(config)}: "
                 "choose another folder, or delete that one"
             )
+        differs = code.changed(content, config)
+        if differs and not accept_mixed:
+            raise UserError(f"{self.path} was computed by other code: {'; '.join(differs)}; {code.MIXED}")
 
-    def claim(self, config: Mapping[str, Any]) -> None:
+    def claim(self, config: Mapping[str, Any], accept_mixed: bool = False) -> None:
         """Make the folder this configuration's; call it while holding the lock.
 
         What does not enter a run's identity, as where it reports to, is what it was asked for last.
@@ -92,7 +108,7 @@ class RunFolder:
         written, text = self.path / "config.yaml", _to_yaml(config)
         if written.exists() and written.read_bytes() == text.encode():
             return
-        self.check(config)
+        self.check(config, accept_mixed)
         atomic_write(written, text)
 
     def read_config(self) -> dict[str, Any]:
@@ -103,18 +119,16 @@ class RunFolder:
         UserError
             If there is none, it cannot be read, or this version cannot run it.
         """
-        import yaml
-
         from jepa_scale.runs import config as settings
         from jepa_scale.runs import schema
 
         written = self.path / "config.yaml"
         try:
-            config = _from_yaml(written.read_text(encoding="utf-8"))
+            config = parse_yaml(written.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{self.path}: expected the folder of a run, found no config.yaml in it") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{written} cannot be read ({type(error).__name__}): delete the folder") from None
+        except ValueError as error:
+            raise UserError(f"{written} cannot be read ({first_line(error)}): delete the folder") from None
         wrong = schema.problems(config) or settings.impossible(config)
         if wrong:
             raise UserError(f"{written} was written by another version, or by hand: {wrong[0]}")
@@ -122,11 +136,9 @@ class RunFolder:
 
     def peek_config(self) -> dict[str, Any] | None:
         """What the folder was claimed for, unchecked and without torch; None where that cannot be read, or not yet."""
-        import yaml
-
         try:
-            config = _from_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            config = parse_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
         return config if isinstance(config, dict) else None
 
@@ -139,14 +151,16 @@ class RunFolder:
         Raises
         ------
         UserError
-            If another process is running this run.
+            If another process is running this run, or the folder holds a link that leads out of it.
         """
         from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.path)
         lock = FileLock(self.path / "lock")
         try:
-            lock.acquire(timeout=patience)
+            with written(self.path / "lock"):
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=patience)
         except Timeout:
             raise UserError(f"{self.path} is being run by another process: wait for it, or stop it") from None
         try:
@@ -160,24 +174,28 @@ class RunFolder:
         Raises
         ------
         UserError
-            If the file is not a record of this project.
+            If the file is not a record of this project, or another run's.
         """
-        if not self.record_path.exists():
-            return None
         try:
-            content = json.loads(self.record_path.read_text(encoding="utf-8"))
-            names = {field.name for field in fields(RunRecord)}
-            # Fields with a default came later: records from before them are read too.
-            needed = {field.name for field in fields(RunRecord) if field.default_factory is MISSING}
-            if not isinstance(content, dict) or not needed <= set(content) <= names:
-                raise ValueError("its fields are not those of a run record")
-            record = RunRecord(**content)
-            if run_id(record.config) != record.run_id:
-                raise ValueError("its run_id does not match its configuration")
-        except (ValueError, TypeError, OSError) as error:
-            reason = f"{error}".splitlines()[0]
-            raise UserError(f"{self.record_path} is corrupted ({reason}): delete it to run that run again") from None
+            text = self.record_path.read_bytes().decode("utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise self._corrupted(str(error)) from None
+        try:
+            record = record_from(parse_json(text))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._corrupted(first_line(error)) from None
+        owner = self.identity()
+        if owner is not None and record.run_id != owner:
+            raise UserError(
+                f"{self.record_path} is the record of run {record.run_id}, expected that of run {owner}, to which the "
+                "folder belongs: put the right file back, or delete it to run that run again"
+            )
         return record
+
+    def _corrupted(self, reason: str) -> UserError:
+        return UserError(f"{self.record_path} is corrupted ({reason}): delete it to run that run again")
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``record.json`` whole or not at all."""
@@ -185,16 +203,129 @@ class RunFolder:
         atomic_write(self.record_path, text + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return every estimate, the last where an epoch was written twice; a line torn by a kill is left out."""
+        """Return every estimate, the last where an epoch was written twice; a line torn by a kill is left out.
+
+        Raises
+        ------
+        UserError
+            If the file says that it is another run's.
+        """
         latest: dict[tuple[str, int], dict[str, Any]] = {}
         if not self.metrics_path.exists():
             return []
-        for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                latest.update({(row["name"], row["epoch"]): row for row in json.loads(line)})
-            except (json.JSONDecodeError, TypeError, KeyError):
-                continue
+        owner = self.identity()
+        with self.metrics_path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                content = parsed_line(line)
+                if isinstance(content, dict) and owner is not None and content.get("run_id", owner) != owner:
+                    raise UserError(
+                        f"{self.metrics_path} is of run {content['run_id']}, expected estimates of run {owner}, to "
+                        "which the folder belongs: put the right file back, or delete the folder"
+                    )
+                latest.update({(row["name"], row["epoch"]): row for row in rows_of(content)})
         return list(latest.values())
+
+
+def header(run: str) -> str:
+    """First line of ``metrics.jsonl``: which run the estimates are of."""
+    return json.dumps({"run_id": run}) + "\n"
+
+
+def parsed_line(line: str | bytes) -> Any:
+    """Content of a line of ``metrics.jsonl``; None of one that is torn or damaged."""
+    try:
+        return parse_json(line)
+    except ValueError:
+        return None
+
+
+def rows_of(content: Any) -> list[dict[str, Any]]:
+    """Estimates on a line; what is none is left out."""
+    if not isinstance(content, list):
+        return []
+    return [
+        row if len(row) >= _ROW else {"value": None, "standard_error": None, "n": None, "step": 0, "flag": "", **row}
+        for row in content
+        if isinstance(row, dict) and isinstance(row.get("name"), str) and isinstance(row.get("epoch"), int)
+    ]
+
+
+_ROW = len(fields(Estimate))
+
+
+def record_from(content: Any) -> RunRecord:
+    """The record that a file holds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or its parts do not belong together.
+    """
+    names = {field.name for field in fields(RunRecord)}
+    # Fields with a default came later: records from before them are read too.
+    needed = {field.name for field in fields(RunRecord) if field.default_factory is MISSING}
+    if not isinstance(content, dict) or not needed <= set(content) <= names:
+        raise ValueError("its fields are not those of a run record")
+    record = RunRecord(**content)
+    for name, right in _SHAPES.items():
+        if not right(content.get(name, {})):
+            raise ValueError(f"its {name} is not what a run writes")
+    if _id_of(record.config) != record.run_id:
+        raise ValueError("its run_id does not match its configuration")
+    return record
+
+
+def _numbers(value: Any) -> bool:
+    """By name, missing ones allowed."""
+    return isinstance(value, dict) and all(
+        item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in value.values()
+    )
+
+
+def _configures(value: Any) -> bool:
+    groups = ("data", "model", "planner")
+    return isinstance(value, dict) and all(isinstance(value.get(name), dict) for name in groups)
+
+
+def _counts(value: Any) -> bool:
+    needed = ("n", "k", "seed", "parameters", "flops_per_step")
+    return _numbers(value) and all(isinstance(value.get(name), int) and value[name] < 2**63 for name in needed)
+
+
+def _lists(value: Mapping[str, Any]) -> bool:
+    """Lists of numbers by name."""
+    return all(isinstance(item, list) and _numbers(dict(enumerate(item))) for item in value.values())
+
+
+def _bounds(value: Any) -> bool:
+    return isinstance(value, dict) and {"name", "label", "value", "vacuous", "applies", "hypotheses"} <= set(value)
+
+
+_SHAPES: Mapping[str, Callable[[Any], bool]] = {
+    "config": _configures,
+    "status": lambda value: value in ("finished", "diverged"),
+    "reason": lambda value: isinstance(value, str),
+    "dials": _counts,
+    "final": _numbers,
+    "final_standard_errors": _numbers,
+    "final_n": _numbers,
+    "pretrained": _numbers,
+    "pretrained_standard_errors": _numbers,
+    "truth": lambda value: _numbers({name: item for name, item in value.items() if not _lists({name: item})}),
+    "spectrum": lambda value: isinstance(value, dict) and _lists(value),
+    "bounds": lambda value: not value or (isinstance(value, list) and all(map(_bounds, value))),
+    "versions": lambda value: isinstance(value, dict),
+    "times": lambda value: _numbers({name: item for name, item in value.items() if name != "finished_at"}),
+    "protocol": lambda value: isinstance(value, dict),
+}
+
+
+def _id_of(config: Any) -> str | None:
+    """Id of what may be a configuration; None of what is none."""
+    try:
+        return run_id(config)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _to_yaml(content: Mapping[str, Any]) -> str:
@@ -205,26 +336,32 @@ def _to_yaml(content: Mapping[str, Any]) -> str:
     return str(yaml.dump(dict(content), Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
-def _from_yaml(text: str) -> Any:
-    import yaml
+def refuse_links(folder: Path) -> None:
+    """Refuse to write into a folder through which something would be written elsewhere.
 
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    Raises
+    ------
+    UserError
+        If it holds a symbolic link that leads out of it.
+    """
+    found = links_out(folder) if folder.is_dir() else []
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UserError(
+            f"{found[0]} is a symbolic link to {os.path.realpath(found[0])}, out of {folder}{more}: nothing is written "
+            "through it; put a folder or file in its place, or move all of it and link the whole folder"
+        )
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a text so that a reader sees the old file or the new one, whatever happens in between.
+
+    Raises
+    ------
+    NotWritten
+        If the system refuses.
+    """
+    write_whole(path, text.encode())
 
 
 def missing_for_nan(value: Any) -> Any:

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jepa_scale.files import written
 from jepa_scale.runs.checkpoint import Checkpoint
+from jepa_scale.runs.code import MIXED, changed
 from jepa_scale.runs.config import compose, with_values
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.folder import RunFolder, atomic_write, header, parsed_line
+from jepa_scale.runs.identity import run_id
 
 _OURS = ("finetune", "logger")
 
@@ -52,28 +55,41 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
     return with_values({**checkpoint.config, **taken, "stages": composed["stages"]}, {})
 
 
-def adopt(checkpoint: Checkpoint, config: Mapping[str, Any], path: Path) -> None:
+def adopt(checkpoint: Checkpoint, config: Mapping[str, Any], path: Path, accept_mixed: bool = False) -> None:
     """Give the run folder of ``config`` the pretrained checkpoint, and the estimates that were logged on the way.
 
     Raises
     ------
     UserError
-        If the folder is another run's or in use.
+        If the folder is another run's or in use, or, unless ``accept_mixed``, other code has pretrained.
     """
     folder = RunFolder(path)
+    differs = changed(checkpoint.config, config)
+    if differs and not accept_mixed:
+        raise UserError(f"{checkpoint.path} was trained by other code: {'; '.join(differs)}; {MIXED}")
     with folder.locked():
-        folder.claim(config)
+        folder.claim(config, accept_mixed)
         _copy(checkpoint.path, folder.pretrained_path)
-        metrics = checkpoint.path.parent.parent / "metrics.jsonl"
-        if metrics.is_file():
-            _copy(metrics, folder.metrics_path)
+        earlier = RunFolder(checkpoint.path.parent.parent)
+        if earlier.metrics_path.is_file() and not folder.metrics_path.exists():
+            estimates = [line for line in _lines(earlier) if isinstance(parsed_line(line), list)]
+            atomic_write(folder.metrics_path, "".join([header(run_id(config)), *estimates]))
+
+
+def _lines(folder: RunFolder) -> list[str]:
+    return folder.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
 
 
 def _copy(source: Path, target: Path) -> None:
     """Whole or not at all; what is already there stays."""
     if target.exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with written(target, source.stat().st_size):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

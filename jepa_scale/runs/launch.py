@@ -13,7 +13,9 @@ from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.ranks import attend, command_of, start
 
 
-def run_ranks(config: Mapping[str, Any], path: Path, group: str | None = None, epochs: bool = True) -> int:
+def run_ranks(
+    config: Mapping[str, Any], path: Path, group: str | None = None, epochs: bool = True, accept_mixed: bool = False
+) -> int:
     """Start the ranks of a run on this machine, wait for them and return an exit code of ``runs.exits``.
 
     The first rank prints a line for each epoch, if ``epochs`` are wanted. What went wrong is on standard error.
@@ -28,10 +30,10 @@ def run_ranks(config: Mapping[str, Any], path: Path, group: str | None = None, e
     from jepa_scale.runs.run import preflight
 
     folder = RunFolder(path)
-    folder.check(config)
+    folder.check(config, accept_mixed)
     preflight(config)
     with folder.locked():
-        folder.claim(config)
+        folder.claim(config, accept_mixed)
         if folder.read_record() is not None:
             return FINISHED
     options = [*(["--epochs"] if epochs else []), *(["--group", group] if group else [])]

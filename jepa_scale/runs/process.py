@@ -13,9 +13,11 @@ import traceback
 from pathlib import Path
 
 from jepa_scale import signals
+from jepa_scale.files import NotWritten
 from jepa_scale.runs.errors import Interrupted, UserError
-from jepa_scale.runs.exits import FAILED, FINISHED, INTERRUPTED, REFUSED, STOPPED
+from jepa_scale.runs.exits import FAILED, FINISHED, INTERRUPTED, REFUSED, STOPPED, UNWRITTEN
 from jepa_scale.runs.ranks import LAUNCHER, place
+from jepa_scale.texts import cleaned
 
 # Nothing heavy is imported up here: a signal that comes while torch loads, which can take a minute, is to be noted.
 
@@ -44,6 +46,9 @@ def main(arguments: list[str]) -> int:
             print(f"jepa-scale: {stop}", file=sys.stderr)
             requeue(stop)
         return STOPPED
+    except NotWritten as error:
+        print(f"jepa-scale: error: {error}", file=sys.stderr)
+        return UNWRITTEN
     except UserError as error:
         if _leads():
             print(f"jepa-scale: error: {error}", file=sys.stderr)
@@ -64,9 +69,8 @@ def _run(path: Path, group: str | None, epochs: bool) -> None:
     config = RunFolder(path).read_config()
     extra = []
     if epochs:
-        from rich.console import Console
-
         from jepa_scale.callbacks.printer import EpochPrinter
+        from jepa_scale.terminal import Console
 
         extra.append(EpochPrinter(Console(), config["planner"]["score"]))
     from jepa_scale.runs.run import run
@@ -145,4 +149,5 @@ def ask_requeue() -> bool:
 
 if __name__ == "__main__":
     signals.install()
-    sys.exit(main(sys.argv[1:]))
+    with cleaned():
+        sys.exit(main(sys.argv[1:]))

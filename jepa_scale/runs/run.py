@@ -22,11 +22,14 @@ from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model
+from jepa_scale.runs.checkpoint import steps_in
+from jepa_scale.runs.code import check_code
 from jepa_scale.runs.errors import Interrupted, UserError
-from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.instantiate import instantiate
+from jepa_scale.runs.limits import check_here
 from jepa_scale.runs.ranks import Place
 from jepa_scale.runs.record import record_of
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
@@ -39,11 +42,13 @@ def run(
     group: str | None = None,
     extra: Sequence[L.Callback] = (),
     patience: float = 0.2,
+    accept_mixed: bool = False,
 ) -> RunRecord:
     """Train what the configuration says and return its record; a finished run is not trained again.
 
     An unfinished run goes on from its last checkpoint. ``group`` names the study in W&B; ``extra`` callbacks watch,
-    they are not part of the run. A folder that is in use is waited for ``patience`` seconds.
+    they are not part of the run. A folder that is in use is waited for ``patience`` seconds. What other code has
+    computed is refused, unless ``accept_mixed``.
 
     With ``trainer.devices`` above 1 this is to be called by as many processes, its ranks (``runs.ranks``). The first
     writes everything and decides for all; they return the same record and raise the same errors.
@@ -51,8 +56,8 @@ def run(
     Raises
     ------
     UserError
-        If the folder is another run's, is in use, a part refuses its settings, or there are more or fewer processes
-        than devices.
+        If the folder is another run's, is in use, a part refuses its settings, there are more or fewer processes than
+        devices, or the code is not that of the configuration.
     Interrupted
         If a signal asked for it (``signals.install``); everything is saved.
     KeyboardInterrupt
@@ -62,10 +67,11 @@ def run(
     with joined(config["trainer"]) as here, contextlib.ExitStack() as held:
 
         def begin() -> RunRecord | None:
-            folder.check(config)
+            check_code(config)
+            folder.check(config, accept_mixed)
             preflight(config)
             held.enter_context(folder.locked(patience))
-            folder.claim(config)
+            folder.claim(config, accept_mixed)
             return folder.read_record()
 
         record = processes.agreed(begin)
@@ -87,6 +93,8 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
         If the world, planner, model, objective, optimizer, logger or trainer refuses its settings, or a recording is
         too small.
     """
+    if not elsewhere:
+        check_here(config)
     context = build_context(config)
     world = context.world
     needed = [config]
@@ -161,7 +169,8 @@ def _loggers(config: Mapping[str, Any], folder: RunFolder, group: str | None) ->
     )
     if mirror is not None:
         mirror.replay(earlier)
-    return [MetricsFile(folder.metrics_path)] + ([mirror] if mirror is not None else [])
+    metrics = MetricsFile(folder.metrics_path, header(run_id(config)))
+    return [metrics] + ([mirror] if mirror is not None else [])
 
 
 def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) -> None:
@@ -210,12 +219,13 @@ def _fit(
             logger=list(loggers) or False,
             callbacks=[*watching, checkpoint, SafeStop(checkpoint)],
         )
-        steps = processes.agreed(lambda: _steps_in(path))
+        steps = processes.agreed(lambda: steps_in(path, config))
         if steps is not None and here.leads:
             print(f"goes on from step {steps} of {settings['epochs'] * settings['steps_per_epoch']}", flush=True)
         started = time.perf_counter()
         try:
-            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=None if steps is None else path)
+            resumed = None if steps is None else path
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit, which a worker could not tell from any other.
             raise KeyboardInterrupt from None
@@ -226,15 +236,3 @@ def _fit(
         parts.module.steps_before + trainer.global_step,
     )
     return time.perf_counter() - started
-
-
-def _steps_in(checkpoint: Path) -> int | None:
-    """Steps of a stage in its checkpoint; None without one. A damaged one is put out of the way, to start over."""
-    if not checkpoint.exists():
-        return None
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
-    except Exception as error:
-        warnings.warn(f"{checkpoint} cannot be read ({type(error).__name__}): the run starts over", stacklevel=2)
-        checkpoint.unlink()
-        return None

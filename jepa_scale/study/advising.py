@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.collect import read_records, run_table
-from jepa_scale.study.design import design
 from jepa_scale.study.external import column, counted_seeds, filled_table, read_columns
+from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.spec import StudySpec, read_spec, spec_of
 
 
@@ -32,7 +33,10 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
             f"{study} compares settings ({', '.join(spec.arms)}), and advice is on one of them: see the pages in "
             f"{study / 'arms'}, which hold each one's, or run that setting as a study of its own"
         )
-    records = read_records([point for point in design(spec, study) if point.purpose == "cell"], study)
+    unusable: dict[str, str] = {}
+    records = read_records([point for point in read_plan(study) if point.purpose == "cell"], study, unusable)
+    for sentence in unusable.values():
+        warnings.warn(f"left out: {sentence}", stacklevel=2)
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {study / 'study.yaml'}` first")
     return spec, run_table(list(records.values()))

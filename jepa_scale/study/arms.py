@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jepa_scale.records import ArmValues
+from jepa_scale.texts import clean
 
 _RESERVED = ("data.n", "model.k", "seed")
 
@@ -19,7 +20,7 @@ def combinations(arms: Mapping[str, tuple[Any, ...]]) -> list[ArmValues]:
 
 def label(values: ArmValues) -> str:
     """Name of an arm: empty where the study has none, else as on the command line."""
-    return ", ".join(f"{key}={_text(value)}" for key, value in values.items())
+    return clean(", ".join(f"{key}={_text(value)}" for key, value in values.items()))
 
 
 def arm_folder(named: str) -> str:

@@ -50,10 +50,10 @@ class BudgetRule:
 
 def parse_budget(content: Any) -> tuple[BudgetRule | None, list[str]]:
     """Return the rule of a study file, or None with one sentence for every mistake."""
-    if not isinstance(content, Mapping) or content.get("rule") not in _FIELDS:
+    if not isinstance(content, Mapping) or str(content.get("rule")) not in _FIELDS:
         shown = content.get("rule") if isinstance(content, Mapping) else content
         return None, [f"budget: expected a mapping with rule: {' | '.join(_FIELDS)}, got {shown!r}"]
-    needed = _FIELDS[content["rule"]]
+    needed = _FIELDS[str(content["rule"])]
     found = [unknown_key(f"budget.{key}", ["rule", *needed]) for key in content if key not in ("rule", *needed)]
     found += [f"budget: the rule {content['rule']} needs the field {name!r}" for name in needed if name not in content]
     if found:

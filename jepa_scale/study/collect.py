@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jepa_scale.files import write_whole
 from jepa_scale.laws.advice import advise, score
 from jepa_scale.laws.cells import TARGETS, cells_from_table
 from jepa_scale.laws.compare import compare
@@ -31,30 +34,80 @@ from jepa_scale.records import (
     TuningCheck,
     Verdict,
 )
-from jepa_scale.runs.config import compose
-from jepa_scale.runs.folder import atomic_write
+from jepa_scale.runs.code import label
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.arms import arm_folder, combinations, label
+from jepa_scale.study.arms import arm_folder, combinations
+from jepa_scale.study.arms import label as label_of_arm
 from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.spec import StudySpec
+from jepa_scale.study.manifest import read_plan, study_id
+from jepa_scale.study.spec import StudySpec, spec_of
 from jepa_scale.study.tuning import setting, to_json, tuning_run
 
 
-def read_records(points: Sequence[DesignPoint], study: Path) -> dict[str, RunRecord]:
+def read_records(
+    points: Sequence[DesignPoint], study: Path, unusable: dict[str, str] | None = None
+) -> dict[str, RunRecord]:
     """Return the records of finished runs by run id.
+
+    What is wrong with those that cannot be used goes into ``unusable``, by run id, and the others are read.
 
     Raises
     ------
     UserError
-        If a record is corrupted.
+        If one cannot be used and ``unusable`` is None.
     """
     found = {}
     for point in points:
-        record = point.folder(study).read_record()
+        try:
+            record = point.folder(study).read_record()
+        except UserError as error:
+            if unusable is None:
+                raise
+            unusable[point.run_id] = str(error)
+            continue
         if record is not None:
-            found[point.run_id] = record
+            # The configuration has the same id; thousands of copies of it fill the memory.
+            found[point.run_id] = replace(record, config=point.config) if _same(record, point) else record
     return found
+
+
+def _same(record: RunRecord, point: DesignPoint) -> bool:
+    return record.config == point.config
+
+
+def writable(study: Path, out: Path | None) -> Path:
+    """Folder that is written into: ``out``, or the study's own.
+
+    Raises
+    ------
+    UserError
+        If that is the study's own and it cannot be written.
+    """
+    if os.access(study, os.W_OK):
+        return out or study
+    if out is None:
+        raise UserError(f"{study} cannot be written: add --out FOLDER to write into another one")
+    warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
+    return out
+
+
+class Histories(Mapping[str, Sequence[Mapping[str, Any]]]):
+    """Every epoch's estimates of runs by id, each read from its folder when it is asked for."""
+
+    def __init__(self, points: Sequence[DesignPoint], study: Path) -> None:
+        self._folders = {point.run_id: point.folder(study) for point in points}
+
+    def __getitem__(self, run: str) -> Sequence[Mapping[str, Any]]:
+        return self._folders[run].read_metrics()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
 
 
 def run_table(records: Sequence[RunRecord], points: Sequence[DesignPoint] = ()) -> RunTable:
@@ -114,83 +167,115 @@ def row_of(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def write_table(table: RunTable, path: Path) -> None:
-    """Write the table as parquet."""
+def write_table(table: RunTable, path: Path, study: str = "") -> None:
+    """Write the table as parquet, whole or not at all; ``study`` is the id of the study that it is of."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, metadata={"study": study} if study else None), content)
+    write_whole(path, content.getvalue().to_pybytes())
 
 
 def why_missing(point: DesignPoint, study: Path) -> str:
     """Return why a run has no record: the last line of its traceback, if it left one."""
     left = study / "errors" / f"{point.run_id}.txt"
-    lines = left.read_text(encoding="utf-8", errors="replace").strip().splitlines() if left.exists() else []
+    lines = left.read_text(encoding="utf-8", errors="replace").strip().splitlines() if left.is_file() else []
     if lines:
         return f"{lines[-1]} (whole error in {left})"
     return "begun, not finished" if point.folder(study).checkpoint_path.exists() else "not run yet"
 
 
-def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> StudyResult:
-    """Read every record, write the table, fits, budget and tuning check, and return what the report needs.
-
-    Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
-    ``arms/``, and the whole has the table of all.
+def collect_folder(study: Path, into: Path | None) -> StudyResult:
+    """``collect`` a study that was planned, by what its folder says: nothing of it is composed or instantiated.
 
     Raises
     ------
     UserError
-        If a record is corrupted.
+        If the folder is not a planned study's, the runs that decide its budget are not finished, or the folder that is
+        written ``into`` holds a link that leads out of it.
+    """
+    if into is not None:
+        refuse_links(into)
+    spec, points = spec_of(study), read_plan(study)
+    if not any(point.purpose == "cell" for point in points):
+        raise UserError(
+            f"study {spec.name}: the budget is tuned by runs of its own, which are not finished: run `jepa-scale "
+            "study`; if one failed, its traceback is in errors/"
+        )
+    return collect(spec, points, study, into)
+
+
+def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None) -> StudyResult:
+    """Read every record and return what the report needs; table, fits, budget and tuning check are written ``into``.
+
+    That is the study's own folder, another one, or None: nothing is written.
+
+    Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
+    ``arms/``, and the whole has the table of all. A run whose record cannot be used has none, and is told among the
+    unfinished.
     """
     if not spec.arms:
-        return _collected(spec, points, study, study)
+        return _collected(spec, points, study, into)
     arms = []
     for values in combinations(spec.arms):
-        named = label(values)
+        named = label_of_arm(values)
         mine = [point for point in points if point.arm == named]
-        folder = study / "arms" / arm_folder(named)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = None if into is None else into / "arms" / arm_folder(named)
         result = replace(_collected(spec, mine, study, folder), name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
     whole = _empty(spec, points)
-    records = read_records(points, study)
+    unusable: dict[str, str] = {}
+    records = read_records(points, study, unusable)
     table = run_table(list(records.values()), points)
-    write_table(table, study / "table.parquet")
+    if into is not None:
+        write_table(table, into / "table.parquet", study_id(spec))
     return replace(
         whole,
         table=table,
         records=records,
-        unfinished=_unfinished(spec, points, study, records),
+        unfinished=_unfinished(spec, points, study, records, unusable),
+        unusable=tuple(unusable.values()),
+        mixed=mixed_code(records),
         arms=tuple(arms),
         budget=arms[0].result.budget,
     )
 
 
-def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path) -> StudyResult:
-    """Result of points of one arm, whose files go into ``folder``."""
-    tuning = tuning_check(spec, [point for point in points if point.purpose == "tuning"], study)
+def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None) -> StudyResult:
+    """Result of points of one arm, whose files go into ``folder``, if there is one."""
+    checks = [point for point in points if point.purpose == "tuning"]
     points = [point for point in points if point.purpose == "cell"]
-    records = read_records(points, study)
+    tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
+    identity = study_id(spec)
+    unusable: dict[str, str] = {}
+    records = read_records(points, study, unusable)
     table = run_table(list(records.values()), points)
-    write_table(table, folder / "table.parquet")
     held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
     fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
-    atomic_write(folder / "fit.json", _fit_json(fits, forecasts))
     advice, no_advice, judged = _advice(spec, table)
-    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points})
-    atomic_write(folder / "budget.json", json.dumps(asdict(budget), indent=1, ensure_ascii=False) + "\n")
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points if point.config})
+    if folder is not None:
+        write_table(table, folder / "table.parquet", identity)
+        atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))
+        described = {"study": identity, **asdict(budget)}
+        atomic_write(folder / "budget.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        if tuning is not None:
+            atomic_write(folder / "tuning.json", to_json(tuning, identity))
+        else:
+            (folder / "tuning.json").unlink(missing_ok=True)
     return replace(
         _empty(spec, points),
         table=table,
         records=records,
-        histories={point.run_id: point.folder(study).read_metrics() for point in points if point.run_id in records},
+        histories=Histories([point for point in points if point.run_id in records], study),
         fits=fits,
         forecasts=forecasts,
         held_out_n=held_out,
-        unfinished=_unfinished(spec, points, study, records),
+        unfinished=_unfinished(spec, points, study, records, unusable),
+        unusable=tuple(unusable.values()),
+        mixed=mixed_code(records),
         comparisons=_comparisons(spec, table, held_out, fits),
         advice=advice,
         no_advice=no_advice,
@@ -202,7 +287,8 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
 
 def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
     """What is known of a study before anything has run."""
-    planner = points[0].config["planner"]
+    known = _configs(spec, points)
+    planner = known[0]["planner"]
     return StudyResult(
         name=spec.name,
         question=spec.question,
@@ -217,42 +303,58 @@ def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
         horizon=planner.get("horizon", 1),
         target_regret=spec.target_regret,
         unfinished=(),
-        settings=_shared([point.config for point in points]),
+        settings=_shared(known),
     )
 
 
+def _configs(spec: StudySpec, points: Sequence[DesignPoint]) -> list[Mapping[str, Any]]:
+    """Configurations of the points; an old plan knows those of the runs alone that were begun."""
+    known = [point.config for point in points if point.config]
+    if not known:
+        raise UserError(f"study {spec.name} has no run that was begun: run `jepa-scale study` first")
+    return known
+
+
 def _unfinished(
-    spec: StudySpec, points: Sequence[DesignPoint], study: Path, records: Mapping[str, RunRecord]
+    spec: StudySpec,
+    points: Sequence[DesignPoint],
+    study: Path,
+    records: Mapping[str, RunRecord],
+    unusable: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Say why runs have no record; a run that a design has not chosen lacks nothing."""
     lacking = [point for point in points if point.run_id not in records]
     if spec.design is not None:
-        lacking = [point for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()]
-    return tuple(f"{point}: {why_missing(point, study)}" for point in lacking)
+        left = {point.run_id for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()}
+        lacking = [point for point in lacking if point.run_id in unusable or point.run_id in left]
+    return tuple(f"{point}: {unusable.get(point.run_id) or why_missing(point, study)}" for point in lacking)
 
 
-def tuning_check(spec: StudySpec, points: Sequence[DesignPoint], study: Path) -> TuningCheck | None:
-    """Read the runs of the tuning check and write ``tuning.json``; None, and no file, where the study has no check.
+def mixed_code(records: Mapping[str, RunRecord]) -> tuple[str, ...]:
+    """How many runs which code has computed, the most first; empty where all are of one, as far as is known."""
+    kinds = Counter(label(record.config) for record in records.values())
+    if len(kinds) < 2:
+        return ()
+    return tuple(
+        f"{count} run{'s' * (count != 1)}: {code or 'code not recorded'}" for code, count in kinds.most_common()
+    )
 
-    Raises
-    ------
-    UserError
-        If a record is corrupted.
-    """
-    path = study / "tuning.json"
+
+def tuning_check(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, shared: Mapping[str, Any]
+) -> TuningCheck | None:
+    """Read the runs of the tuning check; None where the study has no check. ``shared`` is any cell's configuration."""
     if spec.tuning is None:
-        path.unlink(missing_ok=True)
         return None
-    records, key = read_records(points, study), spec.tuning.key
-    check = TuningCheck(
+    key, unusable = spec.tuning.key, dict[str, str]()
+    records = read_records(points, study, unusable)
+    return TuningCheck(
         key=key,
-        shared=float(setting(compose(list(spec.overrides)), key)),
+        shared=float(setting(shared, key)),
         n=spec.tuning.n,
         runs=tuple(tuning_run(records[point.run_id], key) for point in points if point.run_id in records),
-        unfinished=tuple(f"{point}: {why_missing(point, study)}" for point in points if point.run_id not in records),
+        unfinished=_unfinished(replace(spec, design=None), points, study, records, unusable),
     )
-    atomic_write(path, to_json(check))
-    return check
 
 
 def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
@@ -299,8 +401,12 @@ def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple
         return advice, "", ()
 
 
-def _fit_json(fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
-    content = {"fits": [asdict(item) for item in fits], "forecasts": [asdict(item) for item in forecasts]}
+def _fit_json(study: str, fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
+    content = {
+        "study": study,
+        "fits": [asdict(item) for item in fits],
+        "forecasts": [asdict(item) for item in forecasts],
+    }
     return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
 
 
@@ -310,7 +416,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} to fit.json")
 
 
-_OF_A_RUN = ("seed", "logger")
+_OF_A_RUN = ("seed", "logger", "code")
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.records import ArmValues
-from jepa_scale.runs.config import compose, with_values
+from jepa_scale.runs.config import compose, with_sizes, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -54,7 +54,7 @@ class DesignPoint:
 
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
-        return RunFolder(study / "runs" / self.run_id)
+        return RunFolder(study / "runs" / self.run_id, self.run_id)
 
     def __str__(self) -> str:
         cell = f"{self.arm + ', ' if self.arm else ''}n={self.n}, k={self.k}, seed={self.seed}"
@@ -204,7 +204,7 @@ def _point(
 ) -> DesignPoint:
     trainer = trainer_values(steps, base["trainer"]["epochs"])
     try:
-        config = with_values(base, {"data.n": n, "model.k": k, "seed": seed, **trainer, **values})
+        config = with_sizes(base, {"data.n": n, "model.k": k, "seed": seed, **trainer, **values})
     except UserError as error:
         raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
     return DesignPoint(n, k, seed, config, run_id(config), purpose, label, resources=resources_of(config))

@@ -15,7 +15,9 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from jepa_scale.files import written
 from jepa_scale.runs.errors import UserError
+from jepa_scale.texts import first_line
 
 _REPORTED, _PATIENCE = 10.0, 120.0
 """Seconds after which a wait for the journal's lock is reported, and after which it is given up."""
@@ -92,7 +94,7 @@ class JournalFile(JournalFileBackend):
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         self._exclusive.acquire()
         try:
-            with open(self._file_path, "r+b") as file:
+            with written(Path(self._file_path), len(lines)), open(self._file_path, "r+b") as file:
                 end = _end_of_whole_lines(file)
                 try:
                     file.seek(end)
@@ -146,16 +148,18 @@ def open_journal(path: Path) -> JournalStorage:
         If one of its lines is damaged.
     """
     try:
-        return JournalStorage(JournalFile(path))
-    except (UserError, OSError, Unreadable):
+        with written(path):
+            return JournalStorage(JournalFile(path))
+    except (UserError, Unreadable):
         raise
-    except Exception as error:
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, RuntimeError) as error:
+        # Lines that make no sense to Optuna. What is out of memory, or cannot be reached now, is not damaged.
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path | str, error: Exception) -> Unreadable:
     return Unreadable(
-        f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}): stop the study's workers, and run "
+        f"{path} is damaged ({type(error).__name__}: {first_line(error)}): stop the study's workers, and run "
         "the study or sweep command again, which makes a new one from runs/"
     )
 
@@ -167,6 +171,8 @@ def put_aside(path: Path) -> None:
 
 def wrong_url(url: str, workers: int) -> str:
     """Why a queue cannot be kept there for so many workers; empty if it can."""
+    if not isinstance(url, str):
+        return f"storage: expected the URL of a server, or null (a journal file), got {url!r}"
     kind = url.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
         if workers == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import os
+import re
 import shlex
 import sys
 from collections import Counter
@@ -10,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jepa_scale import cluster
+from jepa_scale import cluster, trust
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import read_records
+from jepa_scale.study.continuity import check_code
 from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.manifest import write_plan
@@ -34,8 +37,12 @@ class Batch:
     """Runs that wait for them."""
 
 
-def submit_study(spec: StudySpec, study: Path, launcher: SlurmLauncher, say: Callable[[str], None]) -> Orders:
+def submit_study(
+    spec: StudySpec, study: Path, launcher: SlurmLauncher, say: Callable[[str], None], accept_mixed: bool = False
+) -> Orders:
     """Plan a study's runs into their folders, submit the workers that are missing, and return at once.
+
+    What other code has computed is refused, unless ``accept_mixed``.
 
     Raises
     ------
@@ -47,13 +54,14 @@ def submit_study(spec: StudySpec, study: Path, launcher: SlurmLauncher, say: Cal
     with study_folder(spec, study):
         study = study.resolve()
         records = read_records(points, study)
+        check_code(points, records, study, accept_mixed)
         queue = Queue(study, spec.name, None if pilot else design_sampler(spec), launcher.storage, rebuild=True)
         held = read_orders(study) or Orders(launcher)
         orders = replace(held, launcher=launcher)
         alive = living(queue).alive
         for point in points:
             if point.run_id not in records:
-                point.folder(study).claim(point.config)
+                point.folder(study).claim(point.config, accept_mixed)
         write_plan(study, points)
         workers = _workers(orders)
         # Where no worker lives nobody can be taking a run just now.
@@ -178,15 +186,15 @@ def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: st
         options.append(f"--gres=gpu:{launcher.gpu_type + ':' if launcher.gpu_type else ''}{devices}")
     if launcher.memory_per_cpu:
         options.append(f"--mem-per-cpu={launcher.memory_per_cpu}")
-    options += [f"--signal=B:USR1@{launcher.signal_seconds}", f"--output={study}/workers/%A_%a.log"]
-    command = [launcher.python or sys.executable, "-m", "jepa_scale.study.supervise", str(study), resources]
+    options += [f"--signal=B:USR1@{launcher.signal_seconds}", f"--output={_literal(study)}/workers/%A_%a.log"]
+    command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale.study.supervise", str(study), resources]
     return _script("worker", name, launcher, options, command)
 
 
 def collect_script(study: Path, name: str, launcher: SlurmLauncher) -> str:
     """Batch script that collects a study."""
-    options = ["--ntasks=1", f"--output={study}/workers/collect-%j.log"]
-    command = [launcher.python or sys.executable, "-m", "jepa_scale", "collect", str(study)]
+    options = ["--ntasks=1", f"--output={_literal(study)}/workers/collect-%j.log"]
+    command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale", "collect", str(study)]
     return _script("collect", name, launcher, options, command)
 
 
@@ -195,8 +203,8 @@ def _script(template: str, name: str, launcher: SlurmLauncher, options: Sequence
     chosen = [f"--{key}={getattr(launcher, key)}" for key in names if getattr(launcher, key) is not None]
     parts = {
         "name": f"jepa-{name}",
-        "options": "\n".join(f"#SBATCH {_quoted(option)}" for option in [*options, *chosen, *launcher.options]),
-        "setup": "\n".join(launcher.setup),
+        "options": "\n".join(f"#SBATCH {quoted(option)}" for option in [*options, *chosen, *launcher.options]),
+        "setup": "\n".join([*_exported(), *launcher.setup]),
         "command": shlex.join(command),
     }
     text = (data_dir("slurm", "worker.sbatch") / f"{template}.sbatch").read_text(encoding="utf-8")
@@ -205,9 +213,32 @@ def _script(template: str, name: str, launcher: SlurmLauncher, options: Sequence
     return text
 
 
-def _quoted(option: str) -> str:
+def _literal(folder: Path) -> str:
+    """A folder in a pattern of sbatch's for names of files, where % begins a replacement."""
+    return str(folder).replace("%", "%%")
+
+
+def _exported() -> list[str]:
+    """A site may start jobs without the submitter's environment."""
+    modules = os.environ.get(trust.ALLOW, "")
+    return [f"export {trust.ALLOW}={shlex.quote(modules)}"] if modules else []
+
+
+def quoted(option: str) -> str:
+    """An option of sbatch as it stands in a script, where a value ends at a space unless it is quoted.
+
+    Raises
+    ------
+    UserError
+        If it holds a control character, which would begin another line.
+    """
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in option):
+        raise UserError(f"expected an option of sbatch without control characters, got {option!r}: rename the folder")
     name, equals, value = option.partition("=")
-    return f'{name}{equals}"{value}"' if " " in value and '"' not in value else option
+    if not re.search(r"[^\w@%+=:,./-]", value):
+        return option
+    escaped = re.sub(r'(["\\])', r"\\\1", value)
+    return f'{name}{equals}"{escaped}"'
 
 
 def dry_run(spec: StudySpec, study: Path, launcher: SlurmLauncher) -> str:

@@ -105,6 +105,8 @@ class SlurmLauncher:
             wrong = [line for line in getattr(self, name) if not isinstance(line, str) or "\n" in line]
             if wrong:
                 raise ValueError(f"{name}: expected a list of lines, got {wrong[0]!r}")
+        if not isinstance(self.collect, bool):
+            raise ValueError(f"collect: expected true or false, got {self.collect!r}")
         strange = [option for option in self.options if not option.startswith("-")]
         if strange:
             raise ValueError(f"options: expected options of sbatch, such as --exclude=node7, got {strange[0]!r}")
@@ -113,9 +115,13 @@ class SlurmLauncher:
             raise ValueError(wrong_storage)
 
 
+_MOST = 100_000
+"""Of workers and whatever else a launcher counts."""
+
+
 def _at_least(name: str, value: Any, least: int) -> None:
-    if value is not None and (type(value) is not int or value < least):
-        raise ValueError(f"{name}: expected a whole number ≥ {least}, got {value!r}")
+    if value is not None and (type(value) is not int or not least <= value <= _MOST):
+        raise ValueError(f"{name}: expected a whole number from {least} to {_MOST}, got {value!r}")
 
 
 Launcher = LocalLauncher | SlurmLauncher

@@ -15,6 +15,7 @@ from jepa_scale.study.budget import BudgetRule, parse_budget
 from jepa_scale.study.checks import whole_numbers
 from jepa_scale.study.launchers import Launcher, take_launcher
 from jepa_scale.study.tuning import TuningSpec, parse_tuning
+from jepa_scale.texts import first_line, parse_yaml
 
 DIALS = ("data.n", "model.k")
 
@@ -110,12 +111,10 @@ def read_spec(path: Path) -> StudySpec:
     UserError
         Names every unknown field, missing field and impossible value.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({str(error).splitlines()[0]})") from None
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not YAML ({first_line(error)}): mend it, or write it anew") from None
     return parse_spec(content, str(path))
 
 
@@ -190,6 +189,10 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
         return [*found, f"laws: expected a list of laws, got {laws!r}"]
     if not isinstance(content["name"], str) or not content["name"].replace("-", "").replace("_", "").isalnum():
         found.append(f"name: expected letters, digits, - and _ (it names a folder), got {content['name']!r}")
+    elif len(content["name"]) > 100:
+        found.append(f"name: expected at most 100 letters, as it names a folder, got {len(content['name'])}")
+    if len(set(laws)) < len(laws):
+        found.append(f"laws: expected different laws, got {laws}")
     dials = content["dials"]
     if not isinstance(dials, dict) or set(dials) != set(DIALS):
         shown = list(dials) if isinstance(dials, dict) else dials
@@ -207,14 +210,22 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
         value = content.get(name, 0.5)
         if not isinstance(value, int | float) or not low < value < high:
             found.append(f"{name}: expected a number between {low} and {high}, got {value!r}")
-    if not isinstance(content.get("bootstrap_draws", 200), int) or content.get("bootstrap_draws", 200) < 20:
-        found.append(f"bootstrap_draws: expected a whole number ≥ 20, got {content['bootstrap_draws']!r}")
+    draws = content.get("bootstrap_draws", 200)
+    if type(draws) is not int or not 20 <= draws <= _MOST_DRAWS:
+        found.append(f"bootstrap_draws: expected a whole number from 20 to {_MOST_DRAWS}, got {draws!r}")
     if not isinstance(content.get("hold_out_largest_n", True), bool):
         found.append(f"hold_out_largest_n: expected true or false, got {content['hold_out_largest_n']!r}")
     overrides = content.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
-    return found
+        return found
+    own = [text for text in overrides if text.partition("=")[0] in (*DIALS, "seed")]
+    return found + [
+        f"overrides: expected settings other than the dials, which have lists, got {text!r}" for text in own
+    ]
+
+
+_MOST_DRAWS = 100_000
 
 
 def _laws() -> list[str]:

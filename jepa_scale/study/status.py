@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import os
 import statistics
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jepa_scale import cluster
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import refuse_links
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.orders import Orders, cancelled, read_orders
@@ -119,7 +122,12 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None
     """
     spec, points, orders = spec_of(study), read_plan(study), read_orders(study)
     url = None if orders is None else orders.launcher.storage
-    return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url)
+    reads = not os.access(study, os.W_OK)
+    if reads:
+        warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
+    else:
+        refuse_links(study)
+    return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url, reads=reads)
 
 
 def status_of(study: Path) -> Status:
@@ -166,7 +174,7 @@ class Look:
     """
 
     def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0, workers: int = 0) -> None:
-        self.study, self.patience, self.reaps = study, patience, queue is None
+        self.study, self.patience = study, patience
         self.at_it = None if queue is None else True
         """Whether whoever looks runs the study; None: it looks on, and asks."""
         self._most = workers
@@ -174,6 +182,7 @@ class Look:
             self.spec, self.points, _, self.queue = open_study(study)
         else:
             self.spec, self.points, self.queue = spec_of(study), read_plan(study), queue
+        self.reaps = queue is None and not self.queue.reads
         self._planned = self._plan_time()
         self._asked = -float("inf")
         self._known: tuple[dict[str, cluster.Task], str] = {}, ""

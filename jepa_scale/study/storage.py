@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
@@ -44,12 +45,15 @@ class Claim:
 class Queue:
     """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value.
 
-    Kept in the study's journal file, or on the server of a URL.
+    Kept in the study's journal file, or on the server of a URL. One that only ``reads`` takes no lock and writes
+    nothing, as in somebody else's folder.
 
     Raises
     ------
     Unreadable
         If the journal is damaged and ``rebuild`` is not set, with which it is begun anew.
+    UserError
+        If one that only reads has no journal.
     """
 
     def __init__(
@@ -59,11 +63,21 @@ class Queue:
         sampler: ScalingDesignSampler | None = None,
         url: str | None = None,
         rebuild: bool = False,
+        reads: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder, self.path = study_folder, study_folder / "journal.log"
+        self.reads = reads
+        if reads and not self.path.is_file():
+            raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
+        if reads:
+            try:
+                self.study = optuna.load_study(study_name=name, storage=self.storage, sampler=sampler or _never_asked())
+            except KeyError:
+                raise UserError(f"{self.path} holds no study {name!r}: it is another study's") from None
+            return
         self.study = optuna.create_study(
             study_name=name,
             storage=self.storage,
@@ -257,7 +271,7 @@ class Queue:
                 if not (_age(trial) > young if owner is None else dead(owner)):
                     continue
                 found.append(trial.user_attrs["run"])
-                record = RunFolder(self.folder / "runs" / found[-1]).read_record()
+                record = RunFolder(self.folder / "runs" / found[-1], found[-1]).read_record()
                 if record is not None:
                     self.finish(trial._trial_id, record)
                 elif attempts is None or (attempts and trial.user_attrs.get("stopped")):

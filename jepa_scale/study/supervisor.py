@@ -186,7 +186,7 @@ class Supervisor:
         step = ["srun", "--nodes=1", f"--ntasks={ranks}", f"--ntasks-per-node={ranks}"]
         step += [f"--cpus-per-task={launcher.cpus_per_task}", "--kill-on-bad-exit=1", "--unbuffered"]
         python = launcher.python or sys.executable
-        run = [python, "-m", "jepa_scale.runs.process", str(point.folder(self.study).path), "--epochs"]
+        run = [python, "-P", "-m", "jepa_scale.runs.process", str(point.folder(self.study).path), "--epochs"]
         run += ["--group", point.group(self.queue.name)]
         inside = [*shlex.split(launcher.container or ""), *run]
         # Ignored until Python has handlers of its own, which a signal that comes earlier would not find.

@@ -6,19 +6,24 @@ import contextlib
 import functools
 import operator
 import os
+import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from jepa_scale.files import written
 from jepa_scale.records import StudyResult
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.folder import atomic_write
+from jepa_scale.runs.exits import UNWRITTEN
+from jepa_scale.runs.folder import atomic_write, refuse_links
+from jepa_scale.runs.limits import check_here
+from jepa_scale.runs.python import python_module
 from jepa_scale.study.budget import describe
 from jepa_scale.study.collect import collect, read_records
+from jepa_scale.study.continuity import check_code
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
@@ -32,8 +37,10 @@ from jepa_scale.study.worker import work
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
-def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> StudyResult:
+def run_study(spec: StudySpec, study: Path, workers: int, console: Console, accept_mixed: bool = False) -> StudyResult:
     """Do what is missing of a study, then collect it.
+
+    What other code has computed is refused, unless ``accept_mixed``.
 
     Raises
     ------
@@ -48,12 +55,12 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console) -> S
         unmark_cancelled(study)
         if first:
             console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
-            _do_missing(spec, first, study, workers, console)
+            _do_missing(spec, first, study, workers, console, accept_mixed=accept_mixed)
             points = design(spec, study)
         budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study))
         console.print(f"budget: {budget.sentence}", highlight=False)
-        _do_missing(spec, points, study, workers, console, design_sampler(spec))
-        return collect(spec, points, study)
+        _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed)
+        return collect(spec, points, study, study)
 
 
 def _do_missing(
@@ -63,8 +70,10 @@ def _do_missing(
     workers: int,
     console: Console,
     sampler: ScalingDesignSampler | None = None,
+    accept_mixed: bool = False,
 ) -> None:
     records = read_records(points, study)
+    check_code(points, records, study, accept_mixed)
     chosen = sampler is not None
     queue = Queue(study, spec.name, sampler, rebuild=True)
     write_plan(study, points)
@@ -74,6 +83,8 @@ def _do_missing(
     from jepa_scale.runs.run import preflight
 
     # Now that runs are to be done here: on the device that they ask for.
+    for point in points:
+        check_here(point.config)
     preflight(points[0].config)
     total, done, busy = len(points), len(points) - waiting, min(workers, waiting)
     if chosen:
@@ -97,17 +108,19 @@ def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
     Raises
     ------
     UserError
-        If the folder is another study's, not a study's, or in use.
+        If the folder is another study's, not a study's, in use, or holds a link that leads out of it.
     """
     import yaml
     from filelock import FileLock, Timeout
 
     _check_folder(spec, study)
-    study.mkdir(parents=True, exist_ok=True)
+    refuse_links(study)
     lock = FileLock(study / "lock")
     try:
-        # Who only looks whether it is held, holds it for a moment.
-        lock.acquire(timeout=_PATIENCE)
+        with written(study / "lock"):
+            study.mkdir(parents=True, exist_ok=True)
+            # Who only looks whether it is held, holds it for a moment.
+            lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise UserError(f"{study} is being run by another process: wait for it, or stop it") from None
     try:
@@ -159,11 +172,12 @@ class _Worker:
 
     def __init__(self, study: Path, name: str, threads: int) -> None:
         self.name = name
-        (study / "workers").mkdir(exist_ok=True)
-        self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
+        with written(study / "workers"):
+            (study / "workers").mkdir(exist_ok=True)
+            self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jepa_scale.study.worker", str(study), name],
+            python_module("jepa_scale.study.worker", str(study), name),
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -186,6 +200,14 @@ class _Worker:
         self.log.close()
 
 
+def _unwritten(study: Path) -> str:
+    free = shutil.disk_usage(study).free
+    return (
+        f"a worker could not write into {study}, on whose disk {free:,} bytes are free: free some, or use --folder on "
+        "another disk, and give the same command again"
+    )
+
+
 def _in_workers(study: Path, queue: Queue, workers: int, threads: int) -> None:
     crew = [_Worker(study, f"worker-{index}", threads) for index in range(workers)]
     crashes = 0
@@ -197,6 +219,8 @@ def _in_workers(study: Path, queue: Queue, workers: int, threads: int) -> None:
                 worker.stop()
                 if worker.process.returncode == 0:
                     continue
+                if worker.process.returncode == UNWRITTEN:
+                    raise UserError(_unwritten(study))
                 crashes += 1
                 queue.reap(functools.partial(operator.eq, worker.name))
                 if queue.waiting() and crashes <= 2 * workers:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from jepa_scale.runs.folder import parsed_line, rows_of
 
 _MOST = 1 << 18
 """Bytes from the end that are read of a file that is met half written."""
@@ -43,11 +44,8 @@ class Tail:
             self._take(line)
 
     def _take(self, line: bytes) -> None:
-        try:
-            for row in json.loads(line):
-                self.epochs = int(row["epoch"]) + 1
-                kind, _, score = row["name"].partition("/")
-                if kind == "regret" and isinstance(row["value"], float | int):
-                    self.regrets[score] = float(row["value"])
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return
+        for row in rows_of(parsed_line(line)):
+            self.epochs = row["epoch"] + 1
+            kind, _, score = row["name"].partition("/")
+            if kind == "regret" and isinstance(row["value"], float | int):
+                self.regrets[score] = float(row["value"])

@@ -105,8 +105,8 @@ def setting(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def to_json(check: TuningCheck) -> str:
-    """Return ``tuning.json``: every run of the check, and what the shared rate loses at each width."""
+def to_json(check: TuningCheck, study: str) -> str:
+    """Return ``tuning.json``: the study that it is of, every run of the check, and what sharing loses at each width."""
     # NaN is no JSON: a number that is missing is null.
     runs = [{name: None if value != value else value for name, value in vars(run).items()} for run in check.runs]
     losses = {
@@ -117,6 +117,7 @@ def to_json(check: TuningCheck) -> str:
         for target in ("regret", "risk")
     }
     content = {
+        "study": study,
         "key": check.key,
         "shared": check.shared,
         "n": check.n,

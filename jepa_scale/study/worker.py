@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.exits import FINISHED, UNWRITTEN
 from jepa_scale.runs.folder import RunFolder, atomic_write
-from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
+from jepa_scale.study.design import DesignPoint, design_sampler
+from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
+from jepa_scale.texts import cleaned
 
 
 def work(study: Path, queue: Queue, points: dict[str, DesignPoint], name: str) -> None:
@@ -41,6 +45,9 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
             record = _by_ranks(point.config, folder, point.group(queue.name))
         else:
             record = run(point.config, folder.path, group=point.group(queue.name))
+    except NotWritten:
+        # No fault of this run's, and what is told of it could not be written either.
+        raise
     except Exception as error:
         atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
         queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
@@ -72,20 +79,27 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(arguments: list[str]) -> None:
-    """Entry of a worker process: study folder, worker name."""
+def main(arguments: list[str]) -> int:
+    """Work as a process of its own on the study of a folder, under a worker's name, and return an exit code."""
     _die_with_parent()
+    try:
+        _main(arguments)
+    except NotWritten as error:
+        print(f"jepa-scale: error: {error}", file=sys.stderr)
+        return UNWRITTEN
+    return FINISHED
+
+
+def _main(arguments: list[str]) -> None:
     study, name = Path(arguments[0]), arguments[1]
     spec = read_spec(study / "study.yaml")
-    # A worker of the first stage of a tuned budget cannot know the runs of the second, and is not asked for them.
-    stage = pilots(spec)
-    sampler = None
-    if all(point.folder(study).record_path.exists() for point in stage):
-        stage += design(spec, study)
-        sampler = design_sampler(spec)
-    points = {point.run_id: point for point in stage}
+    points = {point.run_id: point for point in read_plan(study)}
+    # Of the runs that decide a tuned budget nothing is chosen.
+    chooses = any(point.purpose == "cell" for point in points.values())
+    sampler = design_sampler(spec) if chooses else None
     work(study, Queue(study, spec.name, sampler), points, name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with cleaned():
+        sys.exit(main(sys.argv[1:]))

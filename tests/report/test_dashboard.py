@@ -49,7 +49,7 @@ def quickstart(tmp_path_factory):
     assert left.value.code == 0
     folder = root / "study"
     spec = spec_of(folder)
-    return folder, collect(spec, design(spec, folder), folder)
+    return folder, collect(spec, design(spec, folder), folder, folder)
 
 
 def command(*arguments):

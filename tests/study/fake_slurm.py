@@ -11,7 +11,7 @@ from pathlib import Path
 _PROCESS = f"""#!{sys.executable}
 import os, signal, sys, time
 from pathlib import Path
-root, folder = Path({{root!r}}), Path(sys.argv[3])
+root, folder = Path({{root!r}}), Path(sys.argv[4])
 plan = root / "behaviour" / folder.name
 lines = plan.read_text().splitlines() if plan.exists() else []
 what = lines[0] if lines else "finish"
@@ -27,7 +27,7 @@ if what == "pause":
     while not (root / "go").exists():
         time.sleep(0.05)
 if what in ("finish", "pause"):
-    (folder / "record.json").write_text((root / "record.json").read_text().replace("RUN", folder.name))
+    (folder / "record.json").write_text((root / f"{{{{folder.name}}}}.json").read_text())
 elif what == "fail":
     (folder / "error.txt").write_text("Traceback\\nValueError: the world is flat\\n")
     sys.exit(1)

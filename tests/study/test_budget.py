@@ -108,7 +108,7 @@ def test_a_tuned_budget_is_decided_by_its_own_runs(tmp_path):
     }
     assert chosen == {n: min((5, 10), key=lambda steps: scores[n, steps]) for n in (300, 600)}
     assert len(points) == 12
-    result = collect(study, points, tmp_path)
+    result = collect(study, points, tmp_path, tmp_path)
     assert result.budget.steps == chosen
     assert json.loads((tmp_path / "budget.json").read_text())["steps"] == {str(n): steps for n, steps in chosen.items()}
     assert len(result.table) == 0, "what decided the budget is no cell"

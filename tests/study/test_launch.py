@@ -113,7 +113,7 @@ def test_a_script_asks_for_what_its_runs_need(tmp_path):
     } == set(directives(script))  # fmt: skip
     lines = script.splitlines()
     assert lines.index("trap '' USR1 TERM") < lines.index("module load cuda") < len(lines) - 1
-    assert lines[-1] == f"exec /opt/python -m jepa_scale.study.supervise '{tmp_path}/a study' gpu4"
+    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.study.supervise '{tmp_path}/a study' gpu4"
     assert "{{" not in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert not [

@@ -107,7 +107,7 @@ def test_a_study_of_a_design_does_its_runs_once_and_goes_on_where_it_was(tmp_pat
     points = design(more)
     records = {p.run_id: r for p in points if (r := p.folder(tmp_path / "chosen").read_record()) is not None}
     assert queue.plan(points, records) == 0
-    assert len(collect(more, points, tmp_path / "chosen").table) == 11
+    assert len(collect(more, points, tmp_path / "chosen", None).table) == 11
 
 
 @pytest.mark.parametrize(

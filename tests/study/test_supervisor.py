@@ -21,7 +21,16 @@ from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_queue import record, states
 
 STUDY = "name: study\nquestion: Why?\ndials: {data.n: [300], model.k: [2]}\nseeds: [0]\n"
-CONFIG = {"planner": {"score": "density"}}
+CONFIGS = [{"planner": {"score": "density"}, "data": {"n": 300 + index}, "model": {"k": 2}} for index in range(10)]
+RUN = [run_id(config) for config in CONFIGS]
+
+
+def finished(index, **more):
+    """Record of a run."""
+    dials = {"n": 300 + index, "k": 2, "seed": 0, "parameters": 1, "flops_per_step": 1}
+    return dataclasses.replace(
+        record(RUN[index], **more), config=CONFIGS[index], dials=dials, times={"wall_seconds": 10.0}
+    )
 
 
 @pytest.fixture
@@ -29,9 +38,8 @@ def slurm(tmp_path, monkeypatch):
     root = tmp_path / "slurm"
     root.mkdir()
     fake = FakeSlurm(root)
-    # Its runs share a configuration, and with it a run_id; the folder is what tells them apart.
-    whole = dataclasses.replace(record("RUN"), run_id=run_id(CONFIG), times={"wall_seconds": 10.0})
-    (root / "record.json").write_text(json.dumps(whole.to_dict()))
+    for index, run in enumerate(RUN):
+        (root / f"{run}.json").write_text(json.dumps(finished(index).to_dict()))
     monkeypatch.setenv("PATH", fake.environment["PATH"])
     fake.lives("7_0|RUNNING|50:00|n1")
     return fake
@@ -43,7 +51,7 @@ def study(tmp_path, slurm):
     folder = tmp_path / "study"
     folder.mkdir()
     (folder / "study.yaml").write_text(STUDY)
-    points = [DesignPoint(300 + index, 2, 0, {}, f"run-{index}") for index in range(4)]
+    points = [DesignPoint(300 + index, 2, 0, CONFIGS[index], RUN[index]) for index in range(4)]
     write_plan(folder, points)
     for point in points:
         (folder / "runs" / point.run_id).mkdir(parents=True)
@@ -70,7 +78,7 @@ def started(slurm):
 
 def test_a_worker_does_every_run_once_and_ends(study, slurm):
     worked(study, slurm)
-    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3"]
+    assert started(slurm) == [RUN[0], RUN[1], RUN[2], RUN[3]]
     assert all(line.endswith("finish 1") for line in slurm.started), "told that they are supervised"
     assert states(Queue(study, "study")) == ["COMPLETE"] * 4
     step = next(line for line in slurm.asked if line.startswith("srun"))
@@ -79,48 +87,48 @@ def test_a_worker_does_every_run_once_and_ends(study, slurm):
 
 
 def test_a_run_that_fails_is_told_with_its_error_and_the_worker_ends_non_zero(study, slurm):
-    slurm.behaves("run-1", "fail")
+    slurm.behaves(RUN[1], "fail")
     said = worked(study, slurm, code=1)
-    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3"], "the others are done all the same"
-    assert "run run-1: ValueError: the world is flat" in said
-    assert "the world is flat" in (study / "errors" / "run-1.txt").read_text()
+    assert started(slurm) == [RUN[0], RUN[1], RUN[2], RUN[3]], "the others are done all the same"
+    assert f"run {RUN[1]}: ValueError: the world is flat" in said
+    assert "the world is flat" in (study / "errors" / f"{RUN[1]}.txt").read_text()
     found = status_of(study)
     assert found.counts["failed"] == 1
     assert [run.reason for run in found.runs if run.state == "failed"] == ["ValueError: the world is flat"]
 
 
 def test_a_process_that_is_killed_is_tried_again_until_the_limit(study, slurm):
-    slurm.behaves("run-0", "killed")
-    slurm.behaves("run-1", "killed", "killed", "killed")
+    slurm.behaves(RUN[0], "killed")
+    slurm.behaves(RUN[1], "killed", "killed", "killed")
     worked(study, slurm)
-    assert started(slurm).count("run-0") == 2
-    assert started(slurm).count("run-1") == 2
+    assert started(slurm).count(RUN[0]) == 2
+    assert started(slurm).count(RUN[1]) == 2
     assert status_of(study).counts == {"done": 3, "failed": 1, "running": 0, "waiting": 0, "lost": 0, "left": 0}
     assert "gave no reason, at attempt 2 of 2" in status_of(study).runs[1].reason
 
 
 def test_a_run_that_was_stopped_has_exactly_its_task_started_again_and_goes_on_first(study, slurm):
-    slurm.behaves("run-1", "stop")
+    slurm.behaves(RUN[1], "stop")
     # SLURM ends a worker that has asked for its own requeue.
     slurm._put("scontrol", "kill -TERM $PPID")
     worked(study, slurm, code=75)
     assert [line for line in slurm.asked if line.startswith("scontrol")] == ["scontrol requeue 7_0"]
-    assert started(slurm) == ["run-0", "run-1"]
+    assert started(slurm) == [RUN[0], RUN[1]]
     assert states(Queue(study, "study")) == ["COMPLETE", "RUNNING", "WAITING", "WAITING"]
     worked(study, slurm)
-    assert started(slurm) == ["run-0", "run-1", "run-1", "run-2", "run-3"]
+    assert started(slurm) == [RUN[0], RUN[1], RUN[1], RUN[2], RUN[3]]
     assert states(Queue(study, "study")) == ["COMPLETE"] * 4
 
 
 def test_a_signal_is_handed_on_and_the_checkpoint_waited_for(study, slurm):
-    slurm.behaves("run-0", "wait")
+    slurm.behaves(RUN[0], "wait")
     slurm._put("scontrol", "kill -TERM $PPID")
     process = subprocess.Popen(command(study), env=slurm.environment, stdout=subprocess.PIPE, text=True)
     waits(slurm)
     process.send_signal(signal.SIGUSR1)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 75, said
-    assert (study / "runs" / "run-0" / "checkpoints" / "last.ckpt").exists()
+    assert (study / "runs" / RUN[0] / "checkpoints" / "last.ckpt").exists()
     assert "scontrol requeue 7_0" in slurm.asked
 
 
@@ -140,19 +148,19 @@ def test_a_signal_during_imports_is_survived(study, slurm):
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED"])
 def test_a_task_that_slurm_is_ending_is_not_brought_back_to_life(study, slurm, state):
-    slurm.behaves("run-0", "stop")
+    slurm.behaves(RUN[0], "stop")
     slurm.lives(f"7_0|{state}|50:00|n1")
     worked(study, slurm, code=75)
     assert not [line for line in slurm.asked if line.startswith("scontrol")]
 
 
 def test_a_run_whose_job_may_not_be_requeued_waits_for_another_worker(study, slurm):
-    slurm.behaves("run-0", "stop")
+    slurm.behaves(RUN[0], "stop")
     slurm.refuses("scontrol", "Requested operation is presently disabled")
     worked(study, slurm, code=1)
     assert states(Queue(study, "study")) == ["FAIL", "WAITING", "WAITING", "WAITING", "WAITING"]
     worked(study, slurm)
-    assert started(slurm).count("run-0") == 2
+    assert started(slurm).count(RUN[0]) == 2
 
 
 def test_a_cancelled_study_is_not_gone_on_with(study, slurm):
@@ -163,13 +171,13 @@ def test_a_cancelled_study_is_not_gone_on_with(study, slurm):
 
 
 def test_a_run_that_never_comes_further_is_given_up(study, slurm):
-    slurm.behaves("run-0", *["stop without saving"] * 9)
+    slurm.behaves(RUN[0], *["stop without saving"] * 9)
     slurm._put("scontrol", "kill -TERM $PPID")
     for _ in range(5):
         worked(study, slurm, code=75)
     said = worked(study, slurm, code=1)
-    assert "run run-0: begun 6 times without having come further" in said
-    assert started(slurm).count("run-0") == 5
+    assert f"run {RUN[0]}: begun 6 times without having come further" in said
+    assert started(slurm).count(RUN[0]) == 5
     assert status_of(study).counts["done"] == 3
 
 
@@ -178,7 +186,7 @@ def test_no_other_run_is_begun_that_would_not_fit(study, slurm):
     slurm._put("scontrol", "kill -TERM $PPID")
     said = worked(study, slurm)
     assert "11 s are left, another run needs about 12 s" in said
-    assert started(slurm) == ["run-0"], "the first one is tried in any case"
+    assert started(slurm) == [RUN[0]], "the first one is tried in any case"
     assert "scontrol requeue 7_0" in slurm.asked, "for a new limit, as runs wait"
 
 
@@ -190,17 +198,17 @@ def waits(slurm):
 
 
 def test_a_worker_does_runs_that_were_planned_since_it_started(study, slurm):
-    slurm.behaves("run-0", "pause")
+    slurm.behaves(RUN[0], "pause")
     process = subprocess.Popen(command(study), env=slurm.environment, stdout=subprocess.PIPE, text=True)
     waits(slurm)
-    more = DesignPoint(400, 2, 0, {}, "run-9")
-    (study / "runs" / "run-9").mkdir()
+    more = DesignPoint(309, 2, 0, CONFIGS[9], RUN[9])
+    (study / "runs" / RUN[9]).mkdir()
     write_plan(study, [*read_plan(study), more])
     Queue(study, "study").plan([more], {}, lambda owner: True)
     (slurm.root / "go").touch()
     process.communicate(timeout=30)
     assert process.returncode == 0
-    assert started(slurm) == ["run-0", "run-1", "run-2", "run-3", "run-9"]
+    assert started(slurm) == [RUN[0], RUN[1], RUN[2], RUN[3], RUN[9]]
     assert status_of(study).counts["done"] == 5
 
 
@@ -220,8 +228,8 @@ def test_runs_of_dead_owners_are_taken_over_and_those_of_living_ones_are_not(stu
         queue.claim(owner)
     slurm.lives("7_0|RUNNING|50:00|n1", "4_0|PENDING|50:00|(BeginTime)")
     said = worked(study, slurm)
-    assert sorted(started(slurm)) == ["run-0", "run-3"]
-    assert "run run-0: its worker is gone" in said
+    assert sorted(started(slurm)) == sorted([RUN[0], RUN[3]])
+    assert f"run {RUN[0]}: its worker is gone" in said
     assert {trial.user_attrs["worker"] for trial in queue.running()} == {"slurm:4_0", "worker-0"}
 
 
@@ -230,7 +238,7 @@ def test_nobody_is_taken_for_dead_while_squeue_does_not_answer(study, slurm):
     slurm.refuses("squeue", "Unable to contact slurm controller")
     said = worked(study, slurm)
     assert "Unable to contact" in said
-    assert sorted(started(slurm)) == ["run-1", "run-2", "run-3"]
+    assert sorted(started(slurm)) == sorted(RUN[1:4])
     found = status_of(study)
     assert found.counts["running"] == 1
     assert "Unable to contact" in found.unknown
@@ -250,8 +258,8 @@ def test_a_run_whose_taker_died_before_it_signed_waits_again_once_no_worker_live
 
 
 def test_a_corrupted_record_fails_that_run_alone(study, slurm):
-    (study / "runs" / "run-2" / "record.json").write_text("{")
-    slurm.behaves("run-2", "leave it")
+    (study / "runs" / RUN[2] / "record.json").write_text("{")
+    slurm.behaves(RUN[2], "leave it")
     said = worked(study, slurm, code=1)
     assert "record.json is corrupted" in said
     assert "record.json is corrupted" in status_of(study).runs[2].reason
@@ -262,13 +270,11 @@ def test_a_corrupted_record_fails_that_run_alone(study, slurm):
 def test_status_tells_diverged_runs_and_how_far_the_others_are(study, slurm):
     queue = Queue(study, "study")
     lost = queue.claim("worker-0")
-    queue.finish(lost.trial_id, record("run-0", status="diverged"))
-    diverged = dataclasses.replace(record("run-0", status="diverged"), run_id=run_id(CONFIG))
-    (study / "runs" / "run-0" / "record.json").write_text(json.dumps(diverged.to_dict()))
+    queue.finish(lost.trial_id, record(RUN[0], status="diverged"))
+    diverged = finished(0, status="diverged")
+    (study / "runs" / RUN[0] / "record.json").write_text(json.dumps(diverged.to_dict()))
     queue.claim("slurm:7_0")
-    (study / "runs" / "run-1" / "metrics.jsonl").write_text(
-        '[{"name": "a", "epoch": 0}]\n[{"name": "a", "epoch": 4}]\n'
-    )
+    (study / "runs" / RUN[1] / "metrics.jsonl").write_text('[{"name": "a", "epoch": 0}]\n[{"name": "a", "epoch": 4}]\n')
     found = status_of(study)
     assert (found.counts["done"], found.diverged) == (1, 1)
     assert [run.epochs for run in found.runs if run.state == "running"] == [5]

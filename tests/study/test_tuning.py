@@ -101,7 +101,7 @@ def test_the_check_enters_neither_table_nor_laws(tmp_path):
         == ["optimizer.lr=0.00175"] * 2 + ["optimizer.lr=0.0035"] * 2
     )
 
-    result = collect(study, points, tmp_path)
+    result = collect(study, points, tmp_path, tmp_path)
     assert len(result.table) == 12
     assert 100 not in result.table["seed"]
     assert {(run.k, run.rate, run.seed) for run in result.tuning.runs} == {
@@ -116,6 +116,6 @@ def test_the_check_enters_neither_table_nor_laws(tmp_path):
     )
 
     # The same runs without the check: the same laws, and no file that speaks of a check.
-    assert collect(plain, design(plain), tmp_path).tuning is None
+    assert collect(plain, design(plain), tmp_path, tmp_path).tuning is None
     assert (tmp_path / "fit.json").read_text() == with_check
     assert not (tmp_path / "tuning.json").exists()

@@ -104,7 +104,7 @@ def test_round_trip_of_a_real_study_through_offline_runs(stages, tiny_overrides,
     points = design(spec)
     for point in points:
         run(point.config, point.folder(study).path)
-    known = collect(spec, points, study)
+    known = collect(spec, points, study, study)
     monkeypatch.setenv("WANDB_MODE", "offline")
     log_study(known, study, project="p", entity=None, mode="auto")
     for place in offline_folders(study):
@@ -283,9 +283,9 @@ def test_a_study_is_collected_as_a_study(tmp_path, capsys):
     code, _, err = called(capsys, "collect", tmp_path, "--columns", "n=a")
     assert code == 2
     assert f"for those give {tmp_path}/runs" in err
-    code, out, _ = called(capsys, "collect", tmp_path)
-    assert code == 1
-    assert "1 missing" in out
+    code, _, err = called(capsys, "collect", tmp_path)
+    assert code == 2
+    assert "is not a study that was planned (no plan.json)" in err
 
 
 def test_the_table_of_imported_records_is_the_table_of_records():

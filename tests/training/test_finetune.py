@@ -253,7 +253,9 @@ def test_the_second_stage_of_a_finished_run_is_the_run_from_the_start(way, tmp_p
             line for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines() if '"test/loss"' in line
         ]
         assert len(tested) == 2, "once at the end of each stage"
-    rows = [row for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines() for row in json.loads(line)]
+    rows = [
+        row for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[1:] for row in json.loads(line)
+    ]
     assert {(row["epoch"], row["step"]) for row in rows} == {(0, 10), (1, 20), (2, 28)}
     assert read_checkpoint(tmp_path / "whole").stage == "finetune"
 

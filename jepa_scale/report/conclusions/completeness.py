@@ -24,7 +24,16 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     )
     text += f"; {plural(len(lost), 'run')} diverged and entered no mean" if lost else ""
     text += f"; {plural(len(result.unfinished), 'run')} without a record" if result.unfinished else ""
-    return [Conclusion(text + ".", alarm=finished == 0), *_thin(result), *_excluded(result)]
+    return [Conclusion(text + ".", alarm=finished == 0), *_mixed(result), *_thin(result), *_excluded(result)]
+
+
+def _mixed(result: StudyResult) -> list[Conclusion]:
+    if not result.mixed:
+        return []
+    text = (
+        f"Runs of this study were computed by different code, and are pooled all the same: {'; '.join(result.mixed)}."
+    )
+    return [Conclusion(text, headline=True, alarm=True)]
 
 
 def _thin(result: StudyResult) -> list[Conclusion]:

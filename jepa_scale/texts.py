@@ -1,0 +1,127 @@
+"""Text of strangers: YAML and JSON that may be damaged or hostile, and what of it may reach a terminal or a page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+_DEPTH = 64
+"""Levels of nesting; a parser in C that is given a hundred thousand overruns its stack and ends the process."""
+_SIZE = 1_000_000
+"""Values, those that YAML's aliases repeat counted each time."""
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of a YAML text: mappings, lists, texts, numbers, dates.
+
+    Raises
+    ------
+    ValueError
+        If it is no YAML, names Python objects, is nested deeply, or unfolds into very many values.
+    """
+    import yaml
+
+    # libyaml's, where PyYAML has it: a study of thousands of runs has as many configurations.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _check_depth(yaml.parse(text, Loader=loader))
+        content = yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(first_line(error)) from None
+    except (AttributeError, LookupError, TypeError) as error:
+        # A value that is tagged as what it is not, such as !!float "".
+        raise ValueError(f"a value is not of its tag's type ({first_line(error)})") from None
+    _check_size(content)
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Content of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it is none, is nested deeply, or has a whole number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _check_depth(events: Any) -> None:
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind in ("MappingStartEvent", "SequenceStartEvent")
+        depth -= kind in ("MappingEndEvent", "SequenceEndEvent")
+        if depth > _DEPTH:
+            raise ValueError(f"it is nested more than {_DEPTH} levels deep")
+
+
+def _check_size(content: Any) -> None:
+    left, values = _SIZE, [content]
+    while values:
+        value = values.pop()
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it unfolds into more than {_SIZE} values")
+        if isinstance(value, dict):
+            values += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            values += value
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# C0 but tab and line feed, DEL, C1, the bidirectional overrides, line and paragraph separators.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+
+
+def clean(text: str) -> str:
+    """The text with each control character, which a terminal would obey, shown as ``\\xNN`` or ``\\uNNNN``."""
+    return _CONTROL.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+class _Cleaned:
+    """A text stream that shows control characters instead of sending them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream
+        """Where a console writes, whose control codes are its own."""
+
+    def write(self, text: str) -> int:
+        """Write the text, cleaned."""
+        self.rich_proxied_file.write(clean(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write every line, cleaned."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextlib.contextmanager
+def cleaned() -> Iterator[None]:
+    """Let whatever is printed inside pass through ``texts.clean``."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Cleaned(sys.stdout), _Cleaned(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,74 @@
+"""A finished study of four runs, made once, and copies of it to be damaged."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import pytest
+import yaml
+
+from jepa_scale.cli import main
+
+TINY = {
+    "name": "tiny",
+    "question": "Does it run?",
+    "dials": {"data.n": [300, 600], "model.k": [2, 4]},
+    "seeds": [0],
+    "laws": ["generic"],
+    "bootstrap_draws": 20,
+    "overrides": [
+        "world=lowrank", "logger=none", "trainer.epochs=1", "trainer.steps_per_epoch=5", "data.heldout=1600",
+        "data.test=1600", "data.batch_size=64", "model.hidden=16",
+    ],
+}  # fmt: skip
+
+
+@dataclass
+class Said:
+    """What a command left on the terminal, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def refused(self):
+        """Whether it ended as a mistake should: with few lines, a message, and no exception of its own."""
+        return self.code != 0 and "jepa-scale: error: " in self.err and self.err.count("\n") <= 3
+
+
+@pytest.fixture
+def call(capsys):
+    """Call a command in this process; only SystemExit may leave it."""
+
+    def called(*arguments):
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.out + shown.err
+        return Said(code, shown.out, shown.err)
+
+    return called
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Folder of a finished study; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    with pytest.raises(SystemExit) as end:
+        main(["study", str(folder / "tiny.yaml"), "workers=1", "--folder", str(folder / "tiny")])
+    assert end.value.code == 0
+    return folder / "tiny"
+
+
+@pytest.fixture
+def study(finished, tmp_path, monkeypatch):
+    """A copy of the finished study, in the current directory."""
+    shutil.copytree(finished, tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    # Set by --allow, and meant for the processes of that command.
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", os.environ.get("JEPA_SCALE_ALLOW", ""))
+    return tmp_path / "tiny"
