@@ -6,6 +6,7 @@ place, so that whatever waits there for the other ranks waits for ever.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 from typing import Any
@@ -28,6 +29,10 @@ def install() -> None:
         return
     for number in SIGNALS:
         signal.signal(number, _note)
+    if not _installed:
+        # Python gives handlers back before it has taken itself apart: a signal in its last moments would kill a process
+        # that has done its work, and its exit status would say that it failed.
+        atexit.register(_ignore)
     _installed = True
     if hasattr(signal, "pthread_sigmask"):
         # Whoever starts ranks holds signals back until there is a handler.
@@ -52,6 +57,11 @@ def ask(number: int) -> None:
 def clear() -> None:
     """Forget every request, once it is answered."""
     _state["request"] = 0
+
+
+def _ignore() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _note(number: int, frame: Any) -> None:
