@@ -34,6 +34,9 @@ def add_parsers(commands: typing.Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     evaluate.add_argument("checkpoints", nargs="+", metavar="CKPT", help="run folder or .ckpt file")
+    evaluate.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write here instead of into each run's own evaluations/"
+    )
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the evaluation")
 
 
@@ -45,7 +48,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
 
     paths, overrides = _split([*parsed.checkpoints, *parsed.overrides])
     console = Console()
-    done = evaluate(paths, overrides)
+    done = evaluate(paths, overrides, parsed.out)
     for path, found in zip(paths, done, strict=True):
         _print(console, path, found)
     table = compared_table([str(path) for path in paths], [found.record for found in done])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +28,10 @@ from jepa_scale.records import Estimate, EvaluationRecord, PairedDifference, Tas
 from jepa_scale.records.evaluation import Success
 from jepa_scale.runs.build import build_context, build_data, build_module
 from jepa_scale.runs.checkpoint import Checkpoint, read_checkpoint, restore
+from jepa_scale.runs.code import changed
 from jepa_scale.runs.config import keys_of, with_overrides
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.folder import atomic_write, missing_for_nan
+from jepa_scale.runs.folder import atomic_write, missing_for_nan, refuse_links
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.record import versions
 from jepa_scale.runs.stages import FINETUNE, build_task
@@ -46,34 +49,47 @@ class Evaluated:
     record: EvaluationRecord
 
 
-def evaluate(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[Evaluated]:
+def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | None = None) -> list[Evaluated]:
     """Evaluate checkpoints, all of them in the same world and on the same tasks, and write each into its run's folder.
+
+    Or into the folder ``out``. Code that differs from what a model was trained with is warned of.
 
     Raises
     ------
     UserError
-        If a checkpoint cannot be read, an override may not change, a part refuses its settings, or the checkpoints
-        would not be tried alike: different worlds, planners or tasks.
+        If a checkpoint cannot be read, an override may not change, a part refuses its settings, a folder cannot be
+        written, or the checkpoints would not be tried alike: different worlds, planners or tasks.
     """
     _check_overrides(overrides)
     found = [read_checkpoint(path) for path in paths]
+    folders = [_writable(checkpoint.path, out) for checkpoint in found]
     configs = [with_overrides(checkpoint.config, overrides) for checkpoint in found]
     _check_alike(paths, configs)
     loaded = [_load(checkpoint, config) for checkpoint, config in zip(found, configs, strict=True)]
     done = []
-    for checkpoint, config, (context, module, heldout) in zip(found, configs, loaded, strict=True):
+    for checkpoint, config in zip(found, configs, strict=True):
+        for differs in changed(checkpoint.config, config):
+            warnings.warn(f"{checkpoint.path} was trained by other code: {differs}", stacklevel=2)
+    for checkpoint, config, (context, module, heldout), folder in zip(found, configs, loaded, folders, strict=True):
         record = _evaluated(checkpoint, config, context, module, heldout)
         text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        path = _folder(checkpoint.path) / f"{_identity(record)}.json"
+        path = folder / f"{_identity(record)}.json"
         atomic_write(path, text)
         done.append(Evaluated(path, record))
     return done
 
 
-def _folder(checkpoint: Path) -> Path:
-    """Beside the ``checkpoints`` of a run, or beside the file."""
+def _writable(checkpoint: Path, out: Path | None) -> Path:
+    """Beside the ``checkpoints`` of a run, beside the file, or another folder that was asked for."""
     place = checkpoint.resolve().parent
-    return (place.parent if place.name == "checkpoints" else place) / "evaluations"
+    owner = place.parent if place.name == "checkpoints" else place
+    if out is not None:
+        return out
+    if not os.access(owner, os.W_OK):
+        raise UserError(f"{owner} cannot be written: add --out FOLDER to write into another one")
+    if place.name == "checkpoints":
+        refuse_links(owner)
+    return owner / "evaluations"
 
 
 def _identity(record: EvaluationRecord) -> str:

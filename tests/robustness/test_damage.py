@@ -118,8 +118,8 @@ def test_a_damaged_file_ends_in_a_rebuild_or_a_message(damaged, name, how, comma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "how", "command"), [case for case in CASES if case not in FEW])
-def test_every_damage_under_every_command(damaged, name, how, command):
+@pytest.mark.parametrize(("name", "how", "command"), [case for case in CASES if case not in FEW][::3])
+def test_damages_under_other_commands(damaged, name, how, command):
     damaged(name, how, command)
 
 
