@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -12,6 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from jepa_scale.data.hdf5 import h5py_library, unpacking
+from jepa_scale.foreign import reading, short
 
 CACHE_BYTES = 2**30
 """Rows up to this size are held in memory unless the caller says otherwise."""
@@ -66,16 +67,15 @@ class Hdf5Rows(RowSource):
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Each run of consecutive rows is one read: reads, not bytes, are what HDF5 is slow at."""
-        dataset = _hdf5_file(self.path)[self.name]
+        with reading(self.path, f"the rows of {short(self.name)}"):
+            dataset = _hdf5_file(self.path)[self.name]
         wanted, place = np.unique(rows, return_inverse=True)
         found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
         for start, stop in pairwise([*starts, len(wanted)]):
             first = int(wanted[start])
-            try:
+            with unpacking(self.path, self.name):
                 found[start:stop] = dataset[first : first + stop - start]
-            except OSError as error:
-                raise ValueError(unreadable(self.path, self.name, error)) from error
         # Rows in order need no second copy.
         return found if np.array_equal(wanted, rows) else found[place]
 
@@ -203,35 +203,6 @@ def is_mapped(values: Any) -> bool:
             return True
         values = values.base
     return False
-
-
-def h5py_library(path: Any) -> Any:
-    """The h5py module, with the plugins for foreign compression where they are installed.
-
-    Raises
-    ------
-    ValueError
-        If h5py is not installed; names the extra.
-    """
-    try:
-        library = importlib.import_module("h5py")
-    except ImportError:
-        raise ValueError(f"{path}: HDF5 needs h5py, which is absent: pip install 'jepa-scale[hdf5]'") from None
-    with contextlib.suppress(ImportError):
-        importlib.import_module("hdf5plugin")
-    return library
-
-
-def unreadable(path: Any, name: str, error: Exception) -> str:
-    """Say why a dataset could not be read, and what to do about it."""
-    cause = " ".join(str(error).split())
-    # What the library calls a filter that it does not know.
-    if "filter" in cause or "plugin" in cause:
-        return (
-            f"{path}: {name} is compressed by a filter that h5py does not bring ({cause}): pip install hdf5plugin, "
-            "it is used as soon as it is there"
-        )
-    return f"{path}: expected the rows of {name}, got {cause}: the file may be truncated, copy it again"
 
 
 _OPEN: dict[str, tuple[tuple[int, ...], Any]] = {}

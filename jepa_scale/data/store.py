@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from jepa_scale.data.rows import h5py_library
+from jepa_scale.data.hdf5 import h5py_library
+from jepa_scale.foreign import short
 from jepa_scale.records import ActionSpace, Episodes
 
 VALID = "action_valid"
@@ -84,11 +85,32 @@ def _column(file: Any, name: str, values: Any) -> None:
 
 
 def stored_action_space(attributes: Any) -> ActionSpace | None:
-    """The action space that a store carries; None for files of anybody else."""
+    """The action space that a store carries; None for files of anybody else.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
     text = attributes.get("action_space")
-    return None if text is None else ActionSpace(**json.loads(text))
+    if text is None:
+        return None
+    space = ActionSpace(**json.loads(text))
+    whole = [space.size] if space.count is None else [space.size, space.count]
+    if not all(type(number) is int for number in whole) or not np.isfinite([space.low, space.high]).all():
+        raise ValueError(f"an action space {short(space)}")
+    return space
 
 
 def stored_notes(attributes: Any) -> tuple[str, ...]:
-    """What was noted when the episodes of a store were first read."""
-    return tuple(json.loads(attributes.get("notes", "[]")))
+    """What was noted when the episodes of a store were first read.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    notes = json.loads(attributes.get("notes", "[]"))
+    if not isinstance(notes, list):
+        raise ValueError(f"notes {short(notes)}")
+    return tuple(short(note) for note in notes)

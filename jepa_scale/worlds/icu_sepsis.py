@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.foreign import reading
 from jepa_scale.shapes import Float64
 from jepa_scale.worlds.base import ExactWorld
 
 DISTRIBUTION = "icu-sepsis"
 FILE = "dynamics.npz"
+_WHOLE = f"the arrays of {DISTRIBUTION}, as pip installs them"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class IcuSepsis(ExactWorld):
     and three flags for death, survival and the end, whose centres are all 0; one-hot otherwise."""
 
     def __post_init__(self) -> None:
-        with np.load(_file()) as held:
+        with reading(_file(), _WHOLE), np.load(_file()) as held:
             missing = {"tx_mat", "d_0", "state_cluster_centers"} - set(held.files)
         if missing:
             raise ValueError(
@@ -51,7 +53,7 @@ class IcuSepsis(ExactWorld):
 
     def kernel(self) -> Float64[np.ndarray, "A N N"]:
         """P(x'|x, a)."""
-        with np.load(_file()) as held:
+        with reading(_file(), _WHOLE), np.load(_file()) as held:
             # By action first, contiguous: a transposed view would slow every product with it down.
             kernel = np.ascontiguousarray(held["tx_mat"].swapaxes(0, 1))
             start = held["d_0"]
@@ -70,7 +72,7 @@ class IcuSepsis(ExactWorld):
         """Cluster centres and flags, or one-hot vectors."""
         if not self.centroids:
             return np.eye(self.finite.states)
-        with np.load(_file()) as held:
+        with reading(_file(), _WHOLE), np.load(_file()) as held:
             centres = held["state_cluster_centers"]
         bare = np.flatnonzero((centres == 0).all(1))
         flags = (np.arange(len(centres))[:, None] == bare[None]).astype(np.float64)

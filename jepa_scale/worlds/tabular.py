@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.foreign import Refused, listed, reading
 from jepa_scale.shapes import Float64, Int64
 from jepa_scale.theory.graph import check_law, recurrent_states
 from jepa_scale.theory.planning import check_enumerable
@@ -142,31 +141,31 @@ def _read(path: str | None, checksum: str | None) -> dict[str, np.ndarray]:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
         if not checksum or not found.startswith(checksum.lower()):
             raise ValueError(f"{file}: expected the file of {checksum=}, got {found}: the file is another than it was")
-    try:
+    with reading(file, "an .npz file, written with numpy.savez"):
         loaded = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{file}: expected an .npz file, cannot read it ({error}): write it with numpy.savez"
-        ) from None
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError(f"{file}: expected an .npz file with named arrays, got one array: use numpy.savez(FILE, P=…)")
     with loaded:
         if not {"P", *TRIPLETS} & set(loaded.files):
-            held = ", ".join(loaded.files) or "nothing"
+            held = listed(loaded.files) or "nothing"
             raise ValueError(f"{file}: expected P (A, N, N) or {', '.join(TRIPLETS)}, got {held}: rename the arrays")
         return {name: _array(loaded, name, file) for name in _KEYS if name in loaded.files}
 
 
 def _array(loaded: np.lib.npyio.NpzFile, name: str, file: Path) -> np.ndarray:
-    try:
-        array = loaded[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(
+    with reading(file, f"the array {name}"):
+        try:
+            array = loaded[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise Refused(
                 f"{file}: {name} holds pickled objects, which are not read, as unpickling runs code: save a plain "
                 "array of numbers"
             ) from None
-        raise ValueError(f"{file}: cannot read {name} ({error}): write the file again") from None
+    if not isinstance(array, np.ndarray):
+        # The bytes of a member that is no array.
+        raise ValueError(f"{file}: expected an array {name}, got something else: write it with numpy.savez")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{file}: expected real numbers in {name}, got {array.dtype}: convert them")
     return array

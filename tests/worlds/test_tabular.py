@@ -138,7 +138,7 @@ def test_unreadable_files_are_refused(tmp_path):
         Tabular(str(tmp_path / "absent.npz"))
     text = tmp_path / "text.npz"
     text.write_text("not an archive")
-    with pytest.raises(ValueError, match=r"text\.npz: expected an \.npz file, cannot read it"):
+    with pytest.raises(ValueError, match=r"text\.npz: expected an \.npz file, .* got neither arrays nor"):
         Tabular(str(text))
     np.save(tmp_path / "one.npy", ring())
     with pytest.raises(ValueError, match=r"got one array: use numpy\.savez"):
@@ -147,7 +147,7 @@ def test_unreadable_files_are_refused(tmp_path):
     damaged = bytearray((tmp_path / "kernel.npz").read_bytes())
     damaged[5000] ^= 255
     (tmp_path / "kernel.npz").write_bytes(bytes(damaged))
-    with pytest.raises(ValueError, match=r"kernel\.npz: cannot read P"):
+    with pytest.raises(ValueError, match=r"kernel\.npz: expected the array P, got .*copy it again"):
         Tabular(whole)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.rows import Mapped, RowSource, is_mapped
+from jepa_scale.foreign import Refused
 from jepa_scale.records import ActionSpace, Episodes
 
 LOAD_BYTES = 2**28
@@ -55,7 +56,7 @@ def assemble(
 
     Raises
     ------
-    ValueError
+    Refused
         If arrays do not fit each other or the lengths, or are no observations or actions.
     """
     lengths = _checked_lengths(lengths, len(observations), len(actions), source)
@@ -68,7 +69,10 @@ def assemble(
     _drop(usable, broken, "an observation that is not finite", notes)
     values = _shaped_actions(actions, source)
     if values.dtype.kind == "f":
-        _drop(usable, ~np.isfinite(values).all(axis=1), "an action that is not finite", notes)
+        # As episodes keep them: some finite numbers are none in float32.
+        with np.errstate(over="ignore"):
+            kept = values.astype(np.float32)
+        _drop(usable, np.asarray(~np.isfinite(kept).all(axis=1)), "an action that is not finite", notes)
     _check_any(usable, lengths, source, notes)
     space = action_space or _action_space(values, usable, source)
     values = _blanked(values, usable, space, source)
@@ -80,15 +84,17 @@ def assemble(
 def _checked_lengths(lengths: Any, rows: int, action_rows: int, source: str) -> NDArray[np.int64]:
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
-        raise ValueError(
+        raise Refused(
             f"{source}: expected whole episode lengths of 1 row or more, got {lengths.dtype} {lengths.shape}"
             + (f" with {lengths.min()}" if lengths.size and lengths.dtype.kind in "iuf" else "")
             + ": write one positive number for each episode"
         )
+    # Sums of larger ones may overflow into the right number.
+    total = int(lengths.sum()) if lengths.max() <= rows else sum(map(int, lengths))
     lengths = lengths.astype(np.int64)
-    if rows != action_rows or rows != lengths.sum():
-        raise ValueError(
-            f"{source}: expected as many observations and actions as the episode lengths sum to ({lengths.sum()}), "
+    if rows != action_rows or rows != total:
+        raise Refused(
+            f"{source}: expected as many observations and actions as the episode lengths sum to ({total}), "
             f"got {rows} observations and {action_rows} actions: an episode has one row for each observation, with "
             "a last action that is not read"
         )
@@ -99,7 +105,7 @@ def _check_any(usable: NDArray[np.bool_], lengths: NDArray[np.int64], source: st
     if single := int((lengths == 1).sum()):
         notes.append(f"{single} of {len(lengths)} episodes of a single row, which have no transition")
     if not usable.any():
-        raise ValueError(
+        raise Refused(
             f"{source}: expected at least one transition, got {len(lengths)} episodes without a usable action"
             + (f" ({'; '.join(notes)})" if notes else "")
             + ": is this the right action column?"
@@ -116,14 +122,14 @@ def _drop(usable: NDArray[np.bool_], bad: NDArray[np.bool_], why: str, notes: li
 def _observations(values: Any, source: str, notes: list[str], load_bytes: int) -> Any:
     kind, row = values.dtype.kind, tuple(values.shape[1:])
     if kind not in "fiub" or 0 in row:
-        raise ValueError(f"{source}: expected observations of numbers, got {values.dtype} {values.shape}: cast them")
+        raise Refused(f"{source}: expected observations of numbers, got {values.dtype} {values.shape}: cast them")
     if len(row) >= 2 and values.dtype != np.uint8:
-        raise ValueError(
+        raise Refused(
             f"{source}: expected vectors (R, D) or images (R, H, W, C) as bytes 0 … 255, got {values.dtype} "
             f"{values.shape}: store images as uint8, flatten anything else"
         )
     if len(row) > 3:
-        raise ValueError(f"{source}: expected images (R, H, W, C), got {values.shape}: keep one camera and one frame")
+        raise Refused(f"{source}: expected images (R, H, W, C), got {values.shape}: keep one camera and one frame")
     if len(row) == 3 and _channels_first(row, values.shape, source):
         notes.append(f"images (C, H, W) = {row} turned to (H, W, C)")
         values = Mapped(values, _channels_last, (row[1], row[2], row[0]), np.uint8)
@@ -143,7 +149,7 @@ def _channels_first(row: tuple[int, ...], shape: tuple[int, ...], source: str) -
         return False
     if row[0] <= 4 or (row[0] < row[1] and row[0] < row[2]):
         return True
-    raise ValueError(
+    raise Refused(
         f"{source}: expected images (R, H, W, C) or (R, C, H, W), got {shape}, in which no axis looks like channels: "
         "put the channels last"
     )
@@ -158,7 +164,9 @@ def _one_channel(block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_vectors(block: NDArray[Any]) -> NDArray[np.float32]:
-    return block.reshape(len(block), -1).astype(np.float32)
+    # What is infinite in float32 is left out as such.
+    with np.errstate(over="ignore"):
+        return block.reshape(len(block), -1).astype(np.float32)
 
 
 def _finite(values: Any) -> NDArray[np.bool_]:
@@ -171,12 +179,12 @@ def _finite(values: Any) -> NDArray[np.bool_]:
 def _shaped_actions(actions: NDArray[Any], source: str) -> NDArray[Any]:
     """(R,) integers or (R, A) floating numbers."""
     if actions.dtype.kind not in "fiub" or actions.size == 0:
-        raise ValueError(f"{source}: expected actions of numbers, got {actions.dtype} {actions.shape}: cast them")
+        raise Refused(f"{source}: expected actions of numbers, got {actions.dtype} {actions.shape}: cast them")
     flat = actions.reshape(len(actions), -1)
     if actions.dtype.kind == "f":
         return flat
     if flat.shape[1] > 1:
-        raise ValueError(
+        raise Refused(
             f"{source}: expected one whole number or floating coordinates for each action, got {actions.dtype} "
             f"{actions.shape}: number the combinations, or cast to float32 where they are coordinates"
         )
@@ -187,7 +195,7 @@ def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) 
     taken = values[usable]
     if values.dtype.kind != "f":
         if taken.min() < 0:
-            raise ValueError(f"{source}: expected discrete actions 0, 1, …, got {taken.min()}: number them from 0")
+            raise Refused(f"{source}: expected discrete actions 0, 1, …, got {taken.min()}: number them from 0")
         return ActionSpace(count=int(taken.max()) + 1)
     low, high = float(taken.min()), float(taken.max())
     # One value only, as in a recording of somebody who does nothing, still needs room.
@@ -200,16 +208,16 @@ def _blanked(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace
         least, most = float(values[usable].min()), float(values[usable].max())
         slack = 1e-6 * (space.high - space.low)
         if least < space.low - slack or most > space.high + slack:
-            raise ValueError(
+            raise Refused(
                 f"{source}: expected actions in [{space.low:g}, {space.high:g}], as their space says, got {least:g} to "
                 f"{most:g}: correct the action space, or clip the column if the recorded robot did"
             )
         return np.where(usable[:, None], values, np.nan).astype(np.float32)
     if values.dtype.kind == "f":
-        raise ValueError(f"{source}: expected whole numbers for {space.count} discrete actions, got {values.dtype}")
+        raise Refused(f"{source}: expected whole numbers for {space.count} discrete actions, got {values.dtype}")
     taken = values[usable]
     if taken.min() < 0 or taken.max() >= (space.count or 0):
-        raise ValueError(
+        raise Refused(
             f"{source}: expected discrete actions 0 … {(space.count or 0) - 1}, got {taken.min()} to {taken.max()}: "
             "correct the action space or the column"
         )
@@ -220,8 +228,8 @@ def _states(states: Any, rows: int, source: str) -> NDArray[np.float32] | None:
     if states is None:
         return None
     if len(states) != rows or states.dtype.kind not in "fiub":
-        raise ValueError(
+        raise Refused(
             f"{source}: expected a state of numbers for each of {rows} rows, got {states.dtype} {tuple(states.shape)}: "
             "name another state column or none"
         )
-    return np.asarray(states).reshape(rows, -1).astype(np.float32)
+    return _as_vectors(np.asarray(states))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jepa_scale.data.external import dino_wm, flat_hdf5, lerobot, minari, npz, overcooked
-from jepa_scale.data.rows import h5py_library
+from jepa_scale.data.hdf5 import h5py_library
+from jepa_scale.foreign import Refused, reading
 from jepa_scale.records import Episodes
 
 
@@ -38,17 +39,18 @@ def read_episodes(path: str | Path, format: str = "auto", **options: Any) -> Epi
 
     Raises
     ------
-    ValueError
+    Refused
         If there is no such path, it is of no known format, or its reader refuses it.
     """
     path = Path(path)
     chosen = recognise(path) if format == "auto" else _named(format)
-    try:
-        return chosen.read(path, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ValueError(f"{path}: {chosen.name} has no such option ({error}): leave it out") from error
+    with reading(path, f"{chosen.name}, {chosen.looks_like}"):
+        try:
+            return chosen.read(path, **options)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise Refused(f"{path}: {chosen.name} has no such option ({error}): leave it out") from error
 
 
 def recognise(path: Path) -> Format:
@@ -56,23 +58,24 @@ def recognise(path: Path) -> Format:
 
     Raises
     ------
-    ValueError
+    Refused
         If there is no such path or no format fits; lists those that are known.
     """
     if not path.exists():
-        raise ValueError(f"{path}: expected recorded episodes, got no such file or folder")
+        raise Refused(f"{path}: expected recorded episodes, got no such file or folder")
     for one in FORMATS:
-        if one.recognises(path):
-            return one
+        with reading(path, one.looks_like):
+            if one.recognises(path):
+                return one
     known = "; ".join(f"{one.name} ({one.looks_like})" for one in FORMATS)
-    raise ValueError(f"{path}: expected one of these formats, got none of them: {known}; convert it to one of these")
+    raise Refused(f"{path}: expected one of these formats, got none of them: {known}; convert it to one of these")
 
 
 def _named(format: str) -> Format:
     for one in FORMATS:
         if one.name == format:
             return one
-    raise ValueError(f"expected a format among auto, {', '.join(one.name for one in FORMATS)}, got {format!r}")
+    raise Refused(f"expected a format among auto, {', '.join(one.name for one in FORMATS)}, got {format!r}")
 
 
 def _hdf5_names(path: Path) -> set[str]:
@@ -82,7 +85,8 @@ def _hdf5_names(path: Path) -> set[str]:
     with path.open("rb") as file:
         if file.read(8) != b"\x89HDF\r\n\x1a\n":
             return set()
-    with h5py_library(path).File(path, "r") as held:
+    # Names alone, which follow no link.
+    with reading(path, "an HDF5 file"), h5py_library(path).File(path, "r") as held:
         return set(held)
 
 
@@ -90,7 +94,8 @@ def _is_minari(path: Path) -> bool:
     if path.is_dir():
         folder = path / "data" if (path / "data").is_dir() else path
         metadata = folder / "metadata.json"
-        return (folder / "main_data.hdf5").is_file() or (metadata.is_file() and "minari" in metadata.read_text())
+        named = metadata.is_file() and "minari" in metadata.read_text(encoding="utf-8", errors="replace")
+        return named or (folder / "main_data.hdf5").is_file()
     return any(name.startswith("episode_") and name[8:].isdigit() for name in _hdf5_names(path))
 
 

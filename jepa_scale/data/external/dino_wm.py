@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
 from jepa_scale.data.rows import Joined, RowSource
+from jepa_scale.foreign import Refused, reading, short
 from jepa_scale.records import Episodes
 
 _PUSHT_SCALE = 100.0
@@ -39,7 +40,7 @@ def read(
 
     Raises
     ------
-    ValueError
+    Refused
         If files are missing or do not fit, lengths are pickled and that is not allowed, or frames are videos.
     """
     states = _tensor(path / "states.pth")
@@ -48,7 +49,7 @@ def read(
     if (path / "velocities.pth").is_file():
         states = np.concatenate([states, _tensor(path / "velocities.pth")], axis=-1)
     if states.ndim != 3 or actions.ndim != 3 or states.shape[:2] != actions.shape[:2]:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected states (N, T, D) and actions (N, T, A), got {states.shape} and {actions.shape}: the "
             "files do not belong together"
         )
@@ -58,7 +59,7 @@ def read(
     if padding := int((~kept).sum()):
         notes.append(f"{padding} rows of padding left out")
     if observation not in (None, "states"):
-        raise ValueError(f"{path}: expected observation='states', or none for frames, got {observation!r}")
+        raise Refused(f"{path}: expected observation='states', or none for frames, got {observation!r}")
     frames = None if observation else _frames(path, lengths)
     return assemble(
         states[kept] if frames is None else frames,
@@ -78,7 +79,7 @@ class _FrameFile(RowSource):
         self.path = path
         held = _load(path, mapped=True)
         if held.ndim != 4 or len(held) < length:
-            raise ValueError(
+            raise Refused(
                 f"{path}: expected {length} frames (T, H, W, C) or (T, C, H, W), got {tuple(held.shape)}: the file and "
                 "the episode's length do not belong together"
             )
@@ -86,12 +87,13 @@ class _FrameFile(RowSource):
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Bytes; floating frames must hold whole numbers 0 … 255."""
-        frames = _load(self.path, mapped=True)[torch.from_numpy(rows)].numpy()
+        with reading(self.path, "frames"):
+            frames = _load(self.path, mapped=True)[torch.from_numpy(rows)].numpy()
         if frames.dtype == np.uint8:
             return frames
         # Frames in [0, 1] would become black without a word.
         if frames.size and (frames.min() < 0 or frames.max() > 255 or (frames != np.round(frames)).any()):
-            raise ValueError(
+            raise Refused(
                 f"{self.path}: expected frames of whole numbers 0 … 255, got {frames.dtype} from {frames.min()} to "
                 f"{frames.max()}: store them as uint8"
             )
@@ -102,7 +104,7 @@ def _frames(path: Path, lengths: NDArray[np.int64]) -> Joined | None:
     folder = path / "obses"
     videos = sorted(folder.glob("*.mp4"))
     if videos:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected frames as tensors, got {len(videos)} videos such as {videos[0].name}, which are not "
             "decoded: read observation='states', or decode them and write the frames with `write_episodes`"
         )
@@ -112,12 +114,10 @@ def _frames(path: Path, lengths: NDArray[np.int64]) -> Joined | None:
     for number, length in enumerate(lengths):
         file = folder / f"episode_{number:03d}.pth"
         if not file.is_file():
-            raise ValueError(
-                f"{path}: expected the frames obses/{file.name}, got no such file: the folder is incomplete"
-            )
+            raise Refused(f"{path}: expected the frames obses/{file.name}, got no such file: the folder is incomplete")
         parts.append(_FrameFile(file, int(length)))
         if parts[-1].shape[1:] != parts[0].shape[1:]:
-            raise ValueError(
+            raise Refused(
                 f"{file}: expected frames {parts[0].shape[1:]} as in the first episode, got {parts[-1].shape[1:]}"
             )
     return Joined(parts)
@@ -131,41 +131,55 @@ def _lengths(path: Path, shape: tuple[int, ...], allow_pickle: bool) -> NDArray[
     elif not pickled.is_file():
         return np.full(shape[0], shape[1], dtype=np.int64)
     elif allow_pickle:
-        with pickled.open("rb") as file:
-            lengths = np.asarray(pickle.load(file))
+        lengths = _unpickled(pickled)
     else:
-        raise ValueError(
+        raise Refused(
             f"{pickled}: expected lengths as a tensor, got a pickle, which runs code when it is opened: if you trust "
             "its source pass allow_pickle=True, else save seq_lengths.pth"
         )
     lengths = lengths.reshape(-1)
+    if not lengths.size:
+        raise Refused(f"{path}: expected {shape[0]} lengths from 1 to {shape[1]}, got none: is the folder complete?")
     if len(lengths) != shape[0] or lengths.dtype.kind not in "iuf" or lengths.min() < 1 or lengths.max() > shape[1]:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected {shape[0]} lengths from 1 to {shape[1]}, got {len(lengths)}, "
             f"from {lengths.min()} to {lengths.max()}: the files do not belong together"
         )
     return lengths.astype(np.int64)
 
 
+def _unpickled(path: Path) -> NDArray[Any]:
+    # The code that it holds may raise anything.
+    with reading(path, "pickled lengths", Exception), path.open("rb") as file:
+        held = pickle.load(file)
+    # Lists in lists that share their parts have few bytes in a file and any number as an array.
+    if isinstance(held, list | tuple) and not all(isinstance(one, int | np.integer) for one in held):
+        raise Refused(f"{path}: expected one whole number for each episode, got {type(held[0]).__name__} among them")
+    with reading(path, "pickled lengths"):
+        return np.asarray(held)
+
+
 def _tensor(path: Path) -> NDArray[Any]:
     if not path.is_file():
-        raise ValueError(f"{path}: expected a tensor of DINO-WM's, got no such file: is the folder complete?")
-    return _load(path, mapped=False).numpy()
+        raise Refused(f"{path}: expected a tensor of DINO-WM's, got no such file: is the folder complete?")
+    with reading(path, "a tensor of numbers"):
+        return _load(path, mapped=False).numpy()
 
 
 def _load(path: Path, mapped: bool) -> torch.Tensor:
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except RuntimeError as error:
-        # Files in torch's older format cannot be mapped.
-        if mapped and "mmap" in str(error):
-            return _load(path, mapped=False)
-        raise ValueError(f"{path}: expected a tensor, got {error}: copy the file again") from error
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(
-            f"{path}: expected a tensor, got something that only unpickling opens ({str(error).splitlines()[0]}): "
-            "save the tensor alone"
-        ) from error
+    with reading(path, "a tensor"):
+        try:
+            held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except RuntimeError as error:
+            # Files in torch's older format cannot be mapped.
+            if mapped and "mmap" in str(error):
+                return _load(path, mapped=False)
+            raise
+        except pickle.UnpicklingError as error:
+            raise Refused(
+                f"{path}: expected a tensor, got something that only unpickling opens "
+                f"({short(str(error).partition(chr(10))[0])}): save the tensor alone"
+            ) from error
     if not isinstance(held, torch.Tensor):
-        raise ValueError(f"{path}: expected a tensor, got {type(held).__name__}: save the tensor alone")
+        raise Refused(f"{path}: expected a tensor, got {type(held).__name__}: save the tensor alone")
     return held

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
-from jepa_scale.data.rows import Hdf5Rows, Selected, h5py_library, unreadable
+from jepa_scale.data.hdf5 import open_hdf5, unpacking
+from jepa_scale.data.rows import Hdf5Rows, Selected
 from jepa_scale.data.store import VALID, stored_action_space, stored_notes
+from jepa_scale.foreign import Refused, listed, reading, short
 from jepa_scale.records import Episodes
 
 OBSERVATIONS = ("pixels", "observation")
@@ -50,28 +52,23 @@ def read(
 
     Raises
     ------
-    ValueError
+    Refused
         If columns are missing, do not fit each other or cannot be decompressed, or the checksum differs.
     """
-    library = h5py_library(path)
-    try:
-        file = library.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: expected an HDF5 file, got {error}: is it complete?") from error
-    with file:
+    with open_hdf5(path) as file:
         columns = columns_of(file)
         chosen = observation or next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
         fields = _fields(columns, {"observations": chosen, "actions": action, "states": state, "known": VALID}, path)
-        try:
+        with reading(path, "the notes and action space of a store"):
+            space, notes = stored_action_space(file.attrs), stored_notes(file.attrs)
+        with unpacking(path, chosen):
             episodes = assemble(
                 **fields,
                 source=f"flat HDF5, {path}",
-                action_space=stored_action_space(file.attrs),
-                notes=(*stored_notes(file.attrs), *_step_note(columns, path)),
+                action_space=space,
+                notes=(*notes, *_step_note(columns, path)),
                 load_bytes=load_bytes,
             )
-        except OSError as error:
-            raise ValueError(unreadable(path, chosen, error)) from error
         checksum = file.attrs.get("checksum")
     if verify:
         _verify(episodes, checksum, path)
@@ -91,7 +88,7 @@ def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -
             found[field] = None
             continue
         if len(columns[name]) != count:
-            raise ValueError(
+            raise Refused(
                 f"{path}: expected one row for each of {count} observations in {name}, got {len(columns[name])}: the "
                 "file may be cut off, or this is no column of rows"
             )
@@ -118,17 +115,15 @@ def columns_of(file: Any) -> dict[str, Any]:
 
 def _require(columns: dict[str, Any], name: str, path: Path) -> None:
     if name not in columns:
-        raise ValueError(
-            f"{path}: expected a column {name}, got {', '.join(sorted(columns)) or 'none'}: name the observation and "
+        raise Refused(
+            f"{path}: expected a column {name}, got {listed(sorted(columns)) or 'none'}: name the observation and "
             "action columns where they are called differently; ep_len and ep_offset have to be there"
         )
 
 
 def _load(dataset: Any, path: Path, name: str | None) -> NDArray[Any]:
-    try:
+    with unpacking(path, str(name)):
         return np.asarray(dataset[...])
-    except OSError as error:
-        raise ValueError(unreadable(path, str(name), error)) from error
 
 
 def _rows(dataset: Any, path: Path) -> Any:
@@ -145,15 +140,16 @@ def _rows(dataset: Any, path: Path) -> Any:
 def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path: Path) -> NDArray[np.int64] | None:
     """Rows of all episodes in turn; None where that is every row of the file in order."""
     if lengths.shape != offsets.shape or lengths.ndim != 1 or {lengths.dtype.kind, offsets.dtype.kind} - set("iu"):
-        raise ValueError(
+        raise Refused(
             f"{path}: expected whole numbers ep_len (E,) and ep_offset (E,), got {lengths.dtype} {lengths.shape} and "
             f"{offsets.dtype} {offsets.shape}: write them again"
         )
     lengths, offsets = lengths.astype(np.int64), offsets.astype(np.int64)
-    outside = (lengths < 1) | (offsets < 0) | (offsets + lengths > rows)
+    # No sum of the two: it may overflow.
+    outside = (lengths < 1) | (offsets < 0) | (offsets > rows) | (lengths > rows - offsets)
     if outside.any():
         first = int(np.argmax(outside))
-        raise ValueError(
+        raise Refused(
             f"{path}: expected episodes within the {rows} rows, got {int(outside.sum())} that are not, the first one "
             f"ep_offset[{first}]={offsets[first]}, ep_len[{first}]={lengths[first]}: the file may be cut off"
         )
@@ -163,7 +159,7 @@ def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path:
         [np.arange(first, first + count) for first, count in zip(offsets, lengths, strict=True)]
     ).astype(np.int64)
     if len(np.unique(wanted)) < len(wanted):
-        raise ValueError(f"{path}: expected episodes apart, got rows that ep_offset and ep_len give to two: mend them")
+        raise Refused(f"{path}: expected episodes apart, got rows that ep_offset and ep_len give to two: mend them")
     return wanted
 
 
@@ -176,13 +172,11 @@ def _step_note(columns: dict[str, Any], path: Path) -> tuple[str, ...]:
     return ("steps count from 1: the recorder left the first frame of every episode out",)
 
 
-def _verify(episodes: Episodes, expected: str | None, path: Path) -> None:
-    if expected is None:
-        raise ValueError(
-            f"{path}: expected a checksum to verify, got a file without one: write it with `write_episodes`"
-        )
+def _verify(episodes: Episodes, expected: object, path: Path) -> None:
+    if not isinstance(expected, str):
+        raise Refused(f"{path}: expected a checksum to verify, got a file without one: write it with `write_episodes`")
     if episodes.checksum != expected:
-        raise ValueError(
-            f"{path}: expected the checksum {expected}, got {episodes.checksum}: the file was changed, or read with "
-            "other columns than it was written with; copy it again"
+        raise Refused(
+            f"{path}: expected the checksum {short(expected)}, got {episodes.checksum}: the file was changed, or "
+            "read with other columns than it was written with; copy it again"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.foreign import Refused, inside, json_object, listed, reading, short
 from jepa_scale.records import Episodes
 
 _CAMERAS = ("video", "image")
+_DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+_NUMBER = re.compile(r"\{episode_(?:chunk|index)(?::0?[0-9]{0,2}d)?\}")
+"""What a template may hold: anything else of Python's would reach into objects, or ask for gigabytes of digits."""
 
 
 def read(
@@ -36,12 +41,12 @@ def read(
 
     Raises
     ------
-    ValueError
+    Refused
         If the version is not known, the observation is a video or an image, or files and episodes do not fit.
     """
-    info = _json(path / "meta" / "info.json")
-    version = str(info.get("codebase_version", "none"))
-    features = info.get("features", {})
+    info = _info(path / "meta" / "info.json")
+    version = short(info.get("codebase_version", "none"))
+    features = info["features"]
     chosen = observation or "observation.state"
     for name in (chosen, action):
         _check_feature(features, name, path)
@@ -51,52 +56,57 @@ def read(
     elif version.startswith("v2"):
         table, lengths = _version_2(path, info, columns)
     else:
-        raise ValueError(f"{path}: expected LeRobot's version v3.0 or v2.1, got {version}: convert it with LeRobot")
+        raise Refused(f"{path}: expected LeRobot's version v3.0 or v2.1, got {version}: convert it with LeRobot")
     ids = table["episode_index"]
     ends = np.cumsum(lengths)
     mixed = [
         e for e, (stop, count) in enumerate(zip(ends, lengths, strict=True)) if len(set(ids[stop - count : stop])) > 1
     ]
     if mixed:
-        raise ValueError(f"{path}: expected the rows of one episode in each, got others among those of {mixed[0]}")
+        raise Refused(f"{path}: expected the rows of one episode in each, got others among those of {mixed[0]}")
     cameras = sorted(name for name, feature in features.items() if feature.get("dtype") in _CAMERAS)
     notes = [f"the last transition of each of {len(lengths)} episodes is lost: no observation follows it"]
     if cameras:
-        notes.append(f"{len(cameras)} cameras not read: {', '.join(cameras)}")
+        notes.append(f"{len(cameras)} cameras not read: {listed(cameras)}")
     return assemble(
         table[chosen], table[action], lengths, source=f"LeRobot {version}, {path}", notes=notes, load_bytes=load_bytes
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _info(path: Path) -> dict[str, Any]:
+    """The dataset's description, whose features are objects."""
     if not path.is_file():
-        raise ValueError(f"{path}: expected LeRobot's description of the dataset, got no such file: give its folder")
-    return json.loads(path.read_text(encoding="utf-8"))
+        raise Refused(f"{path}: expected LeRobot's description of the dataset, got no such file: give its folder")
+    info = json_object(path)
+    features = info.get("features", {})
+    if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
+        raise Refused(f"{path}: expected an object for each of the features, got {short(features)}: copy it again")
+    return {**info, "features": features}
 
 
 def _check_feature(features: dict[str, Any], name: str, path: Path) -> None:
     usable = [other for other, feature in features.items() if feature.get("dtype") not in _CAMERAS]
     if features.get(name, {}).get("dtype") in _CAMERAS:
-        raise ValueError(
-            f"{path}: expected a feature of numbers, got the {features[name]['dtype']} {name}, which is not decoded: "
-            f"choose one of {', '.join(usable)}, or decode the frames and write them with `write_episodes`"
+        raise Refused(
+            f"{path}: expected a feature of numbers, got the {features[name]['dtype']} {name}, which is not "
+            f"decoded: choose one of {listed(usable)}, or decode the frames and write them with `write_episodes`"
         )
     if name not in features:
-        raise ValueError(f"{path}: expected a feature {name}, got {', '.join(usable) or 'none'}: name one of these")
+        raise Refused(f"{path}: expected a feature {name}, got {listed(usable) or 'none'}: name one of these")
 
 
 def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """Rows of all files in the order of ``index``, cut by ``dataset_from_index``: files end anywhere."""
-    from pyarrow import parquet
-
     files = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
     data = sorted((path / "data").glob("*/*.parquet"))
     for kind, held in (("meta/episodes", files), ("data", data)):
         if not held:
-            raise ValueError(f"{path}: expected {kind}/chunk-*/file-*.parquet, got none: is the dataset complete?")
+            raise Refused(f"{path}: expected {kind}/chunk-*/file-*.parquet, got none: is the dataset complete?")
     names = ["episode_index", "dataset_from_index", "dataset_to_index"]
-    parts = [parquet.read_table(file, columns=names) for file in files]
-    _, first, stop = (np.concatenate([part[name].to_numpy() for part in parts]) for name in names)
+    listing = _tables(files, names, path)
+    first, stop = listing["dataset_from_index"], listing["dataset_to_index"]
+    if first.dtype.kind not in "iu" or stop.dtype.kind not in "iu" or first.ndim != 1 or stop.ndim != 1:
+        raise Refused(f"{path}: expected whole numbers of rows in meta/episodes, got {first.dtype} and {stop.dtype}")
     order = np.argsort(first)
     first, stop = first[order], stop[order]
     table = _tables(data, [*columns, "index"], path)
@@ -104,11 +114,11 @@ def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]],
     table = {name: values[order] for name, values in table.items()}
     rows = len(order)
     if not np.array_equal(table["index"], np.arange(rows)):
-        raise ValueError(
+        raise Refused(
             f"{path}: expected rows with index 0 … {rows - 1}, got gaps or repeats: files are missing or double"
         )
     if first[0] != 0 or stop[-1] != rows or not np.array_equal(first[1:], stop[:-1]):
-        raise ValueError(
+        raise Refused(
             f"{path}: expected episodes that cover the {rows} rows one after another, got {len(first)} from {first[0]} "
             f"to {stop[-1]}: files of meta/episodes or data are missing"
         )
@@ -121,31 +131,43 @@ def _version_2(
     """One file for each episode; its length must be that of ``meta/episodes.jsonl``."""
     listing = path / "meta" / "episodes.jsonl"
     if not listing.is_file():
-        raise ValueError(f"{path}: expected meta/episodes.jsonl, got no such file: is the dataset complete?")
-    episodes = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    template = info.get("data_path", "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet")
-    size = int(info.get("chunks_size", 1000))
-    files = []
-    for episode in episodes:
-        number = int(episode["episode_index"])
-        files.append(path / template.format(episode_chunk=number // size, episode_index=number))
-        if not files[-1].is_file():
-            raise ValueError(
-                f"{path}: expected the file {files[-1].relative_to(path)}, got none: the dataset is incomplete"
-            )
-    lengths = np.array([int(episode["length"]) for episode in episodes], dtype=np.int64)
+        raise Refused(f"{path}: expected meta/episodes.jsonl, got no such file: is the dataset complete?")
+    with reading(listing, "a JSON object with the number and length of an episode on each line"):
+        # Not splitlines: a text of JSON may hold characters that end lines elsewhere.
+        lines = listing.read_text(encoding="utf-8-sig").split("\n")
+        episodes = [json.loads(line) for line in lines if line.strip()]
+        numbers = [int(episode["episode_index"]) for episode in episodes]
+        lengths = np.array([int(episode["length"]) for episode in episodes], dtype=np.int64)
+    if not episodes:
+        raise Refused(f"{listing}: expected an episode on each line, got none: is the dataset complete?")
+    files = [inside(path / "meta" / "info.json", path, name) for name in _names(path, info, numbers)]
+    absent = next((file for file in files if not file.is_file()), None)
+    if absent is not None:
+        raise Refused(
+            f"{path}: expected the file {short(absent.relative_to(path))}, got none: the dataset is incomplete"
+        )
     table = _tables(files, columns, path)
     counts = {
         int(number): int(count)
         for number, count in zip(*np.unique(table["episode_index"], return_counts=True), strict=True)
     }
-    for episode in episodes:
-        if counts.get(int(episode["episode_index"])) != int(episode["length"]):
-            raise ValueError(
-                f"{path}: expected {episode['length']} rows of episode {episode['episode_index']}, got "
-                f"{counts.get(int(episode['episode_index']), 0)}: its file is not the one that was described"
+    for number, length in zip(numbers, lengths.tolist(), strict=True):
+        if counts.get(number) != length:
+            raise Refused(
+                f"{path}: expected {length} rows of episode {number}, got {counts.get(number, 0)}: its file is not the "
+                "one that was described"
             )
     return table, lengths
+
+
+def _names(path: Path, info: dict[str, Any], numbers: list[int]) -> list[str]:
+    """Names of the files of episodes, by the template of ``info.json``."""
+    label, template = path / "meta" / "info.json", info.get("data_path", _DATA_PATH)
+    if not isinstance(template, str) or set(_NUMBER.sub("", template)) & set("{}"):
+        raise Refused(f"{label}: expected data_path such as {_DATA_PATH}, got {short(template)}: correct it")
+    with reading(label, "a whole number of episodes in each chunk as chunks_size"):
+        size = int(info.get("chunks_size", 1000))
+        return [template.format(episode_chunk=number // size, episode_index=number) for number in numbers]
 
 
 def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDArray[Any]]:
@@ -154,19 +176,17 @@ def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDAr
 
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
     for file in files:
-        try:
+        with reading(file, "a Parquet file", pa.ArrowException):
             table = parquet.read_table(file, columns=columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{file}: expected a Parquet file, got {error}: copy it again") from error
-        missing = [name for name in columns if name not in table.column_names]
-        if missing:
-            raise ValueError(f"{file}: expected columns {', '.join(columns)}, got none called {', '.join(missing)}")
-        for name in columns:
-            found[name].append(_dense(table[name].combine_chunks(), f"{file}: {name}"))
+            missing = [name for name in columns if name not in table.column_names]
+            if missing:
+                raise Refused(f"{file}: expected columns {', '.join(columns)}, got none called {', '.join(missing)}")
+            for name in columns:
+                found[name].append(_dense(table[name].combine_chunks(), f"{file}: {name}"))
     shapes = {name: {part.shape[1:] for part in parts} for name, parts in found.items()}
     for name, several in shapes.items():
         if len(several) > 1:
-            raise ValueError(
+            raise Refused(
                 f"{path}: expected {name} of one size, got {sorted(several)}: the files do not belong together"
             )
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -178,15 +198,13 @@ def _dense(array: Any, label: str) -> NDArray[Any]:
     import pyarrow.compute as pc
 
     if array.null_count:
-        raise ValueError(f"{label}: expected a value in every row, got {array.null_count} missing ones: drop the rows")
+        raise Refused(f"{label}: expected a value in every row, got {array.null_count} missing ones: drop the rows")
     if not (
         pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type)
     ):
         return array.to_numpy(zero_copy_only=False)
     sizes = np.unique(pc.list_value_length(array).to_numpy(zero_copy_only=False))
     if len(sizes) > 1:
-        raise ValueError(
-            f"{label}: expected lists of one length, got {sizes[0]} to {sizes[-1]} entries: pad or cut them"
-        )
+        raise Refused(f"{label}: expected lists of one length, got {sizes[0]} to {sizes[-1]} entries: pad or cut them")
     flat = array.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(array), -1)

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
-from jepa_scale.data.rows import Hdf5Rows, Joined, h5py_library
+from jepa_scale.data.hdf5 import open_hdf5
+from jepa_scale.data.rows import Hdf5Rows, Joined
+from jepa_scale.foreign import Refused, json_object, listed, reading
 from jepa_scale.records import ActionSpace, Episodes
 
 _FILE = "main_data.hdf5"
@@ -38,16 +40,15 @@ def read(
 
     Raises
     ------
-    ValueError
+    Refused
         If there is no such file or part, or an episode's lengths do not fit.
     """
     file_path = find_file(path)
-    library = h5py_library(file_path)
     notes: list[str] = []
-    with library.File(file_path, "r") as file:
+    with open_hdf5(file_path) as file:
         names = sorted((name for name in file if name.startswith("episode_")), key=_number)
         if not names:
-            raise ValueError(f"{file_path}: expected groups episode_0, …, got {', '.join(file) or 'nothing'}")
+            raise Refused(f"{file_path}: expected groups episode_0, …, got {listed(file) or 'nothing'}")
         observations, actions, lengths = [], [], []
         for name in names:
             seen = _parts(file[name], "observations", observation, file_path)
@@ -55,7 +56,7 @@ def read(
             held = _observations(seen, file_path, name, load_bytes // len(names))
             taken = _flat([np.asarray(part[...]) for part in done.values()])
             if len(held) != len(taken) + 1:
-                raise ValueError(
+                raise Refused(
                     f"{file_path}: expected one observation more than actions in {name}, got {len(held)} and "
                     f"{len(taken)}: record the episode again, or drop it"
                 )
@@ -66,7 +67,8 @@ def read(
         if any(_is_jpeg(part) for part in seen.values()):
             notes.append("images were kept as JPEG: their pixels are not those that were recorded")
     values = np.concatenate(actions)
-    space, start = _action_space(_metadata(file_path.parent), values)
+    with reading(file_path.parent / "metadata.json", "Minari's action space"):
+        space, start = _action_space(_metadata(file_path.parent), values)
     return assemble(
         _together(observations, names, file_path),
         values if start == 0 else values - start,
@@ -83,7 +85,7 @@ def find_file(path: Path) -> Path:
 
     Raises
     ------
-    ValueError
+    Refused
         If it is not there, or the dataset is kept in Arrow's format.
     """
     for candidate in (path, path / _FILE, path / "data" / _FILE):
@@ -91,15 +93,13 @@ def find_file(path: Path) -> Path:
             return candidate
     folder = path / "data" if (path / "data").is_dir() else path
     if _metadata(folder).get("data_format") == "arrow":
-        raise ValueError(
-            f"{path}: expected a Minari dataset in HDF5, got one in Arrow: create it with data_format='hdf5'"
-        )
-    raise ValueError(f"{path}: expected {_FILE} in this folder or in its folder data, got neither")
+        raise Refused(f"{path}: expected a Minari dataset in HDF5, got one in Arrow: create it with data_format='hdf5'")
+    raise Refused(f"{path}: expected {_FILE} in this folder or in its folder data, got neither")
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
     file = folder / "metadata.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return json_object(file) if file.is_file() else {}
 
 
 def _number(name: str) -> int:
@@ -118,30 +118,30 @@ def _leaves(item: Any, prefix: str = "") -> dict[str, Any]:
 def _parts(episode: Any, kind: str, wanted: str | None, path: Path) -> dict[str, Any]:
     """Datasets of the observation or action, by name; only the one that is wanted."""
     if kind not in episode:
-        raise ValueError(f"{path}: expected {kind} in {episode.name}, got {', '.join(episode)}: is this Minari's file?")
+        raise Refused(f"{path}: expected {kind} in {episode.name}, got {listed(episode)}: is this Minari's file?")
     leaves = _leaves(episode[kind])
     if wanted is None:
         return leaves
     # A part of several parts itself gives them all.
     chosen = {name: leaf for name, leaf in leaves.items() if name == wanted or name.startswith(f"{wanted}/")}
     if not chosen:
-        held = ", ".join(name or "one array without parts" for name in leaves)
-        raise ValueError(f"{path}: expected a part {wanted} among the {kind}, got {held}: name one of these or none")
+        held = listed(name or "one array without parts" for name in leaves)
+        raise Refused(f"{path}: expected a part {wanted} among the {kind}, got {held}: name one of these or none")
     return chosen
 
 
 def _observations(parts: dict[str, Any], path: Path, name: str, load_bytes: int) -> Any:
     images = [part for part, values in parts.items() if _is_jpeg(values) or len(values.shape) > 2]
     if images and len(parts) > 1:
-        raise ValueError(
-            f"{path}: expected vectors, or one image, got {', '.join(parts)} in {name}, of which {', '.join(images)} "
+        raise Refused(
+            f"{path}: expected vectors, or one image, got {listed(parts)} in {name}, of which {listed(images)} "
             "hold images: choose one part as the observation"
         )
     if not images:
         return _flat([np.asarray(values[...]) for values in parts.values()])
     (values,) = parts.values()
     if _is_jpeg(values):
-        return _decoded(values)
+        return _decoded(values, f"{path}: {name}")
     if values.size * values.dtype.itemsize <= load_bytes:
         return np.asarray(values[...])
     return Hdf5Rows(str(path), values.name, values.shape, values.dtype)
@@ -162,16 +162,18 @@ def _is_jpeg(values: Any) -> bool:
     return getattr(first, "dtype", None) == np.uint8 and first.ndim == 1 and bytes(first[:2]) == _JPEG
 
 
-def _decoded(values: Any) -> NDArray[np.uint8]:
+def _decoded(values: Any, label: str) -> NDArray[np.uint8]:
     from PIL import Image
 
-    return np.stack([np.asarray(Image.open(io.BytesIO(bytes(one)))) for one in values[...]])
+    with reading(label, "images in JPEG of one size", Image.DecompressionBombError):
+        # No other format is tried, whatever the bytes say.
+        return np.stack([np.asarray(Image.open(io.BytesIO(bytes(one)), formats=["JPEG"])) for one in values[...]])
 
 
 def _together(observations: list[Any], names: list[str], path: Path) -> Any:
     for name, one in zip(names, observations, strict=True):
         if one.shape[1:] != observations[0].shape[1:]:
-            raise ValueError(
+            raise Refused(
                 f"{path}: expected observations of one shape, got {one.shape[1:]} in {name} after "
                 f"{observations[0].shape[1:]} in {names[0]}: read datasets of different shapes apart"
             )

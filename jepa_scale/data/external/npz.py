@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.foreign import Refused, listed, reading
 from jepa_scale.records import Episodes
 
 LENGTHS = ("ep_len", "lengths")
@@ -23,7 +24,7 @@ def read_ogbench(path: Path, *, observation: str = "observations", load_bytes: i
 
     Raises
     ------
-    ValueError
+    Refused
         If an array is missing, would need pickle, or does not fit the others.
     """
     arrays = _open(path)
@@ -71,7 +72,7 @@ def read_plain(
 
     Raises
     ------
-    ValueError
+    Refused
         If an array is missing, would need pickle, or does not fit the others; or rows of one episode lie apart.
     """
     arrays = _open(path)
@@ -90,7 +91,7 @@ def read_plain(
         states = None if states is None else states.reshape(-1, *states.shape[2:])
         seen = seen.reshape(-1, *seen.shape[2:])
     else:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected episodes, got observations {seen.shape} and actions {done.shape} with neither "
             f"{' nor '.join((*LENGTHS, *IDS))}: add ep_len, the rows of each episode, or observations (E, T + 1, …) "
             "and actions (E, T, …)"
@@ -103,7 +104,7 @@ def run_lengths(ids: NDArray[Any], label: str) -> NDArray[np.int64]:
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     values, counts = np.unique(ids[starts], return_counts=True)
     if (counts > 1).any():
-        raise ValueError(
+        raise Refused(
             f"{label}: expected the rows of each episode one after another, got {int((counts > 1).sum())} episodes "
             f"whose rows lie apart, such as {values[counts > 1][0]}: sort the rows by episode and time"
         )
@@ -114,37 +115,38 @@ def names_of(path: Path) -> set[str]:
     """Names of an archive's arrays; empty where it is none."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return set()
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "a NumPy archive"), zipfile.ZipFile(path) as archive:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 def _open(path: Path) -> Any:
-    try:
+    with reading(path, "a NumPy archive"):
         archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: expected a NumPy archive, got {error}: is it complete?") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: expected a NumPy archive of several arrays, got a single one: save with np.savez")
+        raise Refused(f"{path}: expected a NumPy archive of several arrays, got a single one: save with np.savez")
     return archive
 
 
 def _array(archive: Any, name: str | None, path: Path) -> NDArray[Any]:
-    try:
-        return archive[name]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise ValueError(f"{path}: expected the array {name}, got {error}: is the file complete?") from error
-        raise ValueError(
-            f"{path}: expected numbers in {name}, got pickled objects, which are not opened since that runs code: "
-            "save arrays of one shape, episodes one after another"
-        ) from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: expected the array {name}, got {error}: is the file complete?") from error
+    with reading(path, f"the array {name}"):
+        try:
+            array = archive[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise Refused(
+                f"{path}: expected numbers in {name}, got pickled objects, which are not opened since that runs code: "
+                "save arrays of one shape, episodes one after another"
+            ) from error
+    if not isinstance(array, np.ndarray):
+        # The bytes of a member that is no array.
+        raise Refused(f"{path}: expected an array {name}, got something else: save with np.savez")
+    return array
 
 
 def _require(arrays: Any, name: str, path: Path) -> None:
     if name not in arrays:
-        raise ValueError(
-            f"{path}: expected an array {name}, got {', '.join(sorted(arrays)) or 'none'}: name the arrays where they "
+        raise Refused(
+            f"{path}: expected an array {name}, got {listed(sorted(arrays)) or 'none'}: name the arrays where they "
             "are called differently"
         )

@@ -7,7 +7,7 @@ import csv
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.foreign import Refused, listed, reading, short
 from jepa_scale.records import ActionSpace, Episodes
 
 MOVES: tuple[tuple[int, int], ...] = ((0, 0), (0, -1), (0, 1), (1, 0), (-1, 0))
@@ -50,29 +51,30 @@ def read(
 
     Raises
     ------
-    ValueError
+    Refused
         If the table is a pickle and that is not allowed, lacks columns, or holds several layouts and none is chosen.
     """
     table = _pickled(path) if path.suffix != ".csv" and _allowed(path, allow_pickle) else _text(path)
     trial = _columns(table, path)
     chosen = _layout(table, layout, path)
     keys = [tuple(str(table[name][row]) for name in trial) for row in chosen]
-    loops = np.array([int(float(table["cur_gameloop"][row])) for row in chosen])
+    loops = np.array(_each(table, "cur_gameloop", chosen, path, lambda loop: int(float(loop))), dtype=np.int64)
     order = sorted(range(len(chosen)), key=lambda place: (keys[place], loops[place]))
     rows = [chosen[place] for place in order]
     trials, loops = [keys[place] for place in order], loops[order]
     same = np.array([one == other for one, other in pairwise(trials)], dtype=bool)
     ends = np.append(np.flatnonzero(~same), len(rows) - 1)
-    states = [_named(_parsed(table["state"][row])) for row in rows]
+    states = _each(table, "state", rows, path, lambda text: _named(_parsed(text)))
     notes: list[str] = []
     follows = np.append(same & (np.diff(loops) == 1), False)
     if gaps := int(same.sum() - follows.sum()):
         notes.append(f"{gaps} transitions skipped: the next row of the trial is not one loop later")
     if "next_state" in table:
-        _drop_others(follows, [_named(_parsed(table["next_state"][row])) for row in rows], states, notes)
+        said = _each(table, "next_state", rows, path, lambda text: _named(_parsed(text)))
+        _drop_others(follows, said, states, notes)
     return assemble(
         _vectors(states),
-        np.array([_joint(_parsed(table["joint_action"][row]), path) for row in rows]),
+        np.array(_each(table, "joint_action", rows, path, lambda text: _joint(_parsed(text), path))),
         np.diff(ends, prepend=-1),
         source=f"Overcooked, {path}",
         known=follows,
@@ -80,6 +82,17 @@ def read(
         notes=notes,
         load_bytes=load_bytes,
     )
+
+
+def _each(
+    table: Mapping[str, list[Any]], name: str, rows: Iterable[int], path: Path, parse: Callable[[Any], Any]
+) -> list[Any]:
+    """A column's values as ``parse`` gives them; an error says which row cannot be parsed."""
+    found = []
+    for row in rows:
+        with reading(f"{path}: {name} of row {row + 1}", "Overcooked's notation"):
+            found.append(parse(table[name][row]))
+    return found
 
 
 def _drop_others(follows: NDArray[np.bool_], said: list[Any], states: list[Any], notes: list[str]) -> None:
@@ -96,13 +109,13 @@ def looks_like(path: Path) -> bool:
         return True
     if path.suffix != ".csv" or not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         return set(_NEEDED) <= set(next(csv.reader(file), []))
 
 
 def _allowed(path: Path, allow_pickle: bool) -> bool:
     if not allow_pickle:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected a table as .csv, got a pickle, which runs code when it is opened: if you trust its "
             "source pass allow_pickle=True, once, and write a store"
         )
@@ -113,17 +126,19 @@ def _pickled(path: Path) -> Mapping[str, list[Any]]:
     try:
         pandas = importlib.import_module("pandas")
     except ImportError:
-        raise ValueError(f"{path}: a pickled table needs pandas, which is absent: pip install pandas") from None
-    table = pandas.read_pickle(path)
+        raise Refused(f"{path}: a pickled table needs pandas, which is absent: pip install pandas") from None
+    # The code that it holds may raise anything.
+    with reading(path, "a pickled table of pandas", Exception):
+        table = pandas.read_pickle(path)
     if not isinstance(table, pandas.DataFrame):
-        raise ValueError(f"{path}: expected a pickled table of pandas, got {type(table).__name__}")
+        raise Refused(f"{path}: expected a pickled table of pandas, got {type(table).__name__}")
     return {str(name): table[name].tolist() for name in table.columns}
 
 
 def _text(path: Path) -> Mapping[str, list[Any]]:
     # A layout's text alone is longer than what a field may be by default.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with path.open(encoding="utf-8", newline="") as file:
+    with reading(path, "a table of text"), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
         return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
@@ -135,9 +150,9 @@ def _columns(table: Mapping[str, list[Any]], path: Path) -> tuple[str, ...]:
     missing = [name for name in _NEEDED if name not in table]
     if missing or trial is None:
         absent = ", ".join(missing) or "trial_id"
-        raise ValueError(
+        raise Refused(
             f"{path}: expected Overcooked's columns {', '.join(_NEEDED)} and trial_id or {', '.join(_TRIALS[1])}, got "
-            f"{', '.join(table) or 'none'}: {absent} is missing"
+            f"{listed(table) or 'none'}: {absent} is missing"
         )
     return trial
 
@@ -148,9 +163,9 @@ def _layout(table: Mapping[str, list[Any]], layout: str | None, path: Path) -> l
     chosen = held[0] if layout is None and len(held) == 1 else layout
     rows = [row for row, name in enumerate(names) if name == chosen]
     if not rows:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected one layout, as the others' states are of another size, got {layout=} of "
-            f"{', '.join(held) or 'no row'}: choose one of these"
+            f"{listed(held) or 'no row'}: choose one of these"
         )
     return rows
 
@@ -211,7 +226,7 @@ def _vectors(states: list[dict[str, float]]) -> NDArray[np.float32]:
 def _joint(actions: Any, path: Path) -> int:
     numbers = [_single(action, path) for action in actions]
     if len(numbers) != 2:
-        raise ValueError(f"{path}: expected actions of two players, got {actions}")
+        raise Refused(f"{path}: expected actions of two players, got {short(actions)}")
     return _ONE * numbers[0] + numbers[1]
 
 
@@ -220,4 +235,4 @@ def _single(action: Any, path: Path) -> int:
         return len(MOVES)
     if not isinstance(action, str) and tuple(action) in MOVES:
         return MOVES.index(tuple(action))
-    raise ValueError(f"{path}: expected a move (dx, dy) of one step or 'interact', got {action!r}")
+    raise Refused(f"{path}: expected a move (dx, dy) of one step or 'interact', got {short(repr(action))}")
