@@ -29,6 +29,7 @@ from jepa_scale.estimators.rank import effective_ranks, lidar
 from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
 from jepa_scale.estimators.sizing import StudyTerm, choose_width
 from jepa_scale.estimators.spectrum import OperatorSpectrum, OperatorSums, operator_spectrum
+from jepa_scale.foreign import Refused
 from jepa_scale.report.wording import number
 
 _NEARLY_ONE = 0.98
@@ -46,13 +47,18 @@ def run_audit(
 
     Raises
     ------
-    ValueError
+    Refused
         If the file, a setting, or the two together make no sense; one sentence says what to do.
     """
     study = None if settings.fit is None else StudyTerm.read(settings.fit)
-    rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
-    gathered = gather(rows, make_plan(rows, settings), settings, started(rows))
-    return _conclude(path, rows, gathered, settings, study)
+    try:
+        rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
+        gathered = gather(rows, make_plan(rows, settings), settings, started(rows))
+        return _conclude(path, rows, gathered, settings, study)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
 
 
 def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None) -> Audit:

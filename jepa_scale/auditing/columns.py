@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import struct
 import zipfile
@@ -13,6 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+from jepa_scale.data.hdf5 import h5py_library, open_hdf5
+from jepa_scale.foreign import Refused, listed, reading
 
 NAMES = ("z", "z_next", "z_pred", "action", "trajectory", "weight")
 """What an array can be; in a file the arrays have these names unless the user says otherwise."""
@@ -57,26 +59,26 @@ def open_columns(path: Path, names: Mapping[str, str]) -> dict[str, Column]:
 
     Raises
     ------
-    ValueError
+    Refused
         If the file cannot be read or is of another kind, has no ``z`` or not the array of a name given, or an array
         would need pickle or has no rows to speak of (a single number).
     """
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
-        raise ValueError(f"expected names among {', '.join(NAMES)}, got {', '.join(unknown)}: write --columns z=NAME")
+        raise Refused(f"expected names among {', '.join(NAMES)}, got {', '.join(unknown)}: write --columns z=NAME")
     held = _arrays(path)
-    listing = ", ".join(sorted(held)) or "no array"
+    listing = listed(sorted(held)) or "no array"
     columns = {}
     for name in NAMES:
         source = names.get(name, name)
         if source in held:
             columns[name] = held[source]()
             if not columns[name].shape:
-                raise ValueError(f"{path}: expected rows along the first axis of {source}, got a single number")
+                raise Refused(f"{path}: expected rows along the first axis of {source}, got a single number")
         elif source and name in names:
-            raise ValueError(f"{path}: expected an array {source} to read as {name}, got {listing}: correct --columns")
+            raise Refused(f"{path}: expected an array {source} to read as {name}, got {listing}: correct --columns")
     if "z" not in columns:
-        raise ValueError(
+        raise Refused(
             f"{path}: expected an array z of embeddings, got {listing}: say which one it is with --columns z=NAME"
         )
     return columns
@@ -103,38 +105,19 @@ def distinct(blocks: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]
     return merged_values, order, total
 
 
-class _Refused(ValueError):
-    """A sentence of our own, not to be wrapped again."""
-
-
-@contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises over damaged bytes, which can be nearly anything, into one sentence."""
-    try:
-        yield
-    except _Refused:
-        raise
-    except Exception as error:
-        cause = " ".join(str(error).split()) or "no reason given"
-        raise _Refused(
-            f"{path}: expected {kind}, got {type(error).__name__} ({cause}): it may be truncated or damaged, "
-            "write or copy it again"
-        ) from error
-
-
 def _arrays(path: Path) -> Mapping[str, Callable[[], Column]]:
     if not path.exists():
-        raise ValueError(f"{path}: expected {_FORMATS}, got no such file or folder")
+        raise Refused(f"{path}: expected {_FORMATS}, got no such file or folder")
     if path.is_dir():
         held = {file.stem: partial(_Stored, file) for file in sorted(path.glob("*.npy"))}
         if not held:
-            raise ValueError(f"{path}: expected .npy files in this folder (z.npy at least), got none")
+            raise Refused(f"{path}: expected .npy files in this folder (z.npy at least), got none")
         return held
     openers = {".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".parquet": _parquet}
     suffix = path.suffix.lower()
     if suffix not in openers:
         hint = ": put it into a folder as z.npy, with the other arrays beside it" if suffix == ".npy" else ""
-        raise ValueError(f"{path}: expected {_FORMATS}, got a file ending in {suffix or 'nothing'}{hint}")
+        raise Refused(f"{path}: expected {_FORMATS}, got a file ending in {suffix or 'nothing'}{hint}")
     return openers[suffix](path)
 
 
@@ -145,14 +128,14 @@ class _Stored:
     """An array at its place in a file. Read, not mapped: pages of a map would add up to the array in memory."""
 
     def __init__(self, path: Path, offset: int = 0, length: int | None = None):
-        with _reading(path, "an array of NumPy's format"), path.open("rb") as file:
+        with reading(path, "an array of NumPy's format"), path.open("rb") as file:
             end = file.seek(0, 2) if length is None else offset + length
             file.seek(offset)
             self.shape, self._fortran, self._stored = _npy_header(file, str(path))
             self._path, self._offset = path, file.tell()
         needed = math.prod(self.shape) * self._stored.itemsize
         if end - self._offset < needed:
-            raise _Refused(
+            raise Refused(
                 f"{path}: expected {needed} bytes of an array {self.shape}, got {end - self._offset}: it is truncated, "
                 "write or copy it again"
             )
@@ -160,7 +143,7 @@ class _Stored:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         shape = (stop - start, *self.shape[1:])
-        with _reading(self._path, "the array that was there when the file was opened"):
+        with reading(self._path, "the array that was there when the file was opened"):
             if self._fortran:
                 # The map lives only as long as the copy, so pages do not pile up.
                 whole = np.memmap(self._path, self._stored, "r", self._offset, self.shape, "F")
@@ -179,17 +162,17 @@ def _npy_header(file: Any, label: str) -> tuple[tuple[int, ...], bool, np.dtype]
     elif version == (2, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
     else:
-        raise _Refused(f"{label}: expected an array of plain numbers, got format version {version}: save numbers")
+        raise Refused(f"{label}: expected an array of plain numbers, got format version {version}: save numbers")
     if dtype.hasobject:
-        raise _Refused(f"{label}: expected numbers or strings, got pickled objects, which are not opened: cast them")
+        raise Refused(f"{label}: expected numbers or strings, got pickled objects, which are not opened: cast them")
     if min(shape, default=0) < 0:
-        raise _Refused(f"{label}: expected a shape, got {shape}: the file is damaged, write or copy it again")
+        raise Refused(f"{label}: expected a shape, got {shape}: the file is damaged, write or copy it again")
     # In one dimension the two orders are one.
     return shape, fortran and len(shape) > 1, dtype
 
 
 def _npz(path: Path) -> dict[str, Callable[[], Column]]:
-    with _reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     return {info.filename.removesuffix(".npy"): partial(_npz_column, path, info) for info in members}
 
@@ -197,12 +180,12 @@ def _npz(path: Path) -> dict[str, Callable[[], Column]]:
 def _npz_column(path: Path, info: zipfile.ZipInfo) -> Column:
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
         return _compressed(path, info)
-    with _reading(path, "an .npz file"), path.open("rb") as file:
+    with reading(path, "an .npz file"), path.open("rb") as file:
         file.seek(info.header_offset)
         # The local header can be longer than the central directory's copy of it: only its own lengths count.
         magic, name, extra = struct.unpack("<4s22xHH", file.read(_LOCAL_HEADER))
         if magic != b"PK\x03\x04":
-            raise zipfile.BadZipFile(f"no member {info.filename} where the directory has it")
+            raise zipfile.BadZipFile(f"no {info.filename} where its directory has it")
     return _Stored(path, info.header_offset + _LOCAL_HEADER + name + extra, info.file_size)
 
 
@@ -210,7 +193,7 @@ def _compressed(path: Path, info: zipfile.ZipInfo) -> Column:
     label = f"{path}: {info.filename}"
 
     def chunks() -> Iterator[np.ndarray]:
-        with _reading(path, "an .npz file"), zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive, archive.open(info) as file:
             shape, _, dtype = _npy_header(file, label)
             row = math.prod(shape[1:]) * dtype.itemsize
             step = max(1, _CHUNK_BYTES // max(row, 1))
@@ -219,10 +202,10 @@ def _compressed(path: Path, info: zipfile.ZipInfo) -> Column:
                 values = np.frombuffer(_exactly(file, count * row), dtype)
                 yield values.reshape(count, *shape[1:]).astype(dtype.newbyteorder("="), copy=False)
 
-    with _reading(path, "an .npz file"), zipfile.ZipFile(path) as archive, archive.open(info) as file:
+    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive, archive.open(info) as file:
         shape, fortran, dtype = _npy_header(file, label)
     if fortran:
-        raise _Refused(
+        raise Refused(
             f"{label}: expected rows one after another, got a compressed array in Fortran's order, whose rows "
             "cannot be read in turn: save np.ascontiguousarray of it, or save with np.savez"
         )
@@ -258,9 +241,9 @@ class _Streamed:
         while end < stop:
             chunk = next(self._source, None)
             if chunk is None:
-                raise _Refused(f"{self._label}: expected {self.shape[0]} rows, got {end}: write or copy the file again")
+                raise Refused(f"{self._label}: expected {self.shape[0]} rows, got {end}: write or copy the file again")
             if chunk.shape[1:] != self.shape[1:]:
-                raise _Refused(
+                raise Refused(
                     f"{self._label}: expected rows of one shape, got {chunk.shape[1:]} after {self.shape[1:]} behind "
                     f"row {end}: pad or cut them to one length"
                 )
@@ -282,34 +265,26 @@ def _hdf5(path: Path) -> dict[str, Callable[[], Column]]:
         if hasattr(item, "dtype") and hasattr(item, "shape"):
             held[name] = partial(_Dataset, path, name)
 
-    library = _h5py(path)
-    with _reading(path, "an HDF5 file"), library.File(path, "r") as file:
+    with open_hdf5(path) as file:
         file.visititems(visit)
     return held
-
-
-def _h5py(path: Path) -> Any:
-    try:
-        return importlib.import_module("h5py")
-    except ImportError:
-        raise ValueError(f"{path}: reading HDF5 needs h5py, which is absent: pip install 'jepa-scale[hdf5]'") from None
 
 
 class _Dataset:
     """An HDF5 dataset; the file is opened for each block, so that nothing stays open between two passes."""
 
     def __init__(self, path: Path, name: str):
-        self._path, self._name, self._h5py = path, name, _h5py(path)
+        self._path, self._name, self._h5py = path, name, h5py_library(path)
         with self._dataset() as dataset:
             shape, stored = dataset.shape, dataset.dtype
         self._text = stored.kind == "O" and self._h5py.check_string_dtype(stored) is not None
         if shape is None or (stored.hasobject and not self._text):
-            raise _Refused(f"{path}: expected numbers or strings in {name}, got {stored} of shape {shape}: cast them")
+            raise Refused(f"{path}: expected numbers or strings in {name}, got {stored} of shape {shape}: cast them")
         self.shape, self.dtype = shape, np.dtype(str) if self._text else stored.newbyteorder("=")
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
-        with _reading(self._path, "an HDF5 file"), self._h5py.File(self._path, "r") as file:
+        with reading(self._path, "an HDF5 file"), self._h5py.File(self._path, "r") as file:
             yield file[self._name]
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -333,7 +308,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
 
     # A buffer fetches pages one by one instead of a row group's whole column; Arrow's own would fetch the whole file's.
     options = {"buffer_size": _CHUNK_BYTES, "pre_buffer": False}
-    with _reading(path, "a Parquet file"), pyarrow.parquet.ParquetFile(path, **options) as file:
+    with reading(path, "a Parquet file", pyarrow.ArrowException), pyarrow.parquet.ParquetFile(path, **options) as file:
         yield file
 
 
@@ -360,10 +335,10 @@ def _dense(array: Any, label: str) -> np.ndarray:
     shape = [len(array)]
     while pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
         if array.null_count:
-            raise _Refused(f"{label}: expected a list in every row, got {array.null_count} missing ones: drop them")
+            raise Refused(f"{label}: expected a list in every row, got {array.null_count} missing ones: drop them")
         lengths = np.unique(pyarrow.compute.list_value_length(array).to_numpy())
         if len(lengths) != 1:
-            raise _Refused(
+            raise Refused(
                 f"{label}: expected lists of one length, got {lengths[0]} to {lengths[-1]} entries: pad or cut them"
             )
         shape.append(int(lengths[0]))
@@ -371,9 +346,9 @@ def _dense(array: Any, label: str) -> np.ndarray:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if array.null_count and not pa.types.is_floating(array.type):
-        raise _Refused(f"{label}: expected a value in every row, got {array.null_count} missing ones: drop these rows")
+        raise Refused(f"{label}: expected a value in every row, got {array.null_count} missing ones: drop these rows")
     text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
     values = np.array(array.to_pylist(), dtype=str) if text else array.to_numpy(zero_copy_only=False)
     if values.dtype.hasobject:
-        raise _Refused(f"{label}: expected numbers, strings or lists of numbers, got {array.type}: cast the column")
+        raise Refused(f"{label}: expected numbers, strings or lists of numbers, got {array.type}: cast the column")
     return values.reshape(shape)

@@ -95,10 +95,12 @@ def _actions(audit: Audit, plan: Plan, seen: np.ndarray) -> list[str]:
     if plan.labels is None:
         return []
     present = set(plan.labels[seen > 0].tolist())
-    holes = (
-        [label for label in range(int(plan.labels.max()) + 1) if label not in present] if plan.labels.min() >= 0 else []
-    )
-    if not holes or len(holes) > len(present):
+    count = int(plan.labels.max()) + 1
+    # Counted before they are listed: one damaged number stands for more actions than memory holds.
+    if plan.labels.min() < 0 or count > 2 * len(present):
+        return []
+    holes = [label for label in range(count) if label not in present]
+    if not holes:
         return []
     occurs = f"Action {holes[0]} never occurs" if len(holes) == 1 else f"Actions {listed(holes)} never occur"
     return [f"{occurs}: nothing can be said of what it does."]
