@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jepa_scale.foreign import listed, reading
 from jepa_scale.records import RunTable
 from jepa_scale.runs.errors import UserError
 
@@ -64,7 +65,8 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".jsonl": _lines, ".ndjson": _lines}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: expected a table ending in {', '.join(ENDINGS)}, got {path.suffix or 'no ending'}")
-    columns = readers[path.suffix.lower()](path)
+    with reading(path, "a table of runs", refuse=UserError):
+        columns = readers[path.suffix.lower()](path)
     if not columns or not len(next(iter(columns.values()))):
         raise UserError(f"{path} has no rows: expected one row for each run and a header")
     return columns
@@ -150,7 +152,7 @@ def filled_table(given: Mapping[str, np.ndarray]) -> RunTable:
 
 
 def _no_column(path: Path, columns: Mapping[str, Sequence[Any]], name: str) -> str:
-    return f"{path} has no column {name!r}; it has {', '.join(map(str, columns))}"
+    return f"{path} has no column {name!r}; it has {listed(columns)}"
 
 
 def _number(value: Any) -> float:
@@ -158,7 +160,7 @@ def _number(value: Any) -> float:
         return float("nan")
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 
@@ -167,18 +169,15 @@ def _is_number(text: str) -> bool:
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:
-    try:
-        # W&B writes a byte order mark on Windows.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a table of text ({error})") from None
+    # W&B writes a byte order mark on Windows.
+    with reading(path, "a table of text", refuse=UserError), path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
     if not rows:
         return {}
     head, body = rows[0], [row for row in rows[1:] if row]
     twice = sorted({name for name in head if head.count(name) > 1})
     if twice:
-        raise UserError(f"{path} has several columns named {', '.join(twice)}: rename all but one")
+        raise UserError(f"{path} has several columns named {listed(twice)}: rename all but one")
     short = next((index for index, row in enumerate(body) if len(row) != len(head)), None)
     if short is not None:
         raise UserError(f"{path}: line {short + 2} has {len(body[short])} cells, the header has {len(head)}")
@@ -187,17 +186,14 @@ def _csv(path: Path) -> dict[str, list[Any]]:
 
 def _lines(path: Path) -> dict[str, list[Any]]:
     rows = []
-    try:
+    with reading(path, "a table of text", refuse=UserError):
         content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a table of text ({error})") from None
-    for index, line in enumerate(content.splitlines(), start=1):
+    # Not splitlines: a text of JSON may hold characters that end lines elsewhere.
+    for index, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
+        with reading(f"{path}: line {index}", "an object of JSON", refuse=UserError):
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: line {index} is not JSON ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}: expected an object on each line, got {type(row).__name__} on line {index}")
         rows.append(row)
@@ -209,7 +205,5 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading(path, "a parquet file", pa.ArrowException, refuse=UserError):
         return pq.read_table(path).to_pydict()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a parquet file ({str(error).splitlines()[0]})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
 import zlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jepa_scale.foreign import reading
 from jepa_scale.runs.errors import UserError
 
 _BLOCK = 32768
@@ -61,19 +63,26 @@ def read_offline(folder: Path) -> WandbRun:
     UserError
         If there is no such file, or it is not W&B's.
     """
-    from wandb.proto import wandb_internal_pb2
-
-    messages: Any = wandb_internal_pb2
     paths = sorted(folder.glob("*.wandb"))
     if not paths:
         raise UserError(f"{folder} holds no .wandb file: expected the folder of an offline W&B run")
+    damaged = importlib.import_module("google.protobuf.message").DecodeError
+    with reading(paths[0], "the records of a W&B run", damaged, refuse=UserError):
+        return _run(paths[0])
+
+
+def _run(path: Path) -> WandbRun:
+    """What the records of a file say."""
+    from wandb.proto import wandb_internal_pb2
+
+    messages: Any = wandb_internal_pb2
     run = WandbRun("", "", "", "", "", (), {}, (), {})
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     steps: dict[str, str] = {}
     kept: dict[str, tuple[str, ...]] = {}
-    for piece in _records(paths[0]):
+    for piece in _records(path):
         record = messages.Record()
         record.ParseFromString(piece)
         kind = record.WhichOneof("record_type")
@@ -104,7 +113,7 @@ def read_offline(folder: Path) -> WandbRun:
         elif kind == "exit":
             run = replace(run, state="failed" if record.exit.exit_code else "finished")
     if not run.run_id:
-        raise UserError(f"{paths[0]} names no run: W&B wrote nothing of it yet, or it is damaged from its start")
+        raise UserError(f"{path} names no run: W&B wrote nothing of it yet, or it is damaged from its start")
     config.pop("_wandb", None)
     summary.pop("_wandb", None)
     return replace(run, config=config, history=tuple(history), summary=summary, step_metrics=steps, summaries=kept)

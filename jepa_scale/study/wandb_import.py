@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from jepa_scale.foreign import listed, reading, short
 from jepa_scale.records import RunRecord, RunTable
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import run_table, write_table
+from jepa_scale.study.collect import row_of, run_table, write_table
 from jepa_scale.study.external import counted_seeds, factors, filled_table, product
 from jepa_scale.study.wandb_files import WandbRun
 
 EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"
 _NEEDED = ("n", "k", "regret")
 """Of advice: a run that lacks one of them, where it is given, is left out."""
-_AT_MOST = 24
-"""Keys shown of a configuration or a summary."""
+_LARGEST = 2**53
+"""Larger whole numbers are not told apart as floating ones."""
 
 
 def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
@@ -38,7 +39,17 @@ def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str
     """
     # The run of a study as a whole is none of its runs.
     runs = [run for run in runs if "study/done" not in run.summary]
-    return _theirs(source, runs, columns) if columns else _ours(source, runs)
+    sound, wrong = [], []
+    for run in runs:
+        try:
+            _check(run, bool(columns))
+            sound.append(run)
+        except UserError as error:
+            wrong.append(f"left out: {error}")
+    if wrong and not sound:
+        raise UserError(f"{source}: no run can be used ({_count(len(runs))}), the first one is {wrong[0]}")
+    table, said = _theirs(source, sound, columns) if columns else _ours(source, sound)
+    return table, (*wrong, *said)
 
 
 def check_out(path: Path) -> None:
@@ -74,6 +85,14 @@ def is_ours(run: WandbRun) -> bool:
     return {"run/status", *dials} <= set(run.summary) and "planner" in run.config
 
 
+def _check(run: WandbRun, theirs: bool) -> None:
+    """Refuse a run, by its name, whose values make no row of a table."""
+    with reading(f"run {short(run.run_id, 80)}", "values of a run", refuse=UserError):
+        flattened(run)
+        if not theirs and is_ours(run):
+            row_of(record_of(run))
+
+
 def _ours(source: str, runs: Sequence[WandbRun]) -> tuple[RunTable, tuple[str, ...]]:
     mine = [run for run in runs if is_ours(run)]
     if not mine:
@@ -106,7 +125,7 @@ def _arms(runs: Sequence[WandbRun]) -> tuple[dict[str, str], list[str]]:
     apart = [key for key in keys if any(len({repr(flat[run].get(key)) for run in here}) > 1 for here in cells.values())]
     if len({run.group for run in runs}) > 1:
         apart = ["group", *(key for key in apart if key != "group")]
-    said = [f"runs differ in {', '.join(apart)}: the column arm tells them apart"] if apart else []
+    said = [f"runs differ in {listed(apart)}: the column arm tells them apart"] if apart else []
     return {run: ", ".join(f"{key}={held.get(key)}" for key in apart) for run, held in flat.items()}, said
 
 
@@ -118,12 +137,16 @@ def record_of(run: WandbRun) -> RunRecord:
     """Return what a study keeps of one of our runs, as far as the table needs it."""
     summary = run.summary
     status = summary["run/status"]
+    if status not in ("finished", "diverged"):
+        raise UserError(f"run {run.run_id}: expected the status finished or diverged, got {short(status)}")
+    if not isinstance(run.config["planner"], Mapping):
+        raise UserError(f"run {run.run_id}: expected a planner of jepa-scale, got {short(run.config['planner'])}")
     return RunRecord(
         run_id=run.run_id,
         config=run.config,
         status=status,
-        reason=summary.get("run/reason") or "",
-        dials={name: int(value) for name, value in _under("dials/", summary)},
+        reason=str(summary.get("run/reason") or ""),
+        dials={name: _whole(run, name, value) for name, value in _under("dials/", summary)},
         # Of a diverged run nothing is kept but that it diverged.
         final=_last_epoch(run.history) if status == "finished" else {},
         final_standard_errors={},
@@ -163,6 +186,12 @@ def _last_epoch(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _whole(run: WandbRun, name: str, value: float) -> int:
+    if not 0 <= value <= _LARGEST or value != int(value):
+        raise UserError(f"run {run.run_id}: expected a whole number ≥ 0 as {short(name, 80)}, got {value:g}")
+    return int(value)
 
 
 def _theirs(source: str, runs: Sequence[WandbRun], names: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
@@ -245,7 +274,7 @@ def _wrong(columns: Mapping[str, Sequence[Any]], names: Mapping[str, str], index
         value, least = columns[name][index], 0 if name == "seed" else 1
         if not math.isfinite(value):
             return f"{names[name]} is not a number"
-        if value < least or value != int(value):
+        if not least <= value <= _LARGEST or value != int(value):
             return f"{names[name]} is {value:g}, expected a whole number ≥ {least} for {name}"
     if "regret" in columns and status == "finished" and not math.isfinite(columns["regret"][index]):
         return f"{names['regret']} is not a number"
@@ -288,9 +317,7 @@ def _found(runs: Sequence[WandbRun]) -> str:
     parts = []
     for kind, some in zip(("configuration", "summary"), plain, strict=True):
         counts = Counter(key for run in some for key, value in flattened(run).items() if _is_number(value))
-        keys = [key for key, _ in counts.most_common()]
-        more = f", … and {len(keys) - _AT_MOST} more" if len(keys) > _AT_MOST else ""
-        parts.append(f"numbers in the {kind}: {', '.join(keys[:_AT_MOST]) or 'none'}{more}")
+        parts.append(f"numbers in the {kind}: {listed(key for key, _ in counts.most_common()) or 'none'}")
     return "; ".join(parts)
 
 
@@ -299,7 +326,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} × {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return ", ".join(
+        f"{count} × {short(name, 80)}" for name, count in sorted(counts.items(), key=lambda item: -item[1])
+    )
 
 
 def _count(number: int) -> str:
