@@ -14,7 +14,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.collect import read_records, run_table
-from jepa_scale.study.external import column, counted_seeds, filled_table, read_columns
+from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.spec import StudySpec, read_spec, spec_of
 
@@ -109,10 +109,11 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     if not (usable & finished).any():
         raise UserError(f"{path}: no finished run has a number in each of n, k and regret")
     for name in ("n", "k"):
-        wrong = np.flatnonzero(usable & ((numbers[name] < 1) | (numbers[name] % 1 != 0)))
+        sizes = np.where(usable, numbers[name], 1.0)
+        wrong = np.flatnonzero((sizes < 1) | (sizes > LARGEST) | (sizes % 1 != 0))
         if len(wrong):
-            value = f"{numbers[name][wrong[0]]:g}"
-            raise UserError(f"{path}, row {wrong[0] + 1}: {name} is {value}, expected a whole number ≥ 1")
+            row, value = wrong[0] + 1, sizes[wrong[0]]
+            raise UserError(f"{path}, row {row}: {name} is {value:g}, expected a whole number ≥ 1, at most {LARGEST}")
     texts = {"reason": [str(value or "no reason given") for value in columns.get("reason", [""] * len(status))]}
     if "run_id" in columns:
         texts["run_id"] = [str(value) for value in columns["run_id"]]
@@ -120,7 +121,7 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     kept |= {name: np.array(values)[usable] for name, values in texts.items()}
     kept["status"] = status[usable]
     kept["run_id"] = kept.get("run_id", np.flatnonzero(usable).astype(str))
-    seeded = "seed" in kept and bool(np.isfinite(kept["seed"]).all())
+    seeded = "seed" in kept and all(abs(seed) <= LARGEST and seed % 1 == 0 for seed in kept["seed"].tolist())
     if not seeded:
         kept["seed"] = counted_seeds(kept["n"], kept["k"])
     said = [] if seeded else ["no seed for every run: they are numbered in the order of the rows of each (n, k)"]

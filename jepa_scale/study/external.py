@@ -17,6 +17,9 @@ from jepa_scale.foreign import listed, reading
 from jepa_scale.records import RunTable
 from jepa_scale.runs.errors import UserError
 
+LARGEST = 2**53
+"""Larger whole numbers are not told apart as floating ones."""
+
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 
 

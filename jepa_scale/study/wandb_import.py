@@ -16,14 +16,12 @@ from jepa_scale.foreign import listed, reading, short
 from jepa_scale.records import RunRecord, RunTable
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import row_of, run_table, write_table
-from jepa_scale.study.external import counted_seeds, factors, filled_table, product
+from jepa_scale.study.external import LARGEST, counted_seeds, factors, filled_table, product
 from jepa_scale.study.wandb_files import WandbRun
 
 EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"
 _NEEDED = ("n", "k", "regret")
 """Of advice: a run that lacks one of them, where it is given, is left out."""
-_LARGEST = 2**53
-"""Larger whole numbers are not told apart as floating ones."""
 
 
 def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
@@ -189,7 +187,7 @@ def _number(value: Any) -> float:
 
 
 def _whole(run: WandbRun, name: str, value: float) -> int:
-    if not 0 <= value <= _LARGEST or value != int(value):
+    if not 0 <= value <= LARGEST or value != int(value):
         raise UserError(f"run {run.run_id}: expected a whole number ≥ 0 as {short(name, 80)}, got {value:g}")
     return int(value)
 
@@ -274,7 +272,7 @@ def _wrong(columns: Mapping[str, Sequence[Any]], names: Mapping[str, str], index
         value, least = columns[name][index], 0 if name == "seed" else 1
         if not math.isfinite(value):
             return f"{names[name]} is not a number"
-        if not least <= value <= _LARGEST or value != int(value):
+        if not least <= value <= LARGEST or value != int(value):
             return f"{names[name]} is {value:g}, expected a whole number ≥ {least} for {name}"
     if "regret" in columns and status == "finished" and not math.isfinite(columns["regret"][index]):
         return f"{names['regret']} is not a number"
