@@ -80,7 +80,7 @@ def cause(error: BaseException) -> str:
         # NumPy takes whatever it does not know for a pickle, and says how to open that.
         return "neither arrays nor an archive of them"
     said = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return short(said) or f"content that makes no sense ({type(error).__name__})"
+    return short(said).rstrip(".") or f"content that makes no sense ({type(error).__name__})"
 
 
 def short(value: object, most: int = _LONGEST) -> str:
