@@ -240,12 +240,16 @@ def _report(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.collect import collect_folder, writable
+    from jepa_scale.study.collect import collect_folder
+    from jepa_scale.study.holdings import writable
+    from jepa_scale.study.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
     alone = len(folders) == 1
     if alone and parsed.out is not None and parsed.out.is_file():
         raise UserError(f"--out: expected a folder to write the report of one study into, got the file {parsed.out}")
+    for folder in folders:
+        spec_of(folder)
     into = writable(folders[0], parsed.out) if alone else None
     results = {folder: collect_folder(folder, into) for folder in folders}
     console = _console()

@@ -307,7 +307,8 @@ def run_collect(parsed: argparse.Namespace) -> int:
             "one of these, or wandb://ENTITY/PROJECT"
         )
 
-    from jepa_scale.study.collect import collect_folder, writable
+    from jepa_scale.study.collect import collect_folder
+    from jepa_scale.study.holdings import writable
     from jepa_scale.study.status import status_of
 
     if parsed.columns:

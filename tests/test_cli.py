@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy():
         (["train", "model.widht=3"], "unknown key 'model.widht'"),
         (["train", "model.k=0"], "model.k: expected a whole number ≥ 1"),
         (["train", "data.n=10"], "data.n=10 is below data.batch_size"),
-        (["train", "world.hidden.slip=2.0", "logger=none"], "world: expected a probability in [0, 1], got slip=2.0"),
+        (["train", "world.hidden.slip=2.0", "logger=none"], "world.hidden: expected a probability in [0, 1], got slip"),
         (["study", "nope.yaml"], "no study file 'nope.yaml'"),
         (["study", "quickstart", "model.k=3"], "model.k is a dial of study quickstart"),
         (["study", "quickstart", "optimizer.rl=3"], "did you mean 'optimizer.lr'"),

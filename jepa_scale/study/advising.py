@@ -13,8 +13,9 @@ from jepa_scale.records import Advice, Ask, RunTable
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.collect import read_records, run_table
+from jepa_scale.study.collect import run_table
 from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
+from jepa_scale.study.holdings import read_records
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.spec import StudySpec, read_spec, spec_of
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from jepa_scale import cluster, trust
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import read_records
 from jepa_scale.study.continuity import check_code
 from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
+from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.manifest import write_plan
 from jepa_scale.study.orders import Array, Orders, read_orders, unmark_cancelled

@@ -22,9 +22,10 @@ from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.limits import check_here
 from jepa_scale.runs.python import python_module
 from jepa_scale.study.budget import describe
-from jepa_scale.study.collect import collect, read_records
+from jepa_scale.study.collect import collect
 from jepa_scale.study.continuity import check_code
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
+from jepa_scale.study.holdings import read_records
 from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
 from jepa_scale.study.orders import unmark_cancelled

@@ -24,8 +24,9 @@ from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study import live, outlook, status
-from jepa_scale.study.collect import read_records, run_table
+from jepa_scale.study.collect import run_table
 from jepa_scale.study.grid import _COLOURS, Scale, cells_of
+from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.orders import Array, Orders
 from jepa_scale.study.outlook import Outlooks
