@@ -38,6 +38,11 @@ def trusts(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in allowed())
 
 
+def opens_pickles() -> bool:
+    """Whether the user, and no file, allows that recordings are opened which are pickles (``--allow pickle``)."""
+    return "pickle" in _named()
+
+
 def check_trusted(module: str, where: str) -> None:
     """Refuse to import a module that nobody vouches for.
 

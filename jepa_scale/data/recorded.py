@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from jepa_scale import trust
 from jepa_scale.data.external.detect import read_episodes
 from jepa_scale.data.frameskip import frameskip
 from jepa_scale.data.module import RunData
@@ -62,6 +63,12 @@ class Recorded(World):
         if self.path is None:
             raise ValueError(
                 "expected world.path=FILE of recorded episodes, got none (`jepa-scale data FILE` reads it)"
+            )
+        if self.allow_pickle and not trust.opens_pickles():
+            # A stranger's study file can say so too.
+            raise ValueError(
+                "world.allow_pickle: expected --allow pickle beside it, as opening a pickle runs the code that it holds: "
+                "add it if you trust the recording, or convert it once (`jepa-scale data FILE --to OUT.h5 --allow-pickle`)"
             )
         _ = self.episodes
 

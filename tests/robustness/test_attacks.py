@@ -186,6 +186,14 @@ def test_texts_of_strangers_do_not_steer_the_terminal(study, call, command):
         assert "\\x1b" in shown
 
 
+def test_a_study_file_alone_opens_no_pickled_recording(call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pickle").write_bytes(b"x")
+    said = call("train", "world=recorded", "planner=none", "world.path=a.pickle", "world.allow_pickle=true")
+    assert said.refused()
+    assert "expected --allow pickle" in said.err
+
+
 def test_a_plan_leads_to_no_other_folder(study, call):
     text = (study / "plan.json").read_text()
     (study / "plan.json").write_text(text.replace(runs(study)[0].name, "../../elsewhere"))

@@ -81,10 +81,10 @@ def test_another_launcher_does_not_take_the_files_settings():
     [
         (["launcher=moon"], "expected one of local, slurm, got 'moon'"),
         (["launcher=slurm", "launcher.partitoin=a"], "did you mean 'launcher.partition'"),
-        (["launcher=slurm", "workers=0"], "workers: expected a whole number ≥ 1, got 0"),
-        (["workers=two"], "workers: expected a whole number ≥ 1, got 'two'"),
+        (["launcher=slurm", "workers=0"], "workers: expected a whole number from 1 to 100000, got 0"),
+        (["workers=two"], "workers: expected a whole number from 1 to 100000, got 'two'"),
         (["launcher=slurm", "launcher.time=soon"], "time: expected minutes"),
-        (["launcher=slurm", "launcher.signal_seconds=-1"], "signal_seconds: expected a whole number ≥ 0"),
+        (["launcher=slurm", "launcher.signal_seconds=-1"], "signal_seconds: expected a whole number from 0"),
         (["launcher=slurm", "launcher.options=[hold]"], "options: expected options of sbatch"),
         (["launcher=slurm", "launcher.minutes=0"], "minutes: expected a number above 0"),
         (["launcher=slurm", "launcher.storage='sqlite:///a.db'"], "SQLite hands one run to two workers"),
