@@ -67,8 +67,8 @@ class Recorded(World):
         if self.allow_pickle and not trust.opens_pickles():
             # A stranger's study file can say so too.
             raise ValueError(
-                "world.allow_pickle: expected --allow pickle beside it, as opening a pickle runs the code that it holds: "
-                "add it if you trust the recording, or convert it once (`jepa-scale data FILE --to OUT.h5 --allow-pickle`)"
+                "world.allow_pickle: expected --allow pickle beside it, as opening a pickle runs code that it holds: "
+                "add it if you trust the recording, or convert it once by `jepa-scale data`"
             )
         _ = self.episodes
 
