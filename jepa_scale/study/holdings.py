@@ -63,14 +63,24 @@ def writable(study: Path, out: Path | None) -> Path:
     return out
 
 
+_KEPT = 16
+"""Histories held at once: a figure shows a few runs, and asks for each of them several times."""
+
+
 class Histories(Mapping[str, Sequence[Mapping[str, Any]]]):
-    """Every epoch's estimates of runs by id, each read from its folder when it is asked for."""
+    """Every epoch's estimates of runs by id, each read from its folder when it is asked for; the last few are kept."""
 
     def __init__(self, points: Sequence[DesignPoint], study: Path) -> None:
         self._folders = {point.run_id: point.folder(study) for point in points}
+        self._kept: dict[str, Sequence[Mapping[str, Any]]] = {}
 
     def __getitem__(self, run: str) -> Sequence[Mapping[str, Any]]:
-        return self._folders[run].read_metrics()
+        if run not in self._kept:
+            if len(self._kept) >= _KEPT:
+                # The one that was read first.
+                del self._kept[next(iter(self._kept))]
+            self._kept[run] = self._folders[run].read_metrics()
+        return self._kept[run]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._folders)
