@@ -8,19 +8,7 @@ import pytest
 import yaml
 
 from jepa_scale.cli import main
-
-TINY = {
-    "name": "tiny",
-    "question": "Does it run?",
-    "dials": {"data.n": [300, 600], "model.k": [2, 4]},
-    "seeds": [0],
-    "laws": ["generic"],
-    "bootstrap_draws": 20,
-    "overrides": [
-        "world=lowrank", "logger=none", "trainer.epochs=1", "trainer.steps_per_epoch=5", "data.heldout=1600",
-        "data.test=1600", "data.batch_size=64", "model.hidden=16",
-    ],
-}  # fmt: skip
+from tests.robustness.mistakes import STUDY
 
 
 @dataclass
@@ -57,7 +45,7 @@ def call(capsys):
 def finished(tmp_path_factory):
     """Folder of a finished study; not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(STUDY))
     with pytest.raises(SystemExit) as end:
         main(["study", str(folder / "tiny.yaml"), "workers=1", "--folder", str(folder / "tiny")])
     assert end.value.code == 0
