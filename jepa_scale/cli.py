@@ -246,8 +246,8 @@ def _report(parsed: argparse.Namespace) -> int:
 
     folders = list(dict.fromkeys(parsed.study))
     alone = len(folders) == 1
-    if alone and parsed.out is not None and parsed.out.is_file():
-        raise UserError(f"--out: expected a folder to write the report of one study into, got the file {parsed.out}")
+    if alone and parsed.out is not None and (parsed.out.is_file() or parsed.out.suffix == ".html"):
+        raise UserError(f"--out: expected a folder to write the report of one study into, got {parsed.out}")
     for folder in folders:
         spec_of(folder)
     into = writable(folders[0], parsed.out) if alone else None

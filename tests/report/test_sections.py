@@ -21,6 +21,8 @@ from jepa_scale.report.runs_table import columns, page_data, regret_of_run
 from jepa_scale.report.seed_noise import pooled, seed_noise
 from jepa_scale.report.summary import Cell
 from jepa_scale.study.advising import write_next
+from jepa_scale.study.design import design
+from jepa_scale.study.manifest import write_plan
 from jepa_scale.study.spec import parse_spec
 from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
 
@@ -133,7 +135,8 @@ def test_data_cannot_end_their_block():
     block = json_block({"a": "</script><!--\u2028&"})
     inside = block.removeprefix('<script type="application/json" id="page-data">').removesuffix("</script>")
     assert "<" not in inside
-    assert json.loads(inside) == {"a": "</script><!--\u2028&"}
+    assert not re.search("[\u2028\u2029]", inside)
+    assert json.loads(inside) == {"a": "</script><!--\\u2028&"}  # a letter that nobody sees is shown by its number
     with pytest.raises(ValueError, match="JSON"):
         json_block({"a": float("nan")})
 
@@ -170,7 +173,7 @@ def test_studies_without_a_regret_are_compared_in_words(tmp_path):
         (["a", "b"], 0, "report: reports/compare.html"),
         (["a"], 0, "report: a/report.html"),
         (["a", "a"], 0, "report: a/report.html"),
-        (["a", "--out", "there/page.html"], 2, "give more than one"),
+        (["a", "--out", "there/page.html"], 2, "expected a folder to write the report of one study into"),
         (["a", "nowhere"], 2, "nowhere is not a study folder"),
     ],
     ids=["out", "default", "one", "twice the same", "out of one", "no study"],
@@ -183,6 +186,7 @@ def test_the_command_reports_one_and_compares_several(tmp_path, monkeypatch, cap
         (tmp_path / name).mkdir()
         spec = {**SPEC, "name": name, "dials": {"data.n": [300, 1000], "model.k": [2, 4]}, "seeds": [0], "extra": []}
         (tmp_path / name / "study.yaml").write_text(yaml.safe_dump(spec))
+        write_plan(tmp_path / name, design(parse_spec(spec, "study.yaml")))
     with pytest.raises(SystemExit) as ended:
         main(["report", *arguments])
     out, err = capsys.readouterr()

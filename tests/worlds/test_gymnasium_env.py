@@ -146,7 +146,7 @@ def test_parts_and_frames():
     ("overrides", "message"),
     [
         (["world.environment=Pendulim-v1"], r"did you mean 'Pendulum-v1'"),
-        (["world.environment=no_such_package:Reacher-v5"], r"cannot import 'no_such_package'"),
+        (["world.environment=no_such_package:Reacher-v5"], r"not run: .*add --allow no_such_package"),
         (["world.options={gravity: 3}"], "Pendulum-v1 refuses .*gravity.*leave out"),
         (["world.part=clock"], "expected part among no parts"),
         (["world.at_once=0"], "at least one copy"),
@@ -157,6 +157,12 @@ def test_what_cannot_be_is_said(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run(compose(["world=gymnasium", "planner=none", "logger=none", *overrides]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_allowed_package_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", "no_such_package")
+    with pytest.raises(ValueError, match="cannot import 'no_such_package'.*install it"):
+        GymnasiumEnv("no_such_package:Reacher-v5")
 
 
 def test_actions_without_limits_are_refused():
