@@ -28,6 +28,8 @@ class Task:
     """Seconds of its time limit; None where it has none."""
     node: str
     """Where it runs, or why it waits."""
+    comment: str = ""
+    """As given to sbatch; studies name their folder in it."""
 
 
 def own_name(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -51,7 +53,7 @@ def tasks(jobs: Iterable[str]) -> dict[str, Task]:
         return {}
     try:
         # Without the submitter's SQUEUE_FORMAT and the like.
-        shown = _call(["squeue", "--array", "--noheader", f"--jobs={','.join(wanted)}", "--format=%i|%T|%L|%R"])
+        shown = _call(["squeue", "--array", "--noheader", f"--jobs={','.join(wanted)}", "--format=%i|%T|%L|%R|%k"])
     except SlurmError as error:
         # The answer for jobs that all ended long ago.
         if "Invalid job id" in str(error):
@@ -59,9 +61,10 @@ def tasks(jobs: Iterable[str]) -> dict[str, Task]:
         raise
     found = {}
     for line in shown.splitlines():
-        name, state, left, node = line.strip().split("|", 3)
+        name, state, left, rest = line.strip().split("|", 3)
+        node, _, comment = rest.rpartition("|")
         if name.partition("_")[0] in wanted:
-            found[name] = Task(name, state, seconds_of(left), node)
+            found[name] = Task(name, state, seconds_of(left), node, comment)
     return found
 
 

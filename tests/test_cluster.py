@@ -44,11 +44,11 @@ def test_tasks_are_read_in_one_call_and_without_the_users_own_format(commands, t
     commands(
         "squeue",
         f"""echo "$@ [$SQUEUE_FORMAT]" >> {tmp_path}/called
-printf '7_0|RUNNING|59:58|n1\\n7_1|PENDING|1:00:00|(Priority, or |)\\n'""",
+printf '7_0|RUNNING|59:58|n1|mine\\n7_1|PENDING|1:00:00|(Priority, or |)|\\n'""",
     )
     monkeypatch.setenv("SQUEUE_FORMAT", "%j")
     assert tasks(["8", "7", "8"]) == {
-        "7_0": Task("7_0", "RUNNING", 3598.0, "n1"),
+        "7_0": Task("7_0", "RUNNING", 3598.0, "n1", "mine"),
         "7_1": Task("7_1", "PENDING", 3600.0, "(Priority, or |)"),
     }
     called = (tmp_path / "called").read_text()

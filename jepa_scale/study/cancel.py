@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jepa_scale import cluster
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.orders import cancelled, mark_cancelled, unmark_cancelled
+from jepa_scale.study.orders import cancelled, mark_cancelled, own_jobs, unmark_cancelled
 from jepa_scale.study.owners import jobs_of, owners, task_of
 from jepa_scale.study.status import open_study
 
@@ -31,9 +31,12 @@ def cancel_study(study: Path) -> tuple[int, int]:
     mark_cancelled(study)
     try:
         found = cluster.tasks(jobs)
-        if not found and not before:
+        own = own_jobs(study, found)
+        others = {name.partition("_")[0] for name in found} - own
+        if (others or not own) and not before:
             unmark_cancelled(study)
-        cluster.cancel({name.partition("_")[0] for name in found})
+        _refuse_others(study, others)
+        cluster.cancel(own)
         end, left = time.monotonic() + _PATIENCE, found
         while left and time.monotonic() < end:
             time.sleep(0.5)
@@ -47,3 +50,12 @@ def cancel_study(study: Path) -> tuple[int, int]:
     # At the attempt that they are at: to be cancelled is no death.
     runs = queue.reap(lambda owner: task_of(owner) is not None, attempts=None)
     return len(found), len(runs)
+
+
+def _refuse_others(study: Path, jobs: set[str]) -> None:
+    if jobs:
+        numbers = " ".join(sorted(jobs))
+        raise UserError(
+            f"the files of {study} name jobs {numbers}, which SLURM does not know as submitted for this folder (it may "
+            f"be a copy): nothing was cancelled; if they are yours: scancel {numbers}"
+        )

@@ -20,7 +20,7 @@ from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.orders import Array, Orders, read_orders, unmark_cancelled
+from jepa_scale.study.orders import Array, Orders, comment_of, own_jobs, read_orders, unmark_cancelled
 from jepa_scale.study.owners import living
 from jepa_scale.study.spec import StudySpec
 from jepa_scale.study.storage import NO_TIME, YOUNG, Queue
@@ -137,7 +137,8 @@ def _follow(study: Path, spec: StudySpec, orders: Orders, submitted: list[str], 
     """Have a job follow all workers that live; one that follows the earlier ones alone is replaced."""
     try:
         living = cluster.tasks(orders.jobs)
-        cluster.cancel(job for job in orders.collect if job in living and living[job].state == "PENDING")
+        own = own_jobs(study, living)
+        cluster.cancel(job for job in orders.collect if job in own and living[job].state == "PENDING")
     except cluster.SlurmError as error:
         raise UserError(f"{error}. The workers are submitted; the table: jepa-scale collect {study}") from None
     before = {name.partition("_")[0] for name in living} - set(orders.collect)
@@ -187,13 +188,14 @@ def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: st
     if launcher.memory_per_cpu:
         options.append(f"--mem-per-cpu={launcher.memory_per_cpu}")
     options += [f"--signal=B:USR1@{launcher.signal_seconds}", f"--output={_literal(study)}/workers/%A_%a.log"]
+    options.append(f"--comment={comment_of(study)}")
     command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale.study.supervise", str(study), resources]
     return _script("worker", name, launcher, options, command)
 
 
 def collect_script(study: Path, name: str, launcher: SlurmLauncher) -> str:
     """Batch script that collects a study."""
-    options = ["--ntasks=1", f"--output={_literal(study)}/workers/collect-%j.log"]
+    options = ["--ntasks=1", f"--output={_literal(study)}/workers/collect-%j.log", f"--comment={comment_of(study)}"]
     command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale", "collect", str(study)]
     return _script("collect", name, launcher, options, command)
 

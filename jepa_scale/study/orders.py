@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jepa_scale.cluster import Task
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.study.launchers import SlurmLauncher
@@ -59,6 +60,16 @@ def read_orders(study: Path) -> Orders | None:
         return Orders(SlurmLauncher(**content["launcher"]), tuple(arrays), tuple(content["collect"]))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}): run the sweep command again, which writes it") from None
+
+
+def comment_of(study: Path) -> str:
+    """Comment of a study's jobs, by which they are known from others of the same numbers."""
+    return f"jepa-scale {study.resolve()}"
+
+
+def own_jobs(study: Path, tasks: Mapping[str, Task]) -> set[str]:
+    """Numbers of the jobs among these tasks that were submitted for this folder: files in it may come from anywhere."""
+    return {name.partition("_")[0] for name, task in tasks.items() if task.comment == comment_of(study)}
 
 
 def mark_cancelled(study: Path) -> None:

@@ -329,6 +329,19 @@ def test_a_command_stopped_at_a_random_moment_goes_on_to_the_same_end(number, un
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_rank_told_to_stop_stops_the_others_at_the_same_step(victim, undisturbed, tmp_path):
+    command = Command(tmp_path / "run", *LONG)
+    command.epoch(1)
+    os.kill(command.ranks()[victim], signal.SIGTERM)
+    code, _, err = command.end()
+    assert code == STOPPED, err
+    assert err.count("the same command goes on from there") == 1
+    assert Command(tmp_path / "run", *LONG).end()[0] == FINISHED
+    check_same_end(undisturbed, tmp_path / "run")
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_all_ranks_and_loses_nothing(undisturbed, tmp_path):
     command = Command(tmp_path / "run", *LONG)
     command.epoch(1)

@@ -73,8 +73,9 @@ class FakeSlurm:
         self._put(name, f"echo '{sentence}' >&2; exit 1")
 
     def lives(self, *lines: str) -> None:
-        """What squeue answers: NAME|STATE|LEFT|NODE."""
-        (self.root / "squeue").write_text("".join(f"{line}\n" for line in lines))
+        """What squeue answers: NAME|STATE|LEFT|NODE, of jobs that were submitted for the folder ``study`` beside us."""
+        comment = f"jepa-scale {self.root.parent.resolve()}/study"
+        (self.root / "squeue").write_text("".join(f"{line}|{comment}\n" for line in lines))
 
     def behaves(self, run: str, *what: str) -> None:
         """What a run's process does, each time that it is started; then it finishes."""

@@ -110,6 +110,7 @@ def test_a_script_asks_for_what_its_runs_need(tmp_path):
         "--job-name=jepa-name", "--array=0-11", "--ntasks-per-node=4", "--nodes=1", "--gres=gpu:a100:4", "--requeue",
         "--open-mode=append", "--signal=B:USR1@60", "--cpus-per-task=8", "--mem-per-cpu=4G", "--partition=gpu",
         "--account=mine", "--time=01:00:00", "--exclude=node7", f'--output="{tmp_path}/a study/workers/%A_%a.log"',
+        f'--comment="jepa-scale {tmp_path}/a study"',
     } == set(directives(script))  # fmt: skip
     lines = script.splitlines()
     assert lines.index("trap '' USR1 TERM") < lines.index("module load cuda") < len(lines) - 1

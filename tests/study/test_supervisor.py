@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
 from jepa_scale.study.cancel import cancel_study
 from jepa_scale.study.design import DesignPoint
@@ -289,6 +291,15 @@ def test_cancelling_ends_jobs_and_leaves_their_runs_waiting(study, slurm):
     slurm.lives()
     assert cancel_study(study) == (0, 0)
     assert status_of(study).cancelled, "still"
+
+
+def test_jobs_that_were_not_submitted_for_this_folder_are_not_cancelled(study, slurm, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(study, copied)
+    with pytest.raises(UserError, match="name jobs 7, which SLURM does not know as submitted for this folder"):
+        cancel_study(copied)
+    assert not any(line.startswith("scancel") for line in slurm.asked)
+    assert not status_of(copied).cancelled
 
 
 def test_where_no_job_is_left_nothing_is_cancelled(study, slurm):
