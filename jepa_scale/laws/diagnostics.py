@@ -11,6 +11,7 @@ from jepa_scale.laws.cells import Cells
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
+from jepa_scale.records import Finding
 from jepa_scale.shapes import Float64
 
 MAX_P_SD = 0.3
@@ -23,20 +24,21 @@ MAX_COLLINEAR = 0.9
 """Largest correlation of the logarithms of two columns: beyond it, two exponents cannot be told apart."""
 
 
-def why_not_identified(law: Law, rows: Rows) -> str:
-    """Return one sentence, with what to run, if the rows cannot identify the law; else an empty string."""
+def why_not_identified(law: Law, rows: Rows) -> Finding | None:
+    """Return why the rows cannot identify the law, with what to run; None if they can."""
     if len(rows) == 0:
-        return "there is no row to fit"
+        return Finding("no_rows")
     if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
-        return f"{law.target} is {rows.target[0]:g} in every row: there is nothing that a law could explain"
+        return Finding("constant_target", law.target, {"value": float(rows.target[0])})
     for name in law.columns:
         column = rows.columns[name]
         if not np.isfinite(column).all():
             missing = int((~np.isfinite(column)).sum())
             what = "the measured tail" if name == "tail" else name
-            return f"{law.name} needs {what}, which is missing in {missing} of {len(rows)} cells"
+            values = {"law": law.name, "what": what, "missing": missing, "rows": len(rows)}
+            return Finding("column_missing", name, values)
         if name == "tail" and not (column > 0).any():
-            return f"the tail is 0 in all {len(rows)} cells: its coefficient cannot be fitted"
+            return Finding("tail_zero", name, {"rows": len(rows)})
     exponents: dict[str, set[str]] = {}
     for term in law.parsed.terms:
         for power in term.powers:
@@ -46,21 +48,19 @@ def why_not_identified(law: Law, rows: Rows) -> str:
     for name in exponents:
         levels = len(np.unique(rows.columns[name]))
         if levels < 2 and name != "tail":
-            return f"{levels} level of {name}: at least 2 are needed; run other values of {name}"
+            return Finding("too_few_levels", name, {"levels": levels})
     collinear = _collinear(law, rows)
-    if collinear:
+    if collinear is not None:
         return collinear
     free = int(law.free.sum())
     if rows.clusters < free + 2:
         dials = " or ".join(name for name in exponents if name != "tail")
-        return (
-            f"{rows.clusters} cells for {free} free parameters: at least {free + 2} are needed; run more values of "
-            f"{dials}"
-        )
-    return ""
+        values = {"cells": rows.clusters, "free": free, "least": free + 2, "dials": dials}
+        return Finding("too_few_cells", values=values)
+    return None
 
 
-def _collinear(law: Law, rows: Rows) -> str:
+def _collinear(law: Law, rows: Rows) -> Finding | None:
     """Say which two columns with free exponents move together, whatever the law."""
     free = {
         power.column
@@ -71,40 +71,34 @@ def _collinear(law: Law, rows: Rows) -> str:
     names = sorted(free)
     for i, one in enumerate(names):
         for other in names[:i]:
-            correlation = np.corrcoef(np.log(rows.columns[one]), np.log(rows.columns[other]))[0, 1]
+            correlation = float(np.corrcoef(np.log(rows.columns[one]), np.log(rows.columns[other]))[0, 1])
             if abs(correlation) > 0.995:
-                return (
-                    f"{other} and {one} move together (correlation of logarithms {correlation:.3f}): their exponents "
-                    f"cannot be told apart; run cells with large {other} and small {one}, and the other way round"
-                )
-    return ""
+                return Finding("columns_move_together", other, {"other": one, "correlation": correlation})
+    return None
 
 
-def rows_warnings(law: Law, rows: Rows) -> tuple[str, ...]:
-    """Return one sentence for each peculiarity of the rows themselves."""
+def rows_warnings(law: Law, rows: Rows) -> tuple[Finding, ...]:
+    """Return each peculiarity of the rows themselves."""
     warnings = []
     table = np.column_stack([*rows.columns.values(), rows.target])
-    repeated = len(table) - len(np.unique(table, axis=0))
-    if repeated:
-        warnings.append(
-            f"{repeated} of {len(table)} rows repeat another row exactly, target included: copies, not runs"
-        )
+    copies = len(table) - len(np.unique(table, axis=0))
+    if copies:
+        warnings.append(Finding("copied_rows", law.target, {"copies": copies, "rows": len(table)}))
     top = law.parsed.ceiling
     ceiling = rows.columns[top] if isinstance(top, str) else top
     above = 0 if ceiling is None else int((rows.target > ceiling).sum())
     if above:
-        warnings.append(f"{above} of {len(rows)} targets lie above the ceiling, which the law never reaches")
+        warnings.append(Finding("above_ceiling", law.target, {"above": above, "rows": len(rows)}))
     if (rows.target < 0).any():
-        warnings.append(f"{int((rows.target < 0).sum())} targets are negative, which a law of this form never is")
+        warnings.append(Finding("negative_target", law.target, {"negative": int((rows.target < 0).sum())}))
     logs = {name: np.log(column) for name, column in rows.columns.items() if column.min() > 0 and np.ptp(column) > 0}
     names = list(logs)
     for i, one in enumerate(names):
         for other in names[:i]:
             correlation = float(np.corrcoef(logs[one], logs[other])[0, 1])
             if abs(correlation) > MAX_COLLINEAR:
-                warnings.append(
-                    f"ln {other} and ln {one} have correlation {correlation:.2f}: their exponents trade off"
-                )
+                values = {"other": one, "correlation": correlation}
+                warnings.append(Finding("exponents_trade_off", other, values))
     return tuple(warnings)
 
 
@@ -158,60 +152,57 @@ def lack_of_fit(
 
 def fit_warnings(
     problem: Problem, theta: Float64[np.ndarray, " parameters"], lack_of_fit_p: float | None
-) -> tuple[str, ...]:
-    """Return one sentence for each reason to distrust the fit; ``theta`` in natural units."""
+) -> tuple[Finding, ...]:
+    """Return each reason to distrust the fit; ``theta`` in natural units."""
     law, rows = problem.law, problem.rows
-    values = dict(zip(law.names, theta, strict=True))
+    values = dict(zip(law.names, theta.tolist(), strict=True))
     warnings = [
-        f"{name} = {values[name]:.3g} lies at the bound of its range"
+        Finding("at_bound", name, {"value": values[name]})
         for name, bound in zip(law.names, at_bound(problem, theta), strict=True)
         if bound
     ]
     for term in law.parsed.terms:
         for power in term.powers:
-            named = isinstance(power.exponent, str) and power.exponent not in law.fixed
-            if named and values[term.coefficient] == 0:
-                warnings.append(
-                    f"{power.exponent} is not identified: the coefficient {term.coefficient} of its term is 0"
-                )
+            exponent = power.exponent
+            if isinstance(exponent, str) and exponent not in law.fixed and values[term.coefficient] == 0:
+                warnings.append(Finding("coefficient_zero", exponent, {"coefficient": term.coefficient}))
     if lack_of_fit_p is None:
-        warnings.append("no replicate runs that differ: the lack of fit was not tested")
+        warnings.append(Finding("lack_of_fit_untested"))
     elif lack_of_fit_p < 0.01:
-        warnings.append(f"lack of fit: p = {lack_of_fit_p:.1g}, the law misses cell means by more than runs scatter")
+        warnings.append(Finding("lack_of_fit", values={"p": lack_of_fit_p}))
     zeros = int((rows.target == 0).sum())
     if zeros:
-        warnings.append(f"{law.target} is exactly 0 in {zeros} of {len(rows)} cells, a value that no power law reaches")
+        warnings.append(Finding("exact_zeros", law.target, {"zeros": zeros, "rows": len(rows)}))
     return tuple(warnings)
 
 
 def interior_warnings(
     problem: Problem, cells: Cells, draws: Float64[np.ndarray, "draws parameters"]
-) -> tuple[str, ...]:
+) -> tuple[Finding, ...]:
     """Return why this grid does not test the growth p of the sample term in k, which only a U-turn shows."""
     law = problem.law
     warnings = []
     for shape in (shape for shape in law.shapes if shape.name == "p"):
         spread = float(draws[:, law.names.index("p")].std()) if len(draws) else np.inf
         if not shows_interior_optimum(cells):
-            warnings.append("this grid does not test p: no n has an interior optimum in k")
+            warnings.append(Finding("no_interior_optimum", "p"))
         if shape.fixed is None and spread > MAX_P_SD:
-            warnings.append(f"this grid does not test p: sd(p) = {spread:.2g} is above {MAX_P_SD}")
+            warnings.append(Finding("wide_spread", "p", {"sd": spread, "most": MAX_P_SD}))
     if not (cells.seeds > 1).any():
-        warnings.append("one seed per cell: the noise was estimated from the residuals, lack of fit included")
+        warnings.append(Finding("one_seed"))
     return tuple(warnings)
 
 
 def weight_warnings(
     problem: Problem, first: Float64[np.ndarray, " parameters"], second: Float64[np.ndarray, " parameters"]
-) -> tuple[str, ...]:
-    """Return one sentence for each shape that moved by more than 0.3 between the two passes of the fit.
+) -> tuple[Finding, ...]:
+    """Return each shape that moved by more than 0.3 between the two passes of the fit.
 
     If the law holds, weights change the precision of its parameters; if it does not, they decide their values.
     """
     names = problem.law.names
     return tuple(
-        f"{names[i]} moved from {first[i]:.2f} to {second[i]:.2f} as the weights were updated: "
-        "the law does not follow the cells, its value depends on how they are weighted"
+        Finding("moved_with_weights", names[i], {"first": float(first[i]), "second": float(second[i])})
         for i in range(len(problem.law.terms), len(names))
         if abs(second[i] - first[i]) > MAX_MOVE
     )

@@ -28,7 +28,7 @@ from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
 from jepa_scale.laws.varpro import Grid
 from jepa_scale.laws.vertex import settle
-from jepa_scale.records import LawFit, Parameter, RunTable
+from jepa_scale.records import Finding, LawFit, Parameter, RunTable
 from jepa_scale.shapes import Float64
 
 STARTS = 64
@@ -167,12 +167,12 @@ def fit_table(
     rows = Rows.of(law, columns, cluster=cluster, weight=weight, episodes=episodes)
     loss.check(rows)
     reason = why_not_identified(law, rows)
-    if reason:
+    if reason is not None:
         return _without_fit(law, rows, loss, level, "not_identified", reason)
     problem = Problem(law, rows, loss)
     solution = solve(problem, rows.weight)
     if not solution.converged:
-        return _without_fit(law, rows, loss, level, "failed", f"no start of {STARTS} converged: look for outliers")
+        return _without_fit(law, rows, loss, level, "failed", Finding("not_converged", values={"starts": STARTS}))
     found = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else _no_draws(law)
     spread = _residual_spread(problem, solution)
     noise = (0.0, spread) if loss.relative else (spread, 0.0)
@@ -229,13 +229,13 @@ def fit(
     rows = rows_of_cells(law, cells)
     reason = why_not_identified(law, rows)
     if len(cells) == 0 and cells.excluded:
-        reason = f"no cell is left to fit ({cells.excluded[0]}): larger n, longer training, or a law with a ceiling"
-    if reason:
+        reason = Finding("no_cell_left", target, {"first": cells.excluded[0]})
+    if reason is not None:
         return _without_fit(law, rows, Squares(), level, "not_identified", reason, cells)
     problem = Problem(law, rows, Squares())
     noise, first = _two_passes(problem, cells)
     if not first.converged:
-        reason = f"no start of {STARTS} converged: look for outlying cells"
+        reason = Finding("not_converged", values={"starts": STARTS})
         return _without_fit(law, rows, Squares(), level, "failed", reason, cells)
     variance = mean_variance(cells, first.fitted, noise)
     final = solve(problem, 1.0 / variance, first.theta)
@@ -297,14 +297,14 @@ def _record(
     lack: float | None,
     aicc: float,
     excluded: tuple[str, ...],
-    warnings: tuple[str, ...],
+    warnings: tuple[Finding, ...],
     cells: Cells | None = None,
 ) -> LawFit:
     law, rows = problem.law, problem.rows
     if found.failed:
-        warnings += (f"{found.failed} bootstrap refits failed and are not in the intervals",)
+        warnings += (Finding("refits_failed", values={"failed": found.failed}),)
     if solution.optima > 1:
-        warnings += (f"{solution.optima} different minima lie within χ² of one: the data do not choose between them",)
+        warnings += (Finding("several_minima", values={"minima": solution.optima}),)
     weights = rows.weight if cells is None else 1.0 / mean_variance(cells, solution.fitted, noise)
     bent = curvature(problem, weights, solution.theta)
     return LawFit(
@@ -312,7 +312,7 @@ def _record(
         formula=law.formula,
         target=law.target,
         status="converged",
-        reason="",
+        reason=None,
         parameters=_parameters(problem, problem.natural(solution.theta), found.draws, level),
         level=level,
         objective=solution.objective * (1.0 if cells is None else 2.0),
@@ -360,7 +360,7 @@ def _parameters(
 
 
 def _without_fit(
-    law: Law, rows: Rows, loss: Loss, level: float, status: str, reason: str, cells: Cells | None = None
+    law: Law, rows: Rows, loss: Loss, level: float, status: str, reason: Finding, cells: Cells | None = None
 ) -> LawFit:
     """Return the record of a law that could not be fitted: every number in it is missing."""
     nan = float("nan")

@@ -11,7 +11,7 @@ from jepa_scale.laws.cells import Cells, cells_from_table, finite_mean
 from jepa_scale.laws.fit import fit, rows_of_cells
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.laws.predictive import Band, Predictive, band, widen
-from jepa_scale.records import Forecast, ForecastPoint, RunTable
+from jepa_scale.records import Finding, Forecast, ForecastPoint, RunTable
 from jepa_scale.shapes import Float64
 
 
@@ -55,7 +55,9 @@ def forecast(
     blank = Forecast(family.name, target, level, (), 1.0, "", float(np.log10(held_out_n / largest)))
     model = Predictive(family.on(target), fitted, relative=False)
     if not model.usable:
-        return replace(blank, inflation_source=f"no forecast, {family.name} {fitted.status}: {fitted.reason}")
+        status, why = fitted.status.replace("_", " "), str(fitted.reason or "no draws")
+        reason = Finding("no_forecast", family.name, {"status": status, "why": why})
+        return replace(blank, inflation_source=str(reason), reason=reason)
     inflation = learn_inflation([backtest(family, training, target, **options)], level)  # type: ignore[arg-type]
     factor = float(inflation.at(blank.extrapolation_decades))
     return replace(

@@ -7,6 +7,7 @@ status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an
 from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
 from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
 from jepa_scale.records.evaluation import Evaluation, EvaluationRecord, PairedDifference, TaskOutcomes
+from jepa_scale.records.findings import Finding
 from jepa_scale.records.laws import Comparison, Forecast, ForecastPoint, LawFit, Parameter, TheoryVerdict, Vuong
 from jepa_scale.records.runs import (
     ArmValues,
@@ -40,6 +41,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationRecord",
+    "Finding",
     "Forecast",
     "ForecastPoint",
     "GoalLaw",

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_scale.records.findings import Finding
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -35,8 +37,8 @@ class LawFit:
     target: str
     """``risk`` or ``regret`` for a study."""
     status: Literal["converged", "not_identified", "failed"]
-    reason: str
-    """Empty if converged, else one sentence."""
+    reason: Finding | None
+    """None if converged."""
     parameters: tuple[Parameter, ...]
     level: float
     objective: float
@@ -48,7 +50,7 @@ class LawFit:
     """p value of the lack-of-fit F test against pure seed error; None without replicates."""
     excluded: tuple[str, ...]
     """One sentence for each cell left out, with the reason."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Finding, ...]
     bootstrap_draws: NDArray[np.float64]
     """(draws, parameters): the cluster bootstrap, failed refits left out."""
     failed_refits: int
@@ -144,6 +146,8 @@ class Forecast:
     inflation_source: str
     extrapolation_decades: float
     """log10 of (held-out n / largest n that the law was fitted to)."""
+    reason: Finding | None = None
+    """Why there are no points; None where there are."""
     validated_decades: float = 0.0
     """Largest such distance at which a forecast of this law was checked inside the training part."""
 

@@ -99,7 +99,7 @@ def _quality(fit: LawFit) -> tuple[str, ...]:
         number(fit.aicc, 4),
         text(probability(fit.lack_of_fit_p)),
         noise,
-        _prose("; ".join(fit.warnings) or "none"),
+        _prose("; ".join(map(str, fit.warnings)) or "none"),
     )
 
 

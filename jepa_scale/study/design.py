@@ -125,11 +125,16 @@ def pilots(spec: StudySpec) -> list[DesignPoint]:
     UserError
         As ``design``.
     """
+    return [point for point, _ in _pilots(spec)]
+
+
+def _pilots(spec: StudySpec) -> list[tuple[DesignPoint, int]]:
+    """The runs that decide a tuned budget, each with the number of steps that it tries."""
     if spec.budget.rule != "tuned":
         return []
     base, rule = base_config(spec), spec.budget
     return [
-        _point(spec, base, n, k, seed, steps, {}, "budget", f"steps={steps}")
+        (_point(spec, base, n, k, seed, steps, {}, "budget", f"steps={steps}"), steps)
         for seed, k, n, steps in itertools.product(
             rule.seeds, sorted(rule.widths, reverse=True), spec.dials["data.n"], rule.steps
         )
@@ -149,14 +154,14 @@ def resolved_steps(spec: StudySpec, base: Mapping[str, Any], study: Path | None)
     if spec.budget.rule != "tuned":
         return steps_by_n(spec.budget, (*sizes, *beside), base)
     scores: dict[tuple[int, int], list[float]] = {}
-    for point in pilots(spec):
+    for point, tried in _pilots(spec):
         record = point.folder(study).read_record() if study is not None else None
         if record is None:
             raise UserError(
                 f"study {spec.name}: the budget is tuned by runs of its own and {point} has no record: run `jepa-scale "
                 "study`; if that one failed, its traceback is in errors/"
             )
-        scores.setdefault((point.n, int(point.label.removeprefix("steps="))), []).append(validation_score(record))
+        scores.setdefault((point.n, tried), []).append(validation_score(record))
     tuned = steps_by_n(spec.budget, sizes, base, choose(spec.budget, sizes, scores))
     # A size that no run has tuned takes the steps of the nearest one that was.
     return tuned | {n: tuned[min(sizes, key=lambda size: abs(math.log(size / n)))] for n in beside}

@@ -42,9 +42,14 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
         found = forecast(family, table, "regret", largest, level=spec.level, draws=spec.bootstrap_draws)
         if found.points:
             return _sentence(found, len(below))
-        why = why or found.inflation_source.removeprefix("no forecast, ") or f"{name} has no width to forecast"
-    why = why.replace(" not_identified: ", " is not identified: ")
+        why = why or _why_none(found)
     return f"no forecast yet: from the {len(below)} runs below n={largest}, without saturated cells: {why}"
+
+
+def _why_none(found: Forecast) -> str:
+    if found.reason is None:
+        return f"{found.law} has no width to forecast"
+    return f"{found.law} is {found.reason.values['status']}: {found.reason.values['why']}"
 
 
 def _sentence(found: Forecast, runs: int) -> str:

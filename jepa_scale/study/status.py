@@ -26,7 +26,7 @@ from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.orders import Orders, cancelled, read_orders
 from jepa_scale.study.owners import Living, held, jobs_of, owners, task_of
 from jepa_scale.study.spec import StudySpec, spec_of
-from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, regret_of
+from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, outcome_of, regret_of
 from jepa_scale.study.tails import Tail
 
 T = TypeVar("T")
@@ -271,7 +271,7 @@ class Look:
 
     def _done(self, point: DesignPoint, trial: FrozenTrial | None) -> RunState:
         reason = str(trial.user_attrs.get("reason", "")) if trial is not None else ""
-        diverged = trial is not None and trial.state == TrialState.FAIL and reason.startswith("diverged")
+        diverged = trial is not None and outcome_of(trial) == "diverged"
         if trial is not None and trial.state == TrialState.COMPLETE:
             regret = trial.value
         else:

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
@@ -25,7 +25,12 @@ from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
 # Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
 _WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
 DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0, 2**31 - 1)}
+OUTCOME = "outcome"
+"""User attribute of a trial that was told as FAIL: an ``Outcome``."""
+Outcome = Literal["died", "diverged", "failed"]
+"""Its worker died under it, training diverged, or the run ended with an error."""
 _DIED = "its worker died"
+"""Reason of a run whose worker died; in journals from before ``OUTCOME`` it begins so, and nothing else says it."""
 ATTEMPTS = 2
 """How often a run is tried when its worker dies under it."""
 YOUNG = datetime.timedelta(minutes=10)
@@ -159,9 +164,7 @@ class Queue:
             trial
             for trial in self.trials()
             # A trial whose worker died is done again as another one; its cell counts once.
-            if trial.state != TrialState.WAITING
-            and "purpose" not in trial.user_attrs
-            and not str(trial.user_attrs.get("reason", "")).startswith(_DIED)
+            if trial.state != TrialState.WAITING and "purpose" not in trial.user_attrs and outcome_of(trial) != "died"
         ]
         chosen = self.sampler.proposal(trials)
         if chosen is None:
@@ -227,7 +230,7 @@ class Queue:
         """Tell the outcome of a run that has a record."""
         value = regret_of(record)
         if value is None:
-            self._tell(trial_id, TrialState.FAIL, reason=f"{record.status}: {record.reason}")
+            self._tell(trial_id, _outcome(record), reason=f"{record.status}: {record.reason}")
         else:
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
                 self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
@@ -235,7 +238,7 @@ class Queue:
 
     def fail(self, trial_id: int, reason: str) -> None:
         """Tell that a run ended with an error and has no record."""
-        self._tell(trial_id, TrialState.FAIL, reason=reason)
+        self._tell(trial_id, "failed", reason=reason)
 
     def note_stop(self, claim: Claim) -> None:
         """Keep that a run was stopped in good order: that its worker ends then is no death."""
@@ -254,7 +257,7 @@ class Queue:
     def _again(self, trial: FrozenTrial, reason: str) -> None:
         # Queued first: a death in between leaves two, of which the second finds the record of the first.
         self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"]))
-        self._tell(trial._trial_id, TrialState.FAIL, reason=f"{_DIED}: {reason}")
+        self._tell(trial._trial_id, "died", reason=f"{_DIED}: {reason}")
 
     def reap(
         self, dead: Callable[[str], bool], attempts: int | None = ATTEMPTS, young: datetime.timedelta = YOUNG
@@ -277,16 +280,16 @@ class Queue:
                 elif attempts is None or (attempts and trial.user_attrs.get("stopped")):
                     self._again(trial, "it was stopped in good order")
                 else:
-                    self._retry(trial, _DIED, attempts)
+                    self._retry(trial, "", attempts)
             if attempts is not None:
                 self._complete_retries(attempts)
         return found
 
     def _retry(self, trial: FrozenTrial, reason: str, attempts: int) -> None:
         attempt = trial.user_attrs["attempt"]
-        reason = reason if reason.startswith(_DIED) else f"{_DIED}: {reason}"
+        said = f"{_DIED}: {reason}" if reason else _DIED
         of = f" of {attempts}" if attempts >= attempt else ""
-        self._tell(trial._trial_id, TrialState.FAIL, reason=f"{reason}, at attempt {attempt}{of}")
+        self._tell(trial._trial_id, "died", reason=f"{said}, at attempt {attempt}{of}")
         if attempt < attempts:
             self._enqueue(self._values(trial), _kept(trial, attempt + 1))
 
@@ -294,8 +297,7 @@ class Queue:
         """Queue what a reaper that died between telling and queueing left out."""
         latest = {trial.user_attrs.get("run"): trial for trial in self.trials()}
         for trial in latest.values():
-            reason = str(trial.user_attrs.get("reason", ""))
-            if trial.state == TrialState.FAIL and reason.startswith(_DIED) and trial.user_attrs["attempt"] < attempts:
+            if outcome_of(trial) == "died" and trial.user_attrs["attempt"] < attempts:
                 self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"] + 1))
 
     def _reaping(self) -> FileLock:
@@ -327,11 +329,27 @@ class Queue:
     def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
 
-    def _tell(self, trial_id: int, state: TrialState, reason: str) -> None:
+    def _tell(self, trial_id: int, outcome: Outcome, reason: str) -> None:
         # Ended already: another worker took it from this one, believing it dead, and whoever is first has told.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+            self.storage.set_trial_user_attr(trial_id, OUTCOME, outcome)
             self.storage.set_trial_user_attr(trial_id, "reason", reason)
-            self.storage.set_trial_state_values(trial_id, state)
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome | None:
+    """How a trial ended that has no value; None for one that has, or that has not ended."""
+    if trial.state != TrialState.FAIL:
+        return None
+    told: Outcome | None = trial.user_attrs.get(OUTCOME)
+    if told is not None:
+        return told
+    reason = str(trial.user_attrs.get("reason", ""))
+    return "died" if reason.startswith(_DIED) else "diverged" if reason.startswith("diverged: ") else "failed"
+
+
+def _outcome(record: RunRecord) -> Outcome:
+    return "diverged" if record.status == "diverged" else "failed"
 
 
 def regret_of(record: RunRecord) -> float | None:
@@ -370,7 +388,7 @@ def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
     seconds = record.times.get("wall_seconds")
     attributes: dict[str, Any] = {**_marks(point), "attempt": 1, SECONDS: seconds}
     if value is None:
-        attributes["reason"] = f"{record.status}: {record.reason}"
+        attributes |= {OUTCOME: _outcome(record), "reason": f"{record.status}: {record.reason}"}
     return create_trial(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,

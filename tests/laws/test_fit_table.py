@@ -9,6 +9,7 @@ from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Squares
 from jepa_scale.laws.newton import minimise
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
+from jepa_scale.records import Finding
 
 LAW = Law("nested", "R = c + (A k^-g + B k^p n^-q)^0.5")
 THETA = (1.5, 0.02, 0.05, 1.5, 1.8, 0.5)
@@ -66,22 +67,23 @@ def test_absolute_loss_passes_through_as_many_rows_as_parameters(generator):
 def test_a_plane_of_copies_is_said_and_a_line_of_cells_refused():
     columns = surface()
     twice = {name: np.concatenate([column, column]) for name, column in columns.items()}
-    assert any("repeat another row exactly" in one for one in fit_table(LAW, twice, draws=0).warnings)
+    assert "copied_rows" in {one.code for one in fit_table(LAW, twice, draws=0).warnings}
     k = np.geomspace(2, 128, 12)
     diagonal = {"k": k, "n": 100 * k**2, "R": k**-0.5}
     refused = fit_table(Law("two", "R = E + A k^-a + B n^-b"), diagonal, draws=0)
     assert refused.status == "not_identified"
-    assert "k and n move together" in refused.reason
-    assert "run cells with large" in refused.reason
+    assert (refused.reason.code, refused.reason.subject) == ("columns_move_together", "k")
+    assert "run cells with large k and small n" in str(refused.reason)
 
 
 def test_fewer_rows_than_parameters_says_what_to_run():
     columns = {name: values[:5] for name, values in surface().items()}
     fit = fit_table(LAW, columns, draws=0)
     assert fit.status == "not_identified"
-    assert "run other values of n" in fit.reason
+    assert (fit.reason.code, fit.reason.subject) == ("too_few_levels", "n")
     few = {name: values[[0, 1, 6, 7, 12]] for name, values in surface().items()}
-    assert "5 cells for 6 free parameters: at least 8 are needed; run more values of" in fit_table(LAW, few).reason
+    reason = fit_table(LAW, few).reason
+    assert (reason.code, reason.values["cells"], reason.values["least"]) == ("too_few_cells", 5, 8)
 
 
 def test_the_order_and_the_units_of_rows_do_not_matter(generator):
@@ -108,14 +110,14 @@ def test_a_row_that_is_met_exactly_is_no_infinite_curvature(generator):
 def test_nothing_to_explain_and_nothing_to_reach_are_said():
     columns = surface()
     flat = fit_table(LAW, {**columns, "R": np.full(36, 0.97)}, draws=0)
-    assert "is 0.97 in every row" in flat.reason
+    assert flat.reason == Finding("constant_target", "R", {"value": 0.97})
     law = Law("low", "R = saturating(A k^-g + B n^-b, 0.1)")
     low = fit_table(law, columns, HuberLog(np.inf), draws=0)
-    assert low.status != "converged" or any("lie above the ceiling" in warning for warning in low.warnings)
+    assert low.status != "converged" or "above_ceiling" in {one.code for one in low.warnings}
     one = np.where(np.arange(36) < 6, 1.0, 0.0)
     with pytest.raises(ValueError, match="some above 0"):
         fit_table(LAW, columns, draws=0, weight=np.zeros(36))
-    assert "at least 2 are needed" in fit_table(LAW, columns, draws=0, weight=one).reason
+    assert fit_table(LAW, columns, draws=0, weight=one).reason.code == "too_few_levels"
 
 
 def test_another_basin_is_found_where_least_squares_misleads():

@@ -70,7 +70,8 @@ def test_a_single_training_level_after_the_inner_split_is_said(generic):
 def test_no_forecast_from_one_level(generic):
     result = forecast(generic, planted(np.random.default_rng(1), samples=(300, 1000)), "risk", 1000)
     assert result.points == ()
-    assert "no forecast, generic not_identified: 1 level of n" in result.inflation_source
+    assert (result.reason.code, result.reason.subject) == ("no_forecast", "generic")
+    assert "not identified: 1 level of n" in result.inflation_source
 
 
 def test_regret_stays_in_its_range(theory_fixed, generic, generator):

@@ -12,6 +12,7 @@ from jepa_scale.records import (
     Advice,
     Ask,
     Budget,
+    Finding,
     Forecast,
     ForecastPoint,
     LawFit,
@@ -272,7 +273,7 @@ def law_fit(law: str, target: str, parameters: tuple[Parameter, ...], **changes:
         formula=FORMULAS[law, target],
         target=target,
         status="converged",
-        reason="",
+        reason=None,
         parameters=parameters,
         level=0.9,
         objective=30.0,
@@ -300,6 +301,9 @@ def theory_free(target: str, p: float, q: float, **changes: Any) -> LawFit:
     return law_fit("theory_free", target, parameters, **changes)
 
 
+_MISSED = Finding("lack_of_fit", values={"p": 1e-6})
+
+
 def _fits() -> tuple[LawFit, ...]:
     nan = float("nan")
     generic = tuple(
@@ -313,13 +317,18 @@ def _fits() -> tuple[LawFit, ...]:
         Parameter("q", 0.5, nan, nan, True, 0.5),
     )
     return (
-        law_fit("generic", "risk", generic, aicc=150.0, lack_of_fit_p=1e-6, warnings=("lack of fit: p = 1e-06",)),
+        law_fit("generic", "risk", generic, aicc=150.0, lack_of_fit_p=1e-6, warnings=(_MISSED,)),
         theory_free("risk", 1.2, 0.9),
         law_fit("theory_fixed", "risk", fixed, aicc=140.0, lack_of_fit_p=0.001),
         law_fit("generic", "regret", generic, aicc=-90.0),
         theory_free("regret", 1.95, 0.52, aicc=-91.0, excluded=("k=1, n=300: saturated",)),
         law_fit(
-            "theory_fixed", "regret", fixed, status="not_identified", reason="3 cells for 2 free parameters", aicc=nan
+            "theory_fixed",
+            "regret",
+            fixed,
+            status="not_identified",
+            aicc=nan,
+            reason=Finding("too_few_cells", values={"cells": 3, "free": 2, "least": 4, "dials": "k or n"}),
         ),
     )
 

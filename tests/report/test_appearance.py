@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jepa_scale.records import Arm, RunTable
+from jepa_scale.records import Arm, Finding, RunTable
 from jepa_scale.report.compare import write_comparison
 from jepa_scale.report.html import write_report
 from jepa_scale.report.palette import GRAPHIC_CONTRAST, TEXT_CONTRAST, contrast
@@ -30,7 +30,8 @@ def evil_result(**changes):
         "reason": np.array([EVIL if reason else "" for reason in data["reason"]]),
         "arm": np.array([EVIL] * len(data)),
     }
-    fits = tuple(replace(fit, warnings=(EVIL,), reason=fit.reason and EVIL) for fit in result.fits)
+    evil = Finding("no_cell_left", EVIL, {"first": EVIL})
+    fits = tuple(replace(fit, warnings=(evil,), reason=fit.reason and evil) for fit in result.fits)
     return replace(
         result,
         name=EVIL,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.u_turn import u_turn
-from jepa_scale.records import Parameter, RunTable, StudyResult
+from jepa_scale.records import Finding, Parameter, RunTable, StudyResult
 from jepa_scale.report.conclusions import conclusions, headline
 from jepa_scale.report.finetuned import changes, finetuned_table
 from jepa_scale.report.summary import cells, optima
@@ -125,7 +125,13 @@ def test_exponent_against_the_theory(p, said):
 
 
 @pytest.mark.parametrize(
-    "warning", ["this grid does not test p: no n has an interior optimum in k", "p is not identified: B is 0"]
+    "warning",
+    [
+        Finding("no_interior_optimum", "p"),
+        Finding("coefficient_zero", "p", {"coefficient": "B"}),
+        Finding("wide_spread", "p", {"sd": 0.5, "most": 0.3}),
+    ],
+    ids=lambda finding: finding.code,
 )
 def test_exponent_that_the_grid_cannot_test(warning):
     text = everything(study_result(fits=(theory_free("risk", 1.2, 0.5, warnings=(warning,)),)))
@@ -134,7 +140,8 @@ def test_exponent_that_the_grid_cannot_test(warning):
 
 
 def test_a_warning_on_lack_of_fit_is_not_one_on_p():
-    fit = theory_free("risk", 1.2, 0.5, warnings=("lack of fit: p = 0.001, the law misses",), lack_of_fit_p=0.001)
+    missed = Finding("lack_of_fit", values={"p": 0.001})
+    fit = theory_free("risk", 1.2, 0.5, warnings=(missed,), lack_of_fit_p=0.001)
     text = everything(study_result(fits=(fit,)))
     assert "cannot say" not in text
     assert "missed by more than seeds scatter: theory_free on risk (p = 0.001, 24 cells)" in text

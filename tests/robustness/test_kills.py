@@ -154,7 +154,9 @@ def test_a_run_folder_deleted_while_it_runs_is_done_again(material):
     study = folder / "deleted"
 
     def in_progress():
-        return [path.parent for path in study.glob("runs/*/metrics.jsonl") if not (path.parent / "record.json").exists()]
+        return [
+            path.parent for path in study.glob("runs/*/metrics.jsonl") if not (path.parent / "record.json").exists()
+        ]
 
     until(lambda: process.poll() is not None or (records(study) and in_progress()))
     shutil.rmtree(in_progress()[0], ignore_errors=True)

@@ -15,6 +15,9 @@ TIE = 2.0
 _ALLOWED = {"p": "below", "q": "above"}
 """Side of the theory's exponents that its theorem, an upper bound on the sample term k^p n^−q, leaves open."""
 
+_UNTESTED = ("no_interior_optimum", "wide_spread", "coefficient_zero")
+"""Findings on a parameter after which its interval says nothing of the theory."""
+
 POOR = 0.01
 """p value of the lack-of-fit test below which a law is said to miss the cell means."""
 
@@ -95,9 +98,8 @@ def doubts(fit: LawFit, parameter: Parameter) -> list[str]:
         reasons.append("it has no interval")
     if parameter.at_boundary:
         reasons.append("it lies at the bound of its range")
-    # By whole phrases: every warning on lack of fit has a "p = " of its own.
-    phrases = (f"does not test {parameter.name}:", f"{parameter.name} is not identified")
-    return reasons + [warning for warning in fit.warnings if any(phrase in warning for phrase in phrases)]
+    untested = [one for one in fit.warnings if one.subject == parameter.name and one.code in _UNTESTED]
+    return reasons + [str(finding) for finding in untested]
 
 
 def _lack(fits: tuple[LawFit, ...]) -> list[Conclusion]:
