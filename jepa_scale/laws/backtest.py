@@ -74,7 +74,7 @@ def rolling(
             continue
         model = fit_to(inside)
         if model is None or not model.usable:
-            reasons.append(f"cut at {cut:g}: " + (model.fit.reason if model is not None else "not fitted"))
+            reasons.append(f"cut at {cut:g}: {'not fitted' if model is None else model.fit.reason}")
             continue
         later = ~inside if judge is None else ~inside & judge
         if not later.any():

@@ -103,30 +103,36 @@ def until(condition, seconds=120):
     assert condition()
 
 
+def one_more(process, study, before):
+    """Wait until another run of the study is done, or its command has ended."""
+    until(lambda: process.poll() is not None or len(records(study)) > min(before, RUNS - 1))
+
+
+def struck(folder, name, drawn, most):
+    """Do a study whose processes are killed up to ``most`` times; return how many were."""
+    process, kills = started(folder, name), 0
+    while process.poll() is None and kills < most:
+        one_more(process, folder / name, len(records(folder / name)))
+        time.sleep(drawn.uniform(0, 0.4))
+        kills += strike(process, drawn.choice(["parent", "worker", "both"]))
+        if process.poll() is not None:
+            process = started(folder, name)
+    # Left alone it ends, or says that its workers died too often, and the same command goes on.
+    for _ in range(4):
+        if process.wait(timeout=300) == 0:
+            return kills
+        process = started(folder, name)
+    raise AssertionError((folder / f"{name}.out").read_text()[-3000:])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_whoever_is_killed_every_run_is_done_once(material, seed):
     folder, undisturbed = material
     drawn = random.Random(seed)
     kills = rounds = 0
     while kills < KILLS // 2:
-        rounds += 1
         name = f"seed{seed}-{rounds}"
-        process = started(folder, name)
-        while process.poll() is None and kills < KILLS // 2:
-            before = len(records(folder / name)) if (folder / name).is_dir() else 0
-            until(lambda: process.poll() is not None or len(records(folder / name)) > min(before, RUNS - 1))
-            time.sleep(drawn.uniform(0, 0.4))
-            kills += strike(process, drawn.choice(["parent", "worker", "both"]))
-            if process.poll() is not None:
-                process = started(folder, name)
-        # Left alone it ends, or is told that its workers died too often, and the same command goes on.
-        process.wait(timeout=300)
-        for _ in range(3):
-            if process.returncode == 0:
-                break
-            process = started(folder, name)
-            process.wait(timeout=300)
-        assert process.returncode == 0, (folder / f"{name}.out").read_text()[-3000:]
+        rounds, kills = rounds + 1, kills + struck(folder, name, drawn, KILLS // 2 - kills)
         assert "Traceback" not in (folder / f"{name}.out").read_text()
         assert records(folder / name) == undisturbed
         assert set(ends(folder / name).values()) == {1}

@@ -161,7 +161,7 @@ def test_what_cannot_be_is_said(overrides, message, tmp_path):
 
 def test_an_allowed_package_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setenv("JEPA_SCALE_ALLOW", "no_such_package")
-    with pytest.raises(ValueError, match="cannot import 'no_such_package'.*install it"):
+    with pytest.raises(ValueError, match=r"cannot import 'no_such_package'.*install it"):
         GymnasiumEnv("no_such_package:Reacher-v5")
 
 
