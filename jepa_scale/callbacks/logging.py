@@ -181,13 +181,14 @@ def wandb_logger(
     run_id: str,
     group: str | None,
     config: dict[str, Any],
+    tags: Sequence[str] = (),
 ) -> EstimateLogger | None:
     """Leaf ``logger=wandb``."""
     from jepa_scale.callbacks.mirror import WandbMirror
 
     if resolve_mode(mode) == "disabled":
         return None
-    return WandbMirror(project, folder, run_id, group, config, mode, entity)
+    return WandbMirror(project, folder, run_id, group, config, mode, entity, tags)
 
 
 def no_logger(*, folder: Path, run_id: str, group: str | None, config: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ class WandbMirror(EstimateLogger):
         config: Mapping[str, Any],
         mode: str,
         entity: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._batch_size = int(config.get("data", {}).get("batch_size", 1))
@@ -62,7 +63,7 @@ class WandbMirror(EstimateLogger):
             "name": _name(config) or run_id,
             "group": group,
             "job_type": "+".join(config.get("stages", ())) or None,
-            "tags": _tags(config),
+            "tags": _tags(config, tags),
             "config": dict(config),
             "resume": "allow",
             "reinit": "finish_previous",
@@ -326,12 +327,14 @@ def _dials(config: Mapping[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in held.items() if value is not None]
 
 
-def _tags(config: Mapping[str, Any]) -> list[str]:
+def _tags(config: Mapping[str, Any], more: Sequence[str]) -> list[str]:
     """The dials, the world and the objective, as far as a tag may be long."""
     # Of a class, its module is what its option is named after.
     parts = {kind: str(config.get(kind, {}).get("_target_", "")).split(".")[-2:][0] for kind in ("world", "objective")}
     return [
-        tag for tag in (*_dials(config), *(f"{kind}={name}" for kind, name in parts.items() if name)) if len(tag) <= 64
+        tag
+        for tag in (*_dials(config), *more, *(f"{kind}={name}" for kind, name in parts.items() if name))
+        if len(tag) <= 64
     ]
 
 

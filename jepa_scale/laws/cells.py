@@ -1,8 +1,9 @@
-"""The runs of a study grouped by (k, n)."""
+"""The runs of a study grouped by their dials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +15,7 @@ TARGETS = ("risk", "regret")
 
 @dataclass(frozen=True)
 class Cells:
-    """The runs of one target grouped by (k, n), one entry per cell, sorted by n, then k."""
+    """The runs of one target grouped by n, k and the other dials, one entry per cell, sorted in that order."""
 
     target: str
     k: Float64[np.ndarray, " cells"]
@@ -35,6 +36,10 @@ class Cells:
     """The seed of each run, in the order of ``values``: runs with one seed share data order and initialisation."""
     excluded: tuple[str, ...]
     """One sentence for each cell or run left out."""
+    dials: Mapping[str, Float64[np.ndarray, " cells"]] = field(default_factory=dict)
+    """Dials beside n and k, by name."""
+    others: Mapping[str, Float64[np.ndarray, " cells"]] = field(default_factory=dict)
+    """Mean of every other column of numbers, NaN where no run of the cell has one."""
 
     def __len__(self) -> int:
         return len(self.k)
@@ -48,6 +53,8 @@ class Cells:
     def columns(self) -> dict[str, Float64[np.ndarray, " cells"]]:
         """What a law can read, by the name that formulas use."""
         return {
+            **self.others,
+            **self.dials,
             "k": self.k,
             "n": self.n,
             "tail": self.tail,
@@ -57,7 +64,7 @@ class Cells:
 
 
 def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> Cells:
-    """Group the finished runs with a finite ``target`` by (k, n).
+    """Group the finished runs with a finite ``target`` by n, k and the other dials of the table.
 
     Regret cannot exceed what random plans reach, so a cell near that level says how the scale ends, not how the law
     bends: kept in a fit, saturated cells pull p and q of the theory-shaped law towards 0. A cell is left out if
@@ -67,9 +74,9 @@ def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> C
     Raises
     ------
     ValueError
-        If ``target`` is not "risk" or "regret", or ``saturation`` is not positive.
+        If ``target`` is no column of numbers, a dial is no number, or ``saturation`` is not positive.
     """
-    check_target(target)
+    check_target(table, target)
     if not saturation > 0:
         raise ValueError(f"expected a positive saturation (a share of regret_random), got {saturation=}")
     k, n = table["k"].astype(float), table["n"].astype(float)
@@ -78,8 +85,10 @@ def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> C
     usable = (table["status"] == "finished") & np.isfinite(value)
     excluded = [_why_unusable(table, int(row), target) for row in np.flatnonzero(~usable)]
     groups = []
-    for cell_n, cell_k in sorted(set(zip(n[usable], k[usable], strict=True))):
-        rows = np.flatnonzero(usable & (k == cell_k) & (n == cell_n))
+    dials = [n, k, *(table[name].astype(float) for name in table.dials)]
+    for cell in sorted(set(zip(*(column[usable] for column in dials), strict=True))):
+        rows = np.flatnonzero(usable & np.all([column == value for column, value in zip(dials, cell, strict=True)], 0))
+        cell_n, cell_k = cell[:2]
         random = finite_mean(ceiling[rows])
         mean = value[rows].mean()
         if target == "regret" and mean >= saturation * random:
@@ -101,19 +110,39 @@ def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> C
         values=tuple(value[rows] for rows in groups),
         seed_labels=tuple(table["seed"][rows].astype(np.int64) for rows in groups),
         excluded=tuple(excluded),
+        dials={name: np.array([float(table[name][rows[0]]) for rows in groups]) for name in table.dials},
+        others=_means(table, groups, {"n", "k", "seed", "tail", "regret_random", target, *table.dials}),
     )
 
 
-def check_target(target: str) -> None:
+def _means(table: RunTable, groups: Sequence[np.ndarray], without: set[str]) -> dict[str, np.ndarray]:
+    """Mean of the finite entries of every column of numbers, by group of rows."""
+    label = np.full(len(table), -1)
+    for index, rows in enumerate(groups):
+        label[rows] = index
+    inside = label >= 0
+    found = {}
+    for name, column in table.columns.items():
+        if name in without or column.dtype.kind not in "if":
+            continue
+        known = inside & np.isfinite(column)
+        counts = np.bincount(label[known], minlength=len(groups))
+        sums = np.bincount(label[known], weights=column[known], minlength=len(groups))
+        found[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return found
+
+
+def check_target(table: RunTable, target: str) -> None:
     """Refuse a target that no law describes.
 
     Raises
     ------
     ValueError
-        If ``target`` is not "risk" or "regret".
+        If ``target`` is no column of numbers.
     """
-    if target not in TARGETS:
-        raise ValueError(f"expected target to be one of {TARGETS}, got {target!r}")
+    if target not in table.columns or table[target].dtype.kind not in "if":
+        numbers = [name for name, column in table.columns.items() if column.dtype.kind in "if"]
+        raise ValueError(f"expected a target among {', '.join(numbers)}, got {target!r}")
 
 
 def finite_mean(values: Float64[np.ndarray, " rows"]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,16 @@ import numpy as np
 from jepa_scale.laws.backtest import Track, learn_inflation, rolling
 from jepa_scale.laws.cells import Cells, cells_from_table, finite_mean
 from jepa_scale.laws.fit import fit, rows_of_cells
-from jepa_scale.laws.law import LawFamily
+from jepa_scale.laws.law import Law, LawFamily
 from jepa_scale.laws.predictive import Band, Predictive, band, widen
 from jepa_scale.records import Finding, Forecast, ForecastPoint, RunTable
+from jepa_scale.records.quantities import BY_NAME
 from jepa_scale.shapes import Float64
+
+KNOWN = ("n", "k", "tail", "regret_random")
+"""Columns that ``columns_at`` says at any point."""
+DECIDED = ("parameters", "flops_per_step", "steps", "compute", "episodes")
+"""Columns that a run's configuration decides, so that they are known before it."""
 
 
 def forecast(
@@ -53,7 +60,12 @@ def forecast(
     fitted = fit(family, training, target, **options)  # type: ignore[arg-type]
     largest = int(cells_from_table(training, target, np.inf).n.max(initial=training["n"].min()))
     blank = Forecast(family.name, target, level, (), 1.0, "", float(np.log10(held_out_n / largest)))
-    model = Predictive(family.on(target), fitted, relative=False)
+    law = family.on(target)
+    outcomes = [name for name in law.columns if name not in (*KNOWN, *DECIDED, *table.dials)]
+    if outcomes:
+        reason = Finding("reads_outcomes", family.name, {"columns": ", ".join(outcomes), "decided": ", ".join(DECIDED)})
+        return replace(blank, inflation_source=str(reason), reason=reason)
+    model = Predictive(law, fitted, relative=False)
     if not model.usable:
         status, why = fitted.status.replace("_", " "), str(fitted.reason or "no draws")
         reason = Finding("no_forecast", family.name, {"status": status, "why": why})
@@ -117,16 +129,20 @@ def _points(
 ) -> tuple[ForecastPoint, ...]:
     observed = cells_from_table(table.where(table["n"] == held_out_n), target, np.inf)
     training = cells_from_table(table.where(table["n"] < held_out_n), target, np.inf)
-    k = np.unique(table["k"]).astype(float)
+    places = np.unique(np.column_stack([table[name].astype(float) for name in ("k", *table.dials)]), axis=0)
+    k = places[:, 0]
     columns = columns_at(table, k, np.full(len(k), float(held_out_n)))
+    columns |= {name: places[:, 1 + index] for index, name in enumerate(table.dials)}
+    columns |= _others(model.law, table, held_out_n, places, columns)
     if "tail" in model.law.columns:
         known = np.isfinite(columns["tail"])
-        k, columns = k[known], {name: column[known] for name, column in columns.items()}
-    where = [np.flatnonzero(observed.k == width) for width in k]
+        places, columns = places[known], {name: column[known] for name, column in columns.items()}
+    k, there = places[:, 0], np.column_stack([observed.k, *(observed.dials[name] for name in table.dials)])
+    where = [np.flatnonzero((there == place).all(axis=1)) for place in places]
     seeds = np.array([observed.seeds[i[0]] if len(i) else training.seeds.max() for i in where])
     plain = band(model, columns, seeds, model.fit.level, seed)
     wide = widen(model, plain, factor)
-    ceiling = 1.0 if target == "regret" else np.inf
+    ceiling = BY_NAME[target].high if target in BY_NAME else np.inf
     plain, wide = (Band(*(np.clip(part, 0.0, ceiling) for part in (b.predicted, b.low, b.high))) for b in (plain, wide))
     return tuple(
         ForecastPoint(
@@ -140,9 +156,27 @@ def _points(
             observed=float(observed.mean[cell[0]]) if len(cell) else None,
             observed_standard_error=_standard_error(observed, cell),
             seeds=int(observed.seeds[cell[0]]) if len(cell) else 0,
+            dials={name: float(columns[name][i]) for name in table.dials},
         )
         for i, cell in enumerate(where)
     )
+
+
+def _others(
+    law: Law, table: RunTable, n: int, places: np.ndarray, known: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What else a law reads, such as the compute of a run: the mean over runs of the place, at this n if there are any.
+
+    These are of ``DECIDED``: outcomes of the held-out runs are not for a forecast to see.
+    """
+    missing = [name for name in law.columns if name not in known]
+    found = {name: np.full(len(places), np.nan) for name in missing}
+    for index, place in enumerate(places):
+        rows = np.all([table[key] == value for key, value in zip(("k", *table.dials), place, strict=True)], axis=0)
+        same = rows & (table["n"] == n)
+        for name in missing:
+            found[name][index] = finite_mean(table[name][same if same.any() else rows].astype(float))
+    return found
 
 
 def _standard_error(cells: Cells, cell: np.ndarray) -> float | None:

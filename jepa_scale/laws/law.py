@@ -161,6 +161,8 @@ class LawFamily:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     theory: Mapping[str, float] = field(default_factory=dict)
+    otherwise: str = ""
+    """Right-hand side for every other target; empty: the family has none."""
 
     def on(self, target: str) -> Law:
         """Return the law of one target.
@@ -170,10 +172,15 @@ class LawFamily:
         ValueError
             If the family has no formula for it.
         """
-        if target not in self.formulas:
+        if not self.describes(target):
             raise ValueError(f"{self.name} has formulas for {list(self.formulas)}, none for {target!r}")
         bounds = {name: (float(low), float(high)) for name, (low, high) in self.bounds.items()}
-        return Law(self.name, self.formulas[target], bounds, dict(self.fixed), dict(self.theory))
+        formula = self.formulas.get(target, f"{target} = {self.otherwise}")
+        return Law(self.name, formula, bounds, dict(self.fixed), dict(self.theory))
+
+    def describes(self, target: str) -> bool:
+        """Whether the family has a law of a target."""
+        return target in self.formulas or bool(self.otherwise)
 
 
 def _shapes(

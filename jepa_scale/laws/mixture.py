@@ -172,7 +172,7 @@ def check_target_values(cells: Cells) -> None:
 def _along(axis: str, family: LawFamily, table: RunTable, cells: Cells, options: Mapping[str, float | int]) -> Track:
     law = family.on(cells.target)
     scale = getattr(cells, axis)
-    columns = {name: column for name, column in cells.columns.items() if name != cells.target}
+    columns = {name: cells.columns[name] for name in {"k", "n", "tail", "regret_random", *law.columns}}
     rows = Rows(columns, cells.mean, np.ones(len(cells)), np.arange(len(cells)))
 
     def fit_to(inside: np.ndarray) -> Corrected:

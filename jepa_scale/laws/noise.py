@@ -7,8 +7,9 @@ import numpy as np
 from jepa_scale.laws.cells import Cells
 from jepa_scale.shapes import Float64
 
-NOISE_FLOOR = {"risk": 1e-4, "regret": 1e-2}
-"""Smallest s0 as a share of the range of the cell means."""
+NOISE_FLOOR = {"risk": 1e-4}
+"""Smallest s0 as a share of the range of the cell means, where it is not ``_FLOOR``."""
+_FLOOR = 1e-2
 
 _PRIOR_DEGREES = 8.0
 """Degrees of freedom of a cell's own variance about the curve: a scatter of about half the variance between cells."""
@@ -24,7 +25,7 @@ def noise_floor(cells: Cells) -> float:
     exactly 0 and whose small values are meant to count.
     """
     span = float(np.ptp(cells.mean)) or float(np.abs(cells.mean).max()) or 1.0
-    return NOISE_FLOOR[cells.target] * span
+    return NOISE_FLOOR.get(cells.target, _FLOOR) * span
 
 
 def pooled_noise(

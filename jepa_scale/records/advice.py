@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jepa_scale.records.dials import K_KEY, N_KEY, Value, read, run_at
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,28 @@ class Advice:
     warnings: tuple[str, ...]
     surface: Surface
 
-    def runs(self, taken: Iterable[tuple[int, int, int]]) -> list[dict[str, int]]:
-        """The next runs as a study file has them under ``extra``, with seeds that are not ``taken`` yet.
+    def extra(self, content: Mapping[str, Any], ran: Iterable[tuple[int, int, int]] = ()) -> list[dict[str, Value]]:
+        """``extra`` of a study file with the next runs added, each with a seed that nobody has taken yet.
 
-        ``taken`` are (n, k, seed): a cell that was run gets its next seed, a new cell the first.
+        ``ran`` are (n, k, seed) of runs beside those of the file. A cell that was run gets its next seed, a new cell
+        the first; dials beside n and k stay at their reference. Where n or k is no dial, nothing is added.
         """
-        there, found = set(taken), []
+        dials = [read(key, written) for key, written in content.get("dials", {N_KEY: [1], K_KEY: [1]}).items()]
+        extra: list[dict[str, Value]] = [dict(one) for one in content.get("extra") or ()]
+        if not {N_KEY, K_KEY} <= {dial.key for dial in dials}:
+            return extra
+        sizes, widths = (next(dial.values for dial in dials if dial.key == key) for key in (N_KEY, K_KEY))
+        # Only cells at the reference are asked about, so that the others need not be counted.
+        grid = itertools.product(sizes, widths, content.get("seeds", ())) if "dials" in content else ()
+        taken = [run_at(dials, *cell) for cell in {*grid, *ran}]
+        there = {_key(run) for run in [*extra, *taken]}
         for run in self.next_runs:
             for _ in range(run.seeds):
-                seed = next(seed for seed in range(10**6) if (run.n, run.k, seed) not in there)
-                there.add((run.n, run.k, seed))
-                found.append({"data.n": run.n, "model.k": run.k, "seed": seed})
-        return found
+                free = (run_at(dials, run.n, run.k, seed) for seed in range(10**6))
+                extra.append(next(one for one in free if _key(one) not in there))
+                there.add(_key(extra[-1]))
+        return extra
+
+
+def _key(run: Mapping[str, Value]) -> frozenset[tuple[str, Value]]:
+    return frozenset(run.items())

@@ -46,9 +46,12 @@ WORDS = {
     "too_few_levels": "{levels} level of {subject}: at least 2 are needed; run other values of {subject}",
     "columns_move_together": "{subject} and {other} move together (correlation of logarithms {correlation:.3f}): their "
     "exponents cannot be told apart; run cells with large {subject} and small {other}, and the other way round",
-    "too_few_cells": "{cells} cells for {free} free parameters: at least {least} are needed; run more values of {dials}",
+    "too_few_cells": "{cells} cells for {free} free parameters: at least {least} are needed; run more values of "
+    "{dials}",
     "not_converged": "no start of {starts} converged: look for outliers",
     "no_forecast": "no forecast, {subject} {status}: {why}",
+    "reads_outcomes": "no forecast, {subject} reads {columns}, which is not known before a run: expected dials or "
+    "{decided}",
     # Reasons to distrust a fit
     "copied_rows": "{copies} of {rows} rows repeat another row exactly, target included: copies, not runs",
     "above_ceiling": "{above} of {rows} targets lie above the ceiling, which the law never reaches",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -126,6 +126,8 @@ class ForecastPoint:
     """Mean over seeds; None if that cell has not been run."""
     observed_standard_error: float | None
     seeds: int
+    dials: Mapping[str, float] = field(default_factory=dict)
+    """Dials beside n and k."""
 
     @property
     def covered(self) -> bool | None:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_scale.records.quantities import MEASURED
+
 Negatives = Literal["same_action", "pooled"]
 """Law of the independent x' in the spectral loss: q_a of the row's own action, or q = Σ_a π(a) q_a."""
 
@@ -144,6 +146,9 @@ class RunTable:
 
     columns: Mapping[str, NDArray[Any]]
 
+    dials: tuple[str, ...] = ()
+    """Columns of the study's dials beside n and k."""
+
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "run_id": "hash of the resolved configuration",
         "arm": "settings that the study compares, as on the command line; empty where it has no arms",
@@ -154,38 +159,13 @@ class RunTable:
         "seed": "seed of data, initialisation and batches",
         "parameters": "trainable parameters",
         "flops_per_step": "floating point operations of one optimiser step",
-        "risk": "exact R, mean over actions; NaN if not finished",
-        "risk_max": "exact R, largest over actions",
-        "tail": "exact Σ_{i>k} σ_i(a)², mean over actions; of a simulator, a lower bound within a dictionary",
-        "shared_tail": "tail of the stacked M̄: the floor of R for one shared encoder if the q_a agree (B2)",
-        "regret": "expected regret of the study's score: exact in a finite world, else of sampled tasks",
-        "regret_pretrained": "of the same run before fine-tuning; NaN where nothing was fine-tuned",
-        "regret_distance": "exact expected regret, score −‖ẑ − f(x_g)‖²",
-        "regret_inner": "exact expected regret, score ẑᵀf(x_g)",
-        "regret_density": "exact expected regret, score q_a(x_g) ẑᵀf(x_g)",
-        "regret_random": "exact expected regret of uniformly random plans: the level at which regret saturates",
-        "regret_do_nothing": "exact expected regret of the null action; NaN where the world has none",
-        "regret_geometry": "part of a simulator's regret that true dynamics under the model's distances have too",
-        "regret_dynamics": "the rest, which is lost by predicting",
-        "success": "share of sampled tasks solved by planning with the model, as evaluation.success counts; NaN in a "
-        "finite world",
-        "success_any_time": "share of them whose goal is reached at any step of the budget",
-        "success_final": "share of them that end at their goal; NaN where episodes end when the goal is reached",
-        "success_pretrained": "of the same run before fine-tuning",
-        "success_policy": "by the amortised planner; NaN where none was trained",
-        "success_oracle": "by the same planner with true dynamics and true distances",
-        "success_same_cost": "by the same planner with true dynamics and the model's distances",
-        "success_random": "by random actions",
-        "success_do_nothing": "by doing nothing",
-        "total": "held-out T of the model's own features, mean over actions or of the joint operator",
-        "loss": "held-out spectral loss L",
-        "subspace_deficit": "held-out Σ_{i≤k} σ_i² − T: what better features of the same width would see",
-        "calibration_deficit": "held-out L + T: what a linear map of the embeddings would remove",
-        "bound_t4": "2 c0 max_a √R(a)",
-        "bound_t5": "2 T c3 max_a √R(a)",
-        "bound_b1_prime": "2 √(ω Σ_a R(a))",
+        "steps": "optimiser steps",
+        "compute": "flops_per_step × steps",
+        "episodes": "trajectories that the n transitions come from",
+        **{quantity.name: quantity.what for quantity in MEASURED},
         "wall_seconds": "training and estimation, since the last resumption",
     }
+    """Columns of every table; one may have more: dials, and estimates that its laws read."""
 
     def __len__(self) -> int:
         return len(self.columns["run_id"])
@@ -195,4 +175,12 @@ class RunTable:
 
     def where(self, mask: NDArray[np.bool_]) -> RunTable:
         """Return the rows where ``mask`` (one boolean per run) is true."""
-        return RunTable({name: column[mask] for name, column in self.columns.items()})
+        return RunTable({name: column[mask] for name, column in self.columns.items()}, self.dials)
+
+    def at(self, values: Mapping[str, Any]) -> RunTable:
+        """Return the rows at some values of dials beside n and k, which are then no dials of it."""
+        mask = np.ones(len(self), dtype=bool)
+        for name, value in values.items():
+            mask &= self[name] == value
+        part = self.where(mask)
+        return RunTable(part.columns, tuple(name for name in self.dials if name not in values))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jepa_scale.records.advice import Advice, Verdict
+from jepa_scale.records.dials import Dial
 from jepa_scale.records.laws import Comparison, Forecast, LawFit
+from jepa_scale.records.quantities import Target
 from jepa_scale.records.runs import ArmValues, RunRecord, RunTable
 
 SAMPLED = "sampled tasks"
@@ -110,9 +112,21 @@ class StudyResult:
     tuning: TuningCheck | None = None
     """None where the study file asks for no check of the learning rate."""
 
+    dials: tuple[Dial, ...] = ()
+    """Dials beside n and k; ``table`` holds the runs at their reference, ``whole`` all of them."""
+    whole: RunTable | None = None
+    """None where the study has no such dials."""
+    target: Target = field(default_factory=Target)
+    """What the study's laws and forecasts are about."""
+
     arms: tuple[Arm, ...] = ()
     """Where the study compares settings. Its table, records and failures are then those of all arms; fits, forecasts,
     comparisons and advice are each arm's own."""
+
+    @property
+    def runs(self) -> RunTable:
+        """Every run of the study."""
+        return self.table if self.whole is None else self.whole
 
     @property
     def sampled(self) -> bool:

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from jepa_scale.records import Arm, RunRecord, StudyResult
 from jepa_scale.report.markup import paragraph, table, text
 from jepa_scale.report.protocol import interval_of, sentence_of, tasks_of
-from jepa_scale.report.summary import ZERO, Mean, cells, finished, lacking, mean_of, sizes, widths
+from jepa_scale.report.summary import ZERO, Mean, cells, finished, mean_of, sizes, widths
 from jepa_scale.report.wording import number, whole, with_error
 
 
@@ -56,7 +56,7 @@ def arms_table(result: StudyResult) -> str:
                 chosen = data.where((data["n"] == n) & (data["k"] == k) & (data["status"] == "finished"))
                 found = {name: mean_of(chosen[column].tolist()) for name, column in shown.items()}
                 values = [_cell(arm.result, shown[name], one) for name, one in found.items()]
-                lost = sum(1 for row in lacking(arm.result) if (data["n"][row], data["k"][row]) == (n, k))
+                lost = int(((data["n"] == n) & (data["k"] == k) & (data["status"] != "finished")).sum())
                 cell = (whole(n), str(k), f"{len(chosen)}" + (f" (+{lost} diverged)" if lost else ""))
                 rows.append((*(text(arm.values[key]) for key in keys), *cell, *map(text, values)))
     head = (*(f"<code>{text(key)}</code>" for key in keys), "n", "k", "runs", *shown)

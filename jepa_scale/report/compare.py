@@ -68,9 +68,7 @@ def _answers(named: Mapping[str, tuple[StudyResult, Path]], page: Path) -> str:
         if own.is_file():
             where = Path(os.path.relpath(own, page.parent)).as_posix()
             link = f'<p class="note"><a href="{text(where)}">Its own page</a></p>'
-        runs = (
-            f"{len(result.table) - len(lacking(result))} of {len(result.table) + len(result.unfinished)} runs finished"
-        )
+        runs = f"{len(result.runs) - len(lacking(result))} of {len(result.runs) + len(result.unfinished)} runs finished"
         cards.append(
             f'<div class="key"><h3>{text(label)}</h3>{paragraph(result.question)}'
             f'<ol>{items}</ol><p class="note">{text(runs)}.</p>{link}</div>'

@@ -42,13 +42,9 @@ def study_file(result: StudyResult, content: Mapping[str, Any] | None) -> str:
 
     assert result.advice is not None  # asked before
     known = {} if content is None else content
-    extra = [dict(one) for one in known.get("extra") or ()]
-    taken = {(one["data.n"], one["model.k"], one["seed"]) for one in extra}
-    dials = known.get("dials", {"data.n": (), "model.k": ()})
-    taken |= {(n, k, s) for n in dials["data.n"] for k in dials["model.k"] for s in known.get("seeds", ())}
     table = result.table
-    taken |= {(int(n), int(k), int(s)) for n, k, s in zip(table["n"], table["k"], table["seed"], strict=True)}
-    extra += result.advice.runs(taken)
+    ran = {(int(n), int(k), int(s)) for n, k, s in zip(table["n"], table["k"], table["seed"], strict=True)}
+    extra = result.advice.extra(known, ran)
     comments = "".join(f"# {line}\n" for line in next_lines(result.advice))
     return comments + yaml.safe_dump({**known, "extra": extra}, sort_keys=False, allow_unicode=True)
 

@@ -43,6 +43,7 @@ def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     tuning, epochs = drawn["diagnostics"]
     content = {
         "u-turn": figures["u-turn"]
+        + (figures["dials"] if result.dials else "")
         + _sentences(said, "Success", "Best width", "Fine-tuning")
         + _means(result, _U_TURN)
         + finetuned_table(result.table),
@@ -164,7 +165,8 @@ def _key_numbers(result: StudyResult) -> str:
     data = result.table
     # Means over different arms would be of nothing.
     found = [] if result.arms else list(cells(data, "regret").values())
-    numbers = [(f"{len(data) - len(lacking(result))} of {len(data) + len(result.unfinished)}", "runs finished")]
+    every = len(result.runs)
+    numbers = [(f"{every - len(lacking(result))} of {every + len(result.unfinished)}", "runs finished")]
     if len(data):
         numbers += [
             (

@@ -201,5 +201,5 @@ def finished(result: StudyResult) -> Iterator[tuple[int, RunRecord]]:
 
 
 def lacking(result: StudyResult) -> list[int]:
-    """Return the rows that did not finish."""
-    return [row for row in range(len(result.table)) if result.table["status"][row] != "finished"]
+    """Return the rows of ``result.runs`` that did not finish."""
+    return np.flatnonzero(result.runs["status"] != "finished").tolist()

@@ -142,7 +142,7 @@ def _point(point: ForecastPoint) -> tuple[str, ...]:
     observed = "–" if point.observed is None else with_error(point.observed, point.observed_standard_error)
     return (
         whole(point.n),
-        str(point.k),
+        str(point.k) + "".join(f", {name} = {value:g}" for name, value in point.dials.items()),
         number(point.predicted),
         interval(point.low, point.high),
         interval(point.uncalibrated_low, point.uncalibrated_high),
@@ -201,9 +201,10 @@ def _hypotheses(result: StudyResult) -> list[tuple[str, ...]]:
 
 def failures(result: StudyResult) -> str:
     """Return runs that did not finish and runs without a record, with their reasons."""
-    data, parts = result.table, []
+    data, parts = result.runs, []
     lost = [
-        f"n = {whole(data['n'][row])}, k = {int(data['k'][row])}, seed {int(data['seed'][row])}: "
+        f"n = {whole(data['n'][row])}, k = {int(data['k'][row])}, "
+        f"{''.join(f'{name} = {data[name][row]}, ' for name in data.dials)}seed {int(data['seed'][row])}: "
         f"{data['status'][row]}: {data['reason'][row]}"
         for row in lacking(result)
     ]

@@ -117,11 +117,12 @@ def with_sizes(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
     """
     changed = dict(config)
     for path, value in values.items():
-        group, _, key = path.rpartition(".")
-        if group:
-            changed[group] = {**changed[group], key: value}
-        else:
-            changed[key] = value
+        node = changed
+        *groups, key = path.split(".")
+        for group in groups:
+            node[group] = dict(node[group])
+            node = node[group]
+        node[key] = value
     found = impossible(changed)
     if found:
         raise UserError("; ".join(dict.fromkeys(found)))

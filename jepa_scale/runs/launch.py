@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from jepa_scale.runs.ranks import attend, command_of, start
 
 
 def run_ranks(
-    config: Mapping[str, Any], path: Path, group: str | None = None, epochs: bool = True, accept_mixed: bool = False
+    config: Mapping[str, Any],
+    path: Path,
+    group: str | None = None,
+    epochs: bool = True,
+    accept_mixed: bool = False,
+    tags: Sequence[str] = (),
 ) -> int:
     """Start the ranks of a run on this machine, wait for them and return an exit code of ``runs.exits``.
 
@@ -36,7 +41,11 @@ def run_ranks(
         folder.claim(config, accept_mixed)
         if folder.read_record() is not None:
             return FINISHED
-    options = [*(["--epochs"] if epochs else []), *(["--group", group] if group else [])]
+    options = [
+        *(["--epochs"] if epochs else []),
+        *(["--group", group] if group else []),
+        *(f"--tag={tag}" for tag in tags),
+    ]
     ranks = start(command_of(path, *options), os.environ, config["trainer"]["devices"])
     code = attend(ranks)
     if code in (FINISHED, STOPPED, REFUSED):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from jepa_scale import signals
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jepa_scale.runs.process")
     parser.add_argument("folder", type=Path, help="folder of a run, with its config.yaml")
     parser.add_argument("--group", help="name of the study in W&B")
+    parser.add_argument("--tag", action="append", default=[], help="further tag of the run in W&B; may be repeated")
     parser.add_argument("--epochs", action="store_true", help="print a line for each epoch")
     parsed = parser.parse_args(arguments)
     # A sum over several threads is not the same to the last bit as over one; a run's own threads are trainer.threads.
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> int:
     _follow_launcher()
     before = _written(parsed.folder)
     try:
-        _run(parsed.folder, parsed.group, parsed.epochs)
+        _run(parsed.folder, parsed.group, parsed.tag, parsed.epochs)
         return FINISHED
     except Interrupted as stop:
         if place().leads:
@@ -63,7 +65,7 @@ def main(arguments: list[str]) -> int:
         return FAILED
 
 
-def _run(path: Path, group: str | None, epochs: bool) -> None:
+def _run(path: Path, group: str | None, tags: Sequence[str], epochs: bool) -> None:
     from jepa_scale.runs.folder import RunFolder
 
     config = RunFolder(path).read_config()
@@ -75,7 +77,7 @@ def _run(path: Path, group: str | None, epochs: bool) -> None:
         extra.append(EpochPrinter(Console(), config["planner"]["score"]))
     from jepa_scale.runs.run import run
 
-    run(config, path, group, extra, PATIENCE)
+    run(config, path, group, extra, PATIENCE, tags=tags)
 
 
 def _leads() -> bool:

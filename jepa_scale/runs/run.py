@@ -43,12 +43,13 @@ def run(
     extra: Sequence[L.Callback] = (),
     patience: float = 0.2,
     accept_mixed: bool = False,
+    tags: Sequence[str] = (),
 ) -> RunRecord:
     """Train what the configuration says and return its record; a finished run is not trained again.
 
-    An unfinished run goes on from its last checkpoint. ``group`` names the study in W&B; ``extra`` callbacks watch,
-    they are not part of the run. A folder that is in use is waited for ``patience`` seconds. What other code has
-    computed is refused, unless ``accept_mixed``.
+    An unfinished run goes on from its last checkpoint. ``group`` names the study in W&B, ``tags`` are further tags of
+    the run there; ``extra`` callbacks watch, they are not part of the run. A folder that is in use is waited for
+    ``patience`` seconds. What other code has computed is refused, unless ``accept_mixed``.
 
     With ``trainer.devices`` above 1 this is to be called by as many processes, its ranks (``runs.ranks``). The first
     writes everything and decides for all; they return the same record and raise the same errors.
@@ -76,7 +77,7 @@ def run(
 
         record = processes.agreed(begin)
         if record is None:
-            record = _train(config, folder, here, group, extra)
+            record = _train(config, folder, here, extra, group, tags)
         if here.leads:
             folder.error_path.unlink(missing_ok=True)
         return record
@@ -115,7 +116,12 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
 
 
 def _train(
-    config: Mapping[str, Any], folder: RunFolder, here: Place, group: str | None, extra: Sequence[L.Callback]
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    here: Place,
+    extra: Sequence[L.Callback],
+    group: str | None,
+    tags: Sequence[str],
 ) -> RunRecord:
     started = time.perf_counter()
     torch.set_num_threads(config["trainer"]["threads"])
@@ -127,7 +133,7 @@ def _train(
     outcome: Outcome = "failed"
     fit_seconds = 0.0
     try:
-        processes.every(lambda: loggers.extend(_loggers(config, folder, group) if here.leads else ()))
+        processes.every(lambda: loggers.extend(_loggers(config, folder, group, tags) if here.leads else ()))
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
@@ -161,11 +167,19 @@ def _train(
             logger.finish(outcome)
 
 
-def _loggers(config: Mapping[str, Any], folder: RunFolder, group: str | None) -> list[EstimateLogger]:
+def _loggers(
+    config: Mapping[str, Any], folder: RunFolder, group: str | None, tags: Sequence[str]
+) -> list[EstimateLogger]:
     """The run folder's own file and, where one is asked for, a mirror, which is told what the file holds already."""
     earlier = folder.read_metrics()
     mirror = instantiate(
-        "logger", config["logger"], folder=folder.path, run_id=run_id(config), group=group, config=dict(config)
+        "logger",
+        config["logger"],
+        folder=folder.path,
+        run_id=run_id(config),
+        group=group,
+        tags=tuple(tags),
+        config=dict(config),
     )
     if mirror is not None:
         mirror.replay(earlier)

@@ -92,7 +92,7 @@ INJECTED = {
     "predictor": ("k", "action_space", "hidden"),
     "objective": ("action_counts", "action_space", "k", "head", "observation_shape", "noise_mask", "encoder"),
     "finetune": ("k", "action_space", "planner", "head"),
-    "logger": ("folder", "run_id", "group", "config"),
+    "logger": ("folder", "run_id", "group", "tags", "config"),
     "callbacks": ("context",),
 }
 """Constructor arguments that a run supplies itself; a configuration must not."""

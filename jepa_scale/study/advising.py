@@ -13,11 +13,12 @@ from jepa_scale.records import Advice, Ask, RunTable
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.collect import run_table
 from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
 from jepa_scale.study.holdings import read_records
+from jepa_scale.study.laws import families_of
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.spec import StudySpec, read_spec, spec_of
+from jepa_scale.study.table import run_table
 
 
 def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
@@ -35,12 +36,14 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
             f"{study / 'arms'}, which hold each one's, or run that setting as a study of its own"
         )
     unusable: dict[str, str] = {}
-    records = read_records([point for point in read_plan(study) if point.purpose == "cell"], study, unusable)
+    points = [point for point in read_plan(study) if point.purpose == "cell"]
+    records = read_records(points, study, unusable)
     for sentence in unusable.values():
         warnings.warn(f"left out: {sentence}", stacklevel=2)
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {study / 'study.yaml'}` first")
-    return spec, run_table(list(records.values()))
+    table = run_table(list(records.values()), points)
+    return spec, table.at(spec.reference)
 
 
 def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[StudySpec, Advice]:
@@ -52,7 +55,7 @@ def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[Stu
         If nothing can be said; the message says what to run.
     """
     spec, table = study_table_of(study)
-    families = [build_law(name) for name in laws or spec.laws]
+    families = families_of(spec, laws or (StudySpec.laws if spec.others else ()))
     try:
         return spec, advise(families, table, ask, draws=spec.bootstrap_draws)
     except ValueError as error:
@@ -145,9 +148,7 @@ def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
 
     if path.exists() and read_spec(path).name != spec.name:
         raise UserError(f"{path} holds another study: give another --next")
-    taken = {(one["data.n"], one["model.k"], one["seed"]) for one in spec.extra}
-    taken |= {(n, k, seed) for n in spec.dials["data.n"] for k in spec.dials["model.k"] for seed in spec.seeds}
-    content = {**spec.to_dict(), "extra": [*(dict(one) for one in spec.extra), *advice.runs(taken)]}
+    content = {**spec.to_dict(), "extra": advice.extra(spec.to_dict())}
     said = "".join(f"# {line}\n" for line in _why(advice))
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, said + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jepa_scale.files import write_whole
 from jepa_scale.laws.advice import advise, score
-from jepa_scale.laws.cells import TARGETS, cells_from_table
+from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.compare import compare
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
@@ -33,83 +31,16 @@ from jepa_scale.records import (
 )
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, refuse_links
-from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.arms import arm_folder, combinations
 from jepa_scale.study.arms import label as label_of_arm
 from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.holdings import Histories, mixed_code, read_records, why_missing
+from jepa_scale.study.laws import families_of
 from jepa_scale.study.manifest import read_plan, study_id
 from jepa_scale.study.spec import StudySpec, spec_of
+from jepa_scale.study.table import run_table, table_for, targets_of, write_table
 from jepa_scale.study.tuning import setting, to_json, tuning_run
-
-
-def run_table(records: Sequence[RunRecord], points: Sequence[DesignPoint] = ()) -> RunTable:
-    """One row per record; ``points`` say which arm each belongs to."""
-    arms = {point.run_id: point.arm for point in points}
-    return table_of([row_of(record) | {"arm": arms.get(record.run_id, "")} for record in records])
-
-
-def table_of(rows: Sequence[Mapping[str, Any]]) -> RunTable:
-    """Rows as columns; each is a ``row_of`` a record with its arm."""
-    columns = {}
-    for name in RunTable.COLUMNS:
-        values = [row[name] for row in rows]
-        kind = np.int64 if name in _WHOLE else np.str_ if name in _TEXT else np.float64
-        columns[name] = np.array(values, dtype=kind)
-    return RunTable(columns)
-
-
-_TEXT = ("run_id", "arm", "status", "reason")
-_POLICIES = ("policy", "oracle", "same_cost", "random", "do_nothing")
-_HELD_OUT = ("total", "loss", "subspace_deficit", "calibration_deficit")
-_WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
-
-
-def row_of(record: RunRecord) -> dict[str, Any]:
-    """What the table says of a run, its arm left out."""
-    final, truth, dials = record.final, record.truth, record.dials
-    sampled, regret = not truth, f"regret/{record.config['planner'].get('score')}"
-
-    def number(source: Mapping[str, Any], name: str) -> float:
-        value = source.get(name)
-        return math.nan if value is None else float(value)
-
-    return {
-        "run_id": record.run_id,
-        "status": record.status,
-        "reason": record.reason,
-        **{name: dials[name] for name in _WHOLE},
-        "risk": number(final, "exact/risk"),
-        "risk_max": number(final, "exact/risk_max"),
-        "tail": number(final, "spectrum/reference/tail") if sampled else number(truth, "tail"),
-        "shared_tail": number(truth, "shared_tail"),
-        "regret": number(final, regret),
-        "regret_pretrained": number(record.pretrained, regret),
-        **{f"regret_{score}": number(final, f"regret/{score}") for score in ("distance", "inner", "density")},
-        **{
-            f"regret_{name}": number(final, f"regret/{name}") if sampled else number(truth, f"regret_{name}")
-            for name in ("random", "do_nothing", "geometry", "dynamics")
-        },
-        "success": number(final, "success/model"),
-        "success_pretrained": number(record.pretrained, "success/model"),
-        **{f"success_{name}": number(final, f"success_{name}/model") for name in ("any_time", "final")},
-        **{f"success_{name}": number(final, f"success/{name}") for name in _POLICIES},
-        **{name: number(final, f"spectrum/{name}") for name in _HELD_OUT},
-        **{f"bound_{name}": number(final, f"bound/{name}") for name in ("t4", "t5", "b1_prime")},
-        "wall_seconds": number(record.times, "wall_seconds"),
-    }
-
-
-def write_table(table: RunTable, path: Path, study: str = "") -> None:
-    """Write the table as parquet, whole or not at all; ``study`` is the id of the study that it is of."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()}
-    content = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, metadata={"study": study} if study else None), content)
-    write_whole(path, content.getvalue().to_pybytes())
 
 
 def collect_folder(study: Path, into: Path | None) -> StudyResult:
@@ -153,7 +84,7 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
     whole = _empty(spec, points)
     unusable: dict[str, str] = {}
     records = read_records(points, study, unusable)
-    table = run_table(list(records.values()), points)
+    table = table_for(spec, list(records.values()), points)
     if into is not None:
         write_table(table, into / "table.parquet", study_id(spec))
     return replace(
@@ -176,13 +107,17 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
     identity = study_id(spec)
     unusable: dict[str, str] = {}
     records = read_records(points, study, unusable)
-    table = run_table(list(records.values()), points)
-    held_out = max(spec.dials["data.n"]) if spec.hold_out_largest_n and len(spec.dials["data.n"]) > 1 else None
-    fits, forecasts = _laws(spec, table, held_out) if len(table) else ((), ())
+    whole = table_for(spec, list(records.values()), points)
+    held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
+    # Laws read numbers; of categories the first.
+    fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
+    fits, forecasts = _laws(spec, fitted, held_out) if len(fitted) else ((), ())
+    table = whole.at(spec.reference)
     advice, no_advice, judged = _advice(spec, table)
-    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in points if point.config})
+    there = [point for point in points if point.config and point.dials == spec.reference]
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there})
     if folder is not None:
-        write_table(table, folder / "table.parquet", identity)
+        write_table(whole, folder / "table.parquet", identity)
         atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))
         described = {"study": identity, **asdict(budget)}
         atomic_write(folder / "budget.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
@@ -193,6 +128,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
     return replace(
         _empty(spec, points),
         table=table,
+        whole=whole if spec.others else None,
         records=records,
         histories=Histories([point for point in points if point.run_id in records], study),
         fits=fits,
@@ -201,7 +137,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
         unfinished=_unfinished(spec, points, study, records, unusable),
         unusable=tuple(unusable.values()),
         mixed=mixed_code(records),
-        comparisons=_comparisons(spec, table, held_out, fits),
+        comparisons=_comparisons(spec, fitted, held_out, fits),
         advice=advice,
         no_advice=no_advice,
         judged=judged,
@@ -218,6 +154,8 @@ def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
         name=spec.name,
         question=spec.question,
         table=run_table([]),
+        dials=spec.others,
+        target=spec.target,
         records={},
         histories={},
         fits=(),
@@ -276,10 +214,10 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
     inside = table if held_out is None else table.where(table["n"] < held_out)
     options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
     fits, forecasts = [], []
-    for target in (target for target in TARGETS if np.isfinite(table[target]).any()):
-        for name in spec.laws:
-            law = build_law(name)
-            if target not in law.formulas:
+    families = families_of(spec)
+    for target in (target for target in targets_of(spec) if np.isfinite(table[target]).any()):
+        for law in families:
+            if not law.describes(target):
                 continue
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
@@ -292,19 +230,20 @@ def _comparisons(
 ) -> tuple[Comparison, ...]:
     inside = table if held_out is None or not len(table) else table.where(table["n"] < held_out)
     found = []
-    for target in TARGETS if fits else ():
+    for target in targets_of(spec) if fits else ():
         chosen = [fit for fit in fits if fit.target == target]
-        families = [build_law(name) for name in spec.laws]
-        laws = {family.name: family.on(target) for family in families if target in family.formulas}
+        laws = {family.name: family.on(target) for family in families_of(spec) if family.describes(target)}
         found.append(compare(chosen, laws, cells_from_table(inside, target)))
     return tuple(found)
 
 
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
-    families = [build_law(name) for name in spec.laws]
+    if spec.target.column != "regret":
+        return None, f"advice is on the regret, and this study is about {spec.target.quantity}", ()
+    families = families_of(spec, StudySpec.laws if spec.others else ())
     try:
         # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
-        sizes = [n for n in spec.dials["data.n"] if n in table["n"]]
+        sizes = [n for n in spec.sizes if n in table["n"]]
         ask = Ask(spec.target_regret, spec.level, max(sizes, default=None))
         advice = advise(families, table, ask, draws=spec.bootstrap_draws)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.code import MIXED, changed
@@ -76,5 +77,5 @@ def _check_planned(points: Sequence[DesignPoint], study: Path, accept_mixed: boo
     )
 
 
-def _cell(point: DesignPoint) -> tuple[str, str, str, int, int, int]:
-    return point.purpose, point.label, point.arm, point.n, point.k, point.seed
+def _cell(point: DesignPoint) -> tuple[Any, ...]:
+    return point.purpose, point.label, point.arm, point.n, point.k, tuple(point.dials.items()), point.seed

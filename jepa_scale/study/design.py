@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.records import ArmValues
+from jepa_scale.records.dials import K_KEY, N_KEY, Value
 from jepa_scale.runs.config import compose, with_sizes, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
@@ -40,6 +41,8 @@ class DesignPoint:
     """What sets a run apart that is no cell."""
     arm: str = ""
     """Which arm of the study; empty where it has none."""
+    dials: Mapping[str, Value] = field(default_factory=dict)
+    """Values of the dials beside n and k, by name."""
     resources: str = "cpu1"
     """What one run needs: ``cpuN`` or ``gpuN``, N processes on cores or devices of one node."""
 
@@ -52,12 +55,18 @@ class DesignPoint:
         """Its group in W&B: the study's name, or one of its own for runs that are no cells of it."""
         return study if self.purpose == "cell" else f"{study}-{self.purpose}"
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its dials beside n and k, as tags in W&B."""
+        return tuple(f"{name}={value}" for name, value in self.dials.items())
+
     def folder(self, study: Path) -> RunFolder:
         """Its run folder inside the study."""
         return RunFolder(study / "runs" / self.run_id, self.run_id)
 
     def __str__(self) -> str:
-        cell = f"{self.arm + ', ' if self.arm else ''}n={self.n}, k={self.k}, seed={self.seed}"
+        more = "".join(f"{name}={value}, " for name, value in self.dials.items())
+        cell = f"{self.arm + ', ' if self.arm else ''}n={self.n}, k={self.k}, {more}seed={self.seed}"
         return cell if self.purpose == "cell" else f"{self.purpose}: {cell}, {self.label}"
 
 
@@ -91,6 +100,11 @@ def _checked_base(spec: StudySpec, base: dict[str, Any]) -> dict[str, Any]:
     from jepa_scale.runs.run import preflight
 
     preflight(base, elsewhere=True)
+    for key, value in ((dial.key, value) for dial in spec.others for value in dial.values):
+        try:
+            preflight(with_values(base, {key: value}), elsewhere=True)
+        except UserError as error:
+            raise UserError(f"study {spec.name}, dials.{key}: {error}") from None
     return base
 
 
@@ -136,7 +150,7 @@ def _pilots(spec: StudySpec) -> list[tuple[DesignPoint, int]]:
     return [
         (_point(spec, base, n, k, seed, steps, {}, "budget", f"steps={steps}"), steps)
         for seed, k, n, steps in itertools.product(
-            rule.seeds, sorted(rule.widths, reverse=True), spec.dials["data.n"], rule.steps
+            rule.seeds, sorted(rule.widths, reverse=True), spec.sizes, rule.steps
         )
     ]
 
@@ -149,8 +163,8 @@ def resolved_steps(spec: StudySpec, base: Mapping[str, Any], study: Path | None)
     UserError
         If a tuned budget lacks its runs.
     """
-    sizes = spec.dials["data.n"]
-    beside = sorted({one["data.n"] for one in spec.extra} - set(sizes))
+    sizes = spec.sizes or (int(base["data"]["n"]),)
+    beside = sorted({int(one.get(N_KEY, sizes[0])) for one in spec.extra} - set(sizes))
     if spec.budget.rule != "tuned":
         return steps_by_n(spec.budget, (*sizes, *beside), base)
     scores: dict[tuple[int, int], list[float]] = {}
@@ -172,10 +186,23 @@ def _cells(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -
 
     Wide models come first inside a replicate, so that the last runs of a study are short ones and no core waits.
     """
-    grid = itertools.product(spec.seeds, sorted(spec.dials["model.k"], reverse=True), spec.dials["data.n"])
-    extra = ((one["seed"], one["model.k"], one["data.n"]) for one in spec.extra)
-    for seed, k, n in dict.fromkeys([*grid, *extra]):
-        yield _point(spec, base, n, k, seed, steps[n], {})
+    sizes, widths = spec.sizes or (int(base["data"]["n"]),), spec.widths or (int(base["model"]["k"]),)
+    wide_first = sorted(widths, reverse=True)
+    others = list(itertools.product(*(dial.values for dial in spec.others)))
+    grid = itertools.product(spec.seeds, wide_first, others, sizes)
+    extra = (
+        (
+            int(one["seed"]),
+            int(one.get(K_KEY, widths[0])),
+            tuple(one[dial.key] for dial in spec.others),
+            int(one.get(N_KEY, sizes[0])),
+        )
+        for one in spec.extra
+    )
+    for seed, k, chosen, n in dict.fromkeys([*grid, *extra]):
+        values = {dial.key: value for dial, value in zip(spec.others, chosen, strict=True)}
+        point = _point(spec, base, n, k, seed, steps[n], values)
+        yield replace(point, dials={dial.name: values[dial.key] for dial in spec.others})
 
 
 def _tuning(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -> Iterable[DesignPoint]:
@@ -230,8 +257,8 @@ def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:
     from jepa_scale.study.sampler import Budget, ScalingDesignSampler
 
     settings = DesignSettings(
-        widths=spec.dials["model.k"],
-        sizes=spec.dials["data.n"],
+        widths=spec.widths,
+        sizes=spec.sizes,
         target_k=spec.design["model.k"],
         target_n=spec.design["data.n"],
         cap=len(spec.seeds),

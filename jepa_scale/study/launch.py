@@ -55,7 +55,8 @@ def submit_study(
         study = study.resolve()
         records = read_records(points, study)
         check_code(points, records, study, accept_mixed)
-        queue = Queue(study, spec.name, None if pilot else design_sampler(spec), launcher.storage, rebuild=True)
+        sampler = None if pilot else design_sampler(spec)
+        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
         held = read_orders(study) or Orders(launcher)
         orders = replace(held, launcher=launcher)
         alive = living(queue).alive

@@ -78,7 +78,9 @@ def read_plan(study: Path) -> list[DesignPoint]:
 
 def _point(row: Mapping[str, Any], bases: Mapping[str, Any]) -> DesignPoint:
     config = _with(bases[row["arm"]], row["set"])
-    point = _checked(DesignPoint(config=config, **{name: row[name] for name in _FIELDS}))
+    # Plans from before dials beside n and k do not name any.
+    fields = {name: row[name] for name in _FIELDS if name != "dials" or name in row}
+    point = _checked(DesignPoint(config=config, **fields))
     if config and run_id(config) != point.run_id:
         raise ValueError(f"run {point.run_id} has another configuration")
     return point
@@ -88,7 +90,11 @@ def _checked(point: DesignPoint) -> DesignPoint:
     """Names in it become names of files."""
     whole = all(type(value) is int and value >= 0 for value in (point.n, point.k, point.seed))
     texts = all(isinstance(value, str) for value in (point.run_id, point.label, point.arm, point.resources))
-    if not whole or not texts or not re.fullmatch(r"[\w-]{1,64}", point.run_id):
+    simple = isinstance(point.dials, Mapping) and all(
+        re.fullmatch(r"[A-Za-z_]\w{0,60}", name) and isinstance(value, int | float | str)
+        for name, value in point.dials.items()
+    )
+    if not whole or not texts or not simple or not re.fullmatch(r"[\w-]{1,64}", point.run_id):
         raise ValueError("a run has no whole n, k and seed, or an id that is none")
     if point.purpose not in get_args(Purpose) or not re.fullmatch(r"[cg]pu[1-9]\d{0,3}", point.resources):
         raise ValueError(f"run {point.run_id} is for nothing, or needs nothing, that is known")

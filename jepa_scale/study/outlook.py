@@ -12,10 +12,10 @@ import numpy as np
 
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.records import Forecast, RunTable
-from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.collect import row_of, table_of
+from jepa_scale.study.laws import families_of
 from jepa_scale.study.spec import StudySpec
 from jepa_scale.study.status import Once, Status
+from jepa_scale.study.table import row_of, table_of
 
 _SECONDS, _SHARE, _GUESS = 10.0, 0.02, 0.5
 """Time between two forecasts, share of all time that they may take, and what the first is taken to cost."""
@@ -26,9 +26,9 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
 
     One sentence; where no law can be fitted yet, why.
     """
-    largest = max(spec.dials["data.n"])
-    if len(spec.dials["data.n"]) < 2:
-        return f"no forecast: one needs ≥ 2 sizes n, the study has {len(spec.dials['data.n'])}"
+    if len(spec.sizes) < 2:
+        return f"no forecast: one needs ≥ 2 sizes n, the study has {len(spec.sizes)}"
+    largest = max(spec.sizes)
     known = (table["status"] == "finished") & np.isfinite(table["regret"]) if len(table) else np.zeros(0, dtype=bool)
     if len(table) and not known.any():
         return "no forecast yet: no run that has ended has a regret"
@@ -37,8 +37,9 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
     if len(sizes) < 2:
         return f"no forecast yet: it needs finished runs of ≥ 2 sizes below n={largest}, {len(sizes)} so far"
     why = ""
-    for name in spec.laws:
-        family = build_law(name)
+    for family in families_of(spec, StudySpec.laws if spec.others else ()):
+        if not family.describes("regret"):
+            continue
         found = forecast(family, table, "regret", largest, level=spec.level, draws=spec.bootstrap_draws)
         if found.points:
             return _sentence(found, len(below))
@@ -49,6 +50,8 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
 def _why_none(found: Forecast) -> str:
     if found.reason is None:
         return f"{found.law} has no width to forecast"
+    if found.reason.code != "no_forecast":
+        return str(found.reason)
     return f"{found.law} is {found.reason.values['status']}: {found.reason.values['why']}"
 
 
@@ -106,7 +109,7 @@ class Outlooks:
         began = time.thread_time()
         arms: dict[str, list[dict[str, Any]]] = {run.point.arm: [] for run in status.runs}
         for run in status.runs:
-            if run.state == "done" and run.point.purpose == "cell":
+            if run.state == "done" and run.point.purpose == "cell" and run.point.dials == self.spec.reference:
                 row = self._row(run.point)
                 if row is not None:
                     arms[run.point.arm].append(row | {"arm": run.point.arm})

@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from jepa_scale.laws.cells import TARGETS
+from jepa_scale.laws.law import Law
+from jepa_scale.records import RunTable
+from jepa_scale.records.dials import K_KEY, N_KEY, Dial, Value, read, wrong_dials
+from jepa_scale.records.quantities import Target, read_target
 from jepa_scale.runs.config import conf_dir, data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.schema import unknown_key
@@ -17,8 +22,6 @@ from jepa_scale.study.launchers import Launcher, take_launcher
 from jepa_scale.study.tuning import TuningSpec, parse_tuning
 from jepa_scale.texts import first_line, parse_yaml
 
-DIALS = ("data.n", "model.k")
-
 
 @dataclass(frozen=True)
 class StudySpec:
@@ -26,13 +29,13 @@ class StudySpec:
 
     name: str
     question: str
-    dials: Mapping[str, tuple[int, ...]]
-    """``data.n`` and ``model.k``"""
+    dials: Mapping[str, Dial]
+    """By configuration key; ``data.n`` and ``model.k`` are what figures and advice are about, any other may join."""
     seeds: tuple[int, ...]
     arms: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Other settings and their values: the grid is run for every combination, each read as a study of its own."""
-    extra: tuple[Mapping[str, int], ...] = ()
-    """Single runs beside the grid: ``data.n``, ``model.k`` and ``seed`` of each."""
+    extra: tuple[Mapping[str, Value], ...] = ()
+    """Single runs beside the grid: each dial and ``seed``."""
     overrides: tuple[str, ...] = ()
     """Overrides that every run shares, as on the command line."""
     sampler: str = "grid"
@@ -40,6 +43,9 @@ class StudySpec:
     launcher: str | Mapping[str, Any] = "local"
     """Where workers run: a name, or ``{name: slurm, partition: …}``."""
     laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed", "theory_bounded")
+    """Leaves of ``conf/law``, formulas on the target's column, or ``additive``: a power of each dial."""
+    target: Target = field(default_factory=Target)
+    """What the study is about."""
     hold_out_largest_n: bool = True
     level: float = 0.9
     bootstrap_draws: int = 200
@@ -54,15 +60,39 @@ class StudySpec:
     def to_dict(self) -> dict[str, Any]:
         """Return lists and dictionaries, ready for YAML."""
         content = asdict(self)
-        content["dials"] = {dial: list(values) for dial, values in self.dials.items()}
+        content["dials"] = {key: dial.written() for key, dial in self.dials.items()}
         content["arms"] = {key: list(values) for key, values in self.arms.items()}
         content["extra"] = [dict(one) for one in self.extra]
+        content["target"] = self.target.written()
         content["design"] = None if self.design is None else dict(self.design)
         content["budget"] = self.budget.to_dict()
         del content["tuning"]
         if self.tuning is not None:
             content["tuning"] = self.tuning.to_dict()
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values of ``data.n``; none where it is no dial."""
+        return self._values(N_KEY)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Values of ``model.k``; none where it is no dial."""
+        return self._values(K_KEY)
+
+    def _values(self, key: str) -> tuple[int, ...]:
+        return tuple(int(value) for value in self.dials[key].values) if key in self.dials else ()
+
+    @property
+    def others(self) -> tuple[Dial, ...]:
+        """Dials beside n and k."""
+        return tuple(dial for key, dial in self.dials.items() if key not in (N_KEY, K_KEY))
+
+    @property
+    def reference(self) -> dict[str, Value]:
+        """Values of the dials beside n and k at which figures of n and k are drawn, by name."""
+        return {dial.name: dial.reference for dial in self.others}
 
     def with_overrides(self, overrides: list[str]) -> StudySpec:
         """Return the study with more overrides for every run."""
@@ -154,7 +184,10 @@ def parse_spec(content: Any, source: str) -> StudySpec:
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
-    settings["dials"] = {dial: tuple(sorted(values)) for dial, values in content["dials"].items()}
+    settings["dials"] = {key: read(key, written) for key, written in content["dials"].items()}
+    settings["target"] = read_target(content.get("target", "regret"))
+    usual = {N_KEY, K_KEY} == set(settings["dials"]) and settings["target"].column in TARGETS
+    settings.setdefault("laws", StudySpec.laws if usual else (ADDITIVE,))
     settings["arms"] = {key: tuple(values) for key, values in content.get("arms", {}).items()}
     settings["budget"], wrong = parse_budget(content.get("budget", {"rule": "fixed_steps"}))
     settings["tuning"], more = parse_tuning(content.get("tuning"), settings["dials"])
@@ -175,9 +208,23 @@ def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}: expected seeds that are not among the study's, got {both} in both: what is chosen on a seed "
                 "looks too good on it"
             )
-    outside = sorted(set(budget.widths) - set(settings["dials"]["model.k"]))
-    if outside:
-        yield f"budget.widths: expected widths of dials.model.k {list(settings['dials']['model.k'])}, got {outside}"
+    dials = settings["dials"]
+    lacking = [key for key in (N_KEY, K_KEY) if key not in dials]
+    if budget.rule == "tuned" and lacking:
+        yield f"budget: expected {' and '.join(lacking)} among the dials of a tuned budget"
+    if settings.get("sampler") == "design" and set(dials) != {N_KEY, K_KEY}:
+        yield f"sampler: design: expected {N_KEY} and {K_KEY} as the only dials, got {', '.join(dials)}"
+    both = sorted(set(dials) & set(settings["arms"]))
+    if both:
+        yield f"arms: expected other settings than the dials, got {', '.join(both)} in both"
+    timed = [key for key in ("trainer.steps_per_epoch", "trainer.epochs") if key in dials]
+    if timed and budget.rule != "fixed_steps":
+        yield f"budget: expected rule: fixed_steps beside the dial {timed[0]}, got {budget.rule}"
+    widths = dials[K_KEY].values if K_KEY in dials else ()
+    outside = sorted(set(budget.widths) - set(widths))
+    if outside and widths:
+        yield f"budget.widths: expected widths of dials.model.k {list(widths)}, got {outside}"
+    yield from _wrong_extra(settings.get("extra", ()), dials)
 
 
 def _wrong(content: Mapping[str, Any]) -> list[str]:
@@ -194,17 +241,12 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     if len(set(laws)) < len(laws):
         found.append(f"laws: expected different laws, got {laws}")
     dials = content["dials"]
-    if not isinstance(dials, dict) or set(dials) != set(DIALS):
-        shown = list(dials) if isinstance(dials, dict) else dials
-        found.append(f"dials: expected lists for {' and '.join(DIALS)}, got {shown}")
-    else:
-        found += [problem for dial in DIALS for problem in whole_numbers(f"dials.{dial}", dials[dial], 1)]
+    found += wrong_dials(dials, [name for name in RunTable.COLUMNS if name not in ("n", "k")])
     found += whole_numbers("seeds", content["seeds"], 0)
-    found += _wrong_extra(content.get("extra", []))
     found += _wrong_design(content)
     found += wrong_arms(content)
-    options = _laws()
-    found += [f"law: expected one of {', '.join(options)}, got {name!r}" for name in laws if name not in options]
+    target, wrong = _target_of(content.get("target", "regret"))
+    found += wrong or _wrong_laws(laws, target.column)
     found += _wrong_launcher(content.get("launcher", "local"))
     for name, low, high in (("level", 0, 1), ("target_regret", 0, 1)):
         value = content.get(name, 0.5)
@@ -219,13 +261,41 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
         return found
-    own = [text for text in overrides if text.partition("=")[0] in (*DIALS, "seed")]
+    own = [
+        text for text in overrides if text.partition("=")[0] in (*(dials if isinstance(dials, dict) else ()), "seed")
+    ]
     return found + [
         f"overrides: expected settings other than the dials, which have lists, got {text!r}" for text in own
     ]
 
 
 _MOST_DRAWS = 100_000
+
+
+ADDITIVE = "additive"
+
+
+def _target_of(written: Any) -> tuple[Target, list[str]]:
+    try:
+        return read_target(written), []
+    except ValueError as error:
+        return Target(), [f"target: {error}"]
+
+
+def _wrong_laws(laws: Sequence[str], target: str) -> list[str]:
+    options, found = [*_laws(), ADDITIVE], []
+    for text in laws:
+        if "=" not in text:
+            found += [f"law: expected one of {', '.join(options)}, or a formula, got {text!r}"] * (text not in options)
+            continue
+        try:
+            law = Law(text, text)
+        except ValueError as error:
+            found.append(f"law: {error}")
+            continue
+        if law.target not in {target, *TARGETS}:
+            found.append(f"law: {text!r} describes {law.target}, expected a law of {target}, the study's target")
+    return found
 
 
 def _laws() -> list[str]:
@@ -269,14 +339,20 @@ def _wrong_design(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _wrong_extra(runs: Any) -> list[str]:
-    wanted = {*DIALS, "seed"}
-    proper = isinstance(runs, list) and all(
-        isinstance(one, dict)
-        and set(one) == wanted
-        and all(type(value) is int and value >= 0 for value in one.values())
-        for one in runs
-    )
-    if proper and all(one[dial] >= 1 for one in runs for dial in DIALS):
-        return []
-    return [f"extra: expected a list of runs such as {{data.n: 3000, model.k: 16, seed: 3}}, got {runs!r}"]
+def _wrong_extra(runs: Any, dials: Mapping[str, Dial]) -> list[str]:
+    example = ", ".join(f"{key}: {dial.values[-1]}" for key, dial in dials.items())
+    wanted = f"extra: expected a list of runs such as {{{example}, seed: 3}}"
+    if not isinstance(runs, tuple) or not all(isinstance(one, dict) for one in runs):
+        return [f"{wanted}, got {runs!r}"]
+    for one in runs:
+        seed = one.get("seed")
+        given = {key: [value] for key, value in one.items() if key != "seed"}
+        if set(given) != set(dials) or type(seed) is not int or seed < 0:
+            return [f"{wanted}, got {one!r}"]
+        kinds = all(
+            type(one[key]) is type(dial.values[0]) or (dial.numeric and type(one[key]) in (int, float))
+            for key, dial in dials.items()
+        )
+        if not kinds or wrong_dials(given, ()):
+            return [f"{wanted}, got {one!r}"]
+    return []

@@ -127,7 +127,7 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
     else:
         refuse_links(study)
-    return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url, reads=reads)
+    return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
 
 
 def status_of(study: Path) -> Status:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
+from jepa_scale.records.dials import Dial
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study.design import DesignPoint
@@ -31,6 +32,18 @@ Outcome = Literal["died", "diverged", "failed"]
 """Its worker died under it, training diverged, or the run ended with an error."""
 _DIED = "its worker died"
 """Reason of a run whose worker died; in journals from before ``OUTCOME`` it begins so, and nothing else says it."""
+
+
+def distribution(dial: Dial) -> BaseDistribution:
+    """Optuna's distribution of a dial beside n and k: as wide as may be where it is a number, so that it can grow."""
+    if not dial.numeric:
+        return CategoricalDistribution(dial.values)
+    log = dial.scale == "log"
+    if all(isinstance(value, int) for value in dial.values):
+        return IntDistribution(1 if log else -(2**40), 2**40, log=log)
+    return FloatDistribution(1e-30 if log else -1e30, 1e30, log=log)
+
+
 ATTEMPTS = 2
 """How often a run is tried when its worker dies under it."""
 YOUNG = datetime.timedelta(minutes=10)
@@ -69,10 +82,12 @@ class Queue:
         url: str | None = None,
         rebuild: bool = False,
         reads: bool = False,
+        dials: Sequence[Dial] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder, self.path = study_folder, study_folder / "journal.log"
         self.reads = reads
+        self._space = DISTRIBUTIONS | {dial.name: distribution(dial) for dial in dials}
         if reads and not self.path.is_file():
             raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
@@ -146,7 +161,7 @@ class Queue:
                     if trial.state == TrialState.WAITING and self._take(trial._trial_id):
                         self.finish(trial._trial_id, record)
                 if not trials:
-                    self.study.add_trial(_finished_trial(point, record))
+                    self.study.add_trial(_finished_trial(point, record, self._space))
         return waiting + int(self.undecided(points))
 
     def _at_once(self) -> contextlib.AbstractContextManager[None]:
@@ -201,9 +216,8 @@ class Queue:
                 self.storage.set_trial_user_attr(trial._trial_id, "worker", worker)
                 handle = optuna.trial.Trial(self.study, trial._trial_id)
                 # The queued values become the trial's parameters only when they are asked for.
-                handle.suggest_int("n", 1, 2**40, log=True)
-                handle.suggest_int("k", 1, 2**30, log=True)
-                handle.suggest_int("seed", 0, 2**31 - 1)
+                for parameter, space in self._space.items():
+                    handle._suggest(parameter, space)
                 return _claim_of(trial)
         return None
 
@@ -324,7 +338,7 @@ class Queue:
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
     def _enqueue_point(self, point: DesignPoint) -> None:
-        self._enqueue({"n": point.n, "k": point.k, "seed": point.seed}, {**_marks(point), "attempt": 1})
+        self._enqueue(_parameters(point), {**_marks(point), "attempt": 1})
 
     def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
@@ -383,7 +397,12 @@ def _marks(point: DesignPoint) -> dict[str, Any]:
     return marks if point.purpose == "cell" else {**marks, "purpose": point.purpose, "label": point.label}
 
 
-def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
+def _parameters(point: DesignPoint) -> dict[str, Any]:
+    return {"n": point.n, "k": point.k, **point.dials, "seed": point.seed}
+
+
+def _finished_trial(point: DesignPoint, record: RunRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    parameters = _parameters(point)
     value: float | None = regret_of(record)
     seconds = record.times.get("wall_seconds")
     attributes: dict[str, Any] = {**_marks(point), "attempt": 1, SECONDS: seconds}
@@ -392,8 +411,8 @@ def _finished_trial(point: DesignPoint, record: RunRecord) -> FrozenTrial:
     return create_trial(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,
-        params={"n": point.n, "k": point.k, "seed": point.seed},
-        distributions=DISTRIBUTIONS,
+        params=parameters,
+        distributions={name: space[name] for name in parameters},
         user_attrs=attributes,
     )
 

@@ -47,7 +47,7 @@ class Supervisor:
             raise UserError(f"{study} has no launch.json: submit it with `jepa-scale sweep SWEEP launcher=slurm`")
         self.launcher, spec = orders.launcher, read_spec(study / "study.yaml")
         self.points = {point.run_id: point for point in read_plan(study)}
-        self.queue = Queue(study, spec.name, design_sampler(spec), self.launcher.storage)
+        self.queue = Queue(study, spec.name, design_sampler(spec), self.launcher.storage, dials=spec.others)
         self.tried = self.failed = 0
         self._reaped = -_REAP
 
@@ -187,7 +187,7 @@ class Supervisor:
         step += [f"--cpus-per-task={launcher.cpus_per_task}", "--kill-on-bad-exit=1", "--unbuffered"]
         python = launcher.python or sys.executable
         run = [python, "-P", "-m", "jepa_scale.runs.process", str(point.folder(self.study).path), "--epochs"]
-        run += ["--group", point.group(self.queue.name)]
+        run += ["--group", point.group(self.queue.name), *(f"--tag={tag}" for tag in point.tags)]
         inside = [*shlex.split(launcher.container or ""), *run]
         # Ignored until Python has handlers of its own, which a signal that comes earlier would not find.
         return [*step, "sh", "-c", "trap '' USR1 TERM; exec \"$@\"", "sh", *inside]

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jepa_scale.files import written
 from jepa_scale.records import StudyResult
+from jepa_scale.records.dials import Dial, Value
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.exits import UNWRITTEN
 from jepa_scale.runs.folder import atomic_write, refuse_links
@@ -76,7 +77,7 @@ def _do_missing(
     records = read_records(points, study)
     check_code(points, records, study, accept_mixed)
     chosen = sampler is not None
-    queue = Queue(study, spec.name, sampler, rebuild=True)
+    queue = Queue(study, spec.name, sampler, rebuild=True, dials=spec.others)
     write_plan(study, points)
     waiting = queue.plan(points, records, living(queue).alive)
     if not waiting:
@@ -150,7 +151,9 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
 
 def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
     """A study may be read differently (laws, level, tuning check) and may grow; what its runs share may not change."""
-    grows = all(set(held.dials[dial]) <= set(wanted.dials[dial]) for dial in held.dials)
+    grows = held.dials.keys() == wanted.dials.keys() and all(
+        _grows(dial, wanted.dials[key]) for key, dial in held.dials.items()
+    )
     return (
         held.name == wanted.name
         and held.sampler == wanted.sampler
@@ -163,8 +166,17 @@ def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
     )
 
 
-def _holds(spec: StudySpec, run: Mapping[str, int]) -> bool:
-    inside = all(run[dial] in spec.dials[dial] for dial in spec.dials) and run["seed"] in spec.seeds
+def _grows(held: Dial, wanted: Dial) -> bool:
+    """Numbers may be added; Optuna cannot extend a set of categories."""
+    alike = (held.name, held.scale) == (wanted.name, wanted.scale)
+    if not held.numeric or not wanted.numeric:
+        return alike and held.values == wanted.values
+    whole = [all(isinstance(value, int) for value in dial.values) for dial in (held, wanted)]
+    return alike and whole[0] == whole[1] and set(held.values) <= set(wanted.values)
+
+
+def _holds(spec: StudySpec, run: Mapping[str, Value]) -> bool:
+    inside = all(run[key] in dial.values for key, dial in spec.dials.items()) and run["seed"] in spec.seeds
     return inside or dict(run) in [dict(one) for one in spec.extra]
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from jepa_scale.foreign import listed, reading, short
 from jepa_scale.records import RunRecord, RunTable
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import row_of, run_table, write_table
 from jepa_scale.study.external import LARGEST, counted_seeds, factors, filled_table, product
+from jepa_scale.study.table import row_of, run_table, write_table
 from jepa_scale.study.wandb_files import WandbRun
 
 EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"

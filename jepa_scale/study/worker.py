@@ -7,9 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
@@ -42,9 +40,9 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
     folder = point.folder(study)
     try:
         if point.ranks > 1:
-            record = _by_ranks(point.config, folder, point.group(queue.name))
+            record = _by_ranks(point, folder, point.group(queue.name))
         else:
-            record = run(point.config, folder.path, group=point.group(queue.name))
+            record = run(point.config, folder.path, group=point.group(queue.name), tags=point.tags)
     except NotWritten:
         # No fault of this run's, and what is told of it could not be written either.
         raise
@@ -56,10 +54,10 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
     queue.finish(claim.trial_id, record)
 
 
-def _by_ranks(config: Mapping[str, Any], folder: RunFolder, group: str) -> RunRecord:
+def _by_ranks(point: DesignPoint, folder: RunFolder, group: str) -> RunRecord:
     from jepa_scale.runs.launch import run_ranks
 
-    code = run_ranks(config, folder.path, group, epochs=False)
+    code = run_ranks(point.config, folder.path, group, epochs=False, tags=point.tags)
     record = folder.read_record()
     if record is None:
         left = folder.error_path.read_text(encoding="utf-8").strip() if folder.error_path.exists() else ""
@@ -97,7 +95,7 @@ def _main(arguments: list[str]) -> None:
     # Of the runs that decide a tuned budget nothing is chosen.
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
-    work(study, Queue(study, spec.name, sampler), points, name)
+    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def study_files():
     changes = {
         "name": [None, 3, "", "../up", "a b", "ä/ö", [], "x" * 300],
         "question": [None, 3, [], {}],
-        "dials": [None, 3, [], {}, {"data.n": [300]}, {"data.n": [300], "model.k": [2], "seed": [1]},
+        "dials": [None, 3, [], {}, {"data.m": [300]}, {"data.n": [300], "model.k": [2], "seed": [1]},
+                  {"data.n": [300], "optimizer.lr": ["a"]}, {"data.n": [300], "optimizer.lr": [-1.0]},
+                  {"data.n": [300], "model.k": [2], "world": ["nope"]},
                   {"data.n": [], "model.k": [2]}, {"data.n": [300, 300], "model.k": [2]}, {"data.n": 300,
                   "model.k": 2},
                   {"data.n": [10], "model.k": [2]}, {"data.n": [10**12], "model.k": [2]},

@@ -29,12 +29,11 @@ def named(arguments):
 
 
 def attempts():
-    """Every attempt: a command and its arguments; of the commands with most, one of four in the fast suite."""
+    """Every attempt: a command and its arguments; one of four in the fast suite."""
     for command, cases in COMMANDS.items():
         for index, arguments in enumerate(cases):
             labels = named(arguments)
-            slow = command in ("study", "sweep", "train", "theory") and index % 4
-            marks = [pytest.mark.slow] if slow else []
+            marks = [pytest.mark.slow] if index % 4 else []
             shown = re.sub(r"[^ -~]", "?", " ".join(labels))[:70]
             yield pytest.param(command, arguments, marks=marks, id=f"{command}-{index}-{shown}")
 

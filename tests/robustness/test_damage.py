@@ -99,10 +99,10 @@ def check(study, call, name, how, command):
 
 
 CASES = list(itertools.product(FILES, DAMAGES, COMMANDS))
-# In the fast suite each damage of each file meets one command, in turn.
+# In the fast suite every other damage of each file meets one command, in turn.
 FEW = [
     (name, how, COMMANDS[(FILES.index(name) + DAMAGES.index(how)) % len(COMMANDS)]) for name, how in
-    itertools.product(FILES, DAMAGES)
+    itertools.product(FILES, DAMAGES) if (FILES.index(name) + DAMAGES.index(how)) % 2 == 0
 ]  # fmt: skip
 
 

@@ -24,7 +24,6 @@ from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study import live, outlook, status
-from jepa_scale.study.collect import run_table
 from jepa_scale.study.grid import _COLOURS, Scale, cells_of
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
@@ -33,6 +32,7 @@ from jepa_scale.study.outlook import Outlooks
 from jepa_scale.study.screen import Overview
 from jepa_scale.study.status import Look, RunState, status_of
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.table import run_table
 from jepa_scale.study.tails import _MOST, Tail
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.planted_study import PlantedStudy, regret_at

@@ -21,15 +21,15 @@ def test_every_shipped_study_resolves(path):
     points = design(spec)
     cells = [point for point in points if point.purpose == "cell"]
     arms = math.prod(len(values) for values in spec.arms.values())
-    assert len(cells) == arms * len(spec.seeds) * len(spec.dials["data.n"]) * len(spec.dials["model.k"])
+    assert len(cells) == arms * len(spec.seeds) * len(spec.sizes) * len(spec.widths)
     assert len({point.run_id for point in points}) == len(points)
     assert find_sweep(spec.name) == path
 
 
 def test_the_quickstart_is_what_it_promises():
     spec = read_spec(find_sweep("quickstart"))
-    assert spec.dials["data.n"] == (300, 1000, 3000, 10000, 30000)
-    assert spec.dials["model.k"] == (2, 4, 8, 16, 32, 64)
+    assert spec.sizes == (300, 1000, 3000, 10000, 30000)
+    assert spec.widths == (2, 4, 8, 16, 32, 64)
     assert spec.seeds == (0, 1, 2)
 
 

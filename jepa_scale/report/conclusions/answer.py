@@ -40,8 +40,9 @@ def _best(result: StudyResult) -> str:
 
 
 def _trust(result: StudyResult) -> str:
-    """Say how forecasts of the regret came out; without them, what there is to trust."""
-    forecasts = [item for item in result.forecasts if item.target == "regret" and item.points]
+    """Say how forecasts of the target came out; without them, what there is to trust."""
+    target = result.target
+    forecasts = [item for item in result.forecasts if item.target == target.column and item.points]
     parts = []
     for item in forecasts:
         seen = [point.covered for point in item.points if point.covered is not None]
@@ -49,7 +50,7 @@ def _trust(result: StudyResult) -> str:
             parts.append(f"{item.law} {sum(seen)} of {len(seen)}")
     if parts:
         return (
-            f"Laws fitted to smaller n forecast the regret at n = {whole(result.held_out_n or 0)} inside their "
+            f"Laws fitted to smaller n forecast the {target.quantity} at n = {whole(result.held_out_n or 0)} inside their "
             f"{percent(forecasts[0].level)} intervals in this many held-out cells: {', '.join(parts)}."
         )
     why = "nothing was held out" if result.held_out_n is None else "no law forecast a held-out cell that was run"

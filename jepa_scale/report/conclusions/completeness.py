@@ -17,10 +17,11 @@ def conclude(result: StudyResult) -> list[Conclusion]:
         waiting = f" {plural(len(result.unfinished), 'run')} without a record." if result.unfinished else ""
         return [Conclusion(f"The study has no runs yet.{waiting}", headline=True, alarm=True)]
     lost = lacking(result)
-    finished = len(table) - len(lost)
+    every = len(result.runs)
+    finished = every - len(lost)
     text = (
-        f"{finished} of {plural(len(table), 'run')} finished, over {len(sizes(table))} values of n and "
-        f"{len(widths(table))} of k"
+        f"{finished} of {plural(every, 'run')} finished, over {len(sizes(table))} values of n and "
+        f"{len(widths(table))} of k" + "".join(f", {len(dial.values)} of {dial.name}" for dial in result.dials)
     )
     text += f"; {plural(len(lost), 'run')} diverged and entered no mean" if lost else ""
     text += f"; {plural(len(result.unfinished), 'run')} without a record" if result.unfinished else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jepa_scale.report.figures import (
     arms,
     bounds,
+    dials,
     edge,
     epochs,
     forecast,
@@ -28,6 +29,7 @@ ORDER = {
     "forecasts": (forecast,),
     "advice": (surface,),
     "diagnostics": (tuning, epochs),
+    "dials": (dials,),
 }
 """Figures of each section of the page."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -102,4 +103,9 @@ def _key(level: float) -> list[Line2D]:
 
 
 def _drawable(result: StudyResult) -> list[Forecast]:
-    return [forecast for forecast in result.forecasts if forecast.points]
+    reference = {dial.name: dial.reference for dial in result.dials if dial.numeric}
+    there = [
+        replace(item, points=tuple(point for point in item.points if point.dials == reference))
+        for item in result.forecasts
+    ]
+    return [item for item in there if item.points]

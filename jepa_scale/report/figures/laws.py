@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
 from jepa_scale.report.style import MARKERS, log_height, outside, sequential, styled, width_axis
-from jepa_scale.report.summary import by_width, cells, level, rows_by_n, sizes, widths
+from jepa_scale.report.summary import by_width, cells, level, mean_of, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, probability
 
 NAME = "laws"
@@ -102,8 +103,17 @@ def predicted(result: StudyResult, fit: LawFit, n: int) -> dict[int, float]:
         "tail": np.array([tails.get(k, np.nan) for k in grid]),
         "regret_random": np.full(len(grid), np.nan if random is None else random),
     }
+    more = [name for name in law.columns if name not in columns]
+    columns |= {name: np.array([_mean_at(result, n, k, name) for k in grid]) for name in more}
     theta = np.array([parameter.value for parameter in fit.parameters])
     return dict(zip(grid, map(float, law.predict(theta, columns)), strict=True))
+
+
+def _mean_at(result: StudyResult, n: int, k: int, column: str) -> float:
+    """Mean over the runs of a cell, for dials beside n and k and what follows from a configuration."""
+    data = result.table
+    mean = mean_of(np.asarray(data[column][(data["n"] == n) & (data["k"] == k)], dtype=float))
+    return math.nan if mean is None else mean.value
 
 
 def _law(fit: LawFit) -> Law | None:

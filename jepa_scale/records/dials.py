@@ -1,0 +1,143 @@
+"""What a study varies: configuration keys, each a parameter of its runs, a column of its table and a name in laws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Value = int | float | str | bool
+Scale = Literal["log", "linear", "categorical"]
+SCALES = ("log", "linear", "categorical")
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A configuration key with the values that a study gives it.
+
+    Examples
+    --------
+    >>> dial = declare("trainer.steps_per_epoch", [50, 100, 200])
+    >>> dial.name, dial.scale, dial.reference
+    ('steps_per_epoch', 'log', 200)
+    """
+
+    key: str
+    """Dotted path in a run's configuration."""
+    name: str
+    """Column of the table, parameter of Optuna, name in laws."""
+    scale: Scale
+    values: tuple[Value, ...]
+    """Numbers in ascending order, categories as written."""
+    label: str
+    """Of an axis."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether laws can read it."""
+        return self.scale != "categorical"
+
+    @property
+    def reference(self) -> Value:
+        """The value at which figures of n and k are drawn: the largest number, or the first category."""
+        return self.values[-1] if self.numeric else self.values[0]
+
+    def written(self) -> Any:
+        """As in a study file: a list where nothing but the values was said."""
+        plain = declare(self.key, self.values)
+        if (plain.name, plain.scale) == (self.name, self.scale):
+            return list(self.values)
+        return {"values": list(self.values), "scale": self.scale, "name": self.name}
+
+
+N_KEY, K_KEY = "data.n", "model.k"
+_DECLARED = {N_KEY: ("n", "training transitions n"), K_KEY: ("k", "latent width k")}
+"""Name and label of the dials that the theory is about."""
+
+
+def declare(key: str, values: Sequence[Value], scale: Scale | None = None, name: str | None = None) -> Dial:
+    """Return the dial of a key; name and scale are told by the key and the values unless they are given.
+
+    A scale is logarithmic where all numbers are above 0, so that it stays the same when the study grows.
+    """
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if key in _DECLARED:
+        own, label = _DECLARED[key]
+        return Dial(key, own, "log", tuple(sorted(values)), label)
+    if scale is None:
+        scale = "categorical" if not numbers else "log" if all(float(value) > 0 for value in values) else "linear"
+    ordered = tuple(sorted(values)) if scale != "categorical" else tuple(values)
+    own = name or re.sub(r"\W", "_", key.rpartition(".")[2])
+    return Dial(key, own, scale, ordered, own.replace("_", " "))
+
+
+def wrong_dials(content: Any, taken: Sequence[str]) -> list[str]:
+    """Return one sentence for everything that is wrong with the dials of a study file.
+
+    ``taken`` are names of columns that a dial must not have.
+    """
+    if not isinstance(content, Mapping) or not content:
+        return [
+            f"dials: expected configuration keys with lists of values, such as {{{N_KEY}: [1000, 3000], {K_KEY}: "
+            f"[4, 8]}}, got {content!r}"
+        ]
+    found = [problem for key, written in content.items() for problem in _wrong(key, written)]
+    if found:
+        return found
+    names: dict[str, str] = {}
+    for key, written in content.items():
+        name = read(key, written).name
+        if key not in _DECLARED and name in ("n", "k", "seed", *taken):
+            found.append(f"dials.{key}: the table has a column {name!r} of its own; add name: to the dial")
+        elif name in names:
+            found.append(f"dials.{key}: expected another name than that of {names[name]}; add name: to one of them")
+        names[name] = str(key)
+    return found
+
+
+def read(key: str, written: Any) -> Dial:
+    """Return a dial of a study file that ``wrong_dials`` found right."""
+    if isinstance(written, Mapping):
+        return declare(key, written["values"], written.get("scale"), written.get("name"))
+    return declare(key, written)
+
+
+def run_at(dials: Sequence[Dial], n: int, k: int, seed: int) -> dict[str, Value]:
+    """Return a single run of a study as its file says it, other dials at their reference."""
+    sizes = {N_KEY: n, K_KEY: k}
+    return {dial.key: sizes.get(dial.key, dial.reference) for dial in dials} | {"seed": seed}
+
+
+def _wrong(key: Any, written: Any) -> list[str]:
+    where = f"dials.{key}"
+    if not isinstance(key, str) or key == "seed" or not re.fullmatch(r"\w+(\.\w+)*", key):
+        return [f"dials: expected configuration keys such as trainer.steps_per_epoch, got {key!r}"]
+    settings = written if isinstance(written, Mapping) else {"values": written}
+    strange = sorted(str(name) for name in settings if name not in ("values", "scale", "name"))
+    if strange or "values" not in settings:
+        return [f"{where}: expected a list, or values, scale and name, got {written!r}"]
+    values, scale, name = settings["values"], settings.get("scale"), settings.get("name")
+    if not isinstance(values, list) or not values or not all(isinstance(one, int | float | str) for one in values):
+        return [f"{where}: expected a list of numbers, texts or truth values, got {values!r}"]
+    if len({(type(one), one) for one in values}) != len(values):
+        return [f"{where}: expected different values, got {values}"]
+    if key in _DECLARED:
+        if isinstance(written, Mapping) or not all(type(one) is int and one >= 1 for one in values):
+            return [f"{where}: expected a list of whole numbers ≥ 1, got {written!r}"]
+        return []
+    numbers = all(not isinstance(one, bool | str) for one in values)
+    found = []
+    if numbers and not all(abs(one) < float("inf") for one in values):
+        found.append(f"{where}: expected finite numbers, got {values}")
+    if not numbers and len({type(one) for one in values}) > 1:
+        found.append(f"{where}: expected values of one kind, got {values}")
+    if scale is not None and scale not in SCALES:
+        found.append(f"{where}.scale: expected one of {', '.join(SCALES)}, got {scale!r}")
+    elif scale in ("log", "linear") and not numbers:
+        found.append(f"{where}.scale: expected categorical, as the values are no numbers, got {scale}")
+    elif scale == "log" and min(values) <= 0:
+        found.append(f"{where}.scale: expected numbers above 0 on a logarithmic scale, got {min(values)}")
+    if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,40}", name)):
+        found.append(f"{where}.name: expected letters, digits and _, got {name!r}")
+    return found
