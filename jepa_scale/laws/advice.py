@@ -13,7 +13,7 @@ from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecast import columns_at
-from jepa_scale.laws.law import LawFamily
+from jepa_scale.laws.law import Law, LawFamily
 from jepa_scale.laws.mixture import Mixture, mix
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
 from jepa_scale.shapes import Float64
@@ -232,6 +232,8 @@ def _limits(model: Mixture, k: int, n: int) -> dict[str, float]:
     heaviest = max(model.models, key=lambda one: model.weights[one.fit.law])
     columns = columns_at(model.table, np.array([float(k)]), np.array([float(n)]))
     values = {one.name: one.value for one in heaviest.fit.parameters}
+    if not isinstance(heaviest.law, Law):
+        return {}
     shares: dict[str, float] = {}
     for term in heaviest.law.parsed.terms:
         size = values[term.coefficient]

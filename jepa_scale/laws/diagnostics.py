@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -13,6 +14,9 @@ from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
 from jepa_scale.records import Finding
 from jepa_scale.shapes import Float64
+
+if TYPE_CHECKING:
+    from jepa_scale.laws.general import GeneralLaw, GeneralProblem
 
 MAX_P_SD = 0.3
 """Largest bootstrap sd of p at which a grid is said to test it: the rival p = 0 and p = 1 are then 3 sd apart."""
@@ -77,14 +81,14 @@ def _collinear(law: Law, rows: Rows) -> Finding | None:
     return None
 
 
-def rows_warnings(law: Law, rows: Rows) -> tuple[Finding, ...]:
+def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
     """Return each peculiarity of the rows themselves."""
     warnings = []
     table = np.column_stack([*rows.columns.values(), rows.target])
     copies = len(table) - len(np.unique(table, axis=0))
     if copies:
         warnings.append(Finding("copied_rows", law.target, {"copies": copies, "rows": len(table)}))
-    top = law.parsed.ceiling
+    top = law.parsed.ceiling if isinstance(law, Law) else None
     ceiling = rows.columns[top] if isinstance(top, str) else top
     above = 0 if ceiling is None else int((rows.target > ceiling).sum())
     if above:
@@ -208,7 +212,7 @@ def weight_warnings(
     )
 
 
-def at_bound(problem: Problem, theta: Float64[np.ndarray, " parameters"]) -> np.ndarray:
+def at_bound(problem: Problem | GeneralProblem, theta: Float64[np.ndarray, " parameters"]) -> np.ndarray:
     """Return which free parameters lie at a bound, (parameters,) boolean."""
     return problem.free & ((theta <= problem.low) | (theta >= problem.high))
 
@@ -224,7 +228,7 @@ class Curvature:
 
 
 def curvature(
-    problem: Problem, weights: Float64[np.ndarray, " rows"], theta: Float64[np.ndarray, " parameters"]
+    problem: Problem | GeneralProblem, weights: Float64[np.ndarray, " rows"], theta: Float64[np.ndarray, " parameters"]
 ) -> Curvature:
     """Return condition and correlations at a minimum; of the majorant where the loss has no curvature."""
     inside = np.flatnonzero(problem.free & (theta > problem.low) & (theta < problem.high))

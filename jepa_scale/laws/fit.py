@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.laws.bootstrap import Bootstrap, bootstrap
+from jepa_scale.laws.bootstrap import bootstrap
 from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.diagnostics import (
-    at_bound,
-    curvature,
     fit_warnings,
     interior_warnings,
     lack_of_fit,
@@ -19,45 +16,28 @@ from jepa_scale.laws.diagnostics import (
     weight_warnings,
     why_not_identified,
 )
+from jepa_scale.laws.fit_general import fit_general
+from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law, LawFamily
 from jepa_scale.laws.likelihood import corrected_akaike, scaled_deviance
 from jepa_scale.laws.losses import HuberLog, Loss, Squares
 from jepa_scale.laws.newton import minimise
 from jepa_scale.laws.noise import mean_variance, noise_floor, residual_noise, seed_noise
+from jepa_scale.laws.outcome import KEPT, UNREPLICATED, Solution, fit_record, no_draws, residual_spread, without_fit
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
 from jepa_scale.laws.varpro import Grid
 from jepa_scale.laws.vertex import settle
-from jepa_scale.records import Finding, LawFit, Parameter, RunTable
+from jepa_scale.records import Finding, LawFit, RunTable
 from jepa_scale.shapes import Float64
 
 STARTS = 64
 """Grid points, few neighbours among them, polished for a fit: half are the best by least squares, half by the loss."""
 _ROUGH = 30
-"""Steps of every start, which tell basins apart …"""
-_KEPT = 24
-"""… before these, the lowest, go all the way."""
+"""Steps of every start, which tell basins apart before the lowest ``KEPT`` go all the way."""
 _PATIENT = 5000
 POINTS = 1800
 """Grid points of the shapes that are compared."""
-
-_UNREPLICATED = 0.1
-"""Relative noise assumed in the first pass where no cell has two seeds; the second pass estimates it."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The minimum of one weighted problem."""
-
-    theta: Float64[np.ndarray, " parameters"]
-    """Centred coordinates."""
-    objective: float
-    converged: bool
-    fitted: Float64[np.ndarray, " rows"]
-    optima: int
-    """Distinct minima within χ² of one of the lowest, itself included."""
-    hits: int
-    """Starts that ended in the lowest."""
 
 
 def solve(
@@ -71,7 +51,7 @@ def solve(
     if warm is not None:
         halves.append(warm[None])
     rough = minimise(problem, weights[None], np.concatenate(halves), limit=_ROUGH)
-    kept = np.argsort(rough.objective)[:_KEPT]
+    kept = np.argsort(rough.objective)[:KEPT]
     minima = minimise(problem, weights[None], rough.theta[kept])
     if not minima.converged.any():
         # An exponent may creep towards its bound along a flat valley: that takes long, and is no failure.
@@ -129,7 +109,7 @@ def _distinct(problem: Problem, theta: Float64[np.ndarray, "minima parameters"])
 
 
 def fit_table(
-    law: Law,
+    law: Law | GeneralLaw,
     columns: Mapping[str, np.ndarray],
     loss: Loss | None = None,
     *,
@@ -166,20 +146,22 @@ def fit_table(
     loss = HuberLog() if loss is None else loss
     rows = Rows.of(law, columns, cluster=cluster, weight=weight, episodes=episodes)
     loss.check(rows)
+    if isinstance(law, GeneralLaw):
+        return fit_general(law, rows, loss, level, draws, seed)
     reason = why_not_identified(law, rows)
     if reason is not None:
-        return _without_fit(law, rows, loss, level, "not_identified", reason)
+        return without_fit(law, rows, loss, level, "not_identified", reason)
     problem = Problem(law, rows, loss)
     solution = solve(problem, rows.weight)
     if not solution.converged:
-        return _without_fit(law, rows, loss, level, "failed", Finding("not_converged", values={"starts": STARTS}))
-    found = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else _no_draws(law)
-    spread = _residual_spread(problem, solution)
+        return without_fit(law, rows, loss, level, "failed", Finding("not_converged", values={"starts": STARTS}))
+    found = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else no_draws(law)
+    spread = residual_spread(problem, solution)
     noise = (0.0, spread) if loss.relative else (spread, 0.0)
     lack = lack_of_fit(rows, solution.fitted, int(problem.free.sum()), loss.relative)
     natural = problem.natural(solution.theta)
     warnings = fit_warnings(problem, natural, lack) + rows_warnings(law, rows)
-    return _record(
+    return fit_record(
         problem, solution, found, level, noise, lack, scaled_deviance(loss, solution.objective, rows), (), warnings
     )
 
@@ -225,18 +207,21 @@ def fit(
     """
     _check_level(level, draws, 1)
     law = family.on(target)
+    if isinstance(law, GeneralLaw):
+        cells = cells_from_table(table, target, saturation)
+        return fit_general(law, rows_of_cells(law, cells), Squares(), level, draws, seed, cells)
     cells = cells_from_table(table, target, np.inf if law.parsed.ceiling is not None else saturation)
     rows = rows_of_cells(law, cells)
     reason = why_not_identified(law, rows)
     if len(cells) == 0 and cells.excluded:
         reason = Finding("no_cell_left", target, {"first": cells.excluded[0]})
     if reason is not None:
-        return _without_fit(law, rows, Squares(), level, "not_identified", reason, cells)
+        return without_fit(law, rows, Squares(), level, "not_identified", reason, cells)
     problem = Problem(law, rows, Squares())
     noise, first = _two_passes(problem, cells)
     if not first.converged:
         reason = Finding("not_converged", values={"starts": STARTS})
-        return _without_fit(law, rows, Squares(), level, "failed", reason, cells)
+        return without_fit(law, rows, Squares(), level, "failed", reason, cells)
     variance = mean_variance(cells, first.fitted, noise)
     final = solve(problem, 1.0 / variance, first.theta)
     found = bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
@@ -246,10 +231,10 @@ def fit(
     warnings += interior_warnings(problem, cells, found.draws)
     warnings += weight_warnings(problem, first.theta, final.theta)
     akaike = corrected_akaike(2 * final.objective, variance, int(problem.free.sum()))
-    return _record(problem, final, found, level, noise, lack, akaike, cells.excluded, warnings, cells)
+    return fit_record(problem, final, found, level, noise, lack, akaike, cells.excluded, warnings, cells)
 
 
-def rows_of_cells(law: Law, cells: Cells) -> Rows:
+def rows_of_cells(law: Law | GeneralLaw, cells: Cells) -> Rows:
     """Return the cells as rows, each its own cluster; columns that are not known stay NaN."""
     columns = {name: cells.columns[name] for name in law.columns if name in cells.columns}
     missing = [name for name in law.columns if name not in columns]
@@ -265,127 +250,9 @@ def _check_level(level: float, draws: int, least: int = 0) -> None:
         raise ValueError(f"expected at least {least} bootstrap draws, got {draws=}")
 
 
-def _no_draws(law: Law) -> Bootstrap:
-    return Bootstrap(np.empty((0, len(law.names))), 0, "none")
-
-
 def _two_passes(problem: Problem, cells: Cells) -> tuple[tuple[float, float], Solution]:
     """Return the noise model, and the fit with weights at R = cell means."""
     noise = seed_noise(cells)
-    first = noise or (noise_floor(cells), _UNREPLICATED)
+    first = noise or (noise_floor(cells), UNREPLICATED)
     solution = solve(problem, 1.0 / mean_variance(cells, cells.mean, first))
     return noise or residual_noise(cells, solution.fitted, int(problem.free.sum())), solution
-
-
-def _residual_spread(problem: Problem, solution: Solution) -> float:
-    """Return a robust sd of the residuals, 1.4826 × their median size, for the freedom that the fit took."""
-    rows = problem.rows
-    with np.errstate(divide="ignore"):
-        residual = (
-            np.log(rows.target) - np.log(solution.fitted) if problem.loss.relative else rows.target - solution.fitted
-        )
-    freedom = max(len(rows) - int(problem.free.sum()), 1)
-    return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(len(rows) / freedom))
-
-
-def _record(
-    problem: Problem,
-    solution: Solution,
-    found: Bootstrap,
-    level: float,
-    noise: tuple[float, float],
-    lack: float | None,
-    aicc: float,
-    excluded: tuple[str, ...],
-    warnings: tuple[Finding, ...],
-    cells: Cells | None = None,
-) -> LawFit:
-    law, rows = problem.law, problem.rows
-    if found.failed:
-        warnings += (Finding("refits_failed", values={"failed": found.failed}),)
-    if solution.optima > 1:
-        warnings += (Finding("several_minima", values={"minima": solution.optima}),)
-    weights = rows.weight if cells is None else 1.0 / mean_variance(cells, solution.fitted, noise)
-    bent = curvature(problem, weights, solution.theta)
-    return LawFit(
-        law=law.name,
-        formula=law.formula,
-        target=law.target,
-        status="converged",
-        reason=None,
-        parameters=_parameters(problem, problem.natural(solution.theta), found.draws, level),
-        level=level,
-        objective=solution.objective * (1.0 if cells is None else 2.0),
-        aicc=aicc,
-        cells=rows.clusters,
-        runs=len(rows) if cells is None else cells.runs,
-        lack_of_fit_p=lack,
-        excluded=excluded,
-        warnings=warnings,
-        bootstrap_draws=found.draws,
-        failed_refits=found.failed,
-        noise=noise,
-        loss=problem.loss.name,
-        bootstrap=found.kind,
-        optima=solution.optima,
-        starts=(solution.hits, _KEPT),
-        condition=bent.condition,
-        correlations=bent.correlations,
-    )
-
-
-def _parameters(
-    problem: Problem,
-    theta: Float64[np.ndarray, " parameters"],
-    draws: Float64[np.ndarray, "draws parameters"],
-    level: float,
-) -> tuple[Parameter, ...]:
-    law = problem.law
-    theory = [None] * len(law.terms) + [shape.theory for shape in law.shapes]
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    interval = np.quantile(draws, ends, axis=0) if len(draws) else np.full((2, len(theta)), np.nan)
-    interval = np.where(problem.free, interval, np.nan)
-    return tuple(
-        Parameter(
-            name,
-            float(theta[i]),
-            float(interval[0, i]),
-            float(interval[1, i]),
-            not problem.free[i],
-            theory[i],
-            bool(at),
-        )
-        for i, (name, at) in enumerate(zip(law.names, at_bound(problem, theta), strict=True))
-    )
-
-
-def _without_fit(
-    law: Law, rows: Rows, loss: Loss, level: float, status: str, reason: Finding, cells: Cells | None = None
-) -> LawFit:
-    """Return the record of a law that could not be fitted: every number in it is missing."""
-    nan = float("nan")
-    theory = [None] * len(law.terms) + [shape.theory for shape in law.shapes]
-    fixed = [None] * len(law.terms) + [shape.fixed for shape in law.shapes]
-    return LawFit(
-        law=law.name,
-        formula=law.formula,
-        target=law.target,
-        status="not_identified" if status == "not_identified" else "failed",
-        reason=reason,
-        parameters=tuple(
-            Parameter(name, nan if value is None else value, nan, nan, value is not None, predicted)
-            for name, value, predicted in zip(law.names, fixed, theory, strict=True)
-        ),
-        level=level,
-        objective=nan,
-        aicc=nan,
-        cells=rows.clusters,
-        runs=len(rows) if cells is None else cells.runs,
-        lack_of_fit_p=None,
-        excluded=() if cells is None else cells.excluded,
-        warnings=(),
-        bootstrap_draws=np.empty((0, len(law.names))),
-        failed_refits=0,
-        noise=(nan, nan),
-        loss=loss.name,
-    )

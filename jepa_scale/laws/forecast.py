@@ -10,6 +10,7 @@ import numpy as np
 from jepa_scale.laws.backtest import Track, learn_inflation, rolling
 from jepa_scale.laws.cells import Cells, cells_from_table, finite_mean
 from jepa_scale.laws.fit import fit, rows_of_cells
+from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law, LawFamily
 from jepa_scale.laws.predictive import Band, Predictive, band, widen
 from jepa_scale.records import Finding, Forecast, ForecastPoint, RunTable
@@ -163,7 +164,7 @@ def _points(
 
 
 def _others(
-    law: Law, table: RunTable, n: int, places: np.ndarray, known: Mapping[str, np.ndarray]
+    law: Law | GeneralLaw, table: RunTable, n: int, places: np.ndarray, known: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """What else a law reads, such as the compute of a run: the mean over runs of the place, at this n if there are any.
 

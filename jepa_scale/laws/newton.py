@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jepa_scale.laws.problem import Problem, State
 from jepa_scale.shapes import Float64
+
+if TYPE_CHECKING:
+    from jepa_scale.laws.general import GeneralProblem
 
 _MAX_ITERATIONS = 400
 _MAJORANT = 6
@@ -38,7 +42,7 @@ class Minima:
 
 
 def minimise(
-    problem: Problem,
+    problem: Problem | GeneralProblem,
     weights: Float64[np.ndarray, "draws rows"],
     start: Float64[np.ndarray, "draws parameters"],
     target: Float64[np.ndarray, "draws rows"] | None = None,
@@ -71,7 +75,12 @@ def _of(target: np.ndarray, draws: slice | np.ndarray) -> np.ndarray:
 
 
 def _staged(
-    problem: Problem, weights: np.ndarray, theta: np.ndarray, target: np.ndarray, held: np.ndarray, limit: int
+    problem: Problem | GeneralProblem,
+    weights: np.ndarray,
+    theta: np.ndarray,
+    target: np.ndarray,
+    held: np.ndarray,
+    limit: int,
 ) -> Minima:
     minima = Minima(theta, np.full(len(theta), np.inf), np.zeros(len(theta), bool))
     stages = problem.loss.stages(float(np.median(np.abs(problem.rows.target))))
@@ -83,7 +92,12 @@ def _staged(
 
 
 def _descend(
-    problem: Problem, weights: np.ndarray, start: np.ndarray, target: np.ndarray, held: np.ndarray, limit: int
+    problem: Problem | GeneralProblem,
+    weights: np.ndarray,
+    start: np.ndarray,
+    target: np.ndarray,
+    held: np.ndarray,
+    limit: int,
 ) -> Minima:
     theta = np.clip(start, problem.low, problem.high)
     draws = len(theta)
@@ -138,7 +152,7 @@ def _take(state: State, mask: np.ndarray) -> State:
 
 
 def _step(
-    problem: Problem,
+    problem: Problem | GeneralProblem,
     theta: np.ndarray,
     fixed: np.ndarray,
     gradient: np.ndarray,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law
 from jepa_scale.records import LawFit
 from jepa_scale.shapes import Float64
@@ -16,7 +17,7 @@ from jepa_scale.shapes import Float64
 class Predictive:
     """A law with its fit and bootstrap."""
 
-    law: Law
+    law: Law | GeneralLaw
     fit: LawFit
     relative: bool
     """Whether residuals, and hence noise and intervals, are of ln R."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jepa_scale.laws.law import Law
 from jepa_scale.shapes import Float64, Int64
+
+if TYPE_CHECKING:
+    from jepa_scale.laws.general import GeneralLaw
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Rows:
     @classmethod
     def of(
         cls,
-        law: Law,
+        law: Law | GeneralLaw,
         columns: Mapping[str, np.ndarray],
         *,
         cluster: np.ndarray | None = None,
@@ -70,7 +74,10 @@ class Rows:
                 f"{', '.join(map(str, columns))}: rename with NAME=COLUMN"
             )
         picked = {name: _numbers(name, columns[name]) for name in wanted}
-        _check_positive(law, picked)
+        if isinstance(law, Law):
+            _check_positive(law, picked)
+        else:
+            _check_above_zero(law, picked)
         if cluster is None:
             cluster = np.stack([picked[name] for name in law.columns], axis=1)
             cluster = np.unique(cluster, axis=0, return_inverse=True)[1].reshape(-1)
@@ -101,6 +108,16 @@ def _numbers(name: str, values: np.ndarray) -> Float64[np.ndarray, " rows"]:
     if len(bad):
         raise ValueError(f"column {name} is not finite in {len(bad)} of {len(numbers)} rows, first in row {bad[0]}")
     return numbers
+
+
+def _check_above_zero(law: GeneralLaw, columns: Mapping[str, np.ndarray]) -> None:
+    for name in law.columns:
+        smallest = columns[name].min(initial=np.inf)
+        if smallest <= 0:
+            raise ValueError(
+                f"column {name} is {smallest:g} in row {int(columns[name].argmin())}, but {law.formula!r} reads it: "
+                "expected values above 0"
+            )
 
 
 def _check_positive(law: Law, columns: Mapping[str, np.ndarray]) -> None:

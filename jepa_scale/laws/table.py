@@ -10,6 +10,7 @@ import numpy as np
 from jepa_scale.laws.backtest import Inflation, Track, learn_inflation, rolling
 from jepa_scale.laws.compare import akaike_weights
 from jepa_scale.laws.fit import fit_table
+from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Loss
 from jepa_scale.laws.predictive import Band, Predictive, band, widen
@@ -40,14 +41,19 @@ class TableForecast:
     """Calibrated draws of one run, for the probability of a target."""
 
 
-def default_scale(law: Law, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " rows"]:
+def default_scale(law: Law | GeneralLaw, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " rows"]:
     """Return the product of the columns that a law takes powers of: compute, up to a constant, for N and D."""
-    names = {power.column for term in law.parsed.terms for power in term.powers}
-    return np.exp(sum(np.log(np.asarray(columns[name], dtype=float)) for name in sorted(names)))
+    return np.exp(sum(np.log(np.asarray(columns[name], dtype=float)) for name in _scaled_by(law)))
+
+
+def _scaled_by(law: Law | GeneralLaw) -> list[str]:
+    if isinstance(law, GeneralLaw):
+        return sorted(law.columns)
+    return sorted({power.column for term in law.parsed.terms for power in term.powers})
 
 
 def backtest_table(
-    law: Law,
+    law: Law | GeneralLaw,
     columns: Mapping[str, np.ndarray],
     scale: Float64[np.ndarray, " rows"],
     loss: Loss,
@@ -84,7 +90,7 @@ def backtest_table(
 
 
 def forecast_table(
-    law: Law,
+    law: Law | GeneralLaw,
     fitted: LawFit,
     track: Track,
     at: Mapping[str, np.ndarray],
@@ -124,7 +130,7 @@ def forecast_table(
 class FittedLaw:
     """One law on a table, with everything that says how far to trust it."""
 
-    law: Law
+    law: Law | GeneralLaw
     fit: LawFit
     track: Track
     profiles: tuple[Profile, ...]
@@ -156,7 +162,7 @@ class TableStudy:
 
 
 def study_table(
-    laws: Sequence[Law],
+    laws: Sequence[Law | GeneralLaw],
     columns: Mapping[str, np.ndarray],
     loss: Loss,
     *,
@@ -202,7 +208,8 @@ def study_table(
         if fitted.status == "converged":
             theta = np.array([one.value for one in fitted.parameters])
             predicted = law.predict(theta, columns)
-            profiles = _profiles(law, fitted, columns, loss, level, rows)
+            if isinstance(law, Law):
+                profiles = _profiles(law, fitted, columns, loss, level, rows)
             if points and draws:
                 reach = default_scale(law, points) if at_scale is None else at_scale
                 forecast = forecast_table(law, fitted, track, points, order, reach, loss.relative, seed=seed)
@@ -213,7 +220,7 @@ def study_table(
         {name: np.asarray(values) for name, values in columns.items()},
         laws[0].target,
         order,
-        scale_name or " × ".join(sorted({p.column for term in laws[0].parsed.terms for p in term.powers})),
+        scale_name or " × ".join(_scaled_by(laws[0])),
         dropped,
         loss.name,
         loss.relative,

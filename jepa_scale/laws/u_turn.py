@@ -55,7 +55,7 @@ def u_turn(table: RunTable, target: str) -> tuple[UTurn, ...]:
     The theory (T6) predicts an interior k*(n) that grows with n, a law that falls in k everywhere predicts
     none. Saturated cells are kept: they are no worse than they look. Runs of one seed share data and
     initialisation streams, so the paired difference is the sharper one. The best k is chosen on the same runs, which
-    favours it by about one standard error: a difference below two says nothing.
+    favours it: whether the difference is beyond chance, ``established_u_turns`` says.
 
     Raises
     ------

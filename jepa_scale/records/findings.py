@@ -48,6 +48,9 @@ WORDS = {
     "exponents cannot be told apart; run cells with large {subject} and small {other}, and the other way round",
     "too_few_cells": "{cells} cells for {free} free parameters: at least {least} are needed; run more values of "
     "{dials}",
+    "no_influence": "{subject} changes nothing in the law at its minimum: leave it out",
+    "rank_deficient": "the rows do not tell {parameters} apart: run other values of what the law reads, or pin one of "
+    "them to a number",
     "not_converged": "no start of {starts} converged: look for outliers",
     "no_forecast": "no forecast, {subject} {status}: {why}",
     "reads_outcomes": "no forecast, {subject} reads {columns}, which is not known before a run: expected dials or "

@@ -135,7 +135,7 @@ def _widths(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
         best = turn.best
         yield (
             arm, n, float(np.log10(n)), best.k, float(np.log2(best.k)), best.mean, best.standard_error, turn.place,
-            "yes" if turn.u_turn else "no",
+            "yes" if turn.established else "no",
         )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_scale.laws.u_turn import UTurn, u_turn
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.u_turn import SIGNIFICANCE, UTurn, established_u_turns, u_turn
 from jepa_scale.records import RunRecord, RunTable, StudyResult
 
 Place = Literal["interior", "lowest", "highest", "plateau", "single"]
@@ -18,6 +19,9 @@ highest k, or nowhere because the row has one k."""
 
 ZERO = 1e-12
 """Rounding of sums over a finite world: exact values that differ by less are equal, and less than this is 0."""
+
+BEYOND_CHANCE = f"beyond chance ({100 * SIGNIFICANCE:g} % for the whole grid)"
+"""Of a width inside the grid against both ends, in words."""
 
 DECISIVE = 2.0
 """Standard errors from which a difference is called established."""
@@ -85,12 +89,9 @@ class Optimum:
     indistinguishable: tuple[int, ...]
     """Every k with a higher mean, less than ``DECISIVE`` standard errors above the best; empty without replicates."""
 
-    @property
-    def u_turn(self) -> bool:
-        """Whether the minimum is interior and both ends are established to be worse."""
-        return bool(
-            self.place == "interior" and self.below and self.above and self.below.decisive and self.above.decisive
-        )
+    established: bool
+    """Whether both ends are worse than a width inside the grid beyond chance, see ``laws.u_turn.established_u_turns``:
+    the one test of that claim."""
 
 
 def cells(table: RunTable, target: str) -> dict[tuple[int, int], Cell]:
@@ -136,14 +137,15 @@ def rows_by_n(found: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:
 
 
 def optima(table: RunTable, target: str) -> dict[int, Optimum]:
-    """Return the best width at each n; see ``laws.compare.u_turn``."""
+    """Return the best width at each n; see ``laws.u_turn``."""
     if len(table) == 0:
         return {}
     rows = rows_by_n(cells(table, target))
-    return {turn.n: _optimum(turn, rows[turn.n]) for turn in u_turn(table, target)}
+    established = established_u_turns(cells_from_table(table, target, math.inf))
+    return {turn.n: _optimum(turn, rows[turn.n], turn.n in established) for turn in u_turn(table, target)}
 
 
-def _optimum(turn: UTurn, row: list[Cell]) -> Optimum:
+def _optimum(turn: UTurn, row: list[Cell], established: bool) -> Optimum:
     lowest = min(cell.mean for cell in row)
     # Rounding must not decide between two widths that both plan perfectly: the smaller one counts.
     equal = [cell for cell in row if cell.mean <= lowest + ZERO]
@@ -157,6 +159,7 @@ def _optimum(turn: UTurn, row: list[Cell]) -> Optimum:
         below=None if best is row[0] else Difference.of(row[0], best),
         above=None if best is row[-1] else Difference.of(row[-1], best),
         indistinguishable=tuple(k for k, size in above.items() if size is not None and size < DECISIVE),
+        established=established,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -150,11 +150,18 @@ def validation_score(record: RunRecord) -> float:
     return math.nan if value is None else float(value)
 
 
-def describe(rule: BudgetRule, steps: Mapping[int, int]) -> Budget:
-    """Return the record of the rule with its sentence."""
+TIMED = ("trainer.steps_per_epoch", "trainer.epochs")
+"""Keys that decide how long a run trains."""
+
+
+def describe(rule: BudgetRule, steps: Mapping[int, int], dials: Iterable[str] = ()) -> Budget:
+    """Return the record of the rule with its sentence; ``dials`` are the keys that the study varies."""
     ends = sorted(set(steps.values()))
     span = f"{ends[0]}" if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
-    if rule.rule == "fixed_steps":
+    timed = [key for key in dials if key in TIMED]
+    if timed:
+        said = f"{' and '.join(timed)} {'is a dial' if len(timed) == 1 else 'are dials'} of the study"
+    elif rule.rule == "fixed_steps":
         said = f"the same {span} optimiser steps at every n, so a small data set is passed more often"
     elif rule.rule == "fixed_epochs":
         said = f"{rule.passes:g} passes over the data at every n, at most {rule.most_steps} steps: {span} steps"

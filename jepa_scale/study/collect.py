@@ -115,7 +115,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
     table = whole.at(spec.reference)
     advice, no_advice, judged = _advice(spec, table)
     there = [point for point in points if point.config and point.dials == spec.reference]
-    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there})
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there}, spec.dials)
     if folder is not None:
         write_table(whole, folder / "table.parquet", identity)
         atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))

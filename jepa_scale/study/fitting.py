@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.laws.general import GeneralLaw, law_of
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
 from jepa_scale.laws.table import TableStudy, study_table
@@ -134,9 +135,9 @@ def _check_numbers(settings: FitSettings) -> None:
         raise UserError(f"expected a finite --goal, got {settings.goal:g}")
 
 
-def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str, str]) -> Law:
+def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str, str]) -> Law | GeneralLaw:
     if "=" in text:
-        return Law(text, text)
+        return law_of(text, {*columns, *names})
     family = build_law(text)
     offered = [target for target in family.formulas if target in columns or target in names]
     if not offered:
@@ -147,7 +148,7 @@ def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str,
     return family.on(offered[0])
 
 
-def _points(settings: FitSettings, laws: Sequence[Law]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+def _points(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Return the points to forecast as columns, with their scale where it is one of them."""
     if not settings.at:
         return {}, None

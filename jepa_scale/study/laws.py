@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from jepa_scale.laws.law import Law, LawFamily
+from jepa_scale.laws.general import FormulaFamily, law_of
+from jepa_scale.laws.law import LawFamily
 from jepa_scale.records import RunTable
 from jepa_scale.records.dials import Dial
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.spec import ADDITIVE, StudySpec
+from jepa_scale.study.spec import ADDITIVE, StudySpec, columns_of
 
 
 def families_of(spec: StudySpec, names: Sequence[str] = ()) -> list[LawFamily]:
@@ -24,7 +25,8 @@ def families_of(spec: StudySpec, names: Sequence[str] = ()) -> list[LawFamily]:
 
 def _family(text: str, spec: StudySpec) -> LawFamily:
     if "=" in text:
-        return LawFamily(text, {Law(text, text).target: text})
+        known = columns_of(spec.dials.values(), spec.target)
+        return FormulaFamily(text, {law_of(text, known).target: text}, columns=known)
     return additive(spec.dials.values()) if text == ADDITIVE else build_law(text)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from jepa_scale.laws.cells import TARGETS
-from jepa_scale.laws.law import Law
+from jepa_scale.laws.general import law_of
 from jepa_scale.records import RunTable
 from jepa_scale.records.dials import K_KEY, N_KEY, Dial, Value, read, wrong_dials
 from jepa_scale.records.quantities import Target, read_target
@@ -16,7 +16,7 @@ from jepa_scale.runs.config import conf_dir, data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.schema import unknown_key
 from jepa_scale.study.arms import wrong_arms
-from jepa_scale.study.budget import BudgetRule, parse_budget
+from jepa_scale.study.budget import TIMED, BudgetRule, parse_budget
 from jepa_scale.study.checks import whole_numbers
 from jepa_scale.study.launchers import Launcher, take_launcher
 from jepa_scale.study.tuning import TuningSpec, parse_tuning
@@ -217,7 +217,7 @@ def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
     both = sorted(set(dials) & set(settings["arms"]))
     if both:
         yield f"arms: expected other settings than the dials, got {', '.join(both)} in both"
-    timed = [key for key in ("trainer.steps_per_epoch", "trainer.epochs") if key in dials]
+    timed = [key for key in TIMED if key in dials]
     if timed and budget.rule != "fixed_steps":
         yield f"budget: expected rule: fixed_steps beside the dial {timed[0]}, got {budget.rule}"
     widths = dials[K_KEY].values if K_KEY in dials else ()
@@ -246,7 +246,10 @@ def _wrong(content: Mapping[str, Any]) -> list[str]:
     found += _wrong_design(content)
     found += wrong_arms(content)
     target, wrong = _target_of(content.get("target", "regret"))
-    found += wrong or _wrong_laws(laws, target.column)
+    found += wrong
+    if not found:
+        declared = [read(str(key), written) for key, written in dials.items()]
+        found += _wrong_laws(laws, target.column, columns_of(declared, target))
     found += _wrong_launcher(content.get("launcher", "local"))
     for name, low, high in (("level", 0, 1), ("target_regret", 0, 1)):
         value = content.get(name, 0.5)
@@ -282,14 +285,19 @@ def _target_of(written: Any) -> tuple[Target, list[str]]:
         return Target(), [f"target: {error}"]
 
 
-def _wrong_laws(laws: Sequence[str], target: str) -> list[str]:
+def columns_of(dials: Iterable[Dial], target: Target) -> frozenset[str]:
+    """Names that are columns in the formulas of a study; an estimate is one by its name, in which / is _."""
+    return frozenset([*RunTable.COLUMNS, *(dial.name for dial in dials), target.name, target.column])
+
+
+def _wrong_laws(laws: Sequence[str], target: str, columns: frozenset[str]) -> list[str]:
     options, found = [*_laws(), ADDITIVE], []
     for text in laws:
         if "=" not in text:
             found += [f"law: expected one of {', '.join(options)}, or a formula, got {text!r}"] * (text not in options)
             continue
         try:
-            law = Law(text, text)
+            law = law_of(text, columns)
         except ValueError as error:
             found.append(f"law: {error}")
             continue

@@ -59,7 +59,7 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console, acce
             console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
             _do_missing(spec, first, study, workers, console, accept_mixed=accept_mixed)
             points = design(spec, study)
-        budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study))
+        budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study), spec.dials)
         console.print(f"budget: {budget.sentence}", highlight=False)
         _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed)
         return collect(spec, points, study, study)

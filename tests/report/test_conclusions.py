@@ -29,7 +29,7 @@ def with_column(result: StudyResult, name: str, values: np.ndarray) -> StudyResu
 def test_best_width_is_the_planted_one_with_its_place():
     turns = optima(study_result().table, "regret")
     # At n = 3000 the planted means at k = 16 and 32 differ by 10 %, three times the planted scatter of a seed.
-    assert (turns[3000].best.k, turns[3000].place, turns[3000].u_turn) == (16, "interior", True)
+    assert (turns[3000].best.k, turns[3000].place, turns[3000].established) == (16, "interior", True)
     assert (turns[30000].place, turns[30000].shared_by) == ("plateau", (16, 32, 64))
 
 

@@ -184,7 +184,7 @@ FIT = (
     *(["{table}", *rest] for rest in (
         ["--law"], ["--law", "nope"], ["--law", ""], ["--law", "loss ="], ["--law", "= N"], ["--law",
         "loss = E + A N^"],
-        ["--law", "loss = E + A Q^-a"], ["--law", "loss = E +"], ["--law", "loss = E + A N^-alpha^2"],
+        ["--law", "loss = E + A Q^-a"], ["--law", "loss = E +"], ["--law", "loss = E + A N^9^9^9^9"],
         ["--law", "loss = __import__('os')"], ["--law", "loss = E + A loss^-a"], ["--law", "ünï = E + A N^-a"],
         ["--law", "loss = 3"], ["--law", "generic"], ["--law", "loss = E + A N^-a", "N = E + A D^-a"],
         ["--columns", "N"], ["--columns", "N="], ["--columns", "=N"], ["--columns", "N=nope"], ["--columns",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions import arms, completeness, optimum, success
-from jepa_scale.report.summary import DECISIVE, cells, optima
+from jepa_scale.report.summary import BEYOND_CHANCE, cells, optima
 from jepa_scale.report.wording import measured, percent, place, plural, whole
 
 
@@ -26,11 +26,11 @@ def _best(result: StudyResult) -> str:
     lowest = min(found, key=lambda cell: (cell.mean, cell.n, cell.k))
     turns = optima(result.table, "regret")
     inside = [n for n, turn in turns.items() if turn.place == "interior"]
-    sure = sum(turns[n].u_turn for n in inside)
+    sure = sum(turns[n].established for n in inside)
     start = f"The lowest mean regret is {measured(lowest)} at {place(lowest)}"
     if not inside:
         return f"{start}, and at none of {plural(len(turns), 'sample size')} does the best width lie inside the grid."
-    established = f"with both ends of the grid worse by at least {DECISIVE:g} standard errors at {sure} of these"
+    established = f"with both ends of the grid worse {BEYOND_CHANCE} at {sure} of these"
     if all(cell.standard_error is None for cell in found):
         established = "which one seed per cell cannot tell from chance"
     return (
@@ -50,8 +50,8 @@ def _trust(result: StudyResult) -> str:
             parts.append(f"{item.law} {sum(seen)} of {len(seen)}")
     if parts:
         return (
-            f"Laws fitted to smaller n forecast the {target.quantity} at n = {whole(result.held_out_n or 0)} inside their "
-            f"{percent(forecasts[0].level)} intervals in this many held-out cells: {', '.join(parts)}."
+            f"Laws fitted to smaller n forecast the {target.quantity} at n = {whole(result.held_out_n or 0)} inside "
+            f"their {percent(forecasts[0].level)} intervals in this many held-out cells: {', '.join(parts)}."
         )
     why = "nothing was held out" if result.held_out_n is None else "no law forecast a held-out cell that was run"
     return f"How far this carries beyond the runs is not known: {why}."

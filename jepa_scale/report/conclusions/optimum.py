@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.summary import DECISIVE, ZERO, Cell, Optimum, cells, level, optima, rows_by_n
+from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, ZERO, Cell, Optimum, cells, level, optima, rows_by_n
 from jepa_scale.report.wording import difference, listed, measured, number, place, plural, whole
 
 
@@ -30,8 +30,8 @@ def _overall(turns: dict[int, Optimum]) -> Conclusion:
             "interior best width.",
             True,
         )
-    established = sum(turn.u_turn for turn in turns.values())
-    sure = f"at {established} of these both ends of the grid are worse by at least {DECISIVE:g} standard errors"
+    established = sum(turn.established for turn in turns.values())
+    sure = f"at {established} of these both ends of the grid are worse {BEYOND_CHANCE}"
     if all(turns[n].above is not None and turns[n].above.standard_error is None for n in inside):  # type: ignore[union-attr]
         sure = "with one seed per cell, whether that exceeds the scatter of seeds cannot be said"
     return Conclusion(
