@@ -30,10 +30,9 @@ MAX_COLLINEAR = 0.9
 
 def why_not_identified(law: Law, rows: Rows) -> Finding | None:
     """Return why the rows cannot identify the law, with what to run; None if they can."""
-    if len(rows) == 0:
-        return Finding("no_rows")
-    if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
-        return Finding("constant_target", law.target, {"value": float(rows.target[0])})
+    nothing = nothing_to_explain(law.target, rows)
+    if nothing is not None:
+        return nothing
     for name in law.columns:
         column = rows.columns[name]
         if not np.isfinite(column).all():
@@ -61,6 +60,15 @@ def why_not_identified(law: Law, rows: Rows) -> Finding | None:
         dials = " or ".join(name for name in exponents if name != "tail")
         values = {"cells": rows.clusters, "free": free, "least": free + 2, "dials": dials}
         return Finding("too_few_cells", values=values)
+    return None
+
+
+def nothing_to_explain(target: str, rows: Rows) -> Finding | None:
+    """Say if there are no rows, or all of one value."""
+    if len(rows) == 0:
+        return Finding("no_rows")
+    if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
+        return Finding("constant_target", target, {"value": float(rows.target[0])})
     return None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jepa_scale.laws.formula import Tokens
+
 if TYPE_CHECKING:
     import sympy
 
@@ -63,40 +65,14 @@ def parse_expression(text: str, columns: Collection[str]) -> Expression:
     return Expression(target, body, tuple(reader.columns), tuple(reader.parameters))
 
 
-class _Reader:
+class _Reader(Tokens):
     def __init__(self, text: str, columns: Collection[str]) -> None:
         if len(text) > _LONGEST:
             raise ValueError(f"expected a formula of at most {_LONGEST} letters, got {len(text)}")
-        self.text, self.known = text, columns
+        super().__init__(text, _TOKEN, FORMS)
+        self.known = columns
         self.columns: dict[str, None] = {}
         self.parameters: dict[str, None] = {}
-        self.tokens: list[str] = []
-        self.place = place = 0
-        while place < len(text.rstrip()):
-            found = _TOKEN.match(text, place)
-            if not found:
-                raise ValueError(f"cannot read {text[place:].strip()!r} in the law {text!r}: expected {FORMS}")
-            self.tokens.append(next(part for part in found.groups() if part is not None))
-            place = found.end()
-
-    def peek(self) -> str | None:
-        return self.tokens[self.place] if self.place < len(self.tokens) else None
-
-    def take(self) -> str:
-        token = self.peek()
-        if token is None:
-            self.fail("more")
-        self.place += 1
-        return str(token)
-
-    def fail(self, wanted: str) -> None:
-        left = " ".join(self.tokens[self.place :]) or "the end"
-        raise ValueError(f"expected {wanted} at {left!r} in the law {self.text!r}: {FORMS}")
-
-    def expect(self, token: str) -> None:
-        if self.peek() != token:
-            self.fail(repr(token))
-        self.place += 1
 
     def sum(self, depth: int) -> Any:
         if depth > _DEEPEST:

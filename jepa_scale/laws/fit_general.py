@@ -9,7 +9,7 @@ import numpy as np
 
 from jepa_scale.laws.bootstrap import Bootstrap
 from jepa_scale.laws.cells import Cells
-from jepa_scale.laws.diagnostics import lack_of_fit, rows_warnings
+from jepa_scale.laws.diagnostics import lack_of_fit, nothing_to_explain, rows_warnings
 from jepa_scale.laws.general import GeneralLaw, GeneralProblem
 from jepa_scale.laws.likelihood import corrected_akaike, scaled_deviance
 from jepa_scale.laws.losses import Loss
@@ -166,10 +166,9 @@ def rank_finding(problem: GeneralProblem, theta: np.ndarray, weights: np.ndarray
 
 def why_not_general(law: GeneralLaw, rows: Rows) -> Finding | None:
     """Return why the rows cannot identify a law of any formula; None if nothing is seen before the fit."""
-    if len(rows) == 0:
-        return Finding("no_rows")
-    if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
-        return Finding("constant_target", law.target, {"value": float(rows.target[0])})
+    nothing = nothing_to_explain(law.target, rows)
+    if nothing is not None:
+        return nothing
     for name in law.columns:
         column = rows.columns[name]
         missing = int((~np.isfinite(column)).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([^\W\d]\w*)|([-+*/^(),=]))")
 GRAMMAR = (
@@ -94,38 +95,54 @@ def _check_names(formula: Formula, text: str) -> None:
         raise ValueError(f"expected at least one column in {text!r}: {GRAMMAR}")
 
 
-class _Reader:
-    def __init__(self, text: str) -> None:
-        self.text = text
+class Tokens:
+    """The tokens of a law as text, read from left to right; ``pattern`` has a group for each kind of token.
+
+    Raises
+    ------
+    ValueError
+        Where a token cannot be read; the message has ``forms``, what a law looks like.
+    """
+
+    def __init__(self, text: str, pattern: re.Pattern[str], forms: str) -> None:
+        self.text, self.forms = text, forms
         self.tokens: list[str] = []
-        place = 0
+        self.place = place = 0
         while place < len(text.rstrip()):
-            found = _TOKEN.match(text, place)
+            found = pattern.match(text, place)
             if not found:
-                raise ValueError(f"cannot read {text[place:].strip()!r} in the law {text!r}: expected {GRAMMAR}")
+                raise ValueError(f"cannot read {text[place:].strip()!r} in the law {text!r}: expected {forms}")
             self.tokens.append(next(part for part in found.groups() if part is not None))
             place = found.end()
-        self.place = 0
 
     def peek(self, ahead: int = 0) -> str | None:
+        """Return a token without taking it; None behind the last."""
         place = self.place + ahead
         return self.tokens[place] if place < len(self.tokens) else None
 
     def take(self) -> str:
+        """Return the next token and go on."""
         token = self.peek()
         if token is None:
             self.fail("more")
         self.place += 1
         return str(token)
 
-    def fail(self, wanted: str) -> None:
+    def fail(self, wanted: str) -> NoReturn:
+        """Say what was expected here."""
         left = " ".join(self.tokens[self.place :]) or "the end"
-        raise ValueError(f"expected {wanted} at {left!r} in the law {self.text!r}: {GRAMMAR}")
+        raise ValueError(f"expected {wanted} at {left!r} in the law {self.text!r}: {self.forms}")
 
     def expect(self, token: str) -> None:
+        """Take a token that must be there."""
         if self.peek() != token:
             self.fail(f"{token!r}")
         self.place += 1
+
+
+class _Reader(Tokens):
+    def __init__(self, text: str) -> None:
+        super().__init__(text, _TOKEN, GRAMMAR)
 
     def name(self, what: str) -> str:
         token = self.peek()

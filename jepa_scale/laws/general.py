@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.laws.expression import Expression, parse_expression
-from jepa_scale.laws.law import Law, LawFamily
+from jepa_scale.laws.law import Law, LawFamily, asked
 from jepa_scale.laws.losses import Loss
 from jepa_scale.laws.problem import State
 from jepa_scale.laws.rows import Rows
@@ -154,13 +154,7 @@ class GeneralLaw:
         ValueError
             If ``theta`` does not end in one entry per parameter, or a column is missing.
         """
-        theta = np.asarray(theta, dtype=np.float64)
-        if theta.shape[-1] != len(self.names):
-            raise ValueError(f"expected {len(self.names)} parameters {self.names}, got {theta.shape[-1]}")
-        missing = [name for name in self.columns if name not in columns]
-        if missing:
-            raise ValueError(f"{self.formula} needs the columns {self.columns}, got {tuple(columns)}")
-        return self.values(theta, {name: np.asarray(columns[name], dtype=np.float64) for name in self.columns})
+        return self.values(*asked(self.formula, self.names, self.columns, theta, columns))
 
 
 def law_of(formula: str, columns: Collection[str]) -> Law | GeneralLaw:

@@ -124,14 +124,8 @@ class Law:
         ValueError
             If ``theta`` does not end in one entry per parameter, or a column is missing.
         """
-        theta = np.asarray(theta, dtype=np.float64)
-        if theta.shape[-1] != len(self.names):
-            raise ValueError(f"expected {len(self.names)} parameters {self.names}, got {theta.shape[-1]}")
-        missing = [name for name in self.columns if name not in columns]
-        if missing:
-            raise ValueError(f"{self.formula} needs the columns {self.columns}, got {tuple(columns)}")
+        theta, rows = asked(self.formula, self.names, self.columns, theta, columns)
         value = dict(zip(self.names, np.moveaxis(theta, -1, 0)[..., None], strict=True))
-        rows = {name: np.asarray(columns[name], dtype=np.float64) for name in self.columns}
         total = np.zeros(())
         with np.errstate(over="ignore", divide="ignore"):
             for term in self.parsed.terms:
@@ -181,6 +175,28 @@ class LawFamily:
     def describes(self, target: str) -> bool:
         """Whether the family has a law of a target."""
         return target in self.formulas or bool(self.otherwise)
+
+
+def asked(
+    formula: str,
+    names: tuple[str, ...],
+    wanted: tuple[str, ...],
+    theta: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return parameters and columns as numbers.
+
+    Raises
+    ------
+    ValueError
+        If ``theta`` does not end in one entry per name, or a column is missing.
+    """
+    theta = np.asarray(theta, dtype=np.float64)
+    if theta.shape[-1] != len(names):
+        raise ValueError(f"expected {len(names)} parameters {names}, got {theta.shape[-1]}")
+    if any(name not in columns for name in wanted):
+        raise ValueError(f"{formula} needs the columns {wanted}, got {tuple(columns)}")
+    return theta, {name: np.asarray(columns[name], dtype=np.float64) for name in wanted}
 
 
 def _shapes(
