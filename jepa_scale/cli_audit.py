@@ -46,7 +46,7 @@ def add_parsers(commands: typing.Any) -> None:
     audit.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
     audit.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
     audit.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
-    audit.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    audit.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
     audit.add_argument("--seed", type=int, default=0)
     audit.add_argument("--threads", type=int, help="default: one for each core")
 

@@ -54,7 +54,7 @@ def add_parsers(commands: typing.Any) -> None:
         help="a point to forecast; repeat for more",
     )
     fit.add_argument("--goal", type=float, metavar="VALUE", help="P(target ≤ VALUE) at each point")
-    fit.add_argument("--level", type=float, default=0.9, help="of intervals (default: 0.9)")
+    fit.add_argument("--level", type=float, default=0.9, help="confidence level of intervals (default: 0.9)")
     fit.add_argument("--draws", type=int, default=1000, help="bootstrap refits (default: 1000)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--folder", type=Path, help="where report and JSON go (default: fits/NAME)")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _SECONDS = 60
-"""That a command is waited for: a busy controller answers late, a dead one never."""
+"""Timeout in seconds for SLURM commands."""
 
 
 class SlurmError(Exception):

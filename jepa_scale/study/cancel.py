@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jepa_scale import cluster
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.orders import cancelled, mark_cancelled, own_jobs, unmark_cancelled
 from jepa_scale.study.owners import jobs_of, owners, task_of
 from jepa_scale.study.status import open_study
+from jepa_scale.study.submission import cancelled, mark_cancelled, own_jobs, unmark_cancelled
 
 _PATIENCE = 120.0
 
@@ -24,8 +24,8 @@ def cancel_study(study: Path) -> tuple[int, int]:
     UserError
         If the folder is not a planned study's, SLURM does not answer, or jobs do not end.
     """
-    _, _, orders, queue = open_study(study)
-    jobs = {*jobs_of(owners(queue)), *(orders.jobs if orders is not None else ())}
+    _, _, submission, queue = open_study(study)
+    jobs = {*jobs_of(owners(queue)), *(submission.jobs if submission is not None else ())}
     before = cancelled(study)
     # First: a worker that is signalled must not have itself started again.
     mark_cancelled(study)

@@ -20,10 +20,10 @@ from jepa_scale.study.design import DesignPoint, design, design_sampler, pilots
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.orders import Array, Orders, comment_of, own_jobs, read_orders, unmark_cancelled
 from jepa_scale.study.owners import living
 from jepa_scale.study.spec import StudySpec
 from jepa_scale.study.storage import NO_TIME, YOUNG, Queue
+from jepa_scale.study.submission import Array, Submission, comment_of, own_jobs, read_submission, unmark_cancelled
 from jepa_scale.study.sweep import study_folder
 
 
@@ -39,7 +39,7 @@ class Batch:
 
 def submit_study(
     spec: StudySpec, study: Path, launcher: SlurmLauncher, say: Callable[[str], None], accept_mixed: bool = False
-) -> Orders:
+) -> Submission:
     """Plan a study's runs into their folders, submit the workers that are missing, and return at once.
 
     What other code has computed is refused, unless ``accept_mixed``.
@@ -57,25 +57,25 @@ def submit_study(
         check_code(points, records, study, accept_mixed)
         sampler = None if pilot else design_sampler(spec)
         queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
-        held = read_orders(study) or Orders(launcher)
-        orders = replace(held, launcher=launcher)
+        held = read_submission(study) or Submission(launcher)
+        submission = replace(held, launcher=launcher)
         alive = living(queue).alive
         for point in points:
             if point.run_id not in records:
                 point.folder(study).claim(point.config, accept_mixed)
         write_plan(study, points)
-        workers = _workers(orders)
+        workers = _workers(submission)
         # Where no worker lives nobody can be taking a run just now.
         queue.plan(points, records, alive, YOUNG if workers else NO_TIME)
         say(f"{len(records)} of {len(points)} runs are done" + (", which decide the budget of the others" * pilot))
-        orders.write(study)
+        submission.write(study)
         unmark_cancelled(study)
         batches = missing(queue, points, launcher, workers)
         if not batches:
             busy = sum(workers.values())
             say(f"nothing to submit: {busy} workers live" if busy else "nothing to submit: no run waits")
-            return orders
-        return _submit(study, spec, orders, batches, say)
+            return submission
+        return _submit(study, spec, submission, batches, say)
 
 
 def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
@@ -86,13 +86,13 @@ def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
     return [*first, *design(spec, study)], False
 
 
-def _workers(orders: Orders) -> Counter[str]:
+def _workers(submission: Submission) -> Counter[str]:
     """Workers of each class that SLURM has not ended yet."""
     try:
-        found = cluster.tasks(array.job for array in orders.arrays)
+        found = cluster.tasks(array.job for array in submission.arrays)
     except cluster.SlurmError as error:
         raise UserError(f"which workers of this study live is not known: {error}") from None
-    classes = {array.job: array.resources for array in orders.arrays}
+    classes = {array.job: array.resources for array in submission.arrays}
     return Counter(classes[name.partition("_")[0]] for name in found)
 
 
@@ -112,43 +112,45 @@ def missing(
 
 
 def _submit(
-    study: Path, spec: StudySpec, orders: Orders, batches: Sequence[Batch], say: Callable[[str], None]
-) -> Orders:
+    study: Path, spec: StudySpec, submission: Submission, batches: Sequence[Batch], say: Callable[[str], None]
+) -> Submission:
     (study / "workers").mkdir(exist_ok=True)
-    launcher, submitted = orders.launcher, []
+    launcher, submitted = submission.launcher, []
     for batch in batches:
         for tasks in chunks(batch.tasks, _most()):
             script = worker_script(study, spec.name, launcher, batch.resources, tasks)
             (study / "workers" / f"{batch.resources}.sbatch").write_text(script, encoding="utf-8")
             job = _sbatch(script, study)
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            orders = replace(orders, arrays=(*orders.arrays, Array(job, batch.resources, tasks, now)))
+            submission = replace(submission, arrays=(*submission.arrays, Array(job, batch.resources, tasks, now)))
             # After each: what SLURM holds must be known, whatever happens next.
-            orders.write(study)
+            submission.write(study)
             submitted.append(job)
             say(
                 f"job {job}: {_count(tasks, 'worker')} ({batch.resources}) for {_count(batch.waiting, 'run')} that wait"
             )
     if launcher.collect:
-        orders = _follow(study, spec, orders, submitted, say)
-    return orders
+        submission = _follow(study, spec, submission, submitted, say)
+    return submission
 
 
-def _follow(study: Path, spec: StudySpec, orders: Orders, submitted: list[str], say: Callable[[str], None]) -> Orders:
+def _follow(
+    study: Path, spec: StudySpec, submission: Submission, submitted: list[str], say: Callable[[str], None]
+) -> Submission:
     """Have a job follow all workers that live; one that follows the earlier ones alone is replaced."""
     try:
-        living = cluster.tasks(orders.jobs)
+        living = cluster.tasks(submission.jobs)
         own = own_jobs(study, living)
-        cluster.cancel(job for job in orders.collect if job in own and living[job].state == "PENDING")
+        cluster.cancel(job for job in submission.collect if job in own and living[job].state == "PENDING")
     except cluster.SlurmError as error:
         raise UserError(f"{error}. The workers are submitted; the table: jepa-scale collect {study}") from None
-    before = {name.partition("_")[0] for name in living} - set(orders.collect)
+    before = {name.partition("_")[0] for name in living} - set(submission.collect)
     after = ":".join(sorted(before | set(submitted), key=int))
-    job = _sbatch(collect_script(study, spec.name, orders.launcher), study, f"--dependency=afterany:{after}")
-    orders = replace(orders, collect=(job,))
-    orders.write(study)
+    job = _sbatch(collect_script(study, spec.name, submission.launcher), study, f"--dependency=afterany:{after}")
+    submission = replace(submission, collect=(job,))
+    submission.write(study)
     say(f"job {job}: collects the study when they have ended")
-    return orders
+    return submission
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Who is at the runs of a study: SLURM says which of its jobs live, which no heartbeat could say as surely."""
+"""Which worker owns which run: SLURM says which of its jobs live, more surely than a heartbeat could."""
 
 from __future__ import annotations
 

@@ -23,11 +23,12 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import refuse_links
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.orders import Orders, cancelled, read_orders
 from jepa_scale.study.owners import Living, held, jobs_of, owners, task_of
 from jepa_scale.study.spec import StudySpec, spec_of
-from jepa_scale.study.storage import NO_TIME, YOUNG, Queue, outcome_of, regret_of
+from jepa_scale.study.storage import NO_TIME, YOUNG, Queue
+from jepa_scale.study.submission import Submission, cancelled, read_submission
 from jepa_scale.study.tails import Tail
+from jepa_scale.study.trials import outcome_of, regret_of
 
 T = TypeVar("T")
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
@@ -112,7 +113,7 @@ class Status:
         return {"study": self.name, "counts": self.counts, "runs": runs, "tasks": tasks, "left": self.left}
 
 
-def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None, Queue]:
+def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Submission | None, Queue]:
     """What a study's folder says, and its queue.
 
     Raises
@@ -120,14 +121,14 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Orders | None
     UserError
         If the folder is not a planned study's, or one of its files is damaged.
     """
-    spec, points, orders = spec_of(study), read_plan(study), read_orders(study)
-    url = None if orders is None else orders.launcher.storage
+    spec, points, submission = spec_of(study), read_plan(study), read_submission(study)
+    url = None if submission is None else submission.launcher.storage
     reads = not os.access(study, os.W_OK)
     if reads:
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
     else:
         refuse_links(study)
-    return spec, points, orders, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
+    return spec, points, submission, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
 
 
 def status_of(study: Path) -> Status:
@@ -201,8 +202,8 @@ class Look:
         """
         if self._plan_time() != self._planned:
             self.points, self._planned = read_plan(self.study), self._plan_time()
-        orders, stopped = read_orders(self.study), cancelled(self.study)
-        tasks, unknown = self._tasks(orders, stopped)
+        submission, stopped = read_submission(self.study), cancelled(self.study)
+        tasks, unknown = self._tasks(submission, stopped)
         latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
         # After the trials: whoever has taken runs held the study before.
         here = held(self.study) if self.at_it is None else self.at_it
@@ -213,13 +214,13 @@ class Look:
             # A design takes some of its runs; the others lack nothing.
             runs = tuple(run for run in runs if run.state != "left")
             most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
-        left, ordered = _left(runs, self._workers(runs, tasks, here), self.queue), orders is not None
+        left, ordered = _left(runs, self._workers(runs, tasks, here), self.queue), submission is not None
         return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
     def workers(self, status: Status) -> set[str]:
         """Tasks of SLURM's that take runs; a job that collects is none."""
-        orders = read_orders(self.study)
-        return set(status.tasks) - set(orders.collect if orders is not None else ())
+        submission = read_submission(self.study)
+        return set(status.tasks) - set(submission.collect if submission is not None else ())
 
     def _workers(self, runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], here: bool) -> int:
         busy = {run.owner for run in runs if run.state == "running" and run.owner}
@@ -233,19 +234,19 @@ class Look:
     def _plan_time(self) -> int:
         return (self.study / "plan.json").stat().st_mtime_ns
 
-    def _tasks(self, orders: Orders | None, stopped: bool) -> tuple[dict[str, cluster.Task], str]:
+    def _tasks(self, submission: Submission | None, stopped: bool) -> tuple[dict[str, cluster.Task], str]:
         if time.monotonic() - self._asked < self.patience:
             return self._known
-        jobs = {*jobs_of(owners(self.queue)), *(orders.jobs if orders is not None else ())}
+        jobs = {*jobs_of(owners(self.queue)), *(submission.jobs if submission is not None else ())}
         try:
             self._known = cluster.tasks(jobs), ""
         except cluster.SlurmError as error:
             self._known = {}, str(error)
         tasks, unknown = self._known
-        if self.reaps and not unknown and orders is not None and not stopped:
+        if self.reaps and not unknown and submission is not None and not stopped:
             # Where no worker lives nobody can be taking a run just now; a job that collects is none.
-            young = YOUNG if set(tasks) - set(orders.collect) else NO_TIME
-            self.queue.reap(Living(frozenset(tasks)).lost, orders.launcher.attempts, young)
+            young = YOUNG if set(tasks) - set(submission.collect) else NO_TIME
+            self.queue.reap(Living(frozenset(tasks)).lost, submission.launcher.attempts, young)
         self._asked = time.monotonic()
         return self._known
 

@@ -7,13 +7,12 @@ import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale.records import RunRecord
 from jepa_scale.records.dials import Dial
@@ -22,27 +21,21 @@ from jepa_scale.runs.folder import RunFolder
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
 from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
-
-# Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
-_WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
-DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0, 2**31 - 1)}
-OUTCOME = "outcome"
-"""User attribute of a trial that was told as FAIL: an ``Outcome``."""
-Outcome = Literal["died", "diverged", "failed"]
-"""Its worker died under it, training diverged, or the run ended with an error."""
-_DIED = "its worker died"
-"""Reason of a run whose worker died; in journals from before ``OUTCOME`` it begins so, and nothing else says it."""
-
-
-def distribution(dial: Dial) -> BaseDistribution:
-    """Optuna's distribution of a dial beside n and k: as wide as may be where it is a number, so that it can grow."""
-    if not dial.numeric:
-        return CategoricalDistribution(dial.values)
-    log = dial.scale == "log"
-    if all(isinstance(value, int) for value in dial.values):
-        return IntDistribution(1 if log else -(2**40), 2**40, log=log)
-    return FloatDistribution(1e-30 if log else -1e30, 1e30, log=log)
-
+from jepa_scale.study.trials import (
+    DIED,
+    DISTRIBUTIONS,
+    OUTCOME,
+    Outcome,
+    age,
+    distribution,
+    finished_trial,
+    kept,
+    marks,
+    outcome,
+    outcome_of,
+    parameters,
+    regret_of,
+)
 
 ATTEMPTS = 2
 """How often a run is tried when its worker dies under it."""
@@ -161,7 +154,7 @@ class Queue:
                     if trial.state == TrialState.WAITING and self._take(trial._trial_id):
                         self.finish(trial._trial_id, record)
                 if not trials:
-                    self.study.add_trial(_finished_trial(point, record, self._space))
+                    self.study.add_trial(finished_trial(point, record, self._space))
         return waiting + int(self.undecided(points))
 
     def _at_once(self) -> contextlib.AbstractContextManager[None]:
@@ -227,8 +220,8 @@ class Queue:
 
     def note_start(self, claim: Claim, mark: float) -> int:
         """Keep how far a run has come that is begun now; return how often in a row it was begun without an advance."""
-        marks = self._trial(claim.trial_id).user_attrs
-        stalls = marks.get("stalls", 0) + 1 if "mark" in marks and mark <= marks["mark"] else 0
+        before = self._trial(claim.trial_id).user_attrs
+        stalls = before.get("stalls", 0) + 1 if "mark" in before and mark <= before["mark"] else 0
         self.storage.set_trial_user_attr(claim.trial_id, "mark", mark)
         self.storage.set_trial_user_attr(claim.trial_id, "stopped", False)
         self.storage.set_trial_user_attr(claim.trial_id, "stalls", stalls)
@@ -244,7 +237,7 @@ class Queue:
         """Tell the outcome of a run that has a record."""
         value = regret_of(record)
         if value is None:
-            self._tell(trial_id, _outcome(record), reason=f"{record.status}: {record.reason}")
+            self._tell(trial_id, outcome(record), reason=f"{record.status}: {record.reason}")
         else:
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
                 self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
@@ -270,8 +263,8 @@ class Queue:
 
     def _again(self, trial: FrozenTrial, reason: str) -> None:
         # Queued first: a death in between leaves two, of which the second finds the record of the first.
-        self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"]))
-        self._tell(trial._trial_id, "died", reason=f"{_DIED}: {reason}")
+        self._enqueue(self._values(trial), kept(trial, trial.user_attrs["attempt"]))
+        self._tell(trial._trial_id, "died", reason=f"{DIED}: {reason}")
 
     def reap(
         self, dead: Callable[[str], bool], attempts: int | None = ATTEMPTS, young: datetime.timedelta = YOUNG
@@ -285,7 +278,7 @@ class Queue:
         with self._reaping():
             for trial in list(self.running()):
                 owner = trial.user_attrs.get("worker")
-                if not (_age(trial) > young if owner is None else dead(owner)):
+                if not (age(trial) > young if owner is None else dead(owner)):
                     continue
                 found.append(trial.user_attrs["run"])
                 record = RunFolder(self.folder / "runs" / found[-1], found[-1]).read_record()
@@ -301,18 +294,18 @@ class Queue:
 
     def _retry(self, trial: FrozenTrial, reason: str, attempts: int) -> None:
         attempt = trial.user_attrs["attempt"]
-        said = f"{_DIED}: {reason}" if reason else _DIED
+        said = f"{DIED}: {reason}" if reason else DIED
         of = f" of {attempts}" if attempts >= attempt else ""
         self._tell(trial._trial_id, "died", reason=f"{said}, at attempt {attempt}{of}")
         if attempt < attempts:
-            self._enqueue(self._values(trial), _kept(trial, attempt + 1))
+            self._enqueue(self._values(trial), kept(trial, attempt + 1))
 
     def _complete_retries(self, attempts: int) -> None:
         """Queue what a reaper that died between telling and queueing left out."""
         latest = {trial.user_attrs.get("run"): trial for trial in self.trials()}
         for trial in latest.values():
             if outcome_of(trial) == "died" and trial.user_attrs["attempt"] < attempts:
-                self._enqueue(self._values(trial), _kept(trial, trial.user_attrs["attempt"] + 1))
+                self._enqueue(self._values(trial), kept(trial, trial.user_attrs["attempt"] + 1))
 
     def _reaping(self) -> FileLock:
         """One reaper at a time, so that a run is queued again once."""
@@ -338,7 +331,7 @@ class Queue:
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
     def _enqueue_point(self, point: DesignPoint) -> None:
-        self._enqueue(_parameters(point), {**_marks(point), "attempt": 1})
+        self._enqueue(parameters(point), {**marks(point), "attempt": 1})
 
     def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
@@ -351,70 +344,8 @@ class Queue:
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
-def outcome_of(trial: FrozenTrial) -> Outcome | None:
-    """How a trial ended that has no value; None for one that has, or that has not ended."""
-    if trial.state != TrialState.FAIL:
-        return None
-    told: Outcome | None = trial.user_attrs.get(OUTCOME)
-    if told is not None:
-        return told
-    reason = str(trial.user_attrs.get("reason", ""))
-    return "died" if reason.startswith(_DIED) else "diverged" if reason.startswith("diverged: ") else "failed"
-
-
-def _outcome(record: RunRecord) -> Outcome:
-    return "diverged" if record.status == "diverged" else "failed"
-
-
-def regret_of(record: RunRecord) -> float | None:
-    """The run's regret under its own planner's score; None if it did not finish."""
-    score = record.config["planner"].get("score")
-    return record.final.get(f"regret/{score}") if record.status == "finished" else None
-
-
-_MARKS = ("run", "purpose", "label", "resources")
-
-
 def _claim_of(trial: FrozenTrial) -> Claim:
-    marks = trial.user_attrs
-    return Claim(trial._trial_id, marks["run"], marks["attempt"])
-
-
-def _kept(trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-    return {**{name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}, "attempt": attempt}
-
-
-def _age(trial: FrozenTrial) -> datetime.timedelta:
-    started = trial.datetime_start
-    if started is None:
-        return datetime.timedelta.max
-    return datetime.datetime.now(datetime.UTC) - started.astimezone(datetime.UTC)
-
-
-def _marks(point: DesignPoint) -> dict[str, Any]:
-    """Which run a trial is, and what it needs; one that is no cell of the table says what it is for."""
-    marks = {"run": point.run_id, "resources": point.resources}
-    return marks if point.purpose == "cell" else {**marks, "purpose": point.purpose, "label": point.label}
-
-
-def _parameters(point: DesignPoint) -> dict[str, Any]:
-    return {"n": point.n, "k": point.k, **point.dials, "seed": point.seed}
-
-
-def _finished_trial(point: DesignPoint, record: RunRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    parameters = _parameters(point)
-    value: float | None = regret_of(record)
-    seconds = record.times.get("wall_seconds")
-    attributes: dict[str, Any] = {**_marks(point), "attempt": 1, SECONDS: seconds}
-    if value is None:
-        attributes |= {OUTCOME: _outcome(record), "reason": f"{record.status}: {record.reason}"}
-    return create_trial(
-        state=TrialState.FAIL if value is None else TrialState.COMPLETE,
-        value=value,
-        params=parameters,
-        distributions={name: space[name] for name in parameters},
-        user_attrs=attributes,
-    )
+    return Claim(trial._trial_id, trial.user_attrs["run"], trial.user_attrs["attempt"])
 
 
 def _never_asked() -> optuna.samplers.BaseSampler:

@@ -20,11 +20,11 @@ from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.runs.process import SUPERVISED
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.orders import cancelled, read_orders
 from jepa_scale.study.owners import living, owner_of
 from jepa_scale.study.sampler import SECONDS
 from jepa_scale.study.spec import read_spec
 from jepa_scale.study.storage import Claim, Queue
+from jepa_scale.study.submission import cancelled, read_submission
 
 _POLL = 0.2
 _AGAIN = 3.0
@@ -42,10 +42,10 @@ class Supervisor:
 
     def __init__(self, study: Path, resources: str, task: str) -> None:
         self.study, self.resources, self.task, self.owner = study, resources, task, owner_of(task)
-        orders = read_orders(study)
-        if orders is None:
+        submission = read_submission(study)
+        if submission is None:
             raise UserError(f"{study} has no launch.json: submit it with `jepa-scale sweep SWEEP launcher=slurm`")
-        self.launcher, spec = orders.launcher, read_spec(study / "study.yaml")
+        self.launcher, spec = submission.launcher, read_spec(study / "study.yaml")
         self.points = {point.run_id: point for point in read_plan(study)}
         self.queue = Queue(study, spec.name, design_sampler(spec), self.launcher.storage, dials=spec.others)
         self.tried = self.failed = 0

@@ -29,11 +29,11 @@ from jepa_scale.study.design import DesignPoint, base_config, design, design_sam
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.orders import unmark_cancelled
 from jepa_scale.study.owners import living
 from jepa_scale.study.sampler import ScalingDesignSampler
 from jepa_scale.study.spec import StudySpec, read_spec
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.submission import unmark_cancelled
 from jepa_scale.study.worker import work
 
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2

@@ -11,10 +11,10 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.study.launch import chunks, dry_run, submit_study, worker_script
 from jepa_scale.study.launchers import LocalLauncher, SlurmLauncher, take_launcher
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.orders import mark_cancelled, read_orders
 from jepa_scale.study.spec import parse_spec, read_spec
 from jepa_scale.study.status import status_of
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.submission import mark_cancelled, read_submission
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_supervisor import loaded_by
 
@@ -47,8 +47,8 @@ def spec():
 
 def submitted(spec, study, **settings):
     said = []
-    orders = submit_study(spec, study, SlurmLauncher(**{"collect": False, **settings}), said.append)
-    return orders, "\n".join(said)
+    submission = submit_study(spec, study, SlurmLauncher(**{"collect": False, **settings}), said.append)
+    return submission, "\n".join(said)
 
 
 def test_settings_come_from_the_leaf_the_file_and_the_command_line_in_this_order():
@@ -131,9 +131,9 @@ def test_no_array_is_above_the_largest(tasks, most, sizes):
 
 def test_runs_are_planned_into_their_folders_and_workers_submitted_once(spec, slurm, tmp_path):
     study = tmp_path / "study"
-    orders, said = submitted(spec, study, workers=3)
+    submission, said = submitted(spec, study, workers=3)
     assert "job 1: 3 workers (cpu1) for 4 runs" in said
-    assert read_orders(study) == orders
+    assert read_submission(study) == submission
     points = read_plan(study)
     assert len(points) == 4
     assert all((study / "runs" / point.run_id / "config.yaml").is_file() for point in points)
@@ -144,9 +144,9 @@ def test_runs_are_planned_into_their_folders_and_workers_submitted_once(spec, sl
     _, again = submitted(spec, study, workers=3)
     assert "nothing to submit: 3 workers live" in again
     slurm.lives("1_0|RUNNING|50:00|n1")
-    orders, again = submitted(spec, study, workers=3)
+    submission, again = submitted(spec, study, workers=3)
     assert "job 2: 2 workers" in again
-    assert [(array.job, array.tasks) for array in orders.arrays] == [("1", 3), ("2", 2)]
+    assert [(array.job, array.tasks) for array in submission.arrays] == [("1", 3), ("2", 2)]
     assert len(Queue(study, "tiny").trials()) == 4, "each run is queued once"
 
 
@@ -177,7 +177,7 @@ def test_what_sbatch_refuses_is_not_recorded_and_the_runs_wait(spec, slurm, tmp_
     slurm.refuses("sbatch", "sbatch: error: invalid account")
     with pytest.raises(UserError, match=r"invalid account.*run the same command again"):
         submitted(spec, study)
-    assert read_orders(study).arrays == ()
+    assert read_submission(study).arrays == ()
     assert status_of(study).counts["waiting"] == 4
 
 
@@ -190,24 +190,24 @@ def test_a_refusal_in_the_middle_leaves_what_was_submitted_on_record(spec, slurm
     )
     with pytest.raises(UserError, match="sbatch failed"):
         submitted(spec, study, workers=4)
-    assert [(array.job, array.tasks) for array in read_orders(study).arrays] == [("5", 2)]
+    assert [(array.job, array.tasks) for array in read_submission(study).arrays] == [("5", 2)]
 
 
 def test_workers_of_a_class_are_submitted_for_its_runs(spec, slurm, tmp_path):
     study = tmp_path / "study"
-    orders, _ = submitted(spec.with_overrides(["trainer.devices=2"]), study, workers=1)
-    assert [array.resources for array in orders.arrays] == ["cpu2"]
+    submission, _ = submitted(spec.with_overrides(["trainer.devices=2"]), study, workers=1)
+    assert [array.resources for array in submission.arrays] == ["cpu2"]
     assert "--ntasks-per-node=2" in (slurm.root / "script.0").read_text()
 
 
 def test_gpu_runs_are_planned_where_there_is_no_gpu(spec, slurm, tmp_path):
-    orders, _ = submitted(spec.with_overrides(["trainer.accelerator=gpu"]), tmp_path / "study", workers=1)
-    assert [array.resources for array in orders.arrays] == ["gpu1"]
+    submission, _ = submitted(spec.with_overrides(["trainer.accelerator=gpu"]), tmp_path / "study", workers=1)
+    assert [array.resources for array in submission.arrays] == ["gpu1"]
 
 
 def test_a_job_follows_that_collects(spec, slurm, tmp_path):
-    orders, _ = submitted(spec, tmp_path / "study", workers=1, collect=True)
-    assert orders.collect == ("2",)
+    submission, _ = submitted(spec, tmp_path / "study", workers=1, collect=True)
+    assert submission.collect == ("2",)
     assert "sbatch --parsable --dependency=afterany:1" in slurm.asked
     assert f"-m jepa_scale collect {tmp_path}/study" in (slurm.root / "script.1").read_text()
 
@@ -217,10 +217,10 @@ def test_the_job_that_collects_follows_all_workers_that_live(spec, slurm, tmp_pa
     submitted(spec, study, workers=2, collect=True)
     slurm.lives("1_0|RUNNING|50:00|n1", "2|PENDING|1:00:00|(Dependency)")
     slurm._put("scancel", "true")
-    orders, _ = submitted(spec, study, workers=2, collect=True)
+    submission, _ = submitted(spec, study, workers=2, collect=True)
     assert "scancel --quiet 2" in slurm.asked
     assert "sbatch --parsable --dependency=afterany:1:3" in slurm.asked
-    assert orders.collect == ("4",)
+    assert submission.collect == ("4",)
 
 
 def test_submitting_again_takes_a_cancellation_back(spec, slurm, tmp_path):

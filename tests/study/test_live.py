@@ -27,11 +27,11 @@ from jepa_scale.study import live, outlook, status
 from jepa_scale.study.grid import _COLOURS, Scale, cells_of
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
-from jepa_scale.study.orders import Array, Orders
 from jepa_scale.study.outlook import Outlooks
 from jepa_scale.study.screen import Overview
 from jepa_scale.study.status import Look, RunState, status_of
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.submission import Array, Submission
 from jepa_scale.study.table import run_table
 from jepa_scale.study.tails import _MOST, Tail
 from tests.study.fake_slurm import FakeSlurm
@@ -267,7 +267,7 @@ def test_squeue_is_not_asked_at_every_look(tmp_path, monkeypatch):
     slurm.lives("7_0|RUNNING|50:00|n1", "7_1|PENDING|50:00|(Priority)")
     monkeypatch.setenv("PATH", slurm.environment["PATH"])
     planted = PlantedStudy(tmp_path / "study")
-    Orders(SlurmLauncher(), (Array("7", "cpu1", 2, "now"),)).write(planted.folder)
+    Submission(SlurmLauncher(), (Array("7", "cpu1", 2, "now"),)).write(planted.folder)
     planted.begin(planted.points[0], "slurm:7_0")
     look = Look(planted.folder, patience=60)
     for _ in range(3):

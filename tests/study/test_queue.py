@@ -85,7 +85,7 @@ def test_a_run_is_out_of_memory_before_the_next_begins(tmp_path, monkeypatch):
         def __init__(self):
             self.itself = self
 
-    def run(config, path, group=None):
+    def run(config, path, group=None, tags=()):
         held = Held()
         assert not [before for before in alive if before() is not None]
         alive.append(weakref.ref(held))
@@ -227,7 +227,7 @@ def test_a_trial_that_is_just_being_taken_is_nobodys_and_yet_not_dead(tmp_path, 
     queue._take(trial._trial_id)
     assert queue.reap(lambda owner: True) == []
     assert queue.plan([point(0)], {}, lambda owner: True, YOUNG) == 0
-    monkeypatch.setattr("jepa_scale.study.storage._age", lambda trial: datetime.timedelta(hours=1))
+    monkeypatch.setattr("jepa_scale.study.storage.age", lambda trial: datetime.timedelta(hours=1))
     assert queue.reap(lambda owner: True) == ["run-000"]
     assert queue.claim("me").attempt == 2
     assert [trial.params["n"] for trial in queue.running()] == [300], "its values are those that were queued"

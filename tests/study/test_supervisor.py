@@ -16,9 +16,9 @@ from jepa_scale.study.cancel import cancel_study
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.manifest import read_plan, write_plan
-from jepa_scale.study.orders import Array, Orders, mark_cancelled, read_orders
 from jepa_scale.study.status import status_of
 from jepa_scale.study.storage import Queue
+from jepa_scale.study.submission import Array, Submission, mark_cancelled, read_submission
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_queue import record, states
 
@@ -59,7 +59,7 @@ def study(tmp_path, slurm):
         (folder / "runs" / point.run_id).mkdir(parents=True)
     Queue(folder, "study").plan(points, {})
     launcher = SlurmLauncher(python=str(slurm.root / "python"), linger=0, attempts=2, signal_seconds=0)
-    Orders(launcher, (Array("7", "cpu1", 1, "now"),)).write(folder)
+    Submission(launcher, (Array("7", "cpu1", 1, "now"),)).write(folder)
     return folder
 
 
@@ -215,8 +215,8 @@ def test_a_worker_does_runs_that_were_planned_since_it_started(study, slurm):
 
 
 def test_an_idle_worker_does_not_besiege_slurm(study, slurm):
-    orders = read_orders(study)
-    dataclasses.replace(orders, launcher=dataclasses.replace(orders.launcher, linger=4)).write(study)
+    submission = read_submission(study)
+    dataclasses.replace(submission, launcher=dataclasses.replace(submission.launcher, linger=4)).write(study)
     queue = Queue(study, "study")
     queue.claim("worker-0")
     worked(study, slurm)

@@ -25,7 +25,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Orders:
+class Submission:
     """``launch.json`` of a study."""
 
     launcher: SlurmLauncher
@@ -43,8 +43,8 @@ class Orders:
         return (*(array.job for array in self.arrays), *self.collect)
 
 
-def read_orders(study: Path) -> Orders | None:
-    """Orders of a study; None where nothing was ordered of a cluster.
+def read_submission(study: Path) -> Submission | None:
+    """Submission of a study; None where nothing was ordered of a cluster.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_orders(study: Path) -> Orders | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         arrays: Sequence[Array] = [Array(**array) for array in content["arrays"]]
-        return Orders(SlurmLauncher(**content["launcher"]), tuple(arrays), tuple(content["collect"]))
+        return Submission(SlurmLauncher(**content["launcher"]), tuple(arrays), tuple(content["collect"]))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}): run the sweep command again, which writes it") from None
 
