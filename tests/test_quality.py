@@ -41,9 +41,22 @@ def test_the_readmes_study_file_is_a_study():
     from jepa_scale.study.design import design
     from jepa_scale.study.spec import parse_spec
 
-    (text,) = [snippet for snippet in snippets("yaml") if "name:" in snippet]
+    (text,) = [snippet for snippet in snippets("yaml") if snippet.startswith("name:")]
     points = design(parse_spec(yaml.safe_load(text), "README.md"))
     assert [point.purpose for point in points] == ["cell"] * 36 + ["tuning"] * 24
+
+
+def test_the_readmes_dials_target_and_laws_are_those_of_a_study():
+    import yaml
+
+    from jepa_scale.study.laws import families_of
+    from jepa_scale.study.spec import parse_spec
+
+    (text,) = [snippet for snippet in snippets("yaml") if snippet.startswith("dials:")]
+    content = {"name": "readme", "question": "Why?", "seeds": [0], **yaml.safe_load(text)}
+    spec = parse_spec(content, "README.md")
+    assert [(dial.name, dial.scale) for dial in spec.others] == [("steps_per_epoch", "log"), ("horizon", "linear")]
+    assert all(family.describes(spec.target.column) for family in families_of(spec))
 
 
 def test_the_readmes_arms_are_arms():

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import RunTable, StudyResult
 from jepa_scale.records.dials import Dial, Value
-from jepa_scale.report.figures.shared import legend_outside
+from jepa_scale.report.figures.shared import left_out_cells, legend_outside
 from jepa_scale.report.style import MARKERS, sequential, styled
 from jepa_scale.report.summary import Mean, mean_of, sizes, widths
 from jepa_scale.report.wording import listed, whole
@@ -35,7 +35,7 @@ def caption(result: StudyResult) -> str:
     return (
         f"Mean of {result.target.quantity} over seeds at the largest n = {whole(_largest(result))}, one line for each "
         f"k; error bars ±1 standard error over seeds. A panel varies one dial; the others stay at {held}. "
-        + " ".join(said)
+        + " ".join([*said, left_out_cells(result, result.target.name)])
     )
 
 
