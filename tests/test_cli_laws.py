@@ -72,7 +72,7 @@ def test_fit_takes_formulas_products_and_several_laws(runs, capsys):
         (["none.csv"], "no file none.csv"),
         (["runs.csv"], "the law chinchilla describes loss, and the table has neither"),
         (["runs.csv", "--columns", "N=params", "loss=final loss"], "has no column 'D'; it has Name, params"),
-        (["runs.csv", *NAMES, "--law", "loss = E +"], "a name for a coefficient"),
+        (["runs.csv", *NAMES, "--law", "loss = E +"], "expected more at 'the end'"),
         (["runs.csv", *NAMES, "--law", "nonsense"], "no law 'nonsense'"),
         (["runs.csv", *NAMES, "--loss", "cubes"], "--loss: expected one of huber"),
         (["runs.csv", *NAMES, "--at", "N=1e9"], "expected a finite number above 0 for each of N, D"),
@@ -85,7 +85,7 @@ def test_fit_takes_formulas_products_and_several_laws(runs, capsys):
         (["runs.csv", *NAMES, "--at", "N=1e9", "D=1e9", "Q=3"], "for each of N, D"),
         (["runs.csv", *NAMES, "--loss", "envelope:inf"], "expected finite weights above 0"),
         (["runs.csv", *NAMES, "--law", "loss = saturating(A N^-a, 0)"], "expected a ceiling above 0"),
-        (["runs.csv", *NAMES, "--law", "loss = loss + A N^-a"], "got loss twice"),
+        (["runs.csv", *NAMES, "--law", "loss = loss + A N^-a"], "expected the target loss on the left of"),
         (["runs.csv", "--columns", "N"], "expected NAME=VALUE, such as N=params"),
     ],
 )

@@ -152,6 +152,8 @@ class _Reader(Tokens):
         wanted = {"saturating": (2, 2), "min": (2, 5), "max": (2, 5)}.get(name, (1, 1))
         if not wanted[0] <= len(given) <= wanted[1]:
             self.fail(f"{wanted[0]} argument{'s' * (wanted[0] > 1)} of {name}, not {len(given)},")
+        if name == "saturating" and given[1].is_number and not given[1].is_positive:
+            self.fail(f"a ceiling above 0, not {given[1]},")
         if name == "saturating":
             return given[0] / (1 + given[0] / given[1])
         known: dict[str, Callable[..., Any]] = {

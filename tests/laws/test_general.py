@@ -98,6 +98,7 @@ def test_a_sum_of_powers_written_so_stays_the_law_that_it_was():
         ("loss = A N)", "expected the end"),
         ("loss = A log(N, D)", "1 argument of log"),
         ("loss = A min(N)", "2 arguments of min"),
+        ("loss = saturating(A N, 0)", "a ceiling above 0"),
         ("loss = A.real N", "cannot read"),
         ("loss = A N; import os", "cannot read"),
         ("loss = A N + 9^9^9^9", "a power that is a finite number"),
