@@ -85,19 +85,16 @@ class Queue:
             raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
-        if reads:
-            try:
-                self.study = optuna.load_study(study_name=name, storage=self.storage, sampler=sampler or _never_asked())
-            except KeyError:
+        chooser = sampler or _never_asked()
+        try:
+            # First, as to create one writes into the journal even where it is there: to look at a study needs no disk.
+            self.study = optuna.load_study(study_name=name, storage=self.storage, sampler=chooser)
+        except KeyError:
+            if reads:
                 raise UserError(f"{self.path} holds no study {name!r}: it is another study's") from None
-            return
-        self.study = optuna.create_study(
-            study_name=name,
-            storage=self.storage,
-            direction="minimize",
-            load_if_exists=True,
-            sampler=sampler or _never_asked(),
-        )
+            self.study = optuna.create_study(
+                study_name=name, storage=self.storage, direction="minimize", load_if_exists=True, sampler=chooser
+            )
 
     @property
     def name(self) -> str:

@@ -302,3 +302,10 @@ def test_to_be_cancelled_costs_no_attempt(tmp_path):
         assert queue.claim("a").attempt == 1
         assert queue.reap("a".__eq__, attempts=None) == ["run-000"]
     assert queue.waiting() == 1
+
+
+def test_to_open_a_study_again_writes_nothing(tmp_path):
+    Queue(tmp_path, "study").plan([point(0)], {})
+    before = (tmp_path / "journal.log").read_bytes()
+    assert len(Queue(tmp_path, "study").trials()) == 1
+    assert (tmp_path / "journal.log").read_bytes() == before
