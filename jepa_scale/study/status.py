@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale import cluster
+from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import refuse_links
@@ -246,7 +247,11 @@ class Look:
         if self.reaps and not unknown and submission is not None and not stopped:
             # Where no worker lives nobody can be taking a run just now; a job that collects is none.
             young = YOUNG if set(tasks) - set(submission.collect) else NO_TIME
-            self.queue.reap(Living(frozenset(tasks)).lost, submission.launcher.attempts, young)
+            try:
+                self.queue.reap(Living(frozenset(tasks)).lost, submission.launcher.attempts, young)
+            except NotWritten as error:
+                # Runs of dead workers stay lost until there is room again; to see that needs no disk.
+                warnings.warn(str(error), stacklevel=2)
         self._asked = time.monotonic()
         return self._known
 

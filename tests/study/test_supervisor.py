@@ -1,6 +1,7 @@
 """A cluster's worker, with commands of SLURM's and runs' processes that behave as told."""
 
 import dataclasses
+import errno
 import json
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from jepa_scale.files import NotWritten
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
 from jepa_scale.study.cancel import cancel_study
@@ -326,3 +328,15 @@ def loaded_by(module):
 def test_it_is_there_before_anything_heavy_could_be_loaded():
     assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.study.supervisor"))
     assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.study.supervise"))
+
+
+def test_status_on_a_full_disk_shows_what_is_lost(study, slurm, monkeypatch):
+    Queue(study, "study").claim("slurm:9_0")
+
+    def full(*_, **__):
+        raise NotWritten(errno.ENOSPC, "No space left on device", str(study / "journal.log"))
+
+    monkeypatch.setattr(Queue, "reap", full)
+    with pytest.warns(UserWarning, match="no space is left"):
+        found = status_of(study)
+    assert (found.counts["lost"], found.counts["waiting"]) == (1, 3)
