@@ -37,12 +37,13 @@ class Quantity:
 
     def of(self, record: RunRecord) -> float:
         """Return its number in a record; NaN where it has none."""
+        place: Mapping[str, Any]
         if self.pretrained:
             place, name = record.pretrained, self.pretrained
         elif self.final:
             place, name = record.final, self.final
         elif record.truth:
-            place, name = record.truth, self.truth  # type: ignore[assignment]
+            place, name = record.truth, self.truth
         else:
             place, name = record.final, self.sampled
         value: Any = place.get(name.format(score=record.config["planner"].get("score"))) if name else None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jepa_scale.laws.cells import TARGETS
-from jepa_scale.laws.general import law_of
 from jepa_scale.records import RunTable
 from jepa_scale.records.dials import K_KEY, N_KEY, Dial, Value, read, wrong_dials
 from jepa_scale.records.quantities import Target, read_target
@@ -296,6 +295,9 @@ def _wrong_laws(laws: Sequence[str], target: str, columns: frozenset[str]) -> li
         if "=" not in text:
             found += [f"law: expected one of {', '.join(options)}, or a formula, got {text!r}"] * (text not in options)
             continue
+        # Imported here: formulas bring scipy, for which whoever only looks at a study should not wait.
+        from jepa_scale.laws.general import law_of
+
         try:
             law = law_of(text, columns)
         except ValueError as error:

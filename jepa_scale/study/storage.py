@@ -35,6 +35,7 @@ from jepa_scale.study.trials import (
     outcome_of,
     parameters,
     regret_of,
+    suggest,
 )
 
 ATTEMPTS = 2
@@ -207,7 +208,7 @@ class Queue:
                 handle = optuna.trial.Trial(self.study, trial._trial_id)
                 # The queued values become the trial's parameters only when they are asked for.
                 for parameter, space in self._space.items():
-                    handle._suggest(parameter, space)
+                    suggest(handle, parameter, space)
                 return _claim_of(trial)
         return None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from jepa_scale.records import RunRecord
 from jepa_scale.records.dials import Dial
@@ -17,6 +17,18 @@ from jepa_scale.study.sampler import SECONDS
 # Wide ranges rather than categories: a categorical value space cannot be extended when the study grows.
 _WIDE = {"n": IntDistribution(1, 2**40, log=True), "k": IntDistribution(1, 2**30, log=True)}
 DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0, 2**31 - 1)}
+
+
+def suggest(trial: Trial, name: str, space: BaseDistribution) -> None:
+    """Have a trial take a parameter that was queued for it."""
+    if isinstance(space, IntDistribution):
+        trial.suggest_int(name, space.low, space.high, log=space.log)
+    elif isinstance(space, FloatDistribution):
+        trial.suggest_float(name, space.low, space.high, log=space.log)
+    elif isinstance(space, CategoricalDistribution):
+        trial.suggest_categorical(name, space.choices)
+
+
 OUTCOME = "outcome"
 """User attribute of a trial that was told as FAIL: an ``Outcome``."""
 Outcome = Literal["died", "diverged", "failed"]
