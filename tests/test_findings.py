@@ -46,6 +46,7 @@ def test_rewording_changes_no_verdict_on_the_theory(reworded):
         "coefficient_zero": Finding("coefficient_zero", "p", {"coefficient": "B"}),
         "other parameter": Finding("coefficient_zero", "q", {"coefficient": "B"}),
         "lack_of_fit": Finding("lack_of_fit", values={"p": 0.001}),
+        "moved": Finding("moved_with_weights", "p", {"first": 1.0, "second": 1.4}),
     }
 
     def verdicts():

@@ -30,6 +30,7 @@ def test_best_width_is_the_planted_one_with_its_place():
     turns = optima(study_result().table, "regret")
     # At n = 3000 the planted means at k = 16 and 32 differ by 10 %, three times the planted scatter of a seed.
     assert (turns[3000].best.k, turns[3000].place, turns[3000].established) == (16, "interior", True)
+    assert [n for n, turn in turns.items() if turn.established] == [1000, 3000], "300 is interior, and within chance"
     assert (turns[30000].place, turns[30000].shared_by) == ("plateau", (16, 32, 64))
 
 
