@@ -10,6 +10,9 @@ import yaml
 from jepa_scale.cli import main
 from tests.robustness.mistakes import STUDY
 
+ALL_CASES = os.environ.get("JEPA_SCALE_TESTS") == "all"
+"""Whether every combination is tried, which takes about an hour; otherwise a sample of each kind."""
+
 
 @dataclass
 class Said:

@@ -13,6 +13,7 @@ import yaml
 from jepa_scale.cli import main
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.limits import leaves
+from tests.robustness.conftest import ALL_CASES
 from tests.robustness.mistakes import COMMANDS, DRY, STUDY, STUDY_FILES
 
 COLLECTED = ("budget.json", "fit.json", "table.parquet")
@@ -29,11 +30,13 @@ def named(arguments):
 
 
 def attempts():
-    """Every attempt: a command and its arguments; one of four in the fast suite."""
+    """A command and its arguments: one of eight in the fast suite, another in the slow one, or all."""
     for command, cases in COMMANDS.items():
         for index, arguments in enumerate(cases):
+            if index % 4 and not ALL_CASES:
+                continue
             labels = named(arguments)
-            marks = [pytest.mark.slow] if index % 4 else []
+            marks = [pytest.mark.slow] if index % 8 else []
             shown = re.sub(r"[^ -~]", "?", " ".join(labels))[:70]
             yield pytest.param(command, arguments, marks=marks, id=f"{command}-{index}-{shown}")
 
@@ -66,7 +69,7 @@ GROUPS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("draws", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("draws", [40, pytest.param(1500 if ALL_CASES else 300, marks=pytest.mark.slow)])
 def test_any_value_of_any_key_is_planned_or_refused_in_a_line(draws, names, tmp_path, capsys):
     drawn = random.Random(0)
     keys = {tuple(group): list(leaves(compose(group))) for group in GROUPS}

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.robustness.conftest import ALL_CASES
+
 NESTED = b"[" * 100_000
 FILES = (
     "study.yaml", "plan.json", "journal.log", "table.parquet", "fit.json", "budget.json", "report.html",
@@ -104,6 +106,7 @@ FEW = [
     (name, how, COMMANDS[(FILES.index(name) + DAMAGES.index(how)) % len(COMMANDS)]) for name, how in
     itertools.product(FILES, DAMAGES) if (FILES.index(name) + DAMAGES.index(how)) % 2 == 0
 ]  # fmt: skip
+OTHERS = [case for case in CASES if case not in FEW]
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ def test_a_damaged_file_ends_in_a_rebuild_or_a_message(damaged, name, how, comma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "how", "command"), [case for case in CASES if case not in FEW][::3])
+@pytest.mark.parametrize(("name", "how", "command"), OTHERS[:: 1 if ALL_CASES else 10])
 def test_damages_under_other_commands(damaged, name, how, command):
     damaged(name, how, command)
 

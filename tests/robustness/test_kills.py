@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 STUDY = {
     "name": "struck",
     "question": "Is anything lost?",
-    "dials": {"data.n": [300, 600, 1200], "model.k": [2, 4]},
-    "seeds": [0, 1, 2, 3],
+    "dials": {"data.n": [300, 600], "model.k": [2, 4]},
+    "seeds": [0, 1, 2],
     "laws": ["generic"],
     "bootstrap_draws": 20,
     "overrides": [
@@ -29,8 +29,8 @@ STUDY = {
         "data.test=1600", "data.batch_size=64", "model.hidden=16",
     ],
 }  # fmt: skip
-RUNS = 24
-KILLS = 20
+RUNS = 12
+KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -125,33 +125,32 @@ def struck(folder, name, drawn, most):
     raise AssertionError((folder / f"{name}.out").read_text()[-3000:])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_whoever_is_killed_every_run_is_done_once(material, seed):
+def test_whoever_is_killed_every_run_is_done_once(material):
     folder, undisturbed = material
-    drawn = random.Random(seed)
+    drawn = random.Random(0)
     kills = rounds = 0
-    while kills < KILLS // 2:
-        name = f"seed{seed}-{rounds}"
-        rounds, kills = rounds + 1, kills + struck(folder, name, drawn, KILLS // 2 - kills)
+    while kills < KILLS:
+        name = f"struck-{rounds}"
+        rounds, kills = rounds + 1, kills + struck(folder, name, drawn, KILLS - kills)
         assert "Traceback" not in (folder / f"{name}.out").read_text()
         assert records(folder / name) == undisturbed
         assert set(ends(folder / name).values()) == {1}
 
 
-def test_a_journal_with_eight_workers_loses_nothing(material):
+def test_a_journal_with_six_workers_loses_nothing(material):
     folder, undisturbed = material
     drawn = random.Random(0)
-    process = started(folder, "eight", workers=8)
-    until(lambda: process.poll() is not None or len(workers_of(process)) == 8)
-    for _ in range(6):
+    process = started(folder, "six", workers=6)
+    until(lambda: process.poll() is not None or len(workers_of(process)) == 6)
+    for _ in range(3):
         time.sleep(drawn.uniform(0, 3))
         workers = workers_of(process)
         if workers:
             os.kill(drawn.choice(workers), signal.SIGKILL)
     process.wait(timeout=600)
-    assert process.returncode == 0, (folder / "eight.out").read_text()[-3000:]
-    assert records(folder / "eight") == undisturbed
-    assert set(ends(folder / "eight").values()) == {1}
+    assert process.returncode == 0, (folder / "six.out").read_text()[-3000:]
+    assert records(folder / "six") == undisturbed
+    assert set(ends(folder / "six").values()) == {1}
 
 
 def test_a_run_folder_deleted_while_it_runs_is_done_again(material):
