@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from jepa_scale.callbacks.mirror import WandbMirror
+from jepa_scale.integrations.wandb.mirror import WandbMirror
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.run import run
 from jepa_scale.study.spec import find_sweep, read_spec

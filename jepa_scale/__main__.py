@@ -1,6 +1,6 @@
 """``python -m jepa_scale``."""
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 
 HEAVY = ("torch", "lightning", "optuna", "hydra", "wandb", "matplotlib", "scipy", "numpy", "rich")
 
@@ -12,7 +12,7 @@ HEAVY = ("torch", "lightning", "optuna", "hydra", "wandb", "matplotlib", "scipy"
 def test_help_imports_nothing_heavy():
     script = (
         "import sys\n"
-        "from jepa_scale.cli import main\n"
+        "from jepa_scale.cli.app import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.data.external.detect import read_episodes
 from tests.data.recorded import walk
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 
 
 def run(arguments):

@@ -119,7 +119,7 @@ def test_an_installed_wheel_finds_its_configuration_and_studies(tmp_path):
         "from jepa_scale.runs.config import conf_dir\n"
         "from jepa_scale.study.spec import find_sweep\n"
         "print(conf_dir()); print(find_sweep('quickstart'))\n"
-        "from jepa_scale.cli import main; main(['train', '--show'])"
+        "from jepa_scale.cli.app import main; main(['train', '--show'])"
     )
     away = tmp_path / "away"
     away.mkdir()

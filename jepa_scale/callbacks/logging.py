@@ -1,14 +1,13 @@
-"""Where estimates go: the run folder's own file first, W&B as a mirror that may fail."""
+"""Where estimates go: the run folder's own file first, and to loggers that may fail."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
@@ -19,6 +18,18 @@ from jepa_scale.training.world_model import WorldModel
 
 Outcome = Literal["finished", "failed", "stopped"]
 """How a process leaves a run; of a stopped one, more is to come."""
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """What a logger is told of the run that it logs."""
+
+    folder: Path
+    run_id: str
+    group: str | None = None
+    """The study, if any."""
+    tags: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EstimateLogger(Logger):
@@ -36,6 +47,13 @@ class EstimateLogger(Logger):
 
     def finish(self, outcome: Outcome = "finished") -> None:
         """Close; nothing by default."""
+
+
+class LoggerSettings(Protocol):
+    """What a leaf of ``conf/logger`` names: settings that are checked before a run, and opened at its start."""
+
+    def open(self, run: LoggedRun) -> EstimateLogger | None:
+        """Return the logger of a run; None if nothing is to be logged."""
 
 
 def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
@@ -137,60 +155,3 @@ def _json_ready(fields: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     return {name: clean(value) for name, value in fields.items()}
-
-
-def resolve_mode(mode: str) -> Any:
-    """Return W&B's mode: ``auto`` is the environment's WANDB_MODE, else online if a key is at hand, else offline.
-
-    Raises
-    ------
-    ValueError
-        If the mode, or the environment's, is unknown.
-    """
-    if mode not in ("auto", "online", "offline", "disabled"):
-        raise ValueError(f"expected logger.mode auto, online, offline or disabled; got {mode!r}")
-    if mode != "auto":
-        return mode
-    said = os.environ.get("WANDB_MODE")
-    if said:
-        known = "online", "offline", "disabled", "shared", "run", "dryrun"
-        if said not in known:
-            raise ValueError(f"expected WANDB_MODE {', '.join(known[:3])}; got {said!r}")
-        return said
-    return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
-
-
-def _has_netrc_key() -> bool:
-    import netrc
-
-    import wandb
-
-    try:
-        host = wandb.Settings().base_url.split("//")[-1]
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def wandb_logger(
-    project: str,
-    mode: str,
-    entity: str | None = None,
-    *,
-    folder: Path,
-    run_id: str,
-    group: str | None,
-    config: dict[str, Any],
-    tags: Sequence[str] = (),
-) -> EstimateLogger | None:
-    """Leaf ``logger=wandb``."""
-    from jepa_scale.callbacks.mirror import WandbMirror
-
-    if resolve_mode(mode) == "disabled":
-        return None
-    return WandbMirror(project, folder, run_id, group, config, mode, entity, tags)
-
-
-def no_logger(*, folder: Path, run_id: str, group: str | None, config: dict[str, Any]) -> None:
-    """Leaf ``logger=none``: the run folder's own files only."""
-    del folder, run_id, group, config  # nothing is logged anywhere else

@@ -53,7 +53,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         Names every unknown key, wrong type and impossible value, all at once.
     """
     choices, values = _split(overrides)
-    return _replaced(_compose_groups(tuple(sorted(choices.items()))), values)
+    return _replaced(_composed(choices), values)
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[
         As ``compose``.
     """
     choices, values = _split(overrides)
-    leaves = _compose_groups(tuple(sorted(choices.items())))
+    leaves = _composed(choices)
     return _replaced({**config, **{group: leaves[group] for group in choices}}, values)
 
 
@@ -203,12 +203,28 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
     return found + limits.unfit(config)
 
 
-def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Any]]]:
+SEVERAL = ("logger",)
+"""Groups of which several options may be chosen at once, as in ``logger=[wandb,csv]``."""
+
+
+def _composed(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
+    """Compose the chosen options; of several of a group, a mapping of leaves by name."""
+    first = {group: option if isinstance(option, str) else option[0] for group, option in choices.items()}
+    config = dict(_compose_groups(tuple(sorted(first.items()))))
+    for group, options in choices.items():
+        if not isinstance(options, str):
+            one = ({**first, group: option} for option in options)
+            leaves = (_compose_groups(tuple(sorted(chosen.items())))[group] for chosen in one)
+            config[group] = dict(zip(options, leaves, strict=True))
+    return config
+
+
+def _split(overrides: Sequence[str]) -> tuple[dict[str, str | tuple[str, ...]], list[tuple[str, Any]]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     options = groups()
-    choices: dict[str, str] = {}
+    choices: dict[str, str | tuple[str, ...]] = {}
     values: list[tuple[str, Any]] = []
     for text in overrides:
         try:
@@ -220,14 +236,15 @@ def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, An
         if override.is_sweep_override() or override.is_delete() or override.is_add():
             raise UserError(f"the override {text!r} adds, deletes or sweeps: expected key=value with one value")
         value = override.value()
-        if override.key_or_group in options and isinstance(value, str):
-            if value not in options[override.key_or_group]:
-                raise UserError(
-                    f"unknown option {text!r}: {override.key_or_group} has {', '.join(options[override.key_or_group])}"
-                )
-            choices[override.key_or_group] = value
+        group = override.key_or_group
+        listed = value if group in SEVERAL and isinstance(value, list) else [value]
+        chosen = tuple(name for name in listed if isinstance(name, str))
+        if group in options and len(chosen) == len(listed):
+            if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(options[group]):
+                raise UserError(f"unknown option {text!r}: {group} has {', '.join(options[group])}")
+            choices[group] = chosen[0] if len(chosen) == 1 else chosen
         else:
-            values.append((override.key_or_group, value))
+            values.append((group, value))
     return choices, values
 
 

@@ -16,7 +16,7 @@ import torch
 from jepa_scale import processes
 from jepa_scale.callbacks.checkpoint import RunCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
-from jepa_scale.callbacks.logging import EstimateLogger, MetricsFile, Outcome, resolve_mode
+from jepa_scale.callbacks.logging import EstimateLogger, LoggedRun, LoggerSettings, MetricsFile, Outcome
 from jepa_scale.callbacks.requeue import SafeStop, StopAsked
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
@@ -24,7 +24,7 @@ from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
-from jepa_scale.runs.errors import Interrupted, UserError
+from jepa_scale.runs.errors import Interrupted
 from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
@@ -32,6 +32,7 @@ from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.limits import check_here
 from jepa_scale.runs.ranks import Place
 from jepa_scale.runs.record import record_of
+from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
 from jepa_scale.training.finetune import FineTune
 
@@ -106,13 +107,21 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
             build_data(settings, world)
     check_model(config, world)
     instantiate("optimizer", config["optimizer"])
-    if "mode" in config["logger"]:
-        try:
-            resolve_mode(config["logger"]["mode"])
-        except ValueError as error:
-            raise UserError(str(error)) from None
+    loggers_of(config)
     device = {"accelerator": "cpu"} if elsewhere else {}
     trainer_of({**config["trainer"], **device}, Place(0, 0, config["trainer"]["devices"]), logger=False)
+
+
+def loggers_of(config: Mapping[str, Any]) -> list[LoggerSettings]:
+    """Return the settings of the loggers that a run has.
+
+    Raises
+    ------
+    UserError
+        If one refuses its settings.
+    """
+    leaves = by_name(config["logger"])
+    return [instantiate(f"logger.{name}" if name else "logger", leaf) for name, leaf in leaves.items()]
 
 
 def _train(
@@ -170,21 +179,13 @@ def _train(
 def _loggers(
     config: Mapping[str, Any], folder: RunFolder, group: str | None, tags: Sequence[str]
 ) -> list[EstimateLogger]:
-    """The run folder's own file and, where one is asked for, a mirror, which is told what the file holds already."""
+    """The run folder's own file and those that are asked for, which are told what the file holds already."""
     earlier = folder.read_metrics()
-    mirror = instantiate(
-        "logger",
-        config["logger"],
-        folder=folder.path,
-        run_id=run_id(config),
-        group=group,
-        tags=tuple(tags),
-        config=dict(config),
-    )
-    if mirror is not None:
-        mirror.replay(earlier)
-    metrics = MetricsFile(folder.metrics_path, header(run_id(config)))
-    return [metrics] + ([mirror] if mirror is not None else [])
+    run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config))
+    others = [opened for settings in loggers_of(config) if (opened := settings.open(run)) is not None]
+    for logger in others:
+        logger.replay(earlier)
+    return [MetricsFile(folder.metrics_path, header(run_id(config))), *others]
 
 
 def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) -> None:

@@ -65,6 +65,11 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Leaves:
+    """A leaf, or several by name (``logger=[wandb,csv]``)."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The whole configuration of a run."""
 
@@ -81,7 +86,7 @@ class RunConfig:
     evaluation: Evaluation
     stages: list[str]
     finetune: Leaf
-    logger: Leaf
+    logger: Leaves
     callbacks: dict[str, Leaf]
     code: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Which code computes it, by module (``runs.code``): noted when it is composed, never set."""
@@ -92,7 +97,6 @@ INJECTED = {
     "predictor": ("k", "action_space", "hidden"),
     "objective": ("action_counts", "action_space", "k", "head", "observation_shape", "noise_mask", "encoder"),
     "finetune": ("k", "action_space", "planner", "head"),
-    "logger": ("folder", "run_id", "group", "tags", "config"),
     "callbacks": ("context",),
 }
 """Constructor arguments that a run supplies itself; a configuration must not."""
@@ -106,6 +110,12 @@ def problems(config: Mapping[str, Any]) -> list[str]:
 def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
     if expected is Leaf:
         yield from _check_leaf(value, path)
+    elif expected is Leaves:
+        named = by_name(value)
+        if not named:
+            yield f"{path}: expected a mapping with a _target_, or several by name, got {value!r}"
+        for name, leaf in named.items():
+            yield from _check_leaf(leaf, f"{path}.{name}" if name else path)
     elif is_dataclass(expected):
         hints = get_type_hints(expected)
         # Keys that have a default came later: configurations from before them are read too.
@@ -123,6 +133,13 @@ def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
 
 def _has_no_default(item: Any) -> bool:
     return item.default is MISSING and item.default_factory is MISSING
+
+
+def by_name(leaves: Any) -> dict[str, Any]:
+    """Return the leaves of a group that may have several, by name; a leaf alone has the empty name."""
+    if not isinstance(leaves, Mapping):
+        return {}
+    return {"": leaves} if "_target_" in leaves else dict(leaves)
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,12 @@ from typing import Any
 from jepa_scale import trust
 from jepa_scale.runs.errors import UserError
 
+MOVED = {
+    "jepa_scale.callbacks.logging.wandb_logger": "jepa_scale.integrations.wandb.logger.Wandb",
+    "jepa_scale.callbacks.logging.no_logger": "jepa_scale.integrations.loggers.NoLogger",
+}
+"""Names in configurations of earlier runs, which resume."""
+
 
 def target_of(name: Any, path: str) -> Any:
     """Return what the ``_target_`` of the leaf at ``path`` names, importing nothing that is not trusted.
@@ -23,6 +29,7 @@ def target_of(name: Any, path: str) -> Any:
     UserError
         If it is not trusted, or there is none of that name.
     """
+    name = MOVED.get(name, name) if isinstance(name, str) else name
     module, _, attribute = str(name).rpartition(".")
     if not isinstance(name, str) or not module:
         raise UserError(f"{path}._target_: expected module.Class of a package, got {name!r}")

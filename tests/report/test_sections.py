@@ -179,7 +179,7 @@ def test_studies_without_a_regret_are_compared_in_words(tmp_path):
     ids=["out", "default", "one", "twice the same", "out of one", "no study"],
 )
 def test_the_command_reports_one_and_compares_several(tmp_path, monkeypatch, capsys, arguments, code, said):
-    from jepa_scale.cli import main
+    from jepa_scale.cli.app import main
 
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):

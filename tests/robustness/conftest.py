@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from tests.robustness.mistakes import STUDY
 
 ALL_CASES = os.environ.get("JEPA_SCALE_TESTS") == "all"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.limits import leaves
 from tests.robustness.conftest import ALL_CASES

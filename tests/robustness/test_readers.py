@@ -18,13 +18,13 @@ from wandb.proto import wandb_internal_pb2 as messages
 
 from jepa_scale.auditing.audit import run_audit
 from jepa_scale.auditing.settings import AuditSettings
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.data.external.detect import read_episodes
 from jepa_scale.data.rows import close_files
 from jepa_scale.data.store import write_episodes
+from jepa_scale.integrations.wandb.files import read_runs
+from jepa_scale.integrations.wandb.importing import import_runs
 from jepa_scale.study.external import pick, read_columns
-from jepa_scale.study.wandb_files import read_runs
-from jepa_scale.study.wandb_import import import_runs
 from jepa_scale.worlds.tabular import Tabular
 from tests.data.external.test_lerobot import FEATURES, put, table
 from tests.data.external.test_minari import write as write_minari

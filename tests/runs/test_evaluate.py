@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.data.module import RunData
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.launch import chunks, dry_run, submit_study, worker_script
 from jepa_scale.study.launchers import LocalLauncher, SlurmLauncher, take_launcher
@@ -321,6 +321,6 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
 
 def test_looking_at_a_study_loads_nothing_heavy():
     loaded = loaded_by(
-        "jepa_scale.cli_cluster, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.study.sync"
+        "jepa_scale.cli.cluster, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.integrations.wandb.sync"
     )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

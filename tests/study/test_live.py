@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from rich.color import Color
 from rich.console import Console
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law

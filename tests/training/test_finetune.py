@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jepa_scale.callbacks.success import tried
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
 from jepa_scale.models.policy import Policy
 from jepa_scale.objectives.base import mean_square
 from jepa_scale.planners.base import plan

@@ -7,18 +7,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
+from jepa_scale.integrations.wandb.files import WandbRun, offline_folders, read_runs
+from jepa_scale.integrations.wandb.importing import flattened, import_runs, record_of
+from jepa_scale.integrations.wandb.study_run import log_study
 from jepa_scale.records import RunTable
-from jepa_scale.report.study_run import log_study
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.run import run
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
 from jepa_scale.study.spec import parse_spec
 from jepa_scale.study.table import run_table
-from jepa_scale.study.wandb_files import WandbRun, offline_folders, read_runs
-from jepa_scale.study.wandb_import import flattened, import_runs, record_of
-from tests.study.wandb_runs import closed, offline_run
+from tests.integrations.wandb.runs import closed, offline_run
 
 DIALS = {"n": 300, "episodes": 20, "k": 4, "seed": 1, "parameters": 120, "flops_per_step": 5000}
 

@@ -7,10 +7,10 @@ import pytest
 import wandb
 from wandb.apis import public
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
+from jepa_scale.integrations.wandb import server as wandb_server
+from jepa_scale.integrations.wandb.server import WandbAddress, parse_address, read_server, runs_of
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study import wandb_server
-from jepa_scale.study.wandb_server import WandbAddress, parse_address, read_server, runs_of
 
 
 def node(run_id, *, config=None, summary=None, state="finished", created="2026-01-02T00:00:00Z", **more):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
+from jepa_scale.integrations.wandb import sync
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.study import sync
-from tests.study.wandb_server import FakeServer
+from tests.integrations.wandb.fake_server import FakeServer
 
 STAND_IN = """
 import json, os, pathlib, sys, time

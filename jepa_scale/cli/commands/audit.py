@@ -1,12 +1,10 @@
-"""The command on embeddings of models trained elsewhere: `audit`."""
+"""Audit the embeddings of a model trained elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 import typing
 from pathlib import Path
-
-# Nothing heavy is imported up here: --help must not wait for torch.
 
 _AUDIT = """\
 PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
@@ -21,42 +19,41 @@ Three layouts: (n, k) with z_next; (n, k) in order of time with trajectory and n
 neither, actions and predictions (E, T, ...). One more axis before the last is patch tokens. Files are streamed: they
 may be larger than memory.
 """
+_MOST_FEATURES = 2**14
+"""Of the reference: its moments are square matrices of float64, 2 GB each."""
+_MOST_CELLS = 2**20
 
 
-def add_parsers(commands: typing.Any) -> None:
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
-    audit = commands.add_parser(
+    parser = commands.add_parser(
         "audit",
         help="spectrum, tail and sizing from embeddings of any model",
         description="Estimate what embeddings see of the dynamics, with intervals, and which width they ask for.",
         epilog=_AUDIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    audit.add_argument("path", type=Path, metavar="PATH")
-    audit.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
-    audit.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
-    audit.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
-    audit.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
-    audit.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
-    audit.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
-    audit.add_argument(
+    parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
+    parser.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
+    parser.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
+    parser.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
+    parser.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
+    parser.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
+    parser.add_argument(
         "--dictionary", type=int, metavar="K_REF", help="reference features (default: 4 k, 128 to 512; 0: none)"
     )
-    audit.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
-    audit.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
-    audit.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
-    audit.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
-    audit.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
-    audit.add_argument("--seed", type=int, default=0)
-    audit.add_argument("--threads", type=int, help="default: one for each core")
+    parser.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
+    parser.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
+    parser.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
+    parser.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
+    parser.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="default: one for each core")
+    return parser
 
 
-_MOST_FEATURES = 2**14
-"""Of the reference: its moments are square matrices of float64, 2 GB each."""
-_MOST_CELLS = 2**20
-
-
-def run_audit(parsed: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Audit embeddings, print the estimates and write the page."""
     from rich.progress import Progress
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from jepa_scale.callbacks.logging import EstimateLogger, Outcome, resolve_mode, scalars
+from jepa_scale.callbacks.logging import EstimateLogger, Outcome, scalars
+from jepa_scale.integrations.loggers import estimate_of
+from jepa_scale.integrations.wandb.logger import resolve_mode
+from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
 from jepa_scale.records import Estimate, RunRecord
-from jepa_scale.records.mirrored import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
 
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
@@ -102,7 +104,7 @@ class WandbMirror(EstimateLogger):
 
         def again() -> None:
             ordered = sorted(rows, key=itemgetter("epoch"))
-            self._held += [[_estimate(row) for row in held] for _, held in groupby(ordered, key=itemgetter("epoch"))]
+            self._held += [[estimate_of(row) for row in held] for _, held in groupby(ordered, key=itemgetter("epoch"))]
             self._again()
 
         self._guarded(again)
@@ -336,9 +338,3 @@ def _tags(config: Mapping[str, Any], more: Sequence[str]) -> list[str]:
         for tag in (*_dials(config), *more, *(f"{kind}={name}" for kind, name in parts.items() if name))
         if len(tag) <= 64
     ]
-
-
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    """An estimate as ``metrics.jsonl`` holds it."""
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    return Estimate(**fields)

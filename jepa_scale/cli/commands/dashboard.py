@@ -1,13 +1,12 @@
-"""The commands that bring a study to W&B: `sync` and `dashboard`."""
+"""Save a study's W&B workspace."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import typing
 from pathlib import Path
-
-# Nothing heavy is imported up here: --help must not wait for torch.
 
 _EPILOG = """\
 What it needs: the extra `wandb` (pip install 'jepa-scale[wandb]'), and for saving a login (`wandb login`).
@@ -17,22 +16,12 @@ examples:
   jepa-scale dashboard studies/quickstart                         the study's run and the workspace, to W&B
   jepa-scale sync studies/quickstart                              before it, where the runs were logged offline
 """
+_ENTITY = "your-entity"
+"""Stands for the user's own in a spec that is not sent."""
 
 
-def add_parsers(commands: typing.Any) -> None:
-    """Add both commands."""
-    sync = commands.add_parser(
-        "sync",
-        help="bring a study's offline W&B runs to the server",
-        description="Run it where there is a network, such as on a login node. What is synced already, and runs in "
-        "progress, are left out; the parts of a requeued run are sent in order. Interrupted, the same command goes on.",
-    )
-    sync.add_argument("study", type=Path, help="study folder, or a run's")
-    sync.add_argument("-n", type=int, default=8, metavar="N", help="runs at a time (default: 8)")
-    sync.add_argument("--entity", help="W&B entity, if not your default one")
-    sync.add_argument("--project", help="W&B project, if not the one that the runs name")
-    sync.add_argument("--dry-run", action="store_true", help="list what would be synced")
-
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
     parser = commands.add_parser(
         "dashboard",
         help="a W&B workspace that answers the study's question, and a run with its fits, forecasts and advice",
@@ -46,15 +35,16 @@ def add_parsers(commands: typing.Any) -> None:
     parser.add_argument("--project", help="W&B project (default: the one that the runs are in)")
     parser.add_argument("--report", action="store_true", help="save the panels as a W&B Report too")
     parser.add_argument("--dry-run", action="store_true", help="print the workspace's spec as JSON; send nothing")
+    return parser
 
 
-def run_dashboard(parsed: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Build, and print or save."""
     import json
 
-    from jepa_scale.report.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
+    from jepa_scale.integrations.wandb.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
+    from jepa_scale.integrations.wandb.study_run import log_study
     from jepa_scale.report.html import write_report
-    from jepa_scale.report.study_run import log_study
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
     from jepa_scale.study.collect import collect_folder
@@ -91,10 +81,6 @@ def run_dashboard(parsed: argparse.Namespace) -> int:
     return 0
 
 
-_ENTITY = "your-entity"
-"""Stands for the user's own in a spec that is not sent."""
-
-
 def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, str]:
     """Entity and project of the study's runs, unless others are asked for.
 
@@ -103,13 +89,12 @@ def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, 
     UserError
         If it has no runs, or they are not in W&B.
     """
-    import os
-
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.runs.schema import by_name
 
     if not result.records:
         raise UserError(f"{parsed.study} has no finished run yet, and a dashboard shows what runs logged: run it first")
-    loggers = [record.config.get("logger", {}) for record in result.records.values()]
+    loggers = [leaf for record in result.records.values() for leaf in by_name(record.config.get("logger", {})).values()]
     mirrored = [one for one in loggers if one.get("project")]
     if not mirrored:
         raise UserError(
@@ -121,7 +106,7 @@ def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, 
 
 
 def _logged_in() -> bool:
-    from jepa_scale.callbacks.logging import resolve_mode
+    from jepa_scale.integrations.wandb.logger import resolve_mode
 
     return bool(resolve_mode("auto") == "online")
 
@@ -129,7 +114,7 @@ def _logged_in() -> bool:
 def _default_entity() -> str:
     import wandb
 
-    from jepa_scale.records.mirrored import first_line
+    from jepa_scale.integrations.wandb.names import first_line
     from jepa_scale.runs.errors import UserError
 
     try:
@@ -146,32 +131,3 @@ def _saved(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def run_sync(parsed: argparse.Namespace) -> int:
-    """Sync offline W&B runs; the exit code is 1 where some failed."""
-    from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.sync import check_login, offline_runs, sync_study
-    from jepa_scale.terminal import Console
-
-    if parsed.n < 1:
-        raise UserError(f"-n: expected a whole number ≥ 1, got {parsed.n}")
-    found = offline_runs(parsed.study)
-    runs = [run for run in found if not run.in_progress]
-    busy = len(found) - len(runs)
-    apart = f"; {busy} in progress are left for later" if busy else ""
-    parts = [part for run in runs for part in run.parts]
-    plural = tuple("s" * (len(some) != 1) for some in (runs, parts))
-    shown = f"{len(runs)} offline run{plural[0]} to sync, in {len(parts)} part{plural[1]}{apart}"
-    if parsed.dry_run or not runs:
-        print("".join(f"{part}\n" for part in parts) + shown)
-        return 0
-    check_login()
-    print(shown, flush=True)
-    options = [f"--{name}={value}" for name in ("entity", "project") if (value := getattr(parsed, name)) is not None]
-    failures = sync_study(parsed.study, runs, options, Console(), parsed.n)
-    for run_id, said in failures.items():
-        print(f"failed: {run_id}: {said}")
-    if failures:
-        print(f"{len(failures)} of {len(runs)} runs failed; the same command goes on with them")
-    return 1 if failures else 0

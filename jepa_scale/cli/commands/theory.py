@@ -1,4 +1,4 @@
-"""The command on the theory: `theory`."""
+"""Check every statement of the theory on random worlds."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-# Nothing heavy is imported up here: --help must not wait for numpy.
-
-
-def add_parsers(commands: typing.Any) -> None:
-    """Add the command."""
-    theory = commands.add_parser(
-        "theory",
-        help="check every statement of the theory on random worlds",
-        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
-        "bounds are, and write a page with figures and the smallest counterexamples.",
-    )
-    theory.add_argument(
-        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
-    )
-    theory.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
-    theory.add_argument("--seed", type=int, default=0)
-    theory.add_argument("--workers", type=int, help="processes (default: one per core)")
-    theory.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
-    theory.add_argument(
-        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
-    )
-
+from jepa_scale.cli.common import add_allow
 
 _MOST_TRIALS = 1_000_000
 """Of each family: days, on a large machine."""
 
 
-def run_theory(parsed: argparse.Namespace) -> int:
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser(
+        "theory",
+        help="check every statement of the theory on random worlds",
+        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
+        "bounds are, and write a page with figures and the smallest counterexamples.",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
+    )
+    parser.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
+    )
+    add_allow(parser)
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
     """Check every statement, and evaluate the bounds on a world of the user's."""
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError

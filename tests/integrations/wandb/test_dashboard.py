@@ -7,10 +7,8 @@ import sys
 import pytest
 import yaml
 
-from jepa_scale.cli import main
-from jepa_scale.records import Arm
-from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
-from jepa_scale.report.dashboard import (
+from jepa_scale.cli.app import main
+from jepa_scale.integrations.wandb.dashboard import (
     Line,
     dashboard_of,
     keys_of,
@@ -20,14 +18,16 @@ from jepa_scale.report.dashboard import (
     spec_of_workspace,
     workspace,
 )
-from jepa_scale.report.study_run import JOB_TYPE, log_study, study_numbers, study_tables
+from jepa_scale.integrations.wandb.files import offline_folders, read_runs
+from jepa_scale.integrations.wandb.names import SPECTRUM_TABLE, THROUGHPUT
+from jepa_scale.integrations.wandb.study_run import JOB_TYPE, log_study, study_numbers, study_tables
+from jepa_scale.records import Arm
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
 from jepa_scale.study.spec import find_sweep, spec_of
-from jepa_scale.study.wandb_files import offline_folders, read_runs
+from tests.integrations.wandb.runs import closed
 from tests.report.planted import sampled_result, study_result
-from tests.study.wandb_runs import closed
 
 TINY = [
     "logger.mode=offline", "trainer.epochs=2", "trainer.steps_per_epoch=20", "data.heldout=1600", "data.test=1600",
@@ -262,7 +262,7 @@ def test_saving_makes_one_workspace_and_replaces_it(quickstart, monkeypatch, cap
 
     monkeypatch.setattr(ws.Workspace, "save", keep)
     monkeypatch.setattr(ws.Workspace, "url", property(lambda self: f"https://host/{self.entity}?nw={len(saved)}"))
-    monkeypatch.setattr("jepa_scale.cli_wandb._logged_in", lambda: True)
+    monkeypatch.setattr("jepa_scale.cli.wandb._logged_in", lambda: True)
     monkeypatch.setattr(wandb, "Api", lambda: type("Api", (), {"default_entity": "somebody"}))
     assert command(folder) == 0
     assert "workspace: https://host/somebody?nw=1" in capsys.readouterr().out

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
+from jepa_scale.integrations.wandb.files import WandbRun
+from jepa_scale.integrations.wandb.sync import check_login
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.sync import check_login
-from jepa_scale.study.wandb_files import WandbRun
 
 SCHEME = "wandb://"
 _FILTERS = {"group": "group", "job_type": "jobType", "tag": "tags", "state": "state"}

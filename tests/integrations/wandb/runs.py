@@ -6,8 +6,8 @@ from pathlib import Path
 
 import wandb
 
+from jepa_scale.integrations.wandb.files import read_offline
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.wandb_files import read_offline
 
 QUIET = {
     "x_disable_stats": True,

@@ -10,18 +10,18 @@ import warnings
 
 import pytest
 
-from jepa_scale.callbacks import mirror as mirroring
-from jepa_scale.callbacks.mirror import WandbMirror, summary_of
-from jepa_scale.cli import main
+from jepa_scale.cli.app import main
+from jepa_scale.integrations.wandb import mirror as mirroring
+from jepa_scale.integrations.wandb.files import joined, offline_folders, read_offline
+from jepa_scale.integrations.wandb.mirror import WandbMirror, summary_of
+from jepa_scale.integrations.wandb.names import SPECTRUM_TABLE, THROUGHPUT
+from jepa_scale.integrations.wandb.sync import offline_runs
 from jepa_scale.records import Estimate
-from jepa_scale.records.mirrored import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.run import run
-from jepa_scale.study.sync import offline_runs
-from jepa_scale.study.wandb_files import joined, offline_folders, read_offline
-from tests.study.wandb_runs import closed
-from tests.study.wandb_server import FakeServer
+from tests.integrations.wandb.fake_server import FakeServer
+from tests.integrations.wandb.runs import closed
 
 STAGES = ["stages=[pretrain,finetune]", "finetune=rollout", "finetune.schedule.steps_per_epoch=20"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.integrations.wandb.names import first_line
 from jepa_scale.records import StudyResult
-from jepa_scale.records.mirrored import first_line
 from jepa_scale.report.advice import advice_lines
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.summary import mean_of, optima
@@ -195,8 +195,8 @@ def log_study(
     """
     import wandb
 
-    from jepa_scale.callbacks.logging import resolve_mode
-    from jepa_scale.callbacks.mirror import opened
+    from jepa_scale.integrations.wandb.logger import resolve_mode
+    from jepa_scale.integrations.wandb.mirror import opened
 
     resolved = resolve_mode(mode)
     if resolved == "disabled":

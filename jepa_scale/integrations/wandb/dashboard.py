@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jepa_scale.integrations.wandb.names import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
+from jepa_scale.integrations.wandb.study_run import JOB_TYPE, study_numbers, study_tables
 from jepa_scale.records import StudyResult
-from jepa_scale.records.mirrored import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
 from jepa_scale.report.conclusions.answer import answer
-from jepa_scale.report.study_run import JOB_TYPE, study_numbers, study_tables
 from jepa_scale.report.wording import plural
 from jepa_scale.runs.errors import UserError
 

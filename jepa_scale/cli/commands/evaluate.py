@@ -1,4 +1,4 @@
-"""The command on trained models: `evaluate`."""
+"""Evaluate trained models under a stated protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-# Nothing heavy is imported up here: --help must not wait for torch.
+from jepa_scale.cli.common import add_allow
 
 _EVALUATE = """\
 CKPT is the folder of a run (its last checkpoint) or a .ckpt file. Several are tried on the same tasks and compared.
@@ -24,23 +24,25 @@ examples:
 """
 
 
-def add_parsers(commands: typing.Any) -> None:
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
-    evaluate = commands.add_parser(
+    parser = commands.add_parser(
         "evaluate",
         help="try trained models again: success, regret, prediction by horizon",
         description="Plan with trained models under a stated protocol, beside oracle and floors, and compare them.",
         epilog=_EVALUATE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    evaluate.add_argument("checkpoints", nargs="+", metavar="CKPT", help="run folder or .ckpt file")
-    evaluate.add_argument(
+    parser.add_argument("checkpoints", nargs="+", metavar="CKPT", help="run folder or .ckpt file")
+    parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write here instead of into each run's own evaluations/"
     )
-    evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the evaluation")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the evaluation")
+    add_allow(parser)
+    return parser
 
 
-def run_evaluate(parsed: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Evaluate, print a block for each checkpoint, then the differences to the first."""
     from jepa_scale.report.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import difference, evaluate

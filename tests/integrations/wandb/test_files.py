@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from jepa_scale.integrations.wandb.files import joined, offline_folders, read_offline, read_runs
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.wandb_files import joined, offline_folders, read_offline, read_runs
-from tests.study.wandb_runs import offline_run
+from tests.integrations.wandb.runs import offline_run
 
 
 def logged_by_hand(row):

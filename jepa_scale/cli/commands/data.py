@@ -1,12 +1,10 @@
-"""The command on recorded data: `data`."""
+"""Inspect, check and convert recorded episodes."""
 
 from __future__ import annotations
 
 import argparse
 import typing
 from pathlib import Path
-
-# Nothing heavy is imported up here: --help must not wait for numpy.
 
 _DATA = """\
 PATH is a store, a LeWM or stable-worldmodel .h5, a Minari, LeRobot or DINO-WM folder, OGBench's or a plain .npz.
@@ -18,27 +16,28 @@ examples:
 """
 
 
-def add_parsers(commands: typing.Any) -> None:
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
-    data = commands.add_parser(
+    parser = commands.add_parser(
         "data",
         help="look at recorded episodes, check their actions, convert them",
         description="Read recorded episodes of any known format, say what they hold and whether actions are aligned.",
         epilog=_DATA,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    data.add_argument("path", type=Path, metavar="PATH")
-    data.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to one HDF5 store")
-    data.add_argument("--format", default="auto", help="name of the format (default: recognised)")
-    data.add_argument("--observation", metavar="NAME", help="column, part or feature to read as the observation")
-    data.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action")
-    data.add_argument("--frameskip", type=int, default=1, metavar="F", help="steps of one step (default: 1)")
-    data.add_argument("--allow-pickle", action="store_true", help="open pickles, which runs the code they hold")
-    data.add_argument("--verify", action="store_true", help="compare with the checksum of a store")
-    data.add_argument("--seed", type=int, default=0, help="of the rows that the check looks at")
+    parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to one HDF5 store")
+    parser.add_argument("--format", default="auto", help="name of the format (default: recognised)")
+    parser.add_argument("--observation", metavar="NAME", help="column, part or feature to read as the observation")
+    parser.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action")
+    parser.add_argument("--frameskip", type=int, default=1, metavar="F", help="steps of one step (default: 1)")
+    parser.add_argument("--allow-pickle", action="store_true", help="open pickles, which runs the code they hold")
+    parser.add_argument("--verify", action="store_true", help="compare with the checksum of a store")
+    parser.add_argument("--seed", type=int, default=0, help="of the rows that the check looks at")
+    return parser
 
 
-def run_data(parsed: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Read, check, print, convert; 1 where actions look misaligned."""
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip

@@ -1,0 +1,114 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+import typing
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import jepa_scale
+from jepa_scale import trust
+from jepa_scale.cli import commands
+from jepa_scale.files import FULL, NotWritten
+from jepa_scale.texts import cleaned
+
+# Nothing heavy is imported up here, nor by the modules of commands: --help must not wait for torch.
+
+_EPILOG = """\
+examples:
+  jepa-scale study                                       the quickstart: 102 runs, minutes on 2 cores, then a report
+  jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
+  jepa-scale train world=torus model.k=8 data.n=3000     one run
+  jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
+  jepa-scale evaluate runs/ID evaluation.episodes=200    a trained model again: success, floors, prediction by horizon
+  jepa-scale report studies/quickstart                   write the report again
+  jepa-scale sweep my_sweep.yaml launcher=slurm          the runs of a study on a SLURM cluster
+  jepa-scale status --watch studies/my_sweep             what it has found so far; then cancel, collect, sync
+  jepa-scale dashboard studies/my_sweep                  its W&B workspace, and its fits, forecast and advice there
+  jepa-scale theory                                      what the theory says, and where it holds
+  jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
+  jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
+  jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
+  jepa-scale collect wandb://me/project?group=sweep      a table from runs in W&B, for advise and fit
+  jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
+  jepa-scale data episodes.h5                            what recorded episodes hold, and are actions aligned?
+
+Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the argument parser; every module of ``cli/commands`` adds one command."""
+    top = argparse.ArgumentParser(
+        prog="jepa-scale",
+        description="Scaling studies for JEPA world models, checked against worlds whose truth is computable.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"jepa-scale {jepa_scale.__version__}")
+    added = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for found in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        module.add_parser(added).set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends with one line and exit code 2."""
+    top = parser()
+    parsed, rest = top.parse_known_args(arguments)
+    # argparse leaves overrides over that come after an option.
+    if any(text.startswith("-") for text in rest) or (rest and not hasattr(parsed, "overrides")):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
+    # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a
+    # study run on one. A run's own threads are trainer.threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.formatwarning = _formatted
+    trust.allow(getattr(parsed, "allow", []))
+    with cleaned():
+        code = _called(parsed)
+    sys.exit(code)
+
+
+def _called(parsed: argparse.Namespace) -> int:
+    """Do what was asked; say what went wrong in one line, and return the exit code."""
+    from jepa_scale.runs.errors import UserError
+
+    try:
+        return int(parsed.run(parsed))
+    except (UserError, NotWritten) as error:
+        return _refused(str(error))
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno in FULL:
+            place = error.filename or getattr(parsed, "folder", None) or Path.cwd()
+            return _refused(f"{place}: no space is left on its disk: free some, and give the same command again")
+        if error.filename is None:
+            raise
+        return _refused(f"{error.filename}: {error.strerror}: check that place, or choose another")
+    except KeyboardInterrupt:
+        after = "the same command " + ("goes on from here" if getattr(parsed, "resumes", False) else "starts again")
+        print(f"\njepa-scale: interrupted; {after}", file=sys.stderr)
+        return 130
+
+
+def _refused(sentence: str) -> int:
+    print(f"jepa-scale: error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _formatted(message: Warning | str, category: type[Warning], *place: typing.Any, **more: typing.Any) -> str:
+    """A warning as a sentence: the line of code that it comes from is none of the user's."""
+    kind = "" if category is UserWarning else f" ({category.__name__})"
+    return f"jepa-scale: warning{kind}: {message}\n"

@@ -1,0 +1,1 @@
+"""The commands, a module each: ``add_parser`` adds its parser, ``run`` returns the exit code."""

@@ -1,0 +1,113 @@
+"""Collect a study's table and fits, or a table of runs in W&B."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import typing
+from pathlib import Path
+
+from jepa_scale.cli.common import print_gaps, print_line
+
+_COLLECT = """\
+sources of W&B runs:
+  wandb://ENTITY/PROJECT[?group=G&job_type=J&tag=T&state=finished&host=SERVER]
+                         runs on a server; host is one of your own, else the one that W&B is set up for
+  FOLDER                 a folder with offline runs (offline-run-*) anywhere below
+
+Runs of jepa-scale need no more. Of other runs, --columns says which keys of the configuration (dotted), of the summary
+(eval/regret, loss.min), or products of them (n=trajectories*100), are n, k and regret; seed is optional. Other names
+are kept as columns for `fit`.
+
+examples:
+  jepa-scale collect wandb://me/torus?group=quickstart
+  jepa-scale collect 'wandb://me/sweeps?tag=final' --columns n=data.num_samples k=model.dim regret=eval/regret
+  jepa-scale advise wandb/sweeps.parquet --n 100000 --target-regret 0.05
+"""
+
+
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser(
+        "collect",
+        help="write a study's table and fits from its runs; a table from runs in W&B, yours or anybody's",
+        description="Write table.parquet and fit.json from a study's runs, and list those without a record. "
+        "Of runs in W&B, on a server or offline, write a table that `advise` and `fit` take.",
+        epilog=_COLLECT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", metavar="SOURCE", help="study folder, folder of offline W&B runs, or wandb://…")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=KEY", help="n=data.num_samples regret=eval/regret …"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="of a study, a folder to write into instead of its own; of W&B runs, their table (default: "
+        "wandb/NAME.parquet)",
+    )
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Write table and fits, list gaps; the exit code is 1 where there are some. Of W&B runs, write their table."""
+    from jepa_scale.integrations.wandb.files import offline_folders
+    from jepa_scale.integrations.wandb.server import SCHEME
+    from jepa_scale.runs.errors import UserError
+
+    folder = Path(parsed.study)
+    if re.match(r"(?i)(wandb|https?):", parsed.study) and not parsed.study.startswith(SCHEME):
+        raise UserError(f"expected wandb://ENTITY/PROJECT for runs in W&B, got {parsed.study}")
+    if parsed.study.startswith(SCHEME):
+        return _collect_wandb(parsed)
+    if not (folder / "study.yaml").is_file():
+        if offline_folders(folder):
+            return _collect_wandb(parsed)
+        raise UserError(
+            f"{folder} is neither a study's folder (no study.yaml) nor holds offline W&B runs (offline-run-*): give "
+            "one of these, or wandb://ENTITY/PROJECT"
+        )
+
+    from jepa_scale.study.collect import collect_folder
+    from jepa_scale.study.holdings import writable
+    from jepa_scale.study.status import status_of
+
+    if parsed.columns:
+        raise UserError(f"--columns is for W&B runs, and {folder} is a study; for those give {folder}/runs")
+    if parsed.out is not None and parsed.out.is_file():
+        raise UserError(f"--out: expected a folder to write the table of a study into, got the file {parsed.out}")
+    into = writable(folder, parsed.out)
+    if (folder / "plan.json").is_file() and into == folder:
+        # Runs of workers that have ended are queued again, for the workers of the next sweep command.
+        status_of(folder)
+    return print_gaps(collect_folder(folder, into), into)
+
+
+def _collect_wandb(parsed: argparse.Namespace) -> int:
+    from jepa_scale.integrations.wandb.files import read_runs
+    from jepa_scale.integrations.wandb.importing import check_out, import_runs, is_ours, unusable, write_import
+    from jepa_scale.integrations.wandb.server import SCHEME, parse_address, read_server
+    from jepa_scale.study.external import pairs
+
+    columns = pairs("--columns", parsed.columns, "n=data.num_samples")
+    if parsed.out is not None:
+        check_out(parsed.out)
+    if parsed.study.startswith(SCHEME):
+        address = parse_address(parsed.study)
+        name = "-".join([address.project, *address.filters.values()])
+        runs = read_server(address, needs_history=lambda run: not columns and is_ours(run))
+    else:
+        name = Path(parsed.study).resolve().name
+        runs = read_runs(Path(parsed.study), unreadable=lambda said: print_line(f"left out: {said}"))
+    table, said = import_runs(parsed.study, runs, columns)
+    out = parsed.out or Path("wandb") / f"{name.replace('/', '_')}.parquet"
+    write_import(table, out)
+    for sentence in said:
+        print(sentence)
+    print(f"{len(table)} run{'s' * (len(table) != 1)} in {out}")
+    answerable = {"n", "k", "regret"} <= (set(columns) or set(table.COLUMNS)) and not unusable(table)
+    if answerable:
+        print(f"look at it with: jepa-scale advise {out}")
+    print(f"laws of it: jepa-scale fit {out} --law … --columns NAME=COLUMN …")
+    return 0

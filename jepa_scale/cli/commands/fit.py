@@ -1,0 +1,120 @@
+"""Fit laws to any table of runs, and forecast."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+_FIT = """\
+--law takes a name (chinchilla, generic, nested, nested_fixed, …: conf/law) or a formula, several to compare them:
+  TARGET = E + A N^-alpha + B D^-beta            a constant and powers of any columns
+  TARGET = c + (A k^-g + B k^p n^-q)^0.5         a power of the sum, a number or a name
+  TARGET = saturating(A k^-g + B n^-q, 1)        levels off at a number or column
+  An exponent is a name (fitted) or a number; the first name of a term is its coefficient, the others are columns.
+
+examples:
+  jepa-scale fit runs.csv --columns N=params D=tokens loss=final_loss --at N=1e9 D=2e10
+  jepa-scale fit wandb.csv --law 'loss = E + A width^-a + B depth^-b + C tokens^-c' --cluster run_name
+  jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
+"""
+_MOST_DRAWS = 1_000_000
+"""Refits: their parameters are kept until the quantiles are taken."""
+
+
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser(
+        "fit",
+        help="laws with intervals, back-tests and forecasts from anybody's table of runs",
+        description="Fit scaling laws to a CSV, parquet or JSON-lines table, one row for each run.",
+        epilog=_FIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", type=Path, metavar="TABLE")
+    parser.add_argument("--law", nargs="+", default=["chinchilla"], metavar="LAW", help="default: chinchilla")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="N=params, C=6*params*tokens …")
+    parser.add_argument(
+        "--loss",
+        default="huber",
+        help="huber[:δ], squares-log, squares, absolute-log, absolute, envelope[:w], binomial, beta-binomial:ρ",
+    )
+    parser.add_argument("--cluster", metavar="COLUMN", help="rows that belong together (default: equal configurations)")
+    parser.add_argument("--weight", metavar="COLUMN", help="how often a row counts")
+    parser.add_argument("--episodes", metavar="COLUMN", help="trials behind a rate, for binomial losses")
+    parser.add_argument(
+        "--scale", metavar="COLUMN", help="what makes a run large, for back-tests (default: product of the columns)"
+    )
+    parser.add_argument(
+        "--at",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a point to forecast; repeat for more",
+    )
+    parser.add_argument("--goal", type=float, metavar="VALUE", help="P(target ≤ VALUE) at each point")
+    parser.add_argument("--level", type=float, default=0.9, help="confidence level of intervals (default: 0.9)")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap refits (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where report and JSON go (default: fits/NAME)")
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Fit, print, write the page."""
+    from jepa_scale.report.files import check_writable
+    from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.runs import limits
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.external import pairs
+    from jepa_scale.study.fitting import FitSettings, fit_file
+    from jepa_scale.terminal import Console
+
+    limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
+    folder = parsed.folder or Path("fits") / parsed.table.stem
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
+    try:
+        # Now, not after the refits.
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
+        ) from None
+    settings = FitSettings(
+        laws=tuple(parsed.law),
+        columns=pairs("--columns", parsed.columns, "N=params"),
+        loss=parsed.loss,
+        scale=parsed.scale,
+        cluster=parsed.cluster,
+        weight=parsed.weight,
+        episodes=parsed.episodes,
+        at=tuple(_numbers(point) for point in parsed.at),
+        goal=parsed.goal,
+        level=parsed.level,
+        draws=parsed.draws,
+        seed=parsed.seed,
+    )
+    study = fit_file(parsed.table, settings)
+    console = Console()
+    console.print(head(study), highlight=False, markup=False)
+    console.print(parameters_table(study))
+    for sentence in (*sentences(study), *forecast_lines(study)):
+        console.print(f"• {sentence}", highlight=False, markup=False)
+    console.print(f"report: {write_fit(study, folder)}", highlight=False, soft_wrap=True)
+    return 0 if all(one.fit.status == "converged" for one in study.laws) else 1
+
+
+def _numbers(texts: list[str]) -> dict[str, float]:
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.external import pairs
+
+    found = {}
+    for name, value in pairs("--at", texts, "N=1e9").items():
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9, got {name}={value}") from None
+    return found

@@ -1,0 +1,64 @@
+"""Run a whole study on this machine, and write its report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from pathlib import Path
+
+from jepa_scale.cli.common import add_accept_mixed, add_allow, new_console, print_conclusions
+
+
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser(
+        "study",
+        help="run a whole study: train, estimate, fit, forecast, report",
+        description="Run a study and write its report. Run it again to do only what is missing. On a terminal it shows "
+        "the regret of every cell so far; elsewhere, a line for each twentieth of the runs.",
+    )
+    parser.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped one")
+    parser.add_argument("overrides", nargs="*", help="workers=N, and key=value for every run")
+    parser.add_argument("--folder", type=Path, help="where the study lives (default: studies/NAME)")
+    add_allow(parser)
+    add_accept_mixed(parser)
+    parser.set_defaults(resumes=True)
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Do a study's runs here, and write its report."""
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.launchers import LocalLauncher
+    from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+
+    sweep, texts = parsed.sweep, list(parsed.overrides)
+    if "=" in sweep:
+        sweep, texts = "quickstart", [sweep, *texts]
+    spec = read_spec(find_sweep(sweep))
+    launcher, overrides = launcher_of(spec, texts)
+    if not isinstance(launcher, LocalLauncher):
+        raise UserError(
+            f"study runs here and waits, but the launcher is slurm: jepa-scale sweep {parsed.sweep} submits it, and "
+            "report follows; to run it here: launcher=local"
+        )
+    from rich.markup import escape
+
+    workers = launcher.processes
+    spec = spec.with_overrides(overrides)
+    folder = parsed.folder or Path("studies") / spec.name
+    console = new_console()
+    console.print(f"[bold]{spec.name}[/bold]: {escape(spec.question.strip())}", highlight=False)
+    console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
+
+    from jepa_scale.report.html import write_report
+    from jepa_scale.study.sweep import run_study
+
+    result = run_study(spec, folder, workers, console, parsed.accept_mixed)
+    page = write_report(result, folder)
+    print_conclusions(console, result)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    for sentence in result.unfinished:
+        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
+    return 1 if result.unfinished else 0

@@ -1,0 +1,43 @@
+"""Train one run."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+from jepa_scale import signals
+from jepa_scale.cli.common import add_accept_mixed, add_allow
+from jepa_scale.cli.running import run_here
+
+
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser = commands.add_parser("train", help="one run: train a JEPA and estimate every epoch")
+    parser.add_argument("overrides", nargs="*", help="group=option or key.path=value")
+    parser.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
+    parser.add_argument(
+        "--show", action="store_true", help="print the configuration and the groups' options, do not train"
+    )
+    add_allow(parser)
+    add_accept_mixed(parser)
+    parser.set_defaults(resumes=True)
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train, or print the configuration."""
+    signals.install()
+    from jepa_scale.runs.config import compose, groups
+    from jepa_scale.runs.identity import run_id
+
+    config = compose(parsed.overrides)
+    if parsed.show:
+        import yaml
+
+        del config["code"]
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        for name, options in groups().items():
+            print(f"# {name}: {', '.join(options)}")
+        return 0
+    return run_here(config, parsed.folder or Path("runs") / run_id(config), parsed.accept_mixed)

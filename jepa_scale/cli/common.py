@@ -1,0 +1,66 @@
+"""What several commands share: options, and what they print of a study."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+from jepa_scale import trust
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.terminal import Console
+
+
+def add_allow(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow`` to a command that instantiates what a configuration names."""
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help=f"a module whose classes configurations may name, as in _target_ (also: {trust.ALLOW}); its code is run",
+    )
+
+
+def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
+    """Add ``--accept-mixed`` to a command that resumes runs."""
+    parser.add_argument(
+        "--accept-mixed",
+        action="store_true",
+        help="resume what other code has computed: other versions of the package or of a module of yours",
+    )
+
+
+def print_conclusions(console: Console, result: typing.Any) -> None:
+    """Print the conclusions of a study's report."""
+    from jepa_scale.report.conclusions import headline
+
+    console.print(headline(result), highlight=False, markup=False)
+
+
+def new_console() -> Console:
+    """Return a console of this terminal."""
+    from jepa_scale.terminal import Console
+
+    return Console()
+
+
+def print_line(text: str) -> None:
+    """Print a line at once, whoever reads it."""
+    print(text, flush=True)
+
+
+def print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
+    """Print which runs of a study are missing; return the exit code, 1 where some are."""
+    unfinished, done = result.unfinished, len(result.records)
+    diverged = sum(record.status == "diverged" for record in result.records.values())
+    for phrase in result.mixed:
+        print(f"mixed code: {phrase}")
+    for sentence in unfinished[:most]:
+        print(f"missing: {sentence}")
+    if len(unfinished) > most:
+        print(f"… and {len(unfinished) - most} more are missing: jepa-scale status {folder}")
+    apart = f", {diverged} of them diverged" if diverged else ""
+    print(f"{done} runs in {folder / 'table.parquet'}{apart}, {len(unfinished)} missing")
+    return 1 if unfinished else 0

@@ -1,0 +1,80 @@
+"""One run on the terminal: its epochs as they pass, and its record."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from pathlib import Path
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.records import RunRecord
+    from jepa_scale.terminal import Console
+
+
+def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) -> int:
+    """Do a run, in as many processes as it has devices; return the exit code."""
+    from jepa_scale.runs.errors import Interrupted
+    from jepa_scale.runs.exits import FAILED, STOPPED
+    from jepa_scale.runs.folder import RunFolder
+    from jepa_scale.runs.identity import run_id
+    from jepa_scale.runs.launch import run_ranks
+    from jepa_scale.runs.process import requeue
+    from jepa_scale.runs.ranks import place
+    from jepa_scale.terminal import Console
+
+    here = place()
+    console = Console(quiet=not here.leads)
+    console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
+    try:
+        if config["trainer"]["devices"] > 1 and here.world_size == 1:
+            code = run_ranks(config, folder, accept_mixed=accept_mixed)
+            record = RunFolder(folder).read_record()
+            if code or record is None:
+                return code or FAILED
+        else:
+            from jepa_scale.callbacks.printer import EpochPrinter
+            from jepa_scale.runs.run import run
+
+            watching = [EpochPrinter(console, config["planner"]["score"])]
+            record = run(config, folder, extra=watching, accept_mixed=accept_mixed)
+    except Interrupted as stop:
+        if here.leads:
+            print(f"jepa-scale: {stop}", file=sys.stderr)
+            requeue(stop)
+        return STOPPED
+    _print_record(console, record)
+    return 0 if record.status == "finished" else 1
+
+
+def _print_record(console: Console, record: RunRecord) -> None:
+    from rich.table import Table
+
+    from jepa_scale.report.evaluation import of_record, prediction_table, success_table, tabulated
+    from jepa_scale.report.protocol import sentence
+
+    if record.status != "finished":
+        console.print(f"[red]{record.status}[/red]: {record.reason}", highlight=False)
+        return
+    table = Table(title=f"n={record.dials['n']}, k={record.dials['k']}, seed={record.dials['seed']}")
+    for column in ("quantity", "value", "standard error", "transitions"):
+        table.add_column(column, justify="left" if column == "quantity" else "right")
+    for name, value in sorted(record.final.items()):
+        if "/action_" in name or value is None or tabulated(name):
+            continue
+        error, count = record.final_standard_errors[name], record.final_n[name]
+        # Of sampled tasks that all end alike there is no error to estimate, but the value is not exact for it.
+        shown = ("exact" if count is None else "0") if error == 0 else "" if error is None else f"{error:.2g}"
+        table.add_row(name, f"{value:.4g}", shown, "" if count is None else f"{count}")
+    console.print(table)
+    found = of_record(record)
+    for extra in (success_table(found, record.protocol), prediction_table(found)):
+        if extra is not None:
+            console.print(extra)
+    said = sentence(record.protocol)
+    if said:
+        console.print(said, highlight=False, markup=False)
+    for bound in record.bounds:
+        failed = [item["statement"] for item in bound["hypotheses"] if not item["holds"]]
+        word = "vacuous" if bound["vacuous"] else "informative"
+        applies = "applies" if not failed else f"does not apply: fails {', '.join(failed)}"
+        console.print(f"{bound['label']}: {bound['value']:.3g}, {word}, {applies}", highlight=False)

@@ -1,0 +1,1 @@
+"""What jepa-scale connects to: W&B, and Lightning's loggers."""

@@ -1,0 +1,1 @@
+"""Everything of W&B: runs mirrored there, dashboards, offline runs uploaded, and tables made of W&B runs."""
