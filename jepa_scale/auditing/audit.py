@@ -10,14 +10,14 @@ import numpy as np
 from jepa_scale.auditing.plan import make_plan
 from jepa_scale.auditing.record import (
     Audit,
+    AuditQuantity,
     CellsAudit,
     DictionaryAudit,
     GapAudit,
     OperatorAudit,
-    Quantity,
     SizingAudit,
 )
-from jepa_scale.auditing.rows import Rows, open_rows
+from jepa_scale.auditing.rows import EmbeddingRows, open_rows
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.auditing.stream import Gathered, gather
 from jepa_scale.auditing.warn import warnings_of
@@ -41,7 +41,7 @@ Advance = Callable[[int], None]
 
 
 def run_audit(
-    path: Path, settings: AuditSettings, started: Callable[[Rows], Advance] = lambda rows: lambda count: None
+    path: Path, settings: AuditSettings, started: Callable[[EmbeddingRows], Advance] = lambda rows: lambda count: None
 ) -> Audit:
     """Audit a file; ``started`` hears of its rows before they are read, and says who hears of progress.
 
@@ -61,7 +61,9 @@ def run_audit(
         raise Refused(f"{path}: {error}") from error
 
 
-def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None) -> Audit:
+def _conclude(
+    path: Path, rows: EmbeddingRows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None
+) -> Audit:
     moments, level = gathered.moments.compute(), settings.level
     if not all(np.isfinite(part).all() for part in (moments.zz, moments.yy, moments.zy)):
         raise ValueError(
@@ -105,7 +107,7 @@ def _conclude(path: Path, rows: Rows, gathered: Gathered, settings: AuditSetting
         joint=joint,
         no_joint=gathered.plan.no_basis,
         ranks={
-            name: Quantity.of(one, level) if np.isfinite(one.whole) else Quantity.missing()
+            name: AuditQuantity.of(one, level) if np.isfinite(one.whole) else AuditQuantity.missing()
             for name, one in effective_ranks(moments).items()
         },
         ranks_above_width=_above_width(moments),
@@ -131,7 +133,7 @@ def _above_width(moments: GroupedMoments) -> tuple[str, ...]:
     return tuple(name for name, one in ranks.items() if one.value > width * (1 + 1e-9))
 
 
-def _projected(rows: Rows, moments: GroupedMoments) -> str:
+def _projected(rows: EmbeddingRows, moments: GroupedMoments) -> str:
     p, q = moments.zz.shape[-1] - 1, moments.yy.shape[-1] - 1
     return f"; projected on {p} and {q} principal directions: a lower bound"
 
@@ -181,8 +183,8 @@ def _widths(settings: AuditSettings, moments: GroupedMoments) -> tuple[int, ...]
     return tuple(sorted({2**power for power in range(most.bit_length()) if 2**power <= most} | {most}))
 
 
-def _mean(statistics: Sequence[Jackknifed], shares: Sequence[float] | None, level: float) -> Quantity:
-    return Quantity.of(average(statistics, shares), level) if statistics else Quantity.missing()
+def _mean(statistics: Sequence[Jackknifed], shares: Sequence[float] | None, level: float) -> AuditQuantity:
+    return AuditQuantity.of(average(statistics, shares), level) if statistics else AuditQuantity.missing()
 
 
 def _operator(
@@ -213,18 +215,20 @@ def _operator(
         flags=tuple(flag for flag, true in flags.items() if true),
         singular_values=()
         if small
-        else tuple(Quantity(*(float(v) if np.isfinite(v) else None for v in four)) for four in listed),
+        else tuple(AuditQuantity(*(float(v) if np.isfinite(v) else None for v in four)) for four in listed),
         corrected=() if small else tuple(float(v) if np.isfinite(v) else None for v in spectrum.corrected),
         edge=None if small else spectrum.edge,
         detection_limit=None if small else spectrum.detection_limit,
         signal_rank=None if small else spectrum.signal_rank,
-        total=Quantity.missing() if small else Quantity.of(spectrum.total, level),
+        total=AuditQuantity.missing() if small else AuditQuantity.of(spectrum.total, level),
         total_analytic=None if small or np.isnan(spectrum.total_analytic) else spectrum.total_analytic,
-        top={} if small else {k: Quantity.of(spectrum.top(k), level) for k in widths},
-        gap=None if gap is None else GapAudit(k, Quantity.of(gap.difference, level), gap.real, gap.cluster),
-        lidar_wm=Quantity.missing() if small else Quantity.of(lidar(spectrum), level),
-        loss=Quantity.of(risk.loss, level) if risk else Quantity.missing(),
-        calibration_deficit=Quantity.of(risk.calibration_deficit, level) if risk and not small else Quantity.missing(),
+        top={} if small else {k: AuditQuantity.of(spectrum.top(k), level) for k in widths},
+        gap=None if gap is None else GapAudit(k, AuditQuantity.of(gap.difference, level), gap.real, gap.cluster),
+        lidar_wm=AuditQuantity.missing() if small else AuditQuantity.of(lidar(spectrum), level),
+        loss=AuditQuantity.of(risk.loss, level) if risk else AuditQuantity.missing(),
+        calibration_deficit=AuditQuantity.of(risk.calibration_deficit, level)
+        if risk and not small
+        else AuditQuantity.missing(),
     )
 
 
@@ -264,7 +268,7 @@ def _dictionary(
         tail={k: _mean([one.tail(k) for one in spectra], shares, level) for k in widths},
         tail_own=_mean([one.tail(size) for one in spectra], shares, level),
         half_total=_mean([one.total for one in half], [one.n for one in half], level),
-        subspace_deficit=_difference(best, seen) if eps == 0 else Quantity.missing(),
+        subspace_deficit=_difference(best, seen) if eps == 0 else AuditQuantity.missing(),
     )
 
 
@@ -283,16 +287,16 @@ def _no_sizing(dictionary: DictionaryAudit | None, noiseless: bool) -> str:
     return ""
 
 
-def _difference(one: Quantity, other: Quantity) -> Quantity:
+def _difference(one: AuditQuantity, other: AuditQuantity) -> AuditQuantity:
     """With errors added in squares: they share rows, mostly, so this is on the safe side."""
     if one.value is None or other.value is None:
-        return Quantity.missing()
+        return AuditQuantity.missing()
     value = one.value - other.value
     if one.standard_error is None or other.standard_error is None or one.low is None or one.standard_error == 0:
-        return Quantity(value, None, None, None)
+        return AuditQuantity(value, None, None, None)
     error = float(np.hypot(one.standard_error, other.standard_error))
     half = error * (one.value - one.low) / one.standard_error
-    return Quantity(value, error, value - half, value + half)
+    return AuditQuantity(value, error, value - half, value + half)
 
 
 def _cells(moments: GroupedMoments, gathered: Gathered, predictions: bool, level: float) -> CellsAudit | None:
@@ -301,13 +305,13 @@ def _cells(moments: GroupedMoments, gathered: Gathered, predictions: bool, level
         return None
     found = estimate_cells(moments, plan.bins_dimension, predictions)
     return CellsAudit(
-        {cells: Quantity.of(total, level) for cells, total in found.totals.items()},
-        Quantity.of(found.extrapolated, level) if found.extrapolated is not None else Quantity.missing(),
+        {cells: AuditQuantity.of(total, level) for cells, total in found.totals.items()},
+        AuditQuantity.of(found.extrapolated, level) if found.extrapolated is not None else AuditQuantity.missing(),
         found.dropped,
     )
 
 
-def _sizing(gathered: Gathered, settings: AuditSettings, rows: Rows, study: StudyTerm | None) -> SizingAudit:
+def _sizing(gathered: Gathered, settings: AuditSettings, rows: EmbeddingRows, study: StudyTerm | None) -> SizingAudit:
     """The choice by the whole dictionary, its range widened to that by the first half."""
     assert gathered.dictionary is not None
     moments, n = gathered.dictionary.compute(), settings.train_n or float(rows.rows)

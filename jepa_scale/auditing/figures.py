@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
+from jepa_scale.auditing.record import Audit, AuditQuantity, OperatorAudit
 from jepa_scale.report.plot import Plot
 from jepa_scale.report.style import EXACT, MARKERS, MISS, MUTED, log_height, sequential, styled, width_axis
 from jepa_scale.report.wording import number, percent, plural, whole
@@ -186,7 +186,7 @@ def _draw_resolution(audit: Audit) -> Figure:
     eps = np.array([one.noise for one in audit.resolution])
     widths = sorted(audit.resolution[0].tail)
     chosen = [widths[round(place)] for place in np.linspace(0, len(widths) - 1, min(3, len(widths)))]
-    lines: list[tuple[str, list[Quantity]]] = [("T(ε)", [one.total for one in audit.resolution])]
+    lines: list[tuple[str, list[AuditQuantity]]] = [("T(ε)", [one.total for one in audit.resolution])]
     lines += [(f"tail beyond k = {k}", [one.tail[k] for one in audit.resolution]) for k in dict.fromkeys(chosen)]
     colors = sequential(list(range(len(lines))))
     for place, (marker, (label, quantities)) in enumerate(zip(MARKERS, lines, strict=False)):

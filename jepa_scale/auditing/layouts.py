@@ -67,7 +67,7 @@ class Flat:
         return f"row {number + 1} of z" if self._series and name == "z_next" else f"row {number} of {name}"
 
 
-class Episodes:
+class EpisodeArrays:
     """Consecutive times of (E, T + 1, ...), in the order of episodes, then times."""
 
     axes, source = 2, "episodes"

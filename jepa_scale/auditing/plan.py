@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.auditing.rows import Block, Rows
+from jepa_scale.auditing.rows import Block, EmbeddingRows
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.estimators.actions import ActionBasis
 from jepa_scale.estimators.cells import ActionCells
@@ -64,7 +64,7 @@ class Plan:
         return self.bins(block.actions) if self.bins is not None else None
 
 
-def make_plan(rows: Rows, settings: AuditSettings) -> Plan:
+def make_plan(rows: EmbeddingRows, settings: AuditSettings) -> Plan:
     """Read the actions, and decide on cells.
 
     Raises
@@ -87,7 +87,7 @@ def make_plan(rows: Rows, settings: AuditSettings) -> Plan:
     return plan
 
 
-def _basis(sample: np.ndarray, rows: Rows, settings: AuditSettings) -> tuple[ActionBasis | None, str]:
+def _basis(sample: np.ndarray, rows: EmbeddingRows, settings: AuditSettings) -> tuple[ActionBasis | None, str]:
     """As many functions of actions as their products with z have rows for, or why there are none."""
     width = _widths(rows, settings)[0] + 1
     enough = int(min(rows.rows, DICTIONARY_ROWS) / (1.2 * SAMPLES_PER_DIMENSION))
@@ -101,12 +101,12 @@ def _state(cells: int, p: int, q: int) -> int:
     return 8 * cells * GROUPS * ((p + 1) ** 2 + (q + 1) ** 2 + (p + 1) * (q + 1))
 
 
-def _widths(rows: Rows, settings: AuditSettings) -> tuple[int, int]:
+def _widths(rows: EmbeddingRows, settings: AuditSettings) -> tuple[int, int]:
     limit = settings.components or max(rows.width, rows.next_width)
     return min(rows.predicted_width or rows.width, limit), min(rows.next_width, limit)
 
 
-def _cells_that_fit(rows: Rows, settings: AuditSettings) -> int:
+def _cells_that_fit(rows: EmbeddingRows, settings: AuditSettings) -> int:
     widths = _widths(rows, settings)
     cells = _MOST_CELLS
     while cells > 1 and (
@@ -116,7 +116,7 @@ def _cells_that_fit(rows: Rows, settings: AuditSettings) -> int:
     return cells
 
 
-def _check_memory(plan: Plan, rows: Rows, settings: AuditSettings) -> None:
+def _check_memory(plan: Plan, rows: EmbeddingRows, settings: AuditSettings) -> None:
     widths = _widths(rows, settings)
     needed = _state(plan.cells, *widths)
     if needed > STATE_BYTES:
@@ -130,7 +130,7 @@ def _check_memory(plan: Plan, rows: Rows, settings: AuditSettings) -> None:
         )
 
 
-def _labels(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _labels(rows: EmbeddingRows) -> tuple[np.ndarray, np.ndarray]:
     counted: dict[int, int] = {}
     for block in rows.action_blocks():
         for label, count in zip(*np.unique(block.reshape(-1).astype(np.int64), return_counts=True), strict=True):
@@ -144,7 +144,7 @@ def _labels(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.array([counted[int(label)] for label in labels])
 
 
-def _sampled(rows: Rows, seed: int) -> np.ndarray:
+def _sampled(rows: EmbeddingRows, seed: int) -> np.ndarray:
     """An even share of every block of actions."""
     share = min(1.0, _SAMPLE / rows.rows)
     generator = np.random.default_rng(stream_seed(seed, "actions"))

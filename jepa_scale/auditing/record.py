@@ -13,7 +13,7 @@ from jepa_scale.estimators.jackknife import Jackknifed
 
 
 @dataclass(frozen=True)
-class Quantity:
+class AuditQuantity:
     """A number with its jackknife error and interval; None is missing, never a default."""
 
     value: float | None
@@ -23,13 +23,13 @@ class Quantity:
     """Ends of the interval at the audit's level."""
 
     @classmethod
-    def of(cls, statistic: Jackknifed, level: float) -> Quantity:
+    def of(cls, statistic: Jackknifed, level: float) -> AuditQuantity:
         """Take a scalar statistic; without groups to leave out it has no error."""
         low, high = statistic.interval(level)
         return cls(*(_number(part) for part in (statistic.value, statistic.standard_error, low, high)))
 
     @classmethod
-    def missing(cls) -> Quantity:
+    def missing(cls) -> AuditQuantity:
         """A number that would mean nothing."""
         return cls(None, None, None, None)
 
@@ -43,7 +43,7 @@ class GapAudit:
     """s_k − s_{k+1}"""
 
     k: int
-    difference: Quantity
+    difference: AuditQuantity
     real: bool
     """More than equal values would show, and not to noise."""
     cluster: int
@@ -64,7 +64,7 @@ class OperatorAudit:
     flags: tuple[str, ...]
     """``n_too_small``, ``degenerate``, ``rank_deficient``, ``spans_constant``, ``noiseless``, ``no_interval``,
     ``s0_not_one``"""
-    singular_values: tuple[Quantity, ...]
+    singular_values: tuple[AuditQuantity, ...]
     """s_i, the constant's first; none where there are too few transitions."""
     corrected: tuple[float | None, ...]
     """s_i with the closed-form bias taken off; None below the edge."""
@@ -73,16 +73,16 @@ class OperatorAudit:
     detection_limit: float | None
     """Bound on every s_i whose value is below the edge."""
     signal_rank: int | None
-    total: Quantity
+    total: AuditQuantity
     """T = Σ s_i²"""
     total_analytic: float | None
-    top: Mapping[int, Quantity]
+    top: Mapping[int, AuditQuantity]
     """Σ_{i≤k} s_i² by k."""
     gap: GapAudit | None
-    lidar_wm: Quantity
-    loss: Quantity
+    lidar_wm: AuditQuantity
+    loss: AuditQuantity
     """L of the spectral loss, where there are predictions."""
-    calibration_deficit: Quantity
+    calibration_deficit: AuditQuantity
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ class DictionaryAudit:
     rows: int
     noise: float
     """ε: every coordinate blurred by N(0, ε²) in units of its deviation, at both times."""
-    total: Quantity
-    top: Mapping[int, Quantity]
-    tail: Mapping[int, Quantity]
+    total: AuditQuantity
+    top: Mapping[int, AuditQuantity]
+    tail: Mapping[int, AuditQuantity]
     """``tail_dict``: T − Σ_{i≤k} s_i² within the dictionary, the constant one of the k: a lower bound on tail_k."""
-    tail_own: Quantity
+    tail_own: AuditQuantity
     """The tail beyond as many functions as the embeddings have, the constant besides."""
-    half_total: Quantity
+    half_total: AuditQuantity
     """T of the first half of the dictionary."""
-    subspace_deficit: Quantity
+    subspace_deficit: AuditQuantity
     """Σ of the dictionary's leading squares, as many as the embeddings have, less T of the embeddings."""
 
 
@@ -109,9 +109,9 @@ class DictionaryAudit:
 class CellsAudit:
     """Continuous actions, cell by cell."""
 
-    totals: Mapping[int, Quantity]
+    totals: Mapping[int, AuditQuantity]
     """Mean T over cells, by their number."""
-    extrapolated: Quantity
+    extrapolated: AuditQuantity
     """Richardson's value: cells of no width."""
     dropped: int
     """Of the finest cells, those with too few transitions."""
@@ -162,17 +162,17 @@ class Audit:
     level: float
     summary_name: str
     """What ``total``, ``top`` and so on are of: the joint operator, or the mean over actions or cells."""
-    total: Quantity
-    top: Mapping[int, Quantity]
-    loss: Quantity
-    calibration_deficit: Quantity
+    total: AuditQuantity
+    top: Mapping[int, AuditQuantity]
+    loss: AuditQuantity
+    calibration_deficit: AuditQuantity
     operators: tuple[OperatorAudit, ...]
     joint: OperatorAudit | None
     """(x, a) → x⁺ with pooled negatives, beside the actions or cells; its name says of which features of x and a. None
     where it is the audited operator itself, or where there is none."""
     no_joint: str
     """Why there is none; empty where nothing is missing."""
-    ranks: Mapping[str, Quantity]
+    ranks: Mapping[str, AuditQuantity]
     """Effective ranks of f, under the names of their conventions."""
     ranks_above_width: tuple[str, ...]
     """Those that the correction for bias has carried above the width: full, within their error."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.auditing.columns import Column, distinct, open_columns
-from jepa_scale.auditing.layouts import BFLOAT16, EMBEDDINGS, MOST_ROWS, Episodes, Flat, check_types
+from jepa_scale.auditing.layouts import BFLOAT16, EMBEDDINGS, MOST_ROWS, EpisodeArrays, Flat, check_types
 from jepa_scale.shapes import Float, Float64, Int64
 from jepa_scale.streams import stream_seed
 
@@ -44,12 +44,12 @@ def open_rows(
     drop_nonfinite: bool = False,
     seed: int = 0,
     block_bytes: int = 2**25,
-) -> Rows:
-    """Transitions of a file, its embeddings not yet read; arguments and errors of ``open_columns`` and ``Rows``."""
-    return Rows(open_columns(path, names or {}), tokens, drop_nonfinite, seed, block_bytes)
+) -> EmbeddingRows:
+    """Transitions of a file, not yet read; arguments and errors of ``open_columns`` and ``EmbeddingRows``."""
+    return EmbeddingRows(open_columns(path, names or {}), tokens, drop_nonfinite, seed, block_bytes)
 
 
-class Rows:
+class EmbeddingRows:
     """Transitions from arrays in one of three layouts.
 
     ========  ================  ============================  ==================================================
@@ -113,8 +113,8 @@ class Rows:
             raise ValueError(f"expected a positive number of bytes for a block, got {block_bytes}")
         check_types(columns)
         self._columns, self._tokens, self._drop, self._seed = columns, tokens, drop_nonfinite, seed
-        layout = Flat(columns) if {"z_next", "trajectory"} & columns.keys() else Episodes(columns)
-        self._layout: Flat | Episodes = layout
+        layout = Flat(columns) if {"z_next", "trajectory"} & columns.keys() else EpisodeArrays(columns)
+        self._layout: Flat | EpisodeArrays = layout
         z = columns["z"]
         self.token_count: int | None = z.shape[-2] if len(z.shape) == layout.axes + 2 else None
         self.width = z.shape[-1]

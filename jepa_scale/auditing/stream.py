@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jepa_scale.auditing.plan import DICTIONARY_ROWS, Plan
-from jepa_scale.auditing.rows import Block, Rows
+from jepa_scale.auditing.rows import Block, EmbeddingRows
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.estimators.actions import with_actions
 from jepa_scale.estimators.dictionary import RandomFeatures
@@ -56,7 +56,7 @@ class Gathered:
 
 
 def gather(
-    rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
+    rows: EmbeddingRows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
 ) -> Gathered:
     """Accumulate all moments; ``advance`` hears of every block's rows."""
     with _threads(settings.threads) as pool:
@@ -83,7 +83,7 @@ def _cores() -> int:
 
 
 def _gather(
-    rows: Rows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None], pool: ThreadPoolExecutor
+    rows: EmbeddingRows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None], pool: ThreadPoolExecutor
 ) -> Gathered:
     gathered: Gathered | None = None
     batches: _Batches | None = None
@@ -192,7 +192,7 @@ def _context(block: Block, plan: Plan) -> np.ndarray:
 
 
 def _features(
-    rows: Rows, plan: Plan, block: Block, settings: AuditSettings
+    rows: EmbeddingRows, plan: Plan, block: Block, settings: AuditSettings
 ) -> dict[float, tuple[RandomFeatures, RandomFeatures]]:
     """The dictionary by resolution, 0 for none; empty where rows are too few or nothing varies."""
     context, following = _context(block, plan), block.z_next.astype(np.float64)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from jepa_scale.auditing.plan import Plan
-from jepa_scale.auditing.record import Audit, OperatorAudit, Quantity
-from jepa_scale.auditing.rows import Rows
+from jepa_scale.auditing.record import Audit, AuditQuantity, OperatorAudit
+from jepa_scale.auditing.rows import EmbeddingRows
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.report.wording import listed, number, percent, plural, whole, with_interval
 
 
-def warnings_of(audit: Audit, rows: Rows, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
+def warnings_of(audit: Audit, rows: EmbeddingRows, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
     """Return the audit with its warnings."""
     found = [
         *_collapsed(audit),
@@ -190,7 +190,7 @@ def _cells(plan: Plan, seen: np.ndarray, settings: AuditSettings) -> list[str]:
     ]
 
 
-def _without_effect(audit: Audit, rows: Rows, plan: Plan, settings: AuditSettings) -> list[str]:
+def _without_effect(audit: Audit, rows: EmbeddingRows, plan: Plan, settings: AuditSettings) -> list[str]:
     """What was asked for and could not be done."""
     default, no_width = AuditSettings(), "no width is advised"
     kind = "the file has none" if rows.action_kind == "none" else "these are discrete"
@@ -218,7 +218,7 @@ def _without_effect(audit: Audit, rows: Rows, plan: Plan, settings: AuditSetting
     return [f"{option} has no effect: {why}." for option, (idle, why) in checks.items() if idle]
 
 
-def shown(quantity: Quantity, sign: int = 1) -> str:
+def shown(quantity: AuditQuantity, sign: int = 1) -> str:
     """Value ± error [interval], or a dash; with the other sign for −1."""
     if quantity.value is None:
         return "–"

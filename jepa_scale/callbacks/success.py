@@ -11,13 +11,13 @@ from torch import Tensor
 
 from jepa_scale import processes
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.tasks import SEED, Trial, trial_of
+from jepa_scale.callbacks.tasks import SEED, TaskTrial, trial_of
 from jepa_scale.planners.base import Cost, Planner
 from jepa_scale.planners.planning import cost_of, predicted_cost
 from jepa_scale.planners.receding import (
     Answer,
+    EpisodeOutcome,
     MakeCost,
-    Outcome,
     answering,
     at_random,
     control_jobs,
@@ -40,16 +40,16 @@ NOTHING_LEFT = "no_task_left"
 class Tried:
     """What became of the tasks under every policy."""
 
-    trial: Trial
-    outcomes: Mapping[str, Outcome]
+    trial: TaskTrial
+    outcomes: Mapping[str, EpisodeOutcome]
     numbers: Mapping[str, Tensor]
     """Numbers of the tasks that each policy was tried on, in the order of its outcome."""
 
 
-Jobs = Mapping[str, Sequence[Callable[[], Outcome]]]
+Jobs = Mapping[str, Sequence[Callable[[], EpisodeOutcome]]]
 """What finds the outcomes of each policy, part by part."""
 
-_KNOWN: dict[tuple[Simulator, Planner, Evaluation], dict[str, Outcome]] = {}
+_KNOWN: dict[tuple[Simulator, Planner, Evaluation], dict[str, EpisodeOutcome]] = {}
 """Outcomes of the last few references, which no model changes."""
 _MOST_KNOWN = 4
 
@@ -75,10 +75,10 @@ def reference_jobs(world: Simulator, planner: Planner, evaluation: Evaluation) -
     }
 
 
-def _done(jobs: Jobs) -> dict[str, Outcome]:
+def _done(jobs: Jobs) -> dict[str, EpisodeOutcome]:
     """Outcomes by policy; the processes of a run share the jobs, each of which any of them does alike."""
     found = iter(processes.spread([job for part in jobs.values() for job in part]))
-    return {name: Outcome.joined([next(found) for _ in part]) for name, part in jobs.items()}
+    return {name: EpisodeOutcome.joined([next(found) for _ in part]) for name, part in jobs.items()}
 
 
 def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
@@ -173,7 +173,7 @@ def tried(context: Context, module: WorldModel) -> Tried:
 
     def controlled(
         begin: Callable[[], MakeCost], chosen: Tensor, by: Planner, answer: Answer | None = None
-    ) -> Sequence[Callable[[], Outcome]]:
+    ) -> Sequence[Callable[[], EpisodeOutcome]]:
         return control_jobs(world, seen.tasks, by, begin, SEED, chosen, evaluation.pairs, stop, answer)
 
     known = _KNOWN.get(key, {})

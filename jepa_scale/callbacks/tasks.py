@@ -21,7 +21,7 @@ SEED = stream_seed(0, "evaluation")
 
 
 @dataclass(frozen=True)
-class Trial:
+class TaskTrial:
     """Tasks as the world draws them, and which of them count.
 
     Removed tasks stay in their places and go on drawing their numbers, so that those of the others do not shift.
@@ -48,7 +48,7 @@ class Trial:
 
 
 @lru_cache(maxsize=4)
-def trial_of(world: Simulator, evaluation: Evaluation) -> Trial:
+def trial_of(world: Simulator, evaluation: Evaluation) -> TaskTrial:
     """The tasks that every model of this world is tried on.
 
     Raises
@@ -65,7 +65,7 @@ def trial_of(world: Simulator, evaluation: Evaluation) -> Trial:
             f"{len(tasks)} starts within {world.tolerance:g} of it; require more steps, or keep such tasks with "
             "evaluation.keep_solved=true"
         )
-    return Trial(tasks, kept)
+    return TaskTrial(tasks, kept)
 
 
 def protocol_of(context: Context) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Scale:
+class FeatureScale:
     """x ↦ (x − mean) / deviation along the last axis."""
 
     mean: NDArray[np.float32]
@@ -49,9 +49,9 @@ class Scale:
 class Normaliser:
     """Scales of observations and of continuous actions."""
 
-    observations: Scale | None
+    observations: FeatureScale | None
     """None where they are taken as they are."""
-    actions: Scale | None
+    actions: FeatureScale | None
     """None where actions are discrete."""
 
     def apply(self, observations: Any) -> Any:
@@ -119,13 +119,13 @@ class _Running:
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
-    def scale(self, label: str) -> Scale:
+    def scale(self, label: str) -> FeatureScale:
         if not self.rows:
             raise ValueError(f"{label}: expected at least one finite row to fit on, got none: give other rows")
         deviation = np.sqrt(self.squares / self.count)
         # Rounding of float32 leaves a deviation of about 1e-7 of the value where nothing varies.
         constant = deviation <= 1e-6 * np.abs(self.mean)
-        return Scale(
+        return FeatureScale(
             self.mean.astype(np.float32),
             np.where(constant, 1.0, deviation).astype(np.float32),
             tuple(int(place) for place in np.flatnonzero(constant)),

@@ -17,7 +17,7 @@ SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Difference:
+class WidthDifference:
     """Mean of the target at one end of a row minus its mean at the best k."""
 
     k: int
@@ -43,9 +43,9 @@ class UTurn:
     best_mean: float
     interior: bool
     """Whether some width inside the row is strictly better than both ends."""
-    narrowest: Difference | None
+    narrowest: WidthDifference | None
     """k_min against the best k; None if k_min is the best."""
-    widest: Difference | None
+    widest: WidthDifference | None
     """k_max against the best k; None if k_max is the best."""
 
 
@@ -79,13 +79,13 @@ def _row(cells: Cells, row: np.ndarray) -> UTurn:
     )
 
 
-def _difference(cells: Cells, end: int, best: int) -> Difference:
+def _difference(cells: Cells, end: int, best: int) -> WidthDifference:
     common, at_end, at_best = np.intersect1d(
         cells.seed_labels[end], cells.seed_labels[best], assume_unique=False, return_indices=True
     )
     paired = cells.values[end][at_end] - cells.values[best][at_best]
     pairs = len(common)
-    return Difference(
+    return WidthDifference(
         k=int(cells.k[end]),
         mean=float(cells.mean[end] - cells.mean[best]),
         welch_standard_error=float(

@@ -19,7 +19,7 @@ Answer = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EpisodeOutcome:
     """What became of each task."""
 
     ever: Tensor
@@ -33,7 +33,7 @@ class Outcome:
     """(B,) steps taken."""
 
     @classmethod
-    def joined(cls, parts: list[Outcome]) -> Outcome:
+    def joined(cls, parts: list[EpisodeOutcome]) -> EpisodeOutcome:
         """Outcomes of tasks one after the other."""
         ends = [part.final for part in parts if part.final is not None]
         return cls(
@@ -53,7 +53,7 @@ def control(
     chosen: Tensor | None = None,
     stop_at_goal: bool = False,
     answer: Answer | None = None,
-) -> Outcome:
+) -> EpisodeOutcome:
     """Run every task with a planner, or those with the numbers ``chosen`` alone; searches start from an ``answer``.
 
     All tasks draw the same numbers whoever plans, and go on drawing them when they have ended or were not chosen, so
@@ -89,7 +89,7 @@ def control_jobs(
     pairs: int | None = None,
     stop_at_goal: bool = False,
     answer: Answer | None = None,
-) -> list[Callable[[], Outcome]]:
+) -> list[Callable[[], EpisodeOutcome]]:
     """``control`` of the chosen tasks as jobs, in order, for ``pairs`` of them each; None: one job for all.
 
     Each job draws the numbers of all tasks anew, so that outcomes do not depend on the jobs but for the rounding of
@@ -98,7 +98,7 @@ def control_jobs(
     """
     blocks = chosen.split(pairs) if pairs is not None else (chosen,)
 
-    def job(block: Tensor) -> Outcome:
+    def job(block: Tensor) -> EpisodeOutcome:
         return control(world, tasks, planner, begin(), seed, block, stop_at_goal, answer)
 
     return [partial(job, block) for block in blocks]
@@ -106,7 +106,7 @@ def control_jobs(
 
 def answering(
     world: Simulator, tasks: Tasks, answer: Answer, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
-) -> Outcome:
+) -> EpisodeOutcome:
     """Run tasks with the first action of an answer, anew at every step."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -119,7 +119,7 @@ def answering(
 
 def at_random(
     world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
-) -> Outcome:
+) -> EpisodeOutcome:
     """Run tasks with actions drawn uniformly from the action space, as the behaviour policy draws them."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -131,7 +131,7 @@ def at_random(
 
 def doing_nothing(
     world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
-) -> Outcome:
+) -> EpisodeOutcome:
     """Run tasks with the action 0, or the one nearest to it."""
     space = world.action_space
     nothing = torch.zeros(space.size).clamp(space.low, space.high)
@@ -149,7 +149,7 @@ def run(
     generator: torch.Generator,
     chosen: Tensor | None = None,
     stop_at_goal: bool = False,
-) -> Outcome:
+) -> EpisodeOutcome:
     """Step all tasks, or the chosen ones, until each has spent its budget or, if it stops there, is at its goal."""
     numbers = torch.arange(len(tasks)) if chosen is None else chosen
     budgets = torch.zeros_like(tasks.budgets)
@@ -169,4 +169,4 @@ def run(
         inside[active] = world.distance(states[active], tasks.goals[active]) <= world.tolerance
         first = torch.where(inside & (first == 0), steps, first)
     final = None if stop_at_goal else inside[numbers]
-    return Outcome(first[numbers] > 0, final, first[numbers], steps[numbers])
+    return EpisodeOutcome(first[numbers] > 0, final, first[numbers], steps[numbers])

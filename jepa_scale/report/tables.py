@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jepa_scale.laws.cells import TARGETS
 from jepa_scale.records import ForecastPoint, LawFit, Parameter, StudyResult
 from jepa_scale.report.conclusions.laws import doubts
-from jepa_scale.report.figures.bounds import Point, points
+from jepa_scale.report.figures.bounds import BoundPoint, points
 from jepa_scale.report.markup import folded, paragraph, says, table, text
 from jepa_scale.report.palette import shade
 from jepa_scale.report.summary import Cell, cells, finished, lacking, optima, sizes, widths
@@ -154,7 +154,7 @@ def _point(point: ForecastPoint) -> tuple[str, ...]:
 
 def bounds(result: StudyResult) -> str:
     """Return every bound: where it applies, what it says, and how its hypotheses fare."""
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[BoundPoint]] = {}
     for point in points(result):
         groups.setdefault(point.label, []).append(point)
     if not groups:

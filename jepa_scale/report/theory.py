@@ -26,7 +26,7 @@ from jepa_scale.theory.planning import PlanningProblem
 from jepa_scale.theory.replay import replay
 from jepa_scale.theory.spectrum import singular_values, spectral_tail, stacked_singular_values
 from jepa_scale.theory.statements import STATEMENTS, Statement, statement
-from jepa_scale.theory.tightness import Point
+from jepa_scale.theory.tightness import TightnessPoint
 from jepa_scale.theory.trial import to_json
 from jepa_scale.worlds.survey import Survey, octaves, widths_of
 
@@ -85,7 +85,7 @@ def statements_table(findings: Findings) -> Table:
     return shown
 
 
-def widths_table(points: Sequence[Point], problem: PlanningProblem) -> Table:
+def widths_table(points: Sequence[TightnessPoint], problem: PlanningProblem) -> Table:
     """Bounds by width on one world, for a terminal."""
     steps = f"T = {problem.horizon}, {problem.goal_law} goals"
     shown = Table(title=f"Your world (N = {points[0].states}, {steps}), best shared encoder")

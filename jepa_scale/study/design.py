@@ -254,7 +254,7 @@ def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:
         return None
     # Imported here: only such a study needs it.
     from jepa_scale.laws.adaptive import DesignSettings
-    from jepa_scale.study.sampler import Budget, ScalingDesignSampler
+    from jepa_scale.study.sampler import RunBudget, ScalingDesignSampler
 
     settings = DesignSettings(
         widths=spec.widths,
@@ -264,4 +264,4 @@ def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:
         cap=len(spec.seeds),
         tolerance=float(spec.design.get("tolerance", 0.0)),
     )
-    return ScalingDesignSampler(settings, Budget(spec.design.get("runs"), spec.design.get("hours")))
+    return ScalingDesignSampler(settings, RunBudget(spec.design.get("runs"), spec.design.get("hours")))

@@ -22,7 +22,7 @@ _DARK_TEXT = 5
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """All runs of one arm with the same n and k."""
 
     regret: float | None
@@ -33,7 +33,7 @@ class Cell:
     """For runs that are running, failed or diverged."""
 
 
-def cells_of(runs: Iterable[RunState]) -> dict[tuple[int, int], Cell]:
+def cells_of(runs: Iterable[RunState]) -> dict[tuple[int, int], GridCell]:
     """Cells by (n, k)."""
     groups: dict[tuple[int, int], list[RunState]] = {}
     for run in runs:
@@ -41,14 +41,14 @@ def cells_of(runs: Iterable[RunState]) -> dict[tuple[int, int], Cell]:
     return {place: _cell(group) for place, group in groups.items()}
 
 
-def _cell(runs: Sequence[RunState]) -> Cell:
+def _cell(runs: Sequence[RunState]) -> GridCell:
     regrets = [run.regret for run in runs if run.regret is not None and math.isfinite(run.regret)]
     found = {
         RUNNING: any(run.state == "running" for run in runs),
         FAILED: any(run.state == "failed" for run in runs),
         DIVERGED: any(run.state == "done" and run.reason for run in runs),
     }
-    return Cell(
+    return GridCell(
         regret=sum(regrets) / len(regrets) if regrets else None,
         done=sum(run.state == "done" for run in runs),
         total=len(runs),
@@ -57,7 +57,7 @@ def _cell(runs: Sequence[RunState]) -> Cell:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """Colours from the least regret to the largest, by its root: small ones differ by factors."""
 
     low: float
@@ -84,10 +84,10 @@ def _root(regret: float) -> float:
     return math.sqrt(max(regret, 0.0))
 
 
-def scale_of(cells: Iterable[Cell]) -> Scale | None:
+def scale_of(cells: Iterable[GridCell]) -> ColourScale | None:
     """The scale of all cells with a number; None where there is none."""
     known = [cell.regret for cell in cells if cell.regret is not None]
-    return Scale(min(known), max(known)) if known else None
+    return ColourScale(min(known), max(known)) if known else None
 
 
 def number(value: float) -> str:
@@ -97,7 +97,9 @@ def number(value: float) -> str:
     return f"{value:.0e}"
 
 
-def grid_lines(cells: Mapping[tuple[int, int], Cell], scale: Scale | None, width: int, height: int) -> list[Text]:
+def grid_lines(
+    cells: Mapping[tuple[int, int], GridCell], scale: ColourScale | None, width: int, height: int
+) -> list[Text]:
     """A table of cells, no line longer than ``width``, no more lines than ``height``; what is cut off is counted."""
     sizes, widths = (sorted(set(axis)) for axis in zip(*cells, strict=True))
     side = max(len(_CORNER), *(len(str(n)) for n in sizes))
@@ -127,7 +129,7 @@ def _more(count: int, what: str) -> str:
     return f"{count} more {what}{'s' * (count > 1)}" if count else ""
 
 
-def _shown(cells: Mapping[tuple[int, int], Cell]) -> dict[tuple[int, int], tuple[str, str, str]]:
+def _shown(cells: Mapping[tuple[int, int], GridCell]) -> dict[tuple[int, int], tuple[str, str, str]]:
     return {
         place: ("·" if cell.regret is None else number(cell.regret), f"{cell.done}/{cell.total}", cell.marks)
         for place, cell in cells.items()
@@ -160,9 +162,9 @@ def _row(
     n: int,
     side: int,
     columns: Mapping[int, int],
-    cells: Mapping[tuple[int, int], Cell],
+    cells: Mapping[tuple[int, int], GridCell],
     texts: Mapping[int, Mapping[int, str]],
-    scale: Scale | None,
+    scale: ColourScale | None,
 ) -> Text:
     """One size; ``columns`` are the characters of each width."""
     regrets = {k: cells[n, k].regret if (n, k) in cells else None for k in columns}

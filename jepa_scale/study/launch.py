@@ -28,7 +28,7 @@ from jepa_scale.study.sweep import study_folder
 
 
 @dataclass(frozen=True)
-class Batch:
+class WorkerGroup:
     """Workers that are to be submitted: one class of resources."""
 
     resources: str
@@ -98,7 +98,7 @@ def _workers(submission: Submission) -> Counter[str]:
 
 def missing(
     queue: Queue, points: Sequence[DesignPoint], launcher: SlurmLauncher, workers: Mapping[str, int]
-) -> list[Batch]:
+) -> list[WorkerGroup]:
     """Workers of each class that are wanted and not there."""
     batches = []
     for resources in sorted({point.resources for point in points}):
@@ -107,12 +107,12 @@ def missing(
         wanted = launcher.workers if queue.undecided(points) else min(launcher.workers, waiting)
         tasks = wanted - workers.get(resources, 0)
         if tasks > 0:
-            batches.append(Batch(resources, tasks, waiting))
+            batches.append(WorkerGroup(resources, tasks, waiting))
     return batches
 
 
 def _submit(
-    study: Path, spec: StudySpec, submission: Submission, batches: Sequence[Batch], say: Callable[[str], None]
+    study: Path, spec: StudySpec, submission: Submission, batches: Sequence[WorkerGroup], say: Callable[[str], None]
 ) -> Submission:
     (study / "workers").mkdir(exist_ok=True)
     launcher, submitted = submission.launcher, []

@@ -24,7 +24,7 @@ _DIALS: dict[str, BaseDistribution] = {
 
 
 @dataclass(frozen=True)
-class Budget:
+class RunBudget:
     """When a design ends, besides its tolerance."""
 
     runs: int | None = None
@@ -43,8 +43,8 @@ class ScalingDesignSampler(BaseSampler):
     The objective must suggest ``n`` and ``k`` as integers on wide log distributions and ``seed`` as an integer.
     """
 
-    def __init__(self, settings: DesignSettings, budget: Budget | None = None, seed: int = 0) -> None:
-        self.settings, self.budget = settings, budget or Budget()
+    def __init__(self, settings: DesignSettings, budget: RunBudget | None = None, seed: int = 0) -> None:
+        self.settings, self.budget = settings, budget or RunBudget()
         self._generator = np.random.default_rng(seed)
 
     def proposal(self, trials: Sequence[FrozenTrial]) -> Proposal | None:

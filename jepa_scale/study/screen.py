@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from jepa_scale.study.grid import DIVERGED, FAILED, RUNNING, Scale, cells_of, grid_lines, number, scale_of
+from jepa_scale.study.grid import DIVERGED, FAILED, RUNNING, ColourScale, cells_of, grid_lines, number, scale_of
 from jepa_scale.study.owners import task_of
 from jepa_scale.study.status import WORDS, RunState, Status, duration
 
@@ -83,7 +83,9 @@ class Overview:
             found += block
         return found
 
-    def _block(self, arm: str, runs: Sequence[RunState], scale: Scale | None, width: int, height: int) -> list[Text]:
+    def _block(
+        self, arm: str, runs: Sequence[RunState], scale: ColourScale | None, width: int, height: int
+    ) -> list[Text]:
         title = [Text(_printable(arm), "bold")] if arm else []
         said = _wrapped(self.outlooks.get(arm, ""), width)
         cells = cells_of(runs)
@@ -120,7 +122,7 @@ def _jobs(status: Status) -> list[Text]:
     return [*found, *([Text("cancelled", "bold")] if status.cancelled else [])]
 
 
-def _legend(scale: Scale | None, runs: Sequence[RunState]) -> list[Text]:
+def _legend(scale: ColourScale | None, runs: Sequence[RunState]) -> list[Text]:
     if scale is None:
         return [Text("no regret yet", "dim")]
     found = [Text("regret so far, mean over seeds"), scale.legend(), Text("least of a row", "underline")]

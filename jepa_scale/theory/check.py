@@ -14,7 +14,7 @@ from jepa_scale.theory.attacks import ATTACKS
 from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.model import TabularModel
 from jepa_scale.theory.shrink import VISIBLE, shrink
-from jepa_scale.theory.statements import STATEMENTS, Outcome, Statement, statement
+from jepa_scale.theory.statements import STATEMENTS, Statement, StatementOutcome, statement
 from jepa_scale.theory.trial import Trial, to_json
 
 Family = Callable[[np.random.Generator, int], FiniteWorld]
@@ -41,7 +41,7 @@ class Tally:
     looseness: list[float] = field(default_factory=list)
     """Bound/quantity where the hypotheses held and the quantity was not 0."""
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: StatementOutcome) -> None:
         """Count one trial."""
         self.trials += 1
         if not outcome.bound.applies:
@@ -220,7 +220,7 @@ def _without_cache(example: Counterexample) -> Counterexample:
     return replace(example, trial=example.trial.with_parts(example.trial.world, example.trial.model))
 
 
-def _counterexample(claim: Statement, trial: Trial, outcome: Outcome, family: str) -> Counterexample:
+def _counterexample(claim: Statement, trial: Trial, outcome: StatementOutcome, family: str) -> Counterexample:
     return Counterexample(claim.name, trial, outcome.bound.value, outcome.actual, outcome.excess, family)
 
 

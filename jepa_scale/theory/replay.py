@@ -9,7 +9,7 @@ import numpy as np
 from jepa_scale.theory.bounds.base import BoundCase
 from jepa_scale.theory.graph import next_law, normalised_co_occurrence
 from jepa_scale.theory.planning import all_plans
-from jepa_scale.theory.statements import Outcome, statement
+from jepa_scale.theory.statements import StatementOutcome, statement
 from jepa_scale.theory.trial import Trial
 
 _LARGEST_SHOWN = 12
@@ -82,7 +82,7 @@ def _planning(case: BoundCase) -> Iterator[str]:
     yield f"   Expected regret, summed over all pairs: E = {case.regret:.6g}."
 
 
-def _verdict(outcome: Outcome) -> Iterator[str]:
+def _verdict(outcome: StatementOutcome) -> Iterator[str]:
     bound = outcome.bound
     yield "5. The statement."
     for hypothesis in bound.hypotheses:

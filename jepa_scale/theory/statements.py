@@ -21,7 +21,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StatementOutcome:
     """A bound beside what it bounds."""
 
     bound: BoundValue
@@ -69,13 +69,13 @@ class Statement:
     """Short name for tables."""
     says: str
     """The claim in one line."""
-    evaluate: Callable[[Trial], Outcome | None]
+    evaluate: Callable[[Trial], StatementOutcome | None]
     """None where the trial has nothing to try the claim on."""
     allowed: float = 0.0
     """Share of violations that the claim itself allows, δ."""
 
 
-def _identity(trial: Trial) -> Outcome:
+def _identity(trial: Trial) -> StatementOutcome:
     case = trial.case("density")
     moments = exact_moments(trial.world, trial.model.encoder, trial.model.predictor, trial.negatives)
     norms = (normalised_co_occurrence(trial.world, trial.negatives) ** 2).sum((1, 2))
@@ -84,72 +84,72 @@ def _identity(trial: Trial) -> Outcome:
     scale = norms + (1 + np.sqrt(lengths)) ** 2
     error = float((np.abs(spectral_loss(moments) + norms - case.risk) / scale).max())
     found = Hypothesis("any norms", True, "no assumption (E1)")
-    return Outcome(BoundValue("t1", "T1 (Theorem 3.1, any norms)", 1e-10, (found,), "identity_error"), error)
+    return StatementOutcome(BoundValue("t1", "T1 (Theorem 3.1, any norms)", 1e-10, (found,), "identity_error"), error)
 
 
-def _tail(trial: Trial) -> Outcome:
+def _tail(trial: Trial) -> StatementOutcome:
     case = trial.case("density")
     tails = np.asarray(spectral_tail(case.constants.singular_values, trial.model.k))
     worst = int((case.risk - tails).argmin())
     found = Hypothesis("rank of GᵀF ≤ k", True, f"k = {trial.model.k}")
     bound = BoundValue("t2", "T2 (Theorem 4.3)", float(tails[worst]), (found,), "risk_floor", 0.0)
-    return Outcome(bound, float(case.risk[worst]))
+    return StatementOutcome(bound, float(case.risk[worst]))
 
 
-def _shared_floor(trial: Trial) -> Outcome:
+def _shared_floor(trial: Trial) -> StatementOutcome:
     case = trial.case("density")
-    return Outcome(b2.value(case.constants, trial.model.k), float(trial.world.policy @ case.risk))
+    return StatementOutcome(b2.value(case.constants, trial.model.k), float(trial.world.policy @ case.risk))
 
 
-def _latent(trial: Trial, form: t5.Form) -> Outcome | None:
+def _latent(trial: Trial, form: t5.Form) -> StatementOutcome | None:
     if trial.model.maps is None:
         return None
     # The paper plans by the distance (eq. 8).
     case = trial.case("inner" if form == "repaired" else "distance", trial.horizon)
-    return Outcome(t5.value(case, form), case.regret, case)
+    return StatementOutcome(t5.value(case, form), case.regret, case)
 
 
-def _operator(trial: Trial, form: b3.Form) -> Outcome:
+def _operator(trial: Trial, form: b3.Form) -> StatementOutcome:
     case = trial.case("density", trial.horizon, "operator", clipped=form == "stationary")
-    return Outcome(b3.value(case, form), case.regret, case)
+    return StatementOutcome(b3.value(case, form), case.regret, case)
 
 
-def _margin(trial: Trial) -> Outcome:
+def _margin(trial: Trial) -> StatementOutcome:
     case = trial.case("density", trial.horizon, "operator")
-    return Outcome(b5.value(case), case.regret, case)
+    return StatementOutcome(b5.value(case), case.regret, case)
 
 
-def _one_step(value: Callable[..., BoundValue]) -> Callable[[Trial], Outcome]:
-    def evaluate(trial: Trial) -> Outcome:
+def _one_step(value: Callable[..., BoundValue]) -> Callable[[Trial], StatementOutcome]:
+    def evaluate(trial: Trial) -> StatementOutcome:
         case = trial.case("density")
-        return Outcome(value(case), case.regret, case)
+        return StatementOutcome(value(case), case.regret, case)
 
     return evaluate
 
 
-def _t4(form: t4.Form) -> Callable[[Trial], Outcome]:
-    def evaluate(trial: Trial) -> Outcome:
+def _t4(form: t4.Form) -> Callable[[Trial], StatementOutcome]:
+    def evaluate(trial: Trial) -> StatementOutcome:
         case = trial.case(trial.score)
-        return Outcome(t4.value(case, form), case.regret, case)
+        return StatementOutcome(t4.value(case, form), case.regret, case)
 
     return evaluate
 
 
-def _excess(trial: Trial) -> Outcome:
-    return Outcome(*excess_risk(trial))
+def _excess(trial: Trial) -> StatementOutcome:
+    return StatementOutcome(*excess_risk(trial))
 
 
-def _certified(trial: Trial) -> Outcome | None:
+def _certified(trial: Trial) -> StatementOutcome | None:
     found = certified_regret(trial)
-    return None if found is None else Outcome(*found, trial.case("density"))
+    return None if found is None else StatementOutcome(*found, trial.case("density"))
 
 
-def _learned(form: Constants, many_steps: bool) -> Callable[[Trial], Outcome | None]:
-    def evaluate(trial: Trial) -> Outcome | None:
+def _learned(form: Constants, many_steps: bool) -> Callable[[Trial], StatementOutcome | None]:
+    def evaluate(trial: Trial) -> StatementOutcome | None:
         learned = learned_roll_out(trial) if many_steps else learned_once(trial)
         if learned is None:
             return None
-        return Outcome(t6.value(learned.case, learned.sampling, form), learned.case.regret, learned.case)
+        return StatementOutcome(t6.value(learned.case, learned.sampling, form), learned.case.regret, learned.case)
 
     return evaluate
 

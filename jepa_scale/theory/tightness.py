@@ -34,7 +34,7 @@ _BOUNDS: Mapping[str, Callable[[BoundCase], BoundValue]] = {
 
 
 @dataclass(frozen=True)
-class Point:
+class TightnessPoint:
     """Bounds of the best shared encoder of one width in one world."""
 
     states: int
@@ -52,7 +52,7 @@ def tightness(
     problem: PlanningProblem = ONE_REACHABLE_STEP,
     negatives: Negatives = "same_action",
     names: Sequence[str] = ONE_STEP,
-) -> Point:
+) -> TightnessPoint:
     """Evaluate bounds by name on ``truncated_svd`` of width k, planning by the density score or the operator roll-out.
 
     Raises
@@ -69,7 +69,7 @@ def tightness_by_width(
     problem: PlanningProblem = ONE_REACHABLE_STEP,
     negatives: Negatives = "same_action",
     names: Sequence[str] = ONE_STEP,
-) -> tuple[Point, ...]:
+) -> tuple[TightnessPoint, ...]:
     """``tightness`` of each width; what does not depend on the width is computed once.
 
     Raises
@@ -88,5 +88,5 @@ def tightness_by_width(
         # A case holds several tables of |A| N² numbers, so each is let go before the next.
         case = BoundCase(constants, "density", model, roll_out)
         bounds = tuple(_BOUNDS[name](case) for name in names)
-        points.append(Point(world.states, model.k, problem.horizon, case.regret, unreachable, bounds))
+        points.append(TightnessPoint(world.states, model.k, problem.horizon, case.regret, unreachable, bounds))
     return tuple(points)

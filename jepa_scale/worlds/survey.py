@@ -13,7 +13,14 @@ from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.learners import fit_per_action, fit_shared
 from jepa_scale.theory.learning_curve import Learner, LearningCurve, learning_curve
 from jepa_scale.theory.planning import PlanningProblem
-from jepa_scale.theory.tightness import MANY_STEPS, ONE_REACHABLE_STEP, ONE_STEP, Point, tightness, tightness_by_width
+from jepa_scale.theory.tightness import (
+    MANY_STEPS,
+    ONE_REACHABLE_STEP,
+    ONE_STEP,
+    TightnessPoint,
+    tightness,
+    tightness_by_width,
+)
 from jepa_scale.worlds.families import FAMILIES
 from jepa_scale.worlds.nuisance import Nuisance
 from jepa_scale.worlds.torus import Torus
@@ -36,11 +43,11 @@ class Survey:
     findings: Findings
     trials: int
     """Trials in each family of worlds under each family of models."""
-    by_states: tuple[Point, ...]
+    by_states: tuple[TightnessPoint, ...]
     """L×L tori, slip 0.2, blur 0.5, k = N/4, T = 1."""
-    by_width: tuple[Point, ...]
+    by_width: tuple[TightnessPoint, ...]
     """The 8×8 torus, slip 0.2, blur 1, T = 1."""
-    by_horizon: tuple[Point, ...]
+    by_horizon: tuple[TightnessPoint, ...]
     """The 4×4 torus, slip 0.2, blur 0.5, k = 8, operator roll-out."""
     torus_curve: LearningCurve
     """The 8×8 torus, slip 0.2, blur 1, an encoder for each action: k*(n) of the risk grows with n."""
@@ -81,7 +88,7 @@ def _curve(
 
 def widths_of(
     world: FiniteWorld, problem: PlanningProblem = ONE_REACHABLE_STEP, negatives: Negatives = "same_action"
-) -> tuple[Point, ...]:
+) -> tuple[TightnessPoint, ...]:
     """Bounds of the best shared encoder at k = 1, 2, 4, … N.
 
     Raises

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jepa_scale.auditing.rows import Rows, open_rows
+from jepa_scale.auditing.rows import EmbeddingRows, open_rows
 
 
 class InMemory:
@@ -15,7 +15,7 @@ class InMemory:
 
 
 def rows_of(arrays, **options):
-    return Rows({name: InMemory(np.asarray(values)) for name, values in arrays.items()}, **options)
+    return EmbeddingRows({name: InMemory(np.asarray(values)) for name, values in arrays.items()}, **options)
 
 
 def collect(rows):

@@ -15,7 +15,7 @@ from jepa_scale.planners.costs import CostTerms
 from jepa_scale.planners.gradient import Gradient
 from jepa_scale.planners.icem import ICEM
 from jepa_scale.planners.mppi import MPPI
-from jepa_scale.planners.receding import Outcome, answering, at_random, control, control_jobs, doing_nothing, run
+from jepa_scale.planners.receding import EpisodeOutcome, answering, at_random, control, control_jobs, doing_nothing, run
 from jepa_scale.records import Evaluation
 from jepa_scale.training.optim import AdamWOneCycle
 from jepa_scale.training.pretrain import Pretrain
@@ -132,7 +132,7 @@ def test_blocks_of_tasks_do_as_well_as_all_at_once(pairs):
         return make
 
     def in_blocks(*settings):
-        return Outcome.joined([job() for job in control_jobs(WORLD, tasks, PLANNER, *settings)])
+        return EpisodeOutcome.joined([job() for job in control_jobs(WORLD, tasks, PLANNER, *settings)])
 
     chosen = torch.tensor([2, 5, 9, 14, 20, 21, 29])
     whole = in_blocks(begin, 3, chosen)
@@ -145,7 +145,7 @@ def test_true_state_and_dynamics_solve_every_difficulty():
     evaluation = Evaluation(episodes=10)
     world = PointMass()
     jobs, trial = reference_jobs(world, CEM(), evaluation)["oracle"], trial_of(world, evaluation)
-    oracle = Outcome.joined([job() for job in jobs])
+    oracle = EpisodeOutcome.joined([job() for job in jobs])
     reached, levels = oracle.ever & oracle.final, trial.drawn.required_steps[trial.kept]
     assert trial.removed() == trial.removed(1) == 10, "a goal one step away lies within the tolerance"
     for level in world.default_required_steps[1:]:

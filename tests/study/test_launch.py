@@ -321,6 +321,6 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
 
 def test_looking_at_a_study_loads_nothing_heavy():
     loaded = loaded_by(
-        "jepa_scale.cli.cluster, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.integrations.wandb.sync"
+        "jepa_scale.cli.app, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.integrations.wandb.sync"
     )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

@@ -24,7 +24,7 @@ from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study import live, outlook, status
-from jepa_scale.study.grid import _COLOURS, Scale, cells_of
+from jepa_scale.study.grid import _COLOURS, ColourScale, cells_of
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.launchers import SlurmLauncher
 from jepa_scale.study.outlook import Outlooks
@@ -189,7 +189,7 @@ def test_colours_are_read_on_any_terminal_and_numbers_without_any(planted):
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    scale = Scale(0.0, 1.0)
+    scale = ColourScale(0.0, 1.0)
     seen = []
     for share in np.linspace(0, 1, 50):
         style = scale.style(float(share) ** 2)

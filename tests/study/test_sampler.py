@@ -9,7 +9,7 @@ from jepa_scale.laws.adaptive import DesignSettings
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design, design_sampler
-from jepa_scale.study.sampler import SECONDS, Budget, ScalingDesignSampler, cost_hours
+from jepa_scale.study.sampler import SECONDS, RunBudget, ScalingDesignSampler, cost_hours
 from jepa_scale.study.spec import parse_spec
 from jepa_scale.study.storage import Queue
 
@@ -35,7 +35,7 @@ def play(budget, count=60, settings=SETTINGS):
 
 
 def test_a_study_is_designed_cell_by_cell_with_a_new_seed_for_each_repeat():
-    trials = play(Budget(runs=24))
+    trials = play(RunBudget(runs=24))
     cells = [(trial.params["n"], trial.params["k"]) for trial in trials]
     # The trial that finds the budget spent stops the study and is its last.
     assert len(trials) == 25
@@ -49,7 +49,7 @@ def test_a_study_is_designed_cell_by_cell_with_a_new_seed_for_each_repeat():
 
 
 def test_a_budget_of_hours_is_kept():
-    trials = play(Budget(hours=60 / 3600))
+    trials = play(RunBudget(hours=60 / 3600))
     spent = sum(trial.user_attrs[SECONDS] for trial in trials[:-1])
     # The predicted cost of the last run may be off by what a power law misses of 0.001 n + k.
     assert 40 < spent < 75
@@ -66,7 +66,7 @@ def test_workers_that_ask_at_once_get_different_runs():
 
 
 def test_costs_follow_the_wall_times():
-    trials = play(Budget(runs=20))
+    trials = play(RunBudget(runs=20))
     hours = cost_hours(trials, np.array([4.0, 4.0]), np.array([300.0, 10000.0]))
     assert hours[1] > hours[0]
     assert cost_hours([], np.array([4.0]), np.array([300.0])) is None

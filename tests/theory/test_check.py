@@ -14,18 +14,19 @@ from jepa_scale.theory.model import TabularModel
 from jepa_scale.theory.replay import replay
 from jepa_scale.theory.shrink import is_counterexample, shrink
 from jepa_scale.theory.spectrum import exact_risk, singular_values, spectral_tail
-from jepa_scale.theory.statements import STATEMENTS, Outcome, Statement, statement
+from jepa_scale.theory.statements import STATEMENTS, Statement, StatementOutcome, statement
 from jepa_scale.theory.trial import Trial, from_json, to_json
 from jepa_scale.worlds.families import FAMILIES
 from tests.reference import worlds as reference
 
+TRIALS = 6
 FALSE = {"t4_published", "t5"}
 FEW = {name: FAMILIES[name] for name in ("dirichlet", "permutation")}
 
 
 @pytest.fixture(scope="module")
 def findings():
-    return attack_theory(FAMILIES, 12, seed=5)
+    return attack_theory(FAMILIES, TRIALS, seed=5)
 
 
 def some_trial(generator, attack="noisy_svd", **changes):
@@ -35,7 +36,7 @@ def some_trial(generator, attack="noisy_svd", **changes):
 def test_nothing_is_violated_but_what_is_known_to_be_false(findings):
     for claim in STATEMENTS:
         tally = findings.total(claim.name)
-        assert tally.met > 30, claim.name
+        assert tally.met > 15, claim.name
         if claim.name not in FALSE:
             assert tally.violations <= claim.allowed * tally.met, claim.name
             assert all(ratio >= 1 - 1e-6 for ratio in tally.looseness) or claim.allowed, claim.name
@@ -63,10 +64,10 @@ def test_hypotheses_are_there_for_something(findings):
 
 
 def test_every_trial_is_counted(findings):
-    trials = 12 * len(FAMILIES) * len(ATTACKS)
+    trials = TRIALS * len(FAMILIES) * len(ATTACKS)
     assert findings.total("b1").trials == trials
-    assert findings.total("b1", world="torus").trials == 12 * len(ATTACKS)
-    assert findings.total("b1", model="svd").trials == 12 * len(FAMILIES)
+    assert findings.total("b1", world="torus").trials == TRIALS * len(ATTACKS)
+    assert findings.total("b1", model="svd").trials == TRIALS * len(FAMILIES)
     # T5 needs a linear predictor: five families of models have one.
     assert findings.total("t5").trials == trials * 5 // 8
 
@@ -107,7 +108,9 @@ def test_a_false_statement_is_caught_shrunk_and_named(monkeypatch):
 
 
 def test_violations_within_the_allowance_of_the_claim_are_counted_and_not_kept(monkeypatch):
-    sampled = Statement("chance", "chance", "", lambda trial: Outcome(BoundValue("chance", "", 0.0, ()), 1.0), 0.05)
+    sampled = Statement(
+        "chance", "chance", "", lambda trial: StatementOutcome(BoundValue("chance", "", 0.0, ()), 1.0), 0.05
+    )
     monkeypatch.setattr(check, "STATEMENTS", (sampled,))
     found = attack_theory(FEW, 2, seed=0, models=("svd",))
     assert found.total("chance").violations == 4
@@ -119,7 +122,7 @@ def test_a_tie_is_no_refutation(generator):
     world = reference.random_world(generator, states=3, actions=2)
     blind = TabularModel(np.ones((3, 1)), np.zeros((2, 3, 1)))
     case = Trial(world, blind, 2, "uniform", "inner", "same_action", 0).case("inner")
-    outcome = Outcome(BoundValue("none", "none", 0.0, ()), case.regret, case)
+    outcome = StatementOutcome(BoundValue("none", "none", 0.0, ()), case.regret, case)
     assert case.regret > 0
     assert case.lucky_regret == 0
     assert outcome.violated
@@ -127,19 +130,19 @@ def test_a_tie_is_no_refutation(generator):
 
 
 def test_an_outcome_that_is_no_number_is_a_violation():
-    assert Outcome(BoundValue("none", "none", float("nan"), ()), 0.0).violated
-    assert Outcome(BoundValue("none", "none", 1.0, ()), float("nan")).violated
+    assert StatementOutcome(BoundValue("none", "none", float("nan"), ()), 0.0).violated
+    assert StatementOutcome(BoundValue("none", "none", 1.0, ()), float("nan")).violated
 
 
 def test_tallies_add_up():
     met = BoundValue("b", "b", 0.5, ())
     unmet = replace(met, hypotheses=(Hypothesis("nothing", False, "by hand"),))
     tally = Tally()
-    tally.add(Outcome(unmet, 0.75))
-    tally.add(Outcome(unmet, 0.25))
-    tally.add(Outcome(met, 0.25))
-    tally.add(Outcome(replace(met, value=3.0), 0.0))
-    tally.add(Outcome(met, 0.75))
+    tally.add(StatementOutcome(unmet, 0.75))
+    tally.add(StatementOutcome(unmet, 0.25))
+    tally.add(StatementOutcome(met, 0.25))
+    tally.add(StatementOutcome(replace(met, value=3.0), 0.0))
+    tally.add(StatementOutcome(met, 0.75))
     assert (tally.trials, tally.met, tally.violations, tally.vacuous) == (5, 3, 1, 1)
     assert tally.violations_unmet == 1
     # A quantity of 0 has no ratio.

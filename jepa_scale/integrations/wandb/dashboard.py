@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jepa_scale.integrations.wandb.names import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
+from jepa_scale.integrations.wandb.names import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line
 from jepa_scale.integrations.wandb.study_run import JOB_TYPE, study_numbers, study_tables
-from jepa_scale.records import StudyResult
+from jepa_scale.records import StudyResult, estimates
+from jepa_scale.records.estimates import summaries_of
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.wording import plural
 from jepa_scale.runs.errors import UserError
@@ -26,7 +27,8 @@ class Line:
     """Metrics over training, one line per run."""
 
     title: str
-    metrics: tuple[Key, ...]
+    metrics: tuple[Key, ...] = ()
+    """Empty: every estimate that is declared for a panel of this title."""
     x: Key = "epoch"
     log: bool = False
 
@@ -56,7 +58,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Table:
+class TablePanel:
     """A table of the study's run."""
 
     key: Key
@@ -77,7 +79,7 @@ class Text:
     markdown: str
 
 
-Panel = Line | Scatter | Chart | Table | Number | Text
+Panel = Line | Scatter | Chart | TablePanel | Number | Text
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def logged(result: StudyResult) -> set[Key]:
         held.add(THROUGHPUT)
     if any(record.spectrum for record in result.records.values()):
         held.add(SPECTRUM_TABLE)
-    held |= {f"summary:{name}.{end}" if end else f"summary:{name}" for name in names for end in kept(name) or ("",)}
+    for name in names:
+        held |= {f"summary:{name}.{end}" for end in summaries_of(name)} or {f"summary:{name}"}
     for record in result.records.values():
         ends = ((part, *item) for part in PARTS for item in getattr(record, part).items())
         held |= {f"summary:{part}/{name}" for part, name, value in ends if isinstance(value, int | float)}
@@ -138,7 +141,8 @@ def dashboard_of(result: StudyResult, entity: str, project: str) -> Dashboard:
 def _kept(panel: Panel, held: set[Key]) -> Panel | None:
     """The panel with the metrics that there are; None where nothing of it is left."""
     if isinstance(panel, Line):
-        metrics = tuple(name for name in panel.metrics if name in held)
+        chosen = panel.metrics or estimates.shown((name for name in held if ":" not in name), panel.title)
+        metrics = tuple(name for name in chosen if name in held)
         return Line(panel.title, metrics, panel.x, panel.log) if metrics and panel.x in held else None
     return panel if keys_of(panel) <= held else None
 
@@ -164,7 +168,7 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
             "Answer",
             (
                 Text(said),
-                Table("study/advice"),
+                TablePanel("study/advice"),
                 Number("Runs done", "summary:study/done"),
                 Number("P(regret ≤ target) at the largest n", "summary:study/verdict_probability"),
             ),
@@ -177,47 +181,47 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
                 Chart("Mean regret over log10 n, by k", "study/cells", "log10_n", "regret", "width"),
                 Chart("Mean regret over log2 k, by n", "study/cells", "log2_k", "regret", "size"),
                 Chart("Best width k*(n): log2 k over log10 n", "study/best_width", "log10_n", "log2_k", "arm"),
-                Table("study/best_width"),
-                Line("Regret while training", (regret,), log=True),
-                Line("Success while training", ("success/model", "success/policy")),
+                TablePanel("study/best_width"),
+                Line(estimates.REGRET, (regret,), log=True),
+                Line(estimates.SUCCESS, ("success/model", "success/policy")),
             ),
         ),
         (
             "Spectrum",
             (
-                Line("Spectral gap, held out", ("spectrum/gap",)),
-                Line("Spectral mass seen, held out", ("spectrum/total", "exact/total")),
-                Line("Effective rank", ("spectrum/rankme_sv_uncentred", "spectrum/erank_eig_centred")),
-                Line("Participation ratio and LiDAR", ("spectrum/participation_ratio", "spectrum/lidar_wm")),
+                Line(estimates.GAP),
+                Line(estimates.MASS),
+                Line(estimates.EFFECTIVE_RANK),
+                Line(estimates.RANKS),
                 Scatter("The world's tail beyond k", k, "summary:truth/tail", n),
-                Scatter("Spectral mass seen, held out, over k", k, "summary:spectrum/total", n, log_y=False),
-                Table("spectrum/table"),
+                Scatter("Spectral mass seen, held out, over k", k, "summary:spectrum/total.last", n, log_y=False),
+                TablePanel("spectrum/table"),
             ),
         ),
         (
             "Tail and bounds beside regret",
             (
-                Line("Regret and its bounds: at 1 and above they are vacuous", (regret, *_BOUNDS), log=True),
+                Line(estimates.BOUNDS, (regret, *_BOUNDS), log=True),
                 Scatter("Regret over the world's tail at k", "summary:truth/tail", last, n),
                 Scatter("Regret over exact risk", "summary:exact/risk.last", last, k),
-                Line("Exact risk", ("exact/risk", "exact/risk_max"), log=True),
+                Line(estimates.RISK, log=True),
             ),
         ),
         (
             "Deficits",
             (
-                Line("Held-out deficits: of the subspace, and of its calibration", deficits, log=True),
-                Scatter("Regret over the subspace deficit", f"summary:{deficits[0]}", last, k),
-                Scatter("Regret over the calibration deficit", f"summary:{deficits[1]}", last, k),
-                Line("Loss, held out", ("spectrum/loss", "test/loss")),
-                Line("Prediction error by horizon", tuple(f"prediction/horizon_{step}" for step in range(1, 9))),
+                Line(estimates.DEFICITS, log=True),
+                Scatter("Regret over the subspace deficit", f"summary:{deficits[0]}.last", last, k),
+                Scatter("Regret over the calibration deficit", f"summary:{deficits[1]}.last", last, k),
+                Line(estimates.LOSS),
+                Line(estimates.HORIZON),
             ),
         ),
         (
             "Laws, and forecasts against what came",
             (
-                Table("study/fit"),
-                Table("study/forecast"),
+                TablePanel("study/fit"),
+                TablePanel("study/forecast"),
                 Chart("What came over what was forecast, risk and regret", "study/forecast", "predicted", "arrived"),
                 Number("Predicted regret at the largest n", "summary:study/predicted_regret"),
             ),
@@ -225,10 +229,10 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
         (
             "Health",
             (
-                Table("study/missing"),
+                TablePanel("study/missing"),
                 Number("Diverged runs", "summary:study/diverged"),
                 Number("Runs without a record", "summary:study/without_record"),
-                Line("Training loss", ("train/loss",), x="samples"),
+                Line(estimates.TRAINING, x="samples"),
                 Line("Samples a second", ("run/samples_per_second",), x="samples"),
                 Scatter("Seconds of a run over n", n, "summary:run/wall_seconds", k),
             ),
@@ -236,7 +240,7 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
     )
 
 
-_BOUNDS = ("bound/b1_prime", "bound/t4", "bound/t5")
+_BOUNDS = tuple(kind.pattern for kind in estimates.ESTIMATES if kind.panel == estimates.BOUNDS)
 
 
 def _escaped(text: str) -> str:
@@ -302,7 +306,7 @@ def _panel(panel: Panel) -> Any:
             chart_fields=fields,
             chart_strings={"title": panel.title},
         )
-    if isinstance(panel, Table):
+    if isinstance(panel, TablePanel):
         return wr.WeavePanelSummaryTable(table_name=panel.key)
     if isinstance(panel, Number):
         return wr.ScalarChart(title=panel.title, metric=_metric(panel.key))

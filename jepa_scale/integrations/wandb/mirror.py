@@ -19,8 +19,9 @@ import numpy as np
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, scalars
 from jepa_scale.integrations.loggers import estimate_of
 from jepa_scale.integrations.wandb.logger import resolve_mode
-from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line, kept
+from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line
 from jepa_scale.records import Estimate, RunRecord
+from jepa_scale.records.estimates import summaries_of
 
 _BINS = 16
 """Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
@@ -186,8 +187,8 @@ class WandbMirror(EstimateLogger):
         if name in self._defined:
             return
         self._defined.add(name)
-        if kept(name):
-            self._define(name, "samples" if name.startswith("train/") else "epoch", ",".join(kept(name)))
+        if summaries := summaries_of(name):
+            self._define(name, "samples" if name.startswith("train/") else "epoch", ",".join(summaries))
 
     def _define(self, name: str, axis: str | None = None, summary: str | None = None) -> None:
         self._guarded(lambda: self._run.define_metric(name, step_metric=axis, summary=summary))

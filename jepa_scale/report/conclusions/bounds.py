@@ -9,14 +9,14 @@ import numpy as np
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.figures.bounds import Point, points
+from jepa_scale.report.figures.bounds import BoundPoint, points
 from jepa_scale.report.summary import ZERO
 from jepa_scale.report.wording import bound, listed, number, plural
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
     """Say of each bound whether it holds, whether it applies and whether it says anything."""
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[BoundPoint]] = {}
     for point in points(result):
         groups.setdefault(point.label, []).append(point)
     if not groups:
@@ -25,7 +25,7 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     return [*found, *_summary(groups, not found)] + [_one(label, group) for label, group in groups.items()]
 
 
-def _summary(groups: dict[str, list[Point]], valid: bool) -> list[Conclusion]:
+def _summary(groups: dict[str, list[BoundPoint]], valid: bool) -> list[Conclusion]:
     """Return one sentence on all bounds that apply, for the opening paragraph."""
     parts = []
     for label, group in groups.items():
@@ -40,7 +40,7 @@ def _summary(groups: dict[str, list[Point]], valid: bool) -> list[Conclusion]:
     return [Conclusion(f"Of the bounds that apply, {listed(parts)}{checked}.", headline=True)]
 
 
-def _violations(label: str, group: Sequence[Point]) -> Conclusion:
+def _violations(label: str, group: Sequence[BoundPoint]) -> Conclusion:
     bad = [point for point in group if point.violated]
     worst = max(bad, key=lambda point: point.regret - point.bound)
     return Conclusion(
@@ -52,7 +52,7 @@ def _violations(label: str, group: Sequence[Point]) -> Conclusion:
     )
 
 
-def _one(label: str, group: Sequence[Point]) -> Conclusion:
+def _one(label: str, group: Sequence[BoundPoint]) -> Conclusion:
     applying = [point for point in group if point.applies]
     if not applying:
         below = sum(point.bound < point.regret for point in group)

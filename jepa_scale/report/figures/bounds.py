@@ -25,7 +25,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Point:
+class BoundPoint:
     """One bound of one run."""
 
     name: str
@@ -43,7 +43,7 @@ class Point:
         return self.applies and self.bound < self.regret - TOLERANCE
 
 
-def points(result: StudyResult) -> list[Point]:
+def points(result: StudyResult) -> list[BoundPoint]:
     """Return every bound of every finished run that has a finite regret."""
     found = []
     for row, record in finished(result):
@@ -53,7 +53,7 @@ def points(result: StudyResult) -> list[Point]:
             value = float("nan") if entry["value"] is None else float(entry["value"])
             if math.isfinite(regret):
                 k, applies = int(record.dials["k"]), bool(entry["applies"])
-                found.append(Point(entry["name"], entry["label"], k, value, regret, applies, row))
+                found.append(BoundPoint(entry["name"], entry["label"], k, value, regret, applies, row))
     return found
 
 
@@ -109,8 +109,8 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
-def _mark(axes: Any, group: Sequence[Point], zero: float, color: Any, marker: str) -> None:
-    def place(chosen: Sequence[Point]) -> tuple[list[float], list[float]]:
+def _mark(axes: Any, group: Sequence[BoundPoint], zero: float, color: Any, marker: str) -> None:
+    def place(chosen: Sequence[BoundPoint]) -> tuple[list[float], list[float]]:
         return [point.regret if point.regret > ZERO else zero for point in chosen], [point.bound for point in chosen]
 
     violated = [point for point in group if point.violated]
@@ -143,8 +143,8 @@ def _background(axes: Any, zero: float, bottom: float, top: float, has_zeros: bo
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value) if value >= 1 else number(value)))
 
 
-def _shown(result: StudyResult) -> dict[str, list[Point]]:
-    groups: dict[str, list[Point]] = {}
+def _shown(result: StudyResult) -> dict[str, list[BoundPoint]]:
+    groups: dict[str, list[BoundPoint]] = {}
     for point in points(result):
         if math.isfinite(point.bound) and point.bound > 0:
             groups.setdefault(point.name, []).append(point)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.report.style import EXACT, MARKERS, MUTED, log_height, styled
-from jepa_scale.theory.tightness import Point
+from jepa_scale.theory.tightness import TightnessPoint
 from jepa_scale.worlds.survey import Survey
 
 NAME = "tightness"
@@ -51,7 +51,7 @@ def draw(survey: Survey) -> Figure:
     return figure
 
 
-def _panel(axes: Any, places: list[int], points: Sequence[Point], title: str) -> None:
+def _panel(axes: Any, places: list[int], points: Sequence[TightnessPoint], title: str) -> None:
     axes.axhspan(1.0, 40.0, color="#f1f3f5", zorder=0)
     for marker, bound in zip(MARKERS, points[0].bounds, strict=False):
         heights = [max(next(b.value for b in point.bounds if b.name == bound.name), FLOOR) for point in points]

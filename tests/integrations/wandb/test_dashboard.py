@@ -262,7 +262,7 @@ def test_saving_makes_one_workspace_and_replaces_it(quickstart, monkeypatch, cap
 
     monkeypatch.setattr(ws.Workspace, "save", keep)
     monkeypatch.setattr(ws.Workspace, "url", property(lambda self: f"https://host/{self.entity}?nw={len(saved)}"))
-    monkeypatch.setattr("jepa_scale.cli.wandb._logged_in", lambda: True)
+    monkeypatch.setattr("jepa_scale.cli.commands.dashboard._logged_in", lambda: True)
     monkeypatch.setattr(wandb, "Api", lambda: type("Api", (), {"default_entity": "somebody"}))
     assert command(folder) == 0
     assert "workspace: https://host/somebody?nw=1" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+"""List every quantity that runs measure: what it is, its unit, which end is better, its name in laws."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+_EPILOG = """\
+examples:
+  jepa-scale quantities           the columns of a study's table, then the estimates of every epoch
+  jepa-scale quantities regret    those with `regret` in their name
+
+A column may be a target of a study (target: success) and stand in laws; so may an estimate, with _ for / in its name.
+"""
+
+
+def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "quantities",
+        help="what every number means: columns of a study's table, estimates of every epoch",
+        description="List every quantity that runs measure.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("text", nargs="?", default="", help="part of a name or of its description")
+    return parser
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print the list."""
+    import textwrap
+
+    from jepa_scale.records import RunTable
+    from jepa_scale.records.estimates import ESTIMATES
+    from jepa_scale.records.quantities import BY_NAME
+    from jepa_scale.runs.errors import UserError
+
+    columns = [
+        (name, what, "", BY_NAME[name].better if name in BY_NAME else "") for name, what in RunTable.COLUMNS.items()
+    ]
+    kinds = [(kind.pattern, kind.what, kind.unit, kind.better) for kind in ESTIMATES]
+    parts = [("Columns of a study's table:", columns), ("Estimates of every epoch:", kinds)]
+    chosen = [(title, [row for row in rows if parsed.text.lower() in " ".join(row).lower()]) for title, rows in parts]
+    if not any(rows for _, rows in chosen):
+        raise UserError(f"no quantity has {parsed.text!r} in its name or description: jepa-scale quantities lists all")
+    for title, rows in chosen:
+        if rows:
+            print(title)
+        for name, what, unit, better in rows:
+            notes = "; ".join(note for note in (unit, f"{better} is better" if better else "") if note)
+            text = f"{what} ({notes})" if notes else what
+            print(textwrap.fill(text, 118, initial_indent=f"  {name:<34} ", subsequent_indent=" " * 37))
+    return 0
