@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.records import BoundValue
-from jepa_scale.report.style import log_height, styled, to_png
+from jepa_scale.report.page.style import log_height, styled, to_png
 from jepa_scale.theory.bounds import b3, t5
 from jepa_scale.theory.bounds.base import BoundCase, WorldConstants
 from jepa_scale.theory.graph import FiniteWorld

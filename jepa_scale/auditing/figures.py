@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.auditing.record import Audit, AuditQuantity, OperatorAudit
-from jepa_scale.report.plot import Plot
-from jepa_scale.report.style import EXACT, MARKERS, MISS, MUTED, log_height, sequential, styled, width_axis
+from jepa_scale.report.page.plot import Plot
+from jepa_scale.report.page.style import EXACT, MARKERS, MISS, MUTED, log_height, sequential, styled, width_axis
 from jepa_scale.report.wording import number, percent, plural, whole
 
 _SHOWN = 6

@@ -11,9 +11,9 @@ from jepa_scale.auditing.figures import PLOTS
 from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.files import write_whole
-from jepa_scale.report.files import replaced_together
-from jepa_scale.report.markup import document, paragraph, section, table, text
-from jepa_scale.report.plot import TWINS
+from jepa_scale.report.page.files import replaced_together
+from jepa_scale.report.page.markup import document, paragraph, section, table, text
+from jepa_scale.report.page.plot import TWINS
 from jepa_scale.report.wording import number, percent, plural, whole
 
 _RANKS = {

@@ -49,8 +49,8 @@ def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) ->
 def _print_record(console: Console, record: RunRecord) -> None:
     from rich.table import Table
 
-    from jepa_scale.report.evaluation import of_record, prediction_table, success_table, tabulated
-    from jepa_scale.report.protocol import sentence
+    from jepa_scale.report.parts.evaluation import of_record, prediction_table, success_table, tabulated
+    from jepa_scale.report.parts.protocol import sentence
 
     if record.status != "finished":
         console.print(f"[red]{record.status}[/red]: {record.reason}", highlight=False)

@@ -11,9 +11,9 @@ from jepa_scale.files import write_whole
 from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.figures import compare as figure
-from jepa_scale.report.markup import document, paragraph, sections, table, text
-from jepa_scale.report.plot import Plot
-from jepa_scale.report.runs_table import cell_tips
+from jepa_scale.report.page.markup import document, paragraph, sections, table, text
+from jepa_scale.report.page.plot import Plot
+from jepa_scale.report.parts.runs_table import cell_tips
 from jepa_scale.report.summary import lacking
 from jepa_scale.report.wording import interval, listed, number, over, probability, whole
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from jepa_scale.files import write_whole
 from jepa_scale.laws.table import FittedLaw, TableStudy
 from jepa_scale.report.figures import back_tests, profiles, residuals
-from jepa_scale.report.markup import document, paragraph, says, section, table, text
-from jepa_scale.report.plot import Plot
+from jepa_scale.report.page.markup import document, paragraph, says, section, table, text
+from jepa_scale.report.page.plot import Plot
 from jepa_scale.report.wording import interval, number, percent, plural, probability
 
 PLOTS = tuple(Plot.of(module) for module in (residuals, profiles, back_tests))

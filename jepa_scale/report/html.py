@@ -6,15 +6,16 @@ from pathlib import Path
 
 from jepa_scale.files import write_whole
 from jepa_scale.records import StudyResult
-from jepa_scale.report import sections, tables
-from jepa_scale.report.arms import arms_table
+from jepa_scale.report import sections
 from jepa_scale.report.conclusions import headline
-from jepa_scale.report.definitions import definitions
 from jepa_scale.report.figures import ARMS
-from jepa_scale.report.markup import document, text
-from jepa_scale.report.markup import sections as listed
-from jepa_scale.report.reproduce import reproducibility
-from jepa_scale.report.runs_table import page_data, runs
+from jepa_scale.report.page.markup import document, text
+from jepa_scale.report.page.markup import sections as listed
+from jepa_scale.report.parts import tables
+from jepa_scale.report.parts.arms import arms_table
+from jepa_scale.report.parts.definitions import definitions
+from jepa_scale.report.parts.reproduce import reproducibility
+from jepa_scale.report.parts.runs_table import page_data, runs
 
 
 def write_report(result: StudyResult, folder: Path) -> Path:

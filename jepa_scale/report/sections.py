@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import tables, tables_tuning
 from jepa_scale.report.advice import advice_lines, score_lines
 from jepa_scale.report.conclusions import Conclusion, conclusions
 from jepa_scale.report.conclusions.answer import answer
-from jepa_scale.report.definitions import definitions
 from jepa_scale.report.figures import BY_SECTION
-from jepa_scale.report.finetuned import finetuned_table
-from jepa_scale.report.markup import folded, paragraph, says, table, text
-from jepa_scale.report.next_sweep import next_sweep
-from jepa_scale.report.reproduce import reproducibility
-from jepa_scale.report.runs_table import runs
-from jepa_scale.report.seed_noise import seed_noise
+from jepa_scale.report.page.markup import folded, paragraph, says, table, text
+from jepa_scale.report.parts import tables, tables_tuning
+from jepa_scale.report.parts.definitions import definitions
+from jepa_scale.report.parts.finetuned import finetuned_table
+from jepa_scale.report.parts.next_sweep import next_sweep
+from jepa_scale.report.parts.reproduce import reproducibility
+from jepa_scale.report.parts.runs_table import runs
+from jepa_scale.report.parts.seed_noise import seed_noise
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
 from jepa_scale.report.wording import interval, measured, number, percent, place, plural, whole
 

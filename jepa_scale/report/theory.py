@@ -16,8 +16,8 @@ from rich.text import Text
 from jepa_scale.files import write_whole
 from jepa_scale.records import Negatives
 from jepa_scale.report.figures import learning, looseness, tightness
-from jepa_scale.report.markup import document, paragraph, section, table, text
-from jepa_scale.report.plot import place_figure
+from jepa_scale.report.page.markup import document, paragraph, section, table, text
+from jepa_scale.report.page.plot import place_figure
 from jepa_scale.report.wording import bound, listed, number, percent, plural, whole
 from jepa_scale.theory.check import Findings, Tally
 from jepa_scale.theory.graph import FiniteWorld

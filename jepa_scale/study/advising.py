@@ -15,9 +15,9 @@ from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
 from jepa_scale.study.holdings import read_records
-from jepa_scale.study.laws import families_of
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.spec import StudySpec, read_spec, spec_of
+from jepa_scale.study.specification.laws import families_of
+from jepa_scale.study.specification.spec import StudySpec, read_spec, spec_of
 from jepa_scale.study.table import run_table
 
 

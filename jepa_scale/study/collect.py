@@ -31,16 +31,16 @@ from jepa_scale.records import (
 )
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, refuse_links
-from jepa_scale.study.arms import arm_folder, combinations
-from jepa_scale.study.arms import label as label_of_arm
-from jepa_scale.study.budget import describe, steps_of
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.holdings import Histories, mixed_code, read_records, why_missing
-from jepa_scale.study.laws import families_of
 from jepa_scale.study.manifest import read_plan, study_id
-from jepa_scale.study.spec import StudySpec, spec_of
+from jepa_scale.study.specification.arms import arm_folder, combinations
+from jepa_scale.study.specification.arms import label as label_of_arm
+from jepa_scale.study.specification.budget import describe, steps_of
+from jepa_scale.study.specification.laws import families_of
+from jepa_scale.study.specification.spec import StudySpec, spec_of
+from jepa_scale.study.specification.tuning import setting, to_json, tuning_run
 from jepa_scale.study.table import run_table, table_for, targets_of, write_table
-from jepa_scale.study.tuning import setting, to_json, tuning_run
 
 
 def collect_folder(study: Path, into: Path | None) -> StudyResult:

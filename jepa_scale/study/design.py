@@ -15,10 +15,10 @@ from jepa_scale.runs.config import compose, with_sizes, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
-from jepa_scale.study.arms import combinations, label, overrides
-from jepa_scale.study.budget import choose, steps_by_n, trainer_values, validation_score
-from jepa_scale.study.spec import StudySpec
-from jepa_scale.study.tuning import setting
+from jepa_scale.study.specification.arms import combinations, label, overrides
+from jepa_scale.study.specification.budget import choose, steps_by_n, trainer_values, validation_score
+from jepa_scale.study.specification.spec import StudySpec
+from jepa_scale.study.specification.tuning import setting
 
 Purpose = Literal["cell", "tuning", "budget"]
 """What a run is for: a cell of the table and the laws, the check of the learning rate, or the choice of a budget."""

@@ -14,7 +14,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.runs.identity import run_id
 from jepa_scale.study.design import DesignPoint, Purpose
-from jepa_scale.study.spec import StudySpec, spec_of
+from jepa_scale.study.specification.spec import StudySpec, spec_of
 from jepa_scale.texts import first_line, parse_json
 
 _FIELDS = [field.name for field in fields(DesignPoint) if field.name != "config"]

@@ -22,18 +22,18 @@ from jepa_scale.runs.exits import UNWRITTEN
 from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.limits import check_here
 from jepa_scale.runs.python import python_module
-from jepa_scale.study.budget import describe
+from jepa_scale.study.cluster.submission import unmark_cancelled
 from jepa_scale.study.collect import collect
 from jepa_scale.study.continuity import check_code
 from jepa_scale.study.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.study.holdings import read_records
-from jepa_scale.study.live import shown
 from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.owners import living
+from jepa_scale.study.queue.owners import living
+from jepa_scale.study.queue.storage import Queue
 from jepa_scale.study.sampler import ScalingDesignSampler
-from jepa_scale.study.spec import StudySpec, read_spec
-from jepa_scale.study.storage import Queue
-from jepa_scale.study.submission import unmark_cancelled
+from jepa_scale.study.specification.budget import describe
+from jepa_scale.study.specification.spec import StudySpec, read_spec
+from jepa_scale.study.view.live import shown
 from jepa_scale.study.worker import work
 
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2

@@ -14,8 +14,8 @@ from jepa_scale.files import write_whole
 from jepa_scale.records import RunRecord, RunTable
 from jepa_scale.records.quantities import MEASURED, column_name
 from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.laws import columns_read, families_of
-from jepa_scale.study.spec import StudySpec
+from jepa_scale.study.specification.laws import columns_read, families_of
+from jepa_scale.study.specification.spec import StudySpec
 
 _TEXT = ("run_id", "arm", "status", "reason")
 _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")

@@ -15,8 +15,8 @@ from jepa_scale.runs.exits import FINISHED, UNWRITTEN
 from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.study.design import DesignPoint, design_sampler
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.spec import read_spec
-from jepa_scale.study.storage import Claim, Queue
+from jepa_scale.study.queue.storage import Claim, Queue
+from jepa_scale.study.specification.spec import read_spec
 from jepa_scale.texts import cleaned
 
 

@@ -10,7 +10,7 @@ import jepa_scale
 from jepa_scale.auditing import page
 from jepa_scale.auditing.page import key_numbers, write_audit
 from jepa_scale.cli.app import main
-from jepa_scale.report.files import replaced_together
+from jepa_scale.report.page.files import replaced_together
 from tests.auditing.test_audit import QUICK, pairs, saved
 
 

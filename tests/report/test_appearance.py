@@ -11,7 +11,7 @@ import pytest
 from jepa_scale.records import Arm, Finding, RunTable
 from jepa_scale.report.compare import write_comparison
 from jepa_scale.report.html import write_report
-from jepa_scale.report.palette import GRAPHIC_CONTRAST, TEXT_CONTRAST, contrast
+from jepa_scale.report.page.palette import GRAPHIC_CONTRAST, TEXT_CONTRAST, contrast
 from tests.report.browsing import point_at, rows, shown
 from tests.report.planted import SIZES, WIDTHS, many_runs, sampled_result, study_result
 

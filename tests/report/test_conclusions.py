@@ -11,7 +11,7 @@ import pytest
 from jepa_scale.laws.u_turn import u_turn
 from jepa_scale.records import Finding, Parameter, RunTable, StudyResult
 from jepa_scale.report.conclusions import conclusions, headline
-from jepa_scale.report.finetuned import changes, finetuned_table
+from jepa_scale.report.parts.finetuned import changes, finetuned_table
 from jepa_scale.report.summary import cells, optima
 from tests.report.planted import REGRET, SIZES, WIDTHS, empty_table, law_fit, study_result, theory_free
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jepa_scale.records import RunTable
-from jepa_scale.report import marks
 from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.figures.bounds import points
-from jepa_scale.report.palette import (
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.palette import (
     DARK_CARD,
     GRAPHIC_CONTRAST,
     LIGHT_CARD,
@@ -23,7 +23,7 @@ from jepa_scale.report.palette import (
     shade,
     spread,
 )
-from jepa_scale.report.style import outside, to_svg
+from jepa_scale.report.page.style import outside, to_svg
 from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
 
 BY_NAME = {plot.name: plot for plot in PLOTS}

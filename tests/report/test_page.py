@@ -13,7 +13,7 @@ import pytest
 
 from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.html import write_report
-from jepa_scale.report.reproduce import flatten
+from jepa_scale.report.parts.reproduce import flatten
 from tests.report.planted import SIZES, WIDTHS, empty_table, study_result
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from jepa_scale.records import SAMPLED, RunTable
-from jepa_scale.report.arms import _cell
 from jepa_scale.report.conclusions.success import conclude
-from jepa_scale.report.protocol import interval_of, rate, sentence, sentence_of
+from jepa_scale.report.parts.arms import _cell
+from jepa_scale.report.parts.protocol import interval_of, rate, sentence, sentence_of
 from jepa_scale.report.summary import Mean
 from tests.report.planted import study_result
 

@@ -12,7 +12,7 @@ from jepa_scale.report.conclusions import headline
 from jepa_scale.report.conclusions.tuning import conclude
 from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.html import write_report
-from jepa_scale.report.tables_tuning import rates
+from jepa_scale.report.parts.tables_tuning import rates
 from tests.report.planted import study_result, tuning_check
 
 TUNING = next(plot for plot in PLOTS if plot.name == "tuning")

@@ -16,7 +16,7 @@ from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
-from jepa_scale.study.launch import quoted
+from jepa_scale.study.cluster.launch import quoted
 from jepa_scale.study.manifest import write_plan
 from jepa_scale.texts import clean
 from tests.robustness.test_damage import runs

@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jepa_scale.report.arms import deficit_and_regret
 from jepa_scale.report.html import write_report
+from jepa_scale.report.parts.arms import deficit_and_regret
 from jepa_scale.report.summary import mean_of
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.advising import study_table_of
-from jepa_scale.study.arms import arm_folder, combinations, label, overrides
 from jepa_scale.study.design import design
-from jepa_scale.study.spec import launcher_of, parse_spec
+from jepa_scale.study.specification.arms import arm_folder, combinations, label, overrides
+from jepa_scale.study.specification.spec import launcher_of, parse_spec
 from jepa_scale.study.sweep import run_study
 
 STUDY = {

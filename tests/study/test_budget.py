@@ -7,11 +7,18 @@ import pytest
 import yaml
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.budget import BudgetRule, choose, describe, steps_of, steps_of_passes, trainer_values
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design, pilots
-from jepa_scale.study.spec import parse_spec
-from jepa_scale.study.storage import Queue
+from jepa_scale.study.queue.storage import Queue
+from jepa_scale.study.specification.budget import (
+    BudgetRule,
+    choose,
+    describe,
+    steps_of,
+    steps_of_passes,
+    trainer_values,
+)
+from jepa_scale.study.specification.spec import parse_spec
 from jepa_scale.study.sweep import _same_runs
 from jepa_scale.study.worker import work
 from tests.study.test_tuning import GOOD

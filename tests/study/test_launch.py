@@ -8,13 +8,13 @@ import yaml
 
 from jepa_scale.cli.app import main
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.launch import chunks, dry_run, submit_study, worker_script
-from jepa_scale.study.launchers import LocalLauncher, SlurmLauncher, take_launcher
+from jepa_scale.study.cluster.launch import chunks, dry_run, submit_study, worker_script
+from jepa_scale.study.cluster.launchers import LocalLauncher, SlurmLauncher, take_launcher
+from jepa_scale.study.cluster.submission import mark_cancelled, read_submission
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.spec import parse_spec, read_spec
-from jepa_scale.study.status import status_of
-from jepa_scale.study.storage import Queue
-from jepa_scale.study.submission import mark_cancelled, read_submission
+from jepa_scale.study.queue.storage import Queue
+from jepa_scale.study.specification.spec import parse_spec, read_spec
+from jepa_scale.study.view.status import status_of
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_supervisor import loaded_by
 
@@ -114,7 +114,7 @@ def test_a_script_asks_for_what_its_runs_need(tmp_path):
     } == set(directives(script))  # fmt: skip
     lines = script.splitlines()
     assert lines.index("trap '' USR1 TERM") < lines.index("module load cuda") < len(lines) - 1
-    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.study.supervise '{tmp_path}/a study' gpu4"
+    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.study.cluster.supervise '{tmp_path}/a study' gpu4"
     assert "{{" not in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert not [
@@ -321,6 +321,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
 
 def test_looking_at_a_study_loads_nothing_heavy():
     loaded = loaded_by(
-        "jepa_scale.cli.app, jepa_scale.study.status, jepa_scale.study.cancel, jepa_scale.integrations.wandb.sync"
+        "jepa_scale.cli.app, jepa_scale.study.view.status, jepa_scale.study.cluster.cancel, "
+        "jepa_scale.integrations.wandb.sync"
     )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

@@ -9,9 +9,9 @@ from jepa_scale.laws.adaptive import DesignSettings
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design, design_sampler
+from jepa_scale.study.queue.storage import Queue
 from jepa_scale.study.sampler import SECONDS, RunBudget, ScalingDesignSampler, cost_hours
-from jepa_scale.study.spec import parse_spec
-from jepa_scale.study.storage import Queue
+from jepa_scale.study.specification.spec import parse_spec
 
 SETTINGS = DesignSettings((2, 4, 8, 16, 32), (300, 1000, 3000, 10000), 16, 100_000, cap=3)
 

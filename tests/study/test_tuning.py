@@ -8,8 +8,8 @@ import yaml
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
-from jepa_scale.study.spec import parse_spec
-from jepa_scale.study.storage import Queue
+from jepa_scale.study.queue.storage import Queue
+from jepa_scale.study.specification.spec import parse_spec
 from jepa_scale.study.worker import work
 
 GOOD = {

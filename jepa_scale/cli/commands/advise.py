@@ -49,7 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.advising import advise_study, advise_table, write_next
     from jepa_scale.study.external import ENDINGS, pairs
-    from jepa_scale.study.spec import StudySpec, spec_of
+    from jepa_scale.study.specification.spec import StudySpec, spec_of
     from jepa_scale.terminal import Console
 
     is_table = parsed.study.is_file() or parsed.study.suffix.lower() in ENDINGS

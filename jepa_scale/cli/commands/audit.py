@@ -61,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.page import head, terminal_table, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
-    from jepa_scale.report.files import check_writable
+    from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs

@@ -21,7 +21,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Cancel a study's jobs."""
-    from jepa_scale.study.cancel import cancel_study
+    from jepa_scale.study.cluster.cancel import cancel_study
 
     tasks, runs = cancel_study(parsed.study)
     if not tasks:

@@ -71,7 +71,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     from jepa_scale.study.collect import collect_folder
     from jepa_scale.study.holdings import writable
-    from jepa_scale.study.status import status_of
+    from jepa_scale.study.view.status import status_of
 
     if parsed.columns:
         raise UserError(f"--columns is for W&B runs, and {folder} is a study; for those give {folder}/runs")

@@ -44,7 +44,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Evaluate, print a block for each checkpoint, then the differences to the first."""
-    from jepa_scale.report.evaluation import compared_table, difference_sentence
+    from jepa_scale.report.parts.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import difference, evaluate
     from jepa_scale.terminal import Console
 
@@ -76,8 +76,8 @@ def _split(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _print(console: typing.Any, path: Path, found: typing.Any) -> None:
-    from jepa_scale.report import evaluation
-    from jepa_scale.report.protocol import sentence
+    from jepa_scale.report.parts import evaluation
+    from jepa_scale.report.parts.protocol import sentence
 
     record, estimates = found.record, evaluation.by_name(found.record.estimates)
     console.print(f"{path} (run {record.run_id}, {record.trained})", highlight=False, markup=False, soft_wrap=True)

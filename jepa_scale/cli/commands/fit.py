@@ -63,8 +63,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit, print, write the page."""
-    from jepa_scale.report.files import check_writable
     from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs

@@ -38,7 +38,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.collect import collect_folder
     from jepa_scale.study.holdings import writable
-    from jepa_scale.study.spec import spec_of
+    from jepa_scale.study.specification.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
     alone = len(folders) == 1

@@ -49,7 +49,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Print where a study stands, or follow it."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.status import status_of
+    from jepa_scale.study.view.status import status_of
 
     study, watched = parsed.study, parsed.watch
     if study is None and watched is not None and not _is_number(watched):
@@ -85,7 +85,7 @@ def _seconds(text: str) -> float:
 
 def _watch(study: Path, seconds: float, as_json: bool) -> int:
 
-    from jepa_scale.study.live import watch
+    from jepa_scale.study.view.live import watch
     from jepa_scale.terminal import Console
 
     last: dict[str, typing.Any] = {}
@@ -116,7 +116,7 @@ def _as_json(found: typing.Any, indent: int | None = None) -> str:
 
 
 def _print_status(found: typing.Any) -> None:
-    from jepa_scale.study.status import WORDS, duration
+    from jepa_scale.study.view.status import WORDS, duration
 
     counts = found.counts
     diverged = f", {found.diverged} of them diverged" if found.diverged else ""
@@ -148,8 +148,8 @@ def _print_tasks(found: typing.Any) -> None:
 
 
 def _print_runs(found: typing.Any, most: int = 10) -> None:
-    from jepa_scale.study.owners import task_of
-    from jepa_scale.study.status import duration
+    from jepa_scale.study.queue.owners import task_of
+    from jepa_scale.study.view.status import duration
 
     running = [run for run in found.runs if run.state == "running"]
     for run in running[:most]:

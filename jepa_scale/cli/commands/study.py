@@ -30,8 +30,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs here, and write its report."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.launchers import LocalLauncher
-    from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+    from jepa_scale.study.cluster.launchers import LocalLauncher
+    from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec
 
     sweep, texts = parsed.sweep, list(parsed.overrides)
     if "=" in sweep:

@@ -45,8 +45,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs, or submit workers for them."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.launchers import LocalLauncher
-    from jepa_scale.study.spec import find_sweep, launcher_of, read_spec
+    from jepa_scale.study.cluster.launchers import LocalLauncher
+    from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec
     from jepa_scale.terminal import Console
 
     spec = read_spec(find_sweep(parsed.sweep))
@@ -61,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
         result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed)
         return print_gaps(result, folder)
 
-    from jepa_scale.study.launch import dry_run, submit_study
+    from jepa_scale.study.cluster.launch import dry_run, submit_study
 
     if parsed.dry_run:
         print(dry_run(spec, folder, launcher), end="")

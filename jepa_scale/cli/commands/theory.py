@@ -53,7 +53,7 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
     if parsed.folder.exists() and not parsed.folder.is_dir():
         raise UserError(f"{parsed.folder} is a file: give another --folder, the page and its figures go there")
-    from jepa_scale.report.files import check_writable
+    from jepa_scale.report.page.files import check_writable
 
     try:
         # Now, not after minutes of trials.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.arms import deficit_and_regret
 from jepa_scale.report.conclusions.base import Conclusion
+from jepa_scale.report.parts.arms import deficit_and_regret
 from jepa_scale.report.summary import DECISIVE, Cell, Difference, cells
 from jepa_scale.report.wording import measured, place
 

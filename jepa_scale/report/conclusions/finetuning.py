@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.finetuned import changes
+from jepa_scale.report.parts.finetuned import changes
 from jepa_scale.report.summary import DECISIVE, ZERO, Cell
 from jepa_scale.report.wording import measured, place
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.protocol import interval_of, rate, sentence_of, tasks_of
+from jepa_scale.report.parts.protocol import interval_of, rate, sentence_of, tasks_of
 from jepa_scale.report.summary import DECISIVE, cells, finished, level
 from jepa_scale.report.wording import measured, place, whole
 

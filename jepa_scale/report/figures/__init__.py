@@ -19,7 +19,7 @@ from jepa_scale.report.figures import (
     surface,
     tuning,
 )
-from jepa_scale.report.plot import Plot
+from jepa_scale.report.page.plot import Plot
 
 ORDER = {
     "u-turn": (regret, sizes),

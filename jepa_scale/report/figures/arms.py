@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.arms import final_mean, records_of
-from jepa_scale.report.palette import distinct
-from jepa_scale.report.protocol import sentence_of
-from jepa_scale.report.style import EXACT, MARKERS, MUTED, outside, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.palette import distinct
+from jepa_scale.report.page.style import EXACT, MARKERS, MUTED, outside, styled
+from jepa_scale.report.parts.arms import final_mean, records_of
+from jepa_scale.report.parts.protocol import sentence_of
 from jepa_scale.report.summary import Mean, finished, sizes, widths
 from jepa_scale.report.wording import whole
 

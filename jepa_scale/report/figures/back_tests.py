@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.backtest import learn_inflation
 from jepa_scale.laws.table import FittedLaw, TableStudy
-from jepa_scale.report.style import EXACT, INK, MISS, MUTED, log_height, styled
+from jepa_scale.report.page.style import EXACT, INK, MISS, MUTED, log_height, styled
 from jepa_scale.report.wording import number, percent
 
 NAME = "back_tests"

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.style import INK, MARKERS, MISS, MUTED, outside, sequential, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import INK, MARKERS, MISS, MUTED, outside, sequential, styled
 from jepa_scale.report.summary import ZERO, finished, widths
 from jepa_scale.report.wording import listed, number, plural, whole
 

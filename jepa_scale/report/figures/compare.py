@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import error_bars
-from jepa_scale.report.palette import distinct
-from jepa_scale.report.style import MARKERS, outside, size_axis, styled, width_axis
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.palette import distinct
+from jepa_scale.report.page.style import MARKERS, outside, size_axis, styled, width_axis
 from jepa_scale.report.summary import Cell, cells, rows_by_n
 from jepa_scale.report.wording import measured, place, whole
 

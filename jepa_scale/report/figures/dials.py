@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from jepa_scale.records import RunTable, StudyResult
 from jepa_scale.records.dials import Dial, Value
 from jepa_scale.report.figures.shared import left_out_cells, legend_outside
-from jepa_scale.report.style import MARKERS, sequential, styled
+from jepa_scale.report.page.style import MARKERS, sequential, styled
 from jepa_scale.report.summary import Mean, mean_of, sizes, widths
 from jepa_scale.report.wording import listed, whole
 

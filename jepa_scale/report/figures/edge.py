@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.estimators.noise import squared_edges
 from jepa_scale.records import RunRecord, StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.style import MUTED, NARROWEST, sequential, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import finished, sizes
 from jepa_scale.report.wording import listed, number, whole
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.style import EXACT, MUTED, NARROWEST, sequential, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import EXACT, MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import cells, finished, level, sizes, widths
 from jepa_scale.report.wording import listed, plural, whole
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jepa_scale.records import Forecast, StudyResult
-from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import law_panels
-from jepa_scale.report.style import EXACT, MISS, outside, styled, width_axis
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import EXACT, MISS, outside, styled, width_axis
 from jepa_scale.report.wording import number, percent, whole
 
 NAME = "forecast"

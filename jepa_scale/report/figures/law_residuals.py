@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import LawFit, StudyResult
-from jepa_scale.report import marks
 from jepa_scale.report.figures.laws import drawable, predicted
 from jepa_scale.report.figures.shared import law_panels, size_label
-from jepa_scale.report.style import MARKERS, MUTED, outside, sequential, styled, width_axis
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import MARKERS, MUTED, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import Cell, cells, sizes, widths
 from jepa_scale.report.wording import listed, number, place
 

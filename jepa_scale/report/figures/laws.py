@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.law import Law
 from jepa_scale.records import LawFit, StudyResult
-from jepa_scale.report import marks
 from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
-from jepa_scale.report.style import MARKERS, log_height, outside, sequential, styled, width_axis
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import MARKERS, log_height, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, level, mean_of, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, probability
 

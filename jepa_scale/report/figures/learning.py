@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jepa_scale.report.style import MARKERS, log_height, sequential, styled, width_axis
+from jepa_scale.report.page.style import MARKERS, log_height, sequential, styled, width_axis
 from jepa_scale.report.wording import listed, whole
 from jepa_scale.theory.learning_curve import BestWidth, LearningCurve, best_regret_width, best_risk_width
 from jepa_scale.worlds.survey import Survey

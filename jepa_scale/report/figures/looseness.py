@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from jepa_scale.report.style import INK, MISS, MUTED, styled
+from jepa_scale.report.page.style import INK, MISS, MUTED, styled
 from jepa_scale.report.wording import listed
 from jepa_scale.theory.statements import STATEMENTS
 from jepa_scale.worlds.survey import Survey

@@ -9,7 +9,7 @@ from scipy import stats
 
 from jepa_scale.laws.profile import Profile
 from jepa_scale.laws.table import TableStudy
-from jepa_scale.report.style import INK, MISS, MUTED, styled
+from jepa_scale.report.page.style import INK, MISS, MUTED, styled
 from jepa_scale.report.wording import number, percent
 
 NAME = "profiles"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
-from jepa_scale.report.style import INK, MUTED, styled, width_axis
+from jepa_scale.report.page.style import INK, MUTED, styled, width_axis
 from jepa_scale.report.summary import cells, level, optima, widths
 from jepa_scale.report.wording import number, over, whole
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.laws.table import FittedLaw, TableStudy
-from jepa_scale.report.style import INK, MUTED, styled
+from jepa_scale.report.page.style import INK, MUTED, styled
 from jepa_scale.report.wording import number
 
 NAME = "residuals"

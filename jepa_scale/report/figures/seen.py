@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
-from jepa_scale.report.style import styled, width_axis
+from jepa_scale.report.page.style import styled, width_axis
 from jepa_scale.report.summary import cells, widths
 
 NAME = "seen_by_width"

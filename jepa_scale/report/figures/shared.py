@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Forecast, LawFit, StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.style import MARKERS, NARROWEST, sequential
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import MARKERS, NARROWEST, sequential
 from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, whole
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report import marks
 from jepa_scale.report.figures.regret import draw_levels, measured_as
 from jepa_scale.report.figures.shared import draw_runs, error_bars, left_out_cells, legend_outside, seeds_of_cells
-from jepa_scale.report.style import MARKERS, MUTED, sequential, size_axis, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import MARKERS, MUTED, sequential, size_axis, styled
 from jepa_scale.report.summary import Cell, cells, sizes, widths
 from jepa_scale.report.wording import measured, whole
 

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import RunRecord, StudyResult
-from jepa_scale.report import marks
-from jepa_scale.report.style import EXACT, MUTED, NARROWEST, sequential, styled
+from jepa_scale.report.page import marks
+from jepa_scale.report.page.style import EXACT, MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import by_width, finished, sizes
 from jepa_scale.report.wording import listed, whole
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult, Surface
 from jepa_scale.report.figures.shared import left_out_cells
-from jepa_scale.report.style import INK, MISS, MUTED, styled
+from jepa_scale.report.page.style import INK, MISS, MUTED, styled
 from jepa_scale.report.summary import cells, optima
 from jepa_scale.report.wording import number, percent
 

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from jepa_scale.report.style import EXACT, MARKERS, MUTED, log_height, styled
+from jepa_scale.report.page.style import EXACT, MARKERS, MUTED, log_height, styled
 from jepa_scale.theory.tightness import TightnessPoint
 from jepa_scale.worlds.survey import Survey
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.laws.tuning import rate_means
 from jepa_scale.records import StudyResult, TuningCheck
-from jepa_scale.report.style import MARKERS, MUTED, outside, sequential, styled
+from jepa_scale.report.page.style import MARKERS, MUTED, outside, sequential, styled
 from jepa_scale.report.wording import number, plural, whole
 
 NAME = "tuning"

@@ -25,7 +25,7 @@ from jepa_scale.records import Arm
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
-from jepa_scale.study.spec import find_sweep, spec_of
+from jepa_scale.study.specification.spec import find_sweep, spec_of
 from tests.integrations.wandb.runs import closed
 from tests.report.planted import sampled_result, study_result
 

@@ -16,7 +16,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.run import run
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design
-from jepa_scale.study.spec import parse_spec
+from jepa_scale.study.specification.spec import parse_spec
 from jepa_scale.study.table import run_table
 from tests.integrations.wandb.runs import closed, offline_run
 

@@ -1,0 +1,1 @@
+"""How pages look: markup, style, figures in them, the palette, the script."""

@@ -1,0 +1,115 @@
+"""Small pieces of HTML; every text from outside passes through ``text``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.report.page.marks import colors_of
+from jepa_scale.report.page.stylesheet import css
+from jepa_scale.texts import clean
+
+
+def text(value: object) -> str:
+    """Escape a text for HTML, quotes included, and show control characters instead of sending them."""
+    return escape(clean(str(value)), quote=True)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", numbers: Sequence[int] = ()) -> str:
+    """Return a table that scrolls sideways; cells are HTML already, ``numbers`` are the columns set flush right."""
+    kinds = [' class="number"' if column in numbers else "" for column in range(len(head))]
+    top = "".join(f'<th scope="col"{kind}>{cell}</th>' for kind, cell in zip(kinds, head, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    title = f"<caption>{caption}</caption>" if caption else ""
+    return f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def section(identity: str, title: str, *parts: str) -> str:
+    """Return a section with its heading."""
+    return f'<section id="{identity}"><h2>{text(title)}</h2>\n' + "\n".join(parts) + "</section>"
+
+
+def sections(bodies: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Return the links to sections, given as id → title and content, and the sections themselves."""
+    links = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, (title, _) in bodies.items())
+    body = "\n".join(section(identity, title, content) for identity, (title, content) in bodies.items())
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>', body
+
+
+def folded(summary: str, content: str) -> str:
+    """Return something that a reader unfolds; on paper it always is."""
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
+
+
+def says(sentences: Sequence[str]) -> str:
+    """Return a list of plain sentences."""
+    return '<ul class="says">' + "".join(f"<li>{text(sentence)}</li>" for sentence in sentences) + "</ul>"
+
+
+def paragraph(sentence: str, kind: str = "note") -> str:
+    """Return a paragraph of plain text."""
+    return f'<p class="{kind}">{text(sentence)}</p>'
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def json_block(content: Mapping[str, Any]) -> str:
+    """Return data for the page's script; nothing in it can end the block, whatever it says."""
+    said = json.dumps(_cleaned(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        said = said.replace(letter, f"\\u{ord(letter):04x}")
+    return f'<script type="application/json" id="page-data">{said}</script>'
+
+
+def document(title: str, body: str, data: Mapping[str, Any] | None = None) -> str:
+    """Return a page that needs nothing else; ``data`` is what its points and its table of runs are asked for."""
+    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{text(title)}</title>
+<style>{css(colors_of(body))}</style>
+</head>
+<body>
+<a class="skip" href="#content">Skip to the content</a>
+<main id="content" tabindex="-1">
+<button type="button" id="theme" class="tool">Theme</button>
+{body}
+</main>
+<div id="tip" aria-hidden="true" hidden></div>
+{"" if data is None else json_block(data)}
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def card(identity: str, title: str, caption: str, svg: str, files: Sequence[str] = ()) -> str:
+    """Return a figure with its caption; the same words serve those who cannot see it.
+
+    ``files`` are the figure's twins, relative to the page.
+    """
+    answers = 'class="pt"' in svg
+    label = text(f"{title}. {caption}")
+    # A picture is one thing to a screen reader; a group lets it reach the points.
+    drawn = svg.replace("<svg ", f'<svg role="{"group" if answers else "img"}" aria-label="{label}" ', 1)
+    links = " · ".join(f'<a href="{text(file)}">{text(file.rpartition(".")[2].upper())}</a>' for file in files)
+    twins = f' <span class="files">For papers: {links}.</span>' if files else ""
+    return (
+        f'<figure id="{identity}"><div class="card">{drawn}</div>'
+        f"<figcaption><b>{text(title)}.</b> {text(caption)}{twins}</figcaption></figure>"
+    )

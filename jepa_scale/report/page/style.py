@@ -1,0 +1,135 @@
+"""How every figure looks, and how it becomes a file."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import matplotlib
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
+
+from jepa_scale.report.page.palette import spread
+from jepa_scale.report.wording import number, whole
+
+Shown = TypeVar("Shown")
+"""What a figure is drawn from."""
+
+NARROWEST = 5.2
+"""Inches: below this a legend under the panels is cut off."""
+
+INK, MUTED, GRID = "#1f2933", "#66717d", "#e4e8ec"
+MISS = "#c2410c"
+"""For what contradicts an expectation: a missed forecast, a violated bound."""
+EXACT = "#111827"
+"""For what is known exactly."""
+MARKERS = "osD^vPX*"
+_MOST_TICKS = 7
+"""Of an axis of sizes, whose numbers are long."""
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.title_fontsize": 8.5,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    # Text as outlines: the page looks the same on a machine that lacks the font.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "jepa-scale",
+}
+
+
+def styled(draw: Callable[[Shown], Figure]) -> Callable[[Shown], Figure]:
+    """Draw in the house style, whatever the user's matplotlibrc says, and leave that as it was."""
+
+    @wraps(draw)
+    def wrapped(result: Shown) -> Figure:
+        with matplotlib.style.context(["default", _STYLE]):
+            return draw(result)
+
+    return wrapped
+
+
+def sequential(values: Sequence[int], palette: str = "viridis") -> dict[int, Any]:
+    """Return one colour per value from a colour-blind-safe sequential palette, dark to light."""
+    return dict(zip(values, spread(len(values), palette), strict=True))
+
+
+def outside(label: object) -> str:
+    """Return a text from outside as a figure may show it: a dollar sign would begin mathematics."""
+    return str(label).replace("$", r"\$")
+
+
+def size_axis(axes: Any, sizes: Sequence[int], label: str = "training transitions n") -> None:
+    """Make x a logarithmic axis of n whose ticks are sizes of the grid, as many as have room."""
+    axes.set_xscale("log")
+    room = math.log(sizes[-1] / sizes[0]) / _MOST_TICKS
+    shown = list(sizes[:1])
+    for size in sizes[1:]:
+        if math.log(size / shown[-1]) > room:
+            shown.append(size)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
+    axes.set_xlabel(label)
+
+
+def width_axis(axes: Any, widths: Sequence[int], label: str = "latent width k") -> None:
+    """Make x a log2 axis with one tick per width of the grid."""
+    axes.set_xscale("log", base=2)
+    shown = list(widths) if len(widths) <= 10 else list(widths)[:: -(-len(widths) // 10)]
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.set_xlabel(label)
+
+
+def log_height(axes: Any) -> None:
+    """Make y logarithmic with plain numbers; short axes, without two powers of ten, get numbers in between."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.0, 0.4)))
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a whole SVG file."""
+    buffer = io.StringIO()
+    with matplotlib.style.context(["default", _STYLE]):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a PNG at 150 dots per inch."""
+    buffer = io.BytesIO()
+    with matplotlib.style.context(["default", _STYLE]):
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()

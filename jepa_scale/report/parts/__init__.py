@@ -1,0 +1,1 @@
+"""Tables and texts that pages and the terminal are put together from."""

@@ -1,0 +1,188 @@
+"""Tables for the terminal of what a model reaches: success with intervals, regret, prediction by horizon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from jepa_scale.records import Estimate, EvaluationRecord, PairedDifference, RunRecord
+from jepa_scale.report.parts.protocol import rate
+from jepa_scale.report.wording import number, plural, probability, with_error
+
+Estimates = Mapping[str, Estimate]
+"""By name."""
+
+_POLICIES = {
+    "model": "model",
+    "policy": "amortised plan",
+    "refined": "one iteration from it",
+    "same_cost": "same cost",
+    "oracle": "oracle",
+    "random": "random",
+    "do_nothing": "do nothing",
+}
+
+
+def by_name(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+    """The last estimate of each name."""
+    return {estimate.name: estimate for estimate in estimates}
+
+
+def of_record(record: RunRecord) -> dict[str, Estimate]:
+    """A run's last scalar estimates."""
+    return {
+        name: Estimate(name, value, record.final_standard_errors[name], record.final_n[name], 0, 0)
+        for name, value in record.final.items()
+        if value is not None
+    }
+
+
+def tabulated(name: str) -> bool:
+    """Whether an estimate has its place in one of the tables of this file."""
+    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction)/", name))
+
+
+def success_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Success by difficulty and policy with Wilson's intervals; None where no task was tried."""
+    if protocol.get("kind") != "tasks":
+        return None
+    table = Table(title="Tasks solved by required steps T [95 % Wilson interval over tasks]", box=SIMPLE)
+    for column in ("T", "policy", "at any time", "at the end", "n", "removed"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    levels = [("all", ""), *((str(level), f"/required_{level}") for level in protocol["required_steps"])]
+    for title, suffix in levels:
+        removed = found.get(f"tasks/removed{suffix}")
+        gone = "" if removed is None else number(_scalar(removed))
+        rows = list(_policies(found, suffix))
+        if not rows:
+            table.add_row(title, "–", "–", "–", "0", gone, end_section=True)
+        for place, cells in enumerate(rows):
+            head = (title, gone) if place == 0 else ("", "")
+            table.add_row(head[0], *cells, head[1], end_section=place + 1 == len(rows))
+    return table
+
+
+def _policies(found: Estimates, suffix: str) -> Iterator[tuple[str, str, str, str]]:
+    for policy, name in _POLICIES.items():
+        kinds = [found.get(f"success_{kind}/{policy}{suffix}") for kind in ("any_time", "final")]
+        n = next((row.n for row in kinds if row is not None and row.n), None)
+        if n is not None:
+            any_time, final = ("–" if row is None else rate(_scalar(row), row.n) for row in kinds)
+            yield name, any_time, final, str(n)
+
+
+def regret_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Regret and its parts, or by score beside the floors; None where nothing was planned."""
+    rows = {name: row for name, row in found.items() if name.startswith("regret/") and row.value is not None}
+    if not rows or protocol.get("kind") == "none":
+        return None
+    tasks = protocol.get("kind") == "tasks"
+    paired = tasks or protocol.get("kind") == "pairs"
+    table = Table(title=f"Regret {_COUNTED[protocol['success']]}" if tasks else "Expected regret", box=SIMPLE)
+    for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if paired else [])):
+        table.add_column(column, justify="left" if column == "of" else "right")
+    names = _PARTS if tasks else _SCORES
+    for name, said in names.items():
+        row = rows.get(f"regret/{name}")
+        if row is not None:
+            sampled = row.n is not None
+            value = _sampled(row) if sampled else number(_scalar(row))
+            table.add_row(said, value, *([str(row.n) if sampled else "exact"] if paired else []))
+    return table
+
+
+def compared_table(names: Sequence[str], records: Sequence[EvaluationRecord]) -> Table | None:
+    """One row for each model: success as it counts, and every regret; None for one model, or where none was planned."""
+    found = [by_name(record.estimates) for record in records]
+    shown = {"success/model": "success"} | {f"regret/{name}": f"regret, {name}" for name in _COMPARED}
+    shown = {name: said for name, said in shown.items() if any(name in estimates for estimates in found)}
+    if len(records) < 2 or not shown:
+        return None
+    table = Table(title="Models compared", box=SIMPLE)
+    for column in ("model", "trained", *shown.values()):
+        table.add_column(column, justify="left" if column in ("model", "trained") else "right")
+    for name, record, estimates in zip(names, records, found, strict=True):
+        rows = [estimates.get(one) for one in shown]
+        values = ["–" if row is None or row.value is None else _compared(row) for row in rows]
+        table.add_row(name, record.trained, *values)
+    return table
+
+
+_COMPARED = ("distance", "inner", "density", "operator", "exhaustive", "policy")
+
+
+def _compared(row: Estimate) -> str:
+    return number(_scalar(row)) if row.n is None else _sampled(row)
+
+
+_COUNTED = {"any_time": "of success at any time", "final": "of success at the end"}
+_PARTS = {
+    "distance": "the model: oracle − model",
+    "geometry": "  of which distances: oracle − same cost",
+    "dynamics": "  of which predicting: same cost − model",
+    "policy": "the amortised planner: oracle − policy",
+    "random": "random actions: oracle − random",
+    "do_nothing": "the null action: oracle − do nothing",
+}
+_SCORES = {
+    "distance": "the model, score distance",
+    "inner": "the model, score inner",
+    "density": "the model, score density",
+    "operator": "the model, product of its operators",
+    "exhaustive": "all plans, by the search's score",
+    "random": "random plans (floor)",
+    "do_nothing": "the null action (floor)",
+}
+
+
+def prediction_table(found: Estimates) -> Table | None:
+    """Relative squared error by horizon beside a copy of the start; None where it was not estimated."""
+    steps = sorted(int(match[1]) for name in found if (match := re.fullmatch(r"prediction/horizon_(\d+)", name)))
+    if not steps:
+        return None
+    table = Table(title="Prediction error² / variance, held-out windows", box=SIMPLE, caption=_PREDICTION)
+    for column in ("steps ahead", "model", "copy of the start", "mean", "windows"):
+        table.add_column(column, justify="right")
+    for step in steps:
+        model, copy = (found[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
+        shown = (f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy))
+        table.add_row(str(step), *shown, "1", str(model.n))
+    return table
+
+
+_PREDICTION = (
+    "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
+    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+)
+
+
+def _plain(row: Estimate) -> str:
+    return with_error(_scalar(row), _error(row))
+
+
+def _sampled(row: Estimate) -> str:
+    """A mean over tasks; where all of them end alike there is no error to estimate."""
+    return f"{number(_scalar(row))} (all alike)" if row.standard_error == 0 else _plain(row)
+
+
+def _scalar(row: Estimate) -> float:
+    assert isinstance(row.value, float | int)
+    return float(row.value)
+
+
+def _error(row: Estimate) -> float | None:
+    return float(row.standard_error) if isinstance(row.standard_error, float | int) else None
+
+
+def difference_sentence(found: PairedDifference, model: str, reference: str) -> str:
+    """One comparison on the same tasks, with its error, its n and a test."""
+    kind = {"any_time": "at any time", "final": "at the end"}[found.kind]
+    return (
+        f"{model} − {reference}, success {kind}: {with_error(found.value, found.standard_error)} on the same "
+        f"{plural(found.n, 'task')}; {found.only_model} solved by the first alone, {found.only_reference} by the "
+        f"second alone, exact McNemar {probability(found.p)}"
+    )

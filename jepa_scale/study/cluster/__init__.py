@@ -1,0 +1,1 @@
+"""A study's workers elsewhere: launchers, SLURM submissions, supervisors."""

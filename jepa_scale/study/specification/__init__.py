@@ -1,0 +1,1 @@
+"""The study file: dials, arms, budget, tuning, laws; read, checked, frozen."""

@@ -1,0 +1,368 @@
+"""The study file: question, dials, seeds, laws; read, checked, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from jepa_scale.laws.cells import TARGETS
+from jepa_scale.records import RunTable
+from jepa_scale.records.dials import K_KEY, N_KEY, Dial, Value, read, wrong_dials
+from jepa_scale.records.quantities import Target, read_target
+from jepa_scale.runs.config import conf_dir, data_dir
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.schema import unknown_key
+from jepa_scale.study.cluster.launchers import Launcher, take_launcher
+from jepa_scale.study.specification.arms import wrong_arms
+from jepa_scale.study.specification.budget import TIMED, BudgetRule, parse_budget
+from jepa_scale.study.specification.checks import whole_numbers
+from jepa_scale.study.specification.tuning import TuningSpec, parse_tuning
+from jepa_scale.texts import first_line, parse_yaml
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """One study: the grid of dials × seeds, what all runs share, and how the table is read."""
+
+    name: str
+    question: str
+    dials: Mapping[str, Dial]
+    """By configuration key; ``data.n`` and ``model.k`` are what figures and advice are about, any other may join."""
+    seeds: tuple[int, ...]
+    arms: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Other settings and their values: the grid is run for every combination, each read as a study of its own."""
+    extra: tuple[Mapping[str, Value], ...] = ()
+    """Single runs beside the grid: each dial and ``seed``."""
+    overrides: tuple[str, ...] = ()
+    """Overrides that every run shares, as on the command line."""
+    sampler: str = "grid"
+    """``grid``: every cell with every seed; ``design``: cells and seeds chosen one after another."""
+    launcher: str | Mapping[str, Any] = "local"
+    """Where workers run: a name, or ``{name: slurm, partition: …}``."""
+    laws: tuple[str, ...] = ("generic", "theory_free", "theory_fixed", "theory_bounded")
+    """Leaves of ``conf/law``, formulas on the target's column, or ``additive``: a power of each dial."""
+    target: Target = field(default_factory=Target)
+    """What the study is about."""
+    hold_out_largest_n: bool = True
+    level: float = 0.9
+    bootstrap_draws: int = 200
+    target_regret: float = 0.02
+    design: Mapping[str, Any] | None = None
+    """Of ``sampler: design``: ``data.n`` and ``model.k`` of the forecast, and ``runs``, ``hours`` or ``tolerance``."""
+    budget: BudgetRule = field(default_factory=BudgetRule)
+    """How many steps a run gets, by its n."""
+    tuning: TuningSpec | None = None
+    """None: the learning rate is not checked by width."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists and dictionaries, ready for YAML."""
+        content = asdict(self)
+        content["dials"] = {key: dial.written() for key, dial in self.dials.items()}
+        content["arms"] = {key: list(values) for key, values in self.arms.items()}
+        content["extra"] = [dict(one) for one in self.extra]
+        content["target"] = self.target.written()
+        content["design"] = None if self.design is None else dict(self.design)
+        content["budget"] = self.budget.to_dict()
+        del content["tuning"]
+        if self.tuning is not None:
+            content["tuning"] = self.tuning.to_dict()
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values of ``data.n``; none where it is no dial."""
+        return self._values(N_KEY)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Values of ``model.k``; none where it is no dial."""
+        return self._values(K_KEY)
+
+    def _values(self, key: str) -> tuple[int, ...]:
+        return tuple(int(value) for value in self.dials[key].values) if key in self.dials else ()
+
+    @property
+    def others(self) -> tuple[Dial, ...]:
+        """Dials beside n and k."""
+        return tuple(dial for key, dial in self.dials.items() if key not in (N_KEY, K_KEY))
+
+    @property
+    def reference(self) -> dict[str, Value]:
+        """Values of the dials beside n and k at which figures of n and k are drawn, by name."""
+        return {dial.name: dial.reference for dial in self.others}
+
+    def with_overrides(self, overrides: list[str]) -> StudySpec:
+        """Return the study with more overrides for every run."""
+        return StudySpec(**{**self.__dict__, "overrides": (*self.overrides, *overrides)})
+
+
+def launcher_of(spec: StudySpec, overrides: Sequence[str]) -> tuple[Launcher, list[str]]:
+    """Take the launcher's settings out of the overrides: where workers run, and what is meant for every run.
+
+    Raises
+    ------
+    UserError
+        If a setting of the launcher is wrong, or a dial of the study is overridden.
+    """
+    launcher, others = take_launcher(spec.launcher, overrides)
+    for text in others:
+        key = text.partition("=")[0]
+        if key in (*spec.dials, *spec.arms, "seed"):
+            raise UserError(f"{text}: {key} is a dial of study {spec.name}; change the list in the study file")
+    return launcher, others
+
+
+def find_sweep(name: str) -> Path:
+    """Return a study file by path, or by name among the sweeps shipped with the package.
+
+    Raises
+    ------
+    UserError
+        If there is no such file.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = data_dir("sweeps", "quickstart.yaml")
+    if (shipped / f"{name}.yaml").is_file():
+        return shipped / f"{name}.yaml"
+    known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+    raise UserError(f"no study file {name!r}: give a path to a YAML file, or one of {known}")
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Read and check a study file.
+
+    Raises
+    ------
+    UserError
+        Names every unknown field, missing field and impossible value.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not YAML ({first_line(error)}): mend it, or write it anew") from None
+    return parse_spec(content, str(path))
+
+
+def spec_of(study: Path) -> StudySpec:
+    """Read the file of a study's folder.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a study's, or as ``read_spec``.
+    """
+    written = study / "study.yaml"
+    if not written.is_file():
+        raise UserError(f"{study} is not a study folder (no study.yaml): give the folder that `study` or `sweep` wrote")
+    return read_spec(written)
+
+
+def parse_spec(content: Any, source: str) -> StudySpec:
+    """Check the content of a study file.
+
+    Raises
+    ------
+    UserError
+        As ``read_spec``.
+    """
+    known = [item.name for item in fields(StudySpec)]
+    if not isinstance(content, dict):
+        raise UserError(f"{source}: expected a mapping with {', '.join(known)}")
+    found = [unknown_key(str(key), known) for key in content if key not in known]
+    found += [
+        f"the field {name!r} is missing" for name in ("name", "question", "dials", "seeds") if name not in content
+    ]
+    if not found:
+        found = list(_wrong(content))
+    if found:
+        raise UserError(f"{source}: {'; '.join(found)}")
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+    }
+    settings["dials"] = {key: read(key, written) for key, written in content["dials"].items()}
+    settings["target"] = read_target(content.get("target", "regret"))
+    usual = {N_KEY, K_KEY} == set(settings["dials"]) and settings["target"].column in TARGETS
+    settings.setdefault("laws", StudySpec.laws if usual else (ADDITIVE,))
+    settings["arms"] = {key: tuple(values) for key, values in content.get("arms", {}).items()}
+    settings["budget"], wrong = parse_budget(content.get("budget", {"rule": "fixed_steps"}))
+    settings["tuning"], more = parse_tuning(content.get("tuning"), settings["dials"])
+    found = wrong + more or list(_contradictions(settings))
+    if found:
+        raise UserError(f"{source}: {'; '.join(found)}")
+    return StudySpec(**settings)
+
+
+def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is well formed in itself and cannot be together: choices are never made on the seeds that are judged."""
+    budget, tuning = settings["budget"], settings["tuning"]
+    chosen_on = {"budget.seeds": budget.seeds, "tuning.seeds": tuning.seeds if tuning else ()}
+    for name, seeds in chosen_on.items():
+        both = sorted(set(seeds) & set(settings["seeds"]))
+        if both:
+            yield (
+                f"{name}: expected seeds that are not among the study's, got {both} in both: what is chosen on a seed "
+                "looks too good on it"
+            )
+    dials = settings["dials"]
+    lacking = [key for key in (N_KEY, K_KEY) if key not in dials]
+    if budget.rule == "tuned" and lacking:
+        yield f"budget: expected {' and '.join(lacking)} among the dials of a tuned budget"
+    if settings.get("sampler") == "design" and set(dials) != {N_KEY, K_KEY}:
+        yield f"sampler: design: expected {N_KEY} and {K_KEY} as the only dials, got {', '.join(dials)}"
+    both = sorted(set(dials) & set(settings["arms"]))
+    if both:
+        yield f"arms: expected other settings than the dials, got {', '.join(both)} in both"
+    timed = [key for key in TIMED if key in dials]
+    if timed and budget.rule != "fixed_steps":
+        yield f"budget: expected rule: fixed_steps beside the dial {timed[0]}, got {budget.rule}"
+    widths = dials[K_KEY].values if K_KEY in dials else ()
+    outside = sorted(set(budget.widths) - set(widths))
+    if outside and widths:
+        yield f"budget.widths: expected widths of dials.model.k {list(widths)}, got {outside}"
+    yield from _wrong_extra(settings.get("extra", ()), dials)
+
+
+def _wrong(content: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not isinstance(content["question"], str):
+        found.append(f"question: expected a text, got {content['question']!r}")
+    laws = content.get("laws", ["generic"])
+    if not isinstance(laws, list) or not laws or not all(isinstance(law, str) for law in laws):
+        return [*found, f"laws: expected a list of laws, got {laws!r}"]
+    if not isinstance(content["name"], str) or not content["name"].replace("-", "").replace("_", "").isalnum():
+        found.append(f"name: expected letters, digits, - and _ (it names a folder), got {content['name']!r}")
+    elif len(content["name"]) > 100:
+        found.append(f"name: expected at most 100 letters, as it names a folder, got {len(content['name'])}")
+    if len(set(laws)) < len(laws):
+        found.append(f"laws: expected different laws, got {laws}")
+    dials = content["dials"]
+    found += wrong_dials(dials, [name for name in RunTable.COLUMNS if name not in ("n", "k")])
+    found += whole_numbers("seeds", content["seeds"], 0)
+    found += _wrong_design(content)
+    found += wrong_arms(content)
+    target, wrong = _target_of(content.get("target", "regret"))
+    found += wrong
+    if not found:
+        declared = [read(str(key), written) for key, written in dials.items()]
+        found += _wrong_laws(laws, target.column, columns_of(declared, target))
+    found += _wrong_launcher(content.get("launcher", "local"))
+    for name, low, high in (("level", 0, 1), ("target_regret", 0, 1)):
+        value = content.get(name, 0.5)
+        if not isinstance(value, int | float) or not low < value < high:
+            found.append(f"{name}: expected a number between {low} and {high}, got {value!r}")
+    draws = content.get("bootstrap_draws", 200)
+    if type(draws) is not int or not 20 <= draws <= _MOST_DRAWS:
+        found.append(f"bootstrap_draws: expected a whole number from 20 to {_MOST_DRAWS}, got {draws!r}")
+    if not isinstance(content.get("hold_out_largest_n", True), bool):
+        found.append(f"hold_out_largest_n: expected true or false, got {content['hold_out_largest_n']!r}")
+    overrides = content.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
+        found.append(f"overrides: expected a list of key=value texts, got {overrides!r}")
+        return found
+    own = [
+        text for text in overrides if text.partition("=")[0] in (*(dials if isinstance(dials, dict) else ()), "seed")
+    ]
+    return found + [
+        f"overrides: expected settings other than the dials, which have lists, got {text!r}" for text in own
+    ]
+
+
+_MOST_DRAWS = 100_000
+
+
+ADDITIVE = "additive"
+
+
+def _target_of(written: Any) -> tuple[Target, list[str]]:
+    try:
+        return read_target(written), []
+    except ValueError as error:
+        return Target(), [f"target: {error}"]
+
+
+def columns_of(dials: Iterable[Dial], target: Target) -> frozenset[str]:
+    """Names that are columns in the formulas of a study; an estimate is one by its name, in which / is _."""
+    return frozenset([*RunTable.COLUMNS, *(dial.name for dial in dials), target.name, target.column])
+
+
+def _wrong_laws(laws: Sequence[str], target: str, columns: frozenset[str]) -> list[str]:
+    options, found = [*_laws(), ADDITIVE], []
+    for text in laws:
+        if "=" not in text:
+            found += [f"law: expected one of {', '.join(options)}, or a formula, got {text!r}"] * (text not in options)
+            continue
+        # Imported here: formulas bring scipy, for which whoever only looks at a study should not wait.
+        from jepa_scale.laws.general import law_of
+
+        try:
+            law = law_of(text, columns)
+        except ValueError as error:
+            found.append(f"law: {error}")
+            continue
+        if law.target not in {target, *TARGETS}:
+            found.append(f"law: {text!r} describes {law.target}, expected a law of {target}, the study's target")
+    return found
+
+
+def _laws() -> list[str]:
+    import yaml
+
+    leaves = sorted((conf_dir() / "law").glob("*.yaml"))
+    # Laws of other tables have no formula for a study's targets.
+    return [leaf.stem for leaf in leaves if "regret" in yaml.safe_load(leaf.read_text(encoding="utf-8"))["formulas"]]
+
+
+def _wrong_launcher(written: Any) -> list[str]:
+    if not isinstance(written, str) and not (isinstance(written, dict) and isinstance(written.get("name"), str)):
+        return [f"launcher: expected a name, or settings such as {{name: slurm, workers: 8}}, got {written!r}"]
+    try:
+        take_launcher(written, [])
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+_DESIGN = ("data.n", "model.k", "runs", "hours", "tolerance")
+
+
+def _wrong_design(content: Mapping[str, Any]) -> list[str]:
+    sampler, settings = content.get("sampler", "grid"), content.get("design")
+    if sampler not in ("grid", "design"):
+        return [f"sampler: expected grid or design, got {sampler!r}"]
+    if sampler == "grid":
+        return [] if settings is None else ["design: only with sampler: design"]
+    wanted = "design: expected data.n and model.k to forecast, and runs, hours or tolerance (sd of ln R) as an end"
+    if not isinstance(settings, dict) or not {"data.n", "model.k"} <= set(settings) <= set(_DESIGN):
+        return [f"{wanted}, got {settings!r}"]
+    if not {"runs", "hours", "tolerance"} & set(settings):
+        return [f"{wanted}, got no end"]
+    return [
+        f"design.{name}: expected a {'whole ' * (name in ('data.n', 'model.k', 'runs'))}number above 0, got {value!r}"
+        for name, value in settings.items()
+        if isinstance(value, bool)
+        or not isinstance(value, int if name in ("data.n", "model.k", "runs") else (int, float))
+        or not value > 0
+    ]
+
+
+def _wrong_extra(runs: Any, dials: Mapping[str, Dial]) -> list[str]:
+    example = ", ".join(f"{key}: {dial.values[-1]}" for key, dial in dials.items())
+    wanted = f"extra: expected a list of runs such as {{{example}, seed: 3}}"
+    if not isinstance(runs, tuple) or not all(isinstance(one, dict) for one in runs):
+        return [f"{wanted}, got {runs!r}"]
+    for one in runs:
+        seed = one.get("seed")
+        given = {key: [value] for key, value in one.items() if key != "seed"}
+        if set(given) != set(dials) or type(seed) is not int or seed < 0:
+            return [f"{wanted}, got {one!r}"]
+        kinds = all(
+            type(one[key]) is type(dial.values[0]) or (dial.numeric and type(one[key]) in (int, float))
+            for key, dial in dials.items()
+        )
+        if not kinds or wrong_dials(given, ()):
+            return [f"{wanted}, got {one!r}"]
+    return []
