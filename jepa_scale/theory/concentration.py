@@ -1,4 +1,4 @@
-"""Upper confidence bounds for the mean of independent bounded values."""
+"""Upper confidence bound for the mean of independent bounded values."""
 
 from __future__ import annotations
 
@@ -11,30 +11,6 @@ TRUNCATION = 0.75
 
 _ROUNDING = 1e-9
 _BISECTIONS = 50
-_GRID = 256
-_CELLS = 2_000_000
-
-
-def empirical_bernstein_upper(values: Float64[np.ndarray, " n"], low: float, high: float, delta: float) -> float:
-    """Upper confidence bound for the mean of i.i.d. values in [low, high], one fixed n.
-
-    mean + √(2 V ln(2/δ) / n) + 7 (high − low) ln(2/δ) / (3 (n − 1)), V the sample variance with n − 1 below; at most
-    ``high``, and ``high`` for n = 1. With probability ≥ 1 − δ the mean is no larger.
-
-    Source: Maurer & Pontil 2009 (arXiv:0907.3740), Theorem 4, rescaled from [0, 1]; one-sided as it stands.
-
-    Raises
-    ------
-    ValueError
-        If there is no value, one is NaN or outside [low, high], low > high, or δ is outside (0, 1).
-    """
-    unit = _to_unit(values, low, high, delta)
-    n = len(unit)
-    if n == 1:
-        return float(high)
-    log_term = np.log(2 / delta)
-    upper = unit.mean() + np.sqrt(2 * unit.var(ddof=1) * log_term / n) + 7 * log_term / (3 * (n - 1))
-    return float(low + (high - low) * min(upper, 1.0))
 
 
 def betting_upper(values: Float64[np.ndarray, " n"], low: float, high: float, delta: float) -> float:
@@ -55,43 +31,11 @@ def betting_upper(values: Float64[np.ndarray, " n"], low: float, high: float, de
     Raises
     ------
     ValueError
-        As ``empirical_bernstein_upper``.
+        If there is no value, one is NaN or outside [low, high], low > high, or δ is outside (0, 1).
     """
     unit = _to_unit(values, low, high, delta)
     bets = np.sqrt(2 * np.log(1 / delta) / (len(unit) * _shrunk_variance(unit)))
     return float(low + (high - low) * _last_refuted(unit, bets, delta))
-
-
-def betting_upper_sequence(
-    values: Float64[np.ndarray, " n"], low: float, high: float, delta: float
-) -> Float64[np.ndarray, " n"]:
-    """Confidence sequence: with probability ≥ 1 − δ the mean is below entry t for every t at once.
-
-    As ``betting_upper``, with bets that aim at no particular n, λ_i = √(2 ln(1/δ) / (V_{i−1} i ln(i + 1))), so a study
-    may look after every value and stop when it likes. Entries never increase. Between its first and last value the
-    sequence is evaluated on a grid of means, rounded upwards.
-
-    Source: Waudby-Smith & Ramdas 2024, Theorem 3 with the predictable plug-in bets of a confidence sequence, one-sided.
-
-    Raises
-    ------
-    ValueError
-        As ``empirical_bernstein_upper``.
-    """
-    unit = _to_unit(values, low, high, delta)
-    place = np.arange(1, len(unit) + 1)
-    bets = np.sqrt(2 * np.log(1 / delta) / (_shrunk_variance(unit) * place * np.log(place + 1)))
-    end = _last_refuted(unit, bets, delta)
-    sequence = np.ones(len(unit))
-    # Geometric spacing above the end, where the sequence spends nearly all its time.
-    means = np.minimum(end + (1 - end) * np.append(0.0, np.geomspace(1e-6, 1.0, _GRID)), 1.0)
-    for part in np.array_split(means, -(-len(means) * len(unit) // _CELLS)):
-        refuted = _log_capital(unit, bets, part) >= np.log(1 / delta)
-        first = refuted.argmax(1)
-        for mean, index, found in zip(part, first, refuted.any(1), strict=True):
-            if found:
-                sequence[index:] = np.minimum(sequence[index:], mean)
-    return low + (high - low) * sequence
 
 
 def _to_unit(values: np.ndarray, low: float, high: float, delta: float) -> np.ndarray:

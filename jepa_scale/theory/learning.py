@@ -14,7 +14,6 @@ from jepa_scale.theory.bounds.t3 import Sampling
 from jepa_scale.theory.graph import co_occurrence, normalised_co_occurrence
 from jepa_scale.theory.holdout import loss_upper_bound
 from jepa_scale.theory.model import TabularModel, least_squares_maps, truncated_svd
-from jepa_scale.theory.rademacher import massart_worst_case_upper
 from jepa_scale.theory.spectrum import exact_risk, spectral_tail
 from jepa_scale.theory.trial import Trial
 
@@ -67,7 +66,7 @@ def minimise_empirical_risk(trial: Trial, linear: bool = False) -> Learned:
     chosen = int(losses.mean(1).argmin())
     kappa = float(max(max(np.abs(model.encoder).max(), np.abs(model.predictor).max()) for model in models))
     # Scalar coordinates: each of the models gives k functions to either class.
-    complexity = massart_worst_case_upper(_CLASS_SIZE * k, kappa, n // 2)
+    complexity = worst_case_complexity(_CLASS_SIZE * k, kappa, n // 2)
     horizon = trial.horizon if linear else 1
     constants = trial.constants(horizon)
     tails = spectral_tail(constants.singular_values, k)
@@ -136,3 +135,18 @@ def _empirical_loss(counts: Int64[np.ndarray, "A N N"], model: TabularModel) -> 
     inner = model.predictor @ model.encoder.T
     pairs = law.sum(2)[:, :, None] * law.sum(1)[:, None, :]
     return (pairs * inner**2 - 2 * law * inner).sum((1, 2))
+
+
+def worst_case_complexity(members: int, bound: float, n: int) -> float:
+    """Massart's bound on the Rademacher complexity of a finite class: κ √(2 ln|H| / n), |h| ≤ κ everywhere.
+
+    Source: Massart's finite class lemma (Mohri, Rostamizadeh & Talwalkar 2018, Theorem 3.7).
+
+    Raises
+    ------
+    ValueError
+        If the class is empty, κ is negative or n is below 1.
+    """
+    if members < 1 or not bound >= 0 or n < 1:
+        raise ValueError(f"expected |H| ≥ 1, κ ≥ 0 and n ≥ 1, got {members=}, {bound=}, {n=}")
+    return float(bound * np.sqrt(2 * np.log(members) / n))

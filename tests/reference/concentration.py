@@ -3,13 +3,12 @@
 import math
 
 
-def capital_path(unit, mean, delta, truncation, horizon=None):
-    """K_t(m) for values in [0, 1]; bets for a fixed horizon, or for none (confidence sequence)."""
+def capital_path(unit, mean, delta, truncation, horizon):
+    """K_t(m) for values in [0, 1]; bets for a fixed horizon."""
     total, squares, capital, path = 0.5, 0.25, 1.0, []
     for place, value in enumerate(unit, start=1):
         variance = squares / place
-        count = horizon if horizon is not None else place * math.log(place + 1)
-        bet = math.sqrt(2 * math.log(1 / delta) / (variance * count))
+        bet = math.sqrt(2 * math.log(1 / delta) / (variance * horizon))
         if mean < 1:
             bet = min(bet, truncation / (1 - mean))
         capital *= 1 - bet * (value - mean)
@@ -25,11 +24,3 @@ def betting_upper(unit, delta, truncation, steps=2000):
         if max(capital_path(unit, step / steps, delta, truncation, len(unit))) >= 1 / delta:
             return step / steps
     return 1.0
-
-
-def empirical_bernstein_upper(unit, delta):
-    n = len(unit)
-    mean = sum(unit) / n
-    variance = sum((a - b) ** 2 for a in unit for b in unit) / (2 * n * (n - 1))
-    log_term = math.log(2 / delta)
-    return mean + math.sqrt(2 * variance * log_term / n) + 7 * log_term / (3 * (n - 1))

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-from scipy import sparse
 
 from tests.reference import worlds
 
@@ -64,40 +63,3 @@ def one_step_regret(world, scores, goals, tie=1e-9):
         regret = max(values) - sum(values[a] for a in equal) / len(equal)
         total += world.context_law[start] * goals[start, goal] * regret
     return total
-
-
-MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
-
-
-def ring_weights(side, blur, reach):
-    """Gaussian weights on a ring, cut off beyond ``reach`` cells, so that the kernel stays sparse."""
-    distance = np.minimum(np.arange(side), side - np.arange(side))
-    weights = np.exp(-(distance**2) / (2 * blur**2)) if blur > 0 else (distance == 0).astype(float)
-    weights[distance > reach] = 0.0
-    return weights / weights.sum()
-
-
-def sparse_torus(side, slip, blur, reach):
-    """SparseWorld of an L × L torus: five moves, slip, truncated Gaussian blur; p and every q_a are uniform."""
-    from jepa_scale.theory.sparse import SparseWorld
-
-    shift = sparse.csr_array(np.roll(np.eye(side), 1, axis=1))
-    steps = {0: sparse.eye_array(side, format="csr"), 1: shift, -1: shift.T.tocsr()}
-    weights = ring_weights(side, blur, reach)
-    ring = sparse.csr_array(np.array([np.roll(weights, start) for start in range(side)]))
-    moves = [sparse.kron(steps[down], steps[right], format="csr") for down, right in MOVES]
-    mean = sum(moves[1:], moves[0]) / len(moves)
-    spread = sparse.kron(ring, ring, format="csr")
-    kernels = tuple(((1 - slip) * move + slip * mean).tocsr() @ spread for move in moves)
-    for kernel in kernels:
-        kernel.sum_duplicates()
-    return SparseWorld(kernels, np.full(side**2, side**-2.0), np.full(len(moves), 1 / len(moves)))
-
-
-def torus_singular_values(side, slip, blur, reach, action):
-    """Moduli of the kernel's Fourier coefficients: M̄(a) is a convolution on the group Z_L × Z_L."""
-    landing = np.zeros((side, side))
-    for move, offset in enumerate(MOVES):
-        landing[offset] += (1 - slip) * (move == action) + slip / len(MOVES)
-    ring = np.fft.fft(ring_weights(side, blur, reach))
-    return np.sort(np.abs(np.fft.fft2(landing) * np.outer(ring, ring)).ravel())[::-1]
