@@ -37,9 +37,9 @@ def spec(budget, **change):
     ("budget", "message"),
     [
         ("fixed", r"budget: expected a mapping with rule: fixed_steps \| fixed_epochs \| tuned, got 'fixed'"),
-        ({"rule": "fixed"}, r"budget: expected a mapping with rule: .*, got 'fixed'"),
+        ({"rule": "fixed"}, r"budget: expected a mapping with rule: .*, got {'rule': 'fixed'}"),
         ({"rule": "fixed_steps", "passes": 3}, r"unknown key 'budget\.passes'"),
-        ({"rule": "fixed_epochs", "passes": 3}, r"needs the field 'most_steps'"),
+        ({"rule": "fixed_epochs", "passes": 3}, r"budget: the field 'most_steps' is missing"),
         ({"rule": "fixed_epochs", "passes": 0, "most_steps": 9}, r"budget\.passes: expected a number above 0, got 0"),
         ({"rule": "fixed_epochs", "passes": 1, "most_steps": 1.5}, r"budget\.most_steps: expected a whole number"),
         (TUNED | {"steps": [5]}, r"budget\.steps: expected at least 2 numbers"),

@@ -1,3 +1,4 @@
+import json
 import math
 from importlib.metadata import distributions
 
@@ -8,6 +9,7 @@ from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.cluster.launchers import LocalLauncher
 from jepa_scale.study.design import design
+from jepa_scale.study.specification.form import json_schema
 from jepa_scale.study.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
 
 GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
@@ -112,3 +114,34 @@ def test_workers_are_taken_out_of_the_overrides():
             launcher_of(spec, [wrong])
     with pytest.raises(UserError, match="dial of study small"):
         launcher_of(spec, ["model.k=8"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [0, 0]}, r"seeds: expected different values, got \[0, 0\]"),
+        ({"level": True}, r"level: expected a number between 0 and 1, got True"),
+        ({"budget": {"rule": "fixed_epochs", "passes": math.inf, "most_steps": 3}}, r"budget\.passes: expected a fin"),
+        ({"sampler": "design", "design": {"data.n": 9, "model.k": 2}}, r"design: expected data.*, got no end"),
+        ({"sampler": "design", "design": {"data.n": 9.5, "model.k": 2, "runs": 0}},
+         r"design\.data\.n: expected a whole number above 0, got 9\.5; design\.runs: expected a whole number"),
+        ({"design": {"data.n": 9, "model.k": 2, "runs": 3}}, r"design: only with sampler: design"),
+    ],
+)  # fmt: skip
+def test_limits_of_the_form_are_told_at_their_place(change, message):
+    with pytest.raises(UserError, match=message):
+        parse_spec(GOOD | change, "file.yaml")
+
+
+def test_the_shipped_schema_is_that_of_the_form():
+    shipped = data_dir("sweeps", "quickstart.yaml") / "study.schema.json"
+    assert json.loads(shipped.read_text()) == json.loads(json.dumps(json_schema()))
+
+
+@pytest.mark.parametrize("path", sorted(data_dir("sweeps", "quickstart.yaml").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_studies_name_the_schema_and_fit_it(path):
+    text = path.read_text()
+    assert text.startswith("# yaml-language-server: $schema=study.schema.json\n")
+    known = json_schema()
+    content = yaml.safe_load(text)
+    assert set(known["required"]) <= set(content) <= set(known["properties"])

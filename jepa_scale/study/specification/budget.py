@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from jepa_scale.records import Budget, RunRecord
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.schema import unknown_key
-from jepa_scale.study.specification.checks import whole_numbers
 
 Rule = Literal["fixed_steps", "fixed_epochs", "tuned"]
 
@@ -48,36 +46,12 @@ class BudgetRule:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
 
-def parse_budget(content: Any) -> tuple[BudgetRule | None, list[str]]:
-    """Return the rule of a study file, or None with one sentence for every mistake."""
-    if not isinstance(content, Mapping) or str(content.get("rule")) not in _FIELDS:
-        shown = content.get("rule") if isinstance(content, Mapping) else content
-        return None, [f"budget: expected a mapping with rule: {' | '.join(_FIELDS)}, got {shown!r}"]
-    needed = _FIELDS[str(content["rule"])]
-    found = [unknown_key(f"budget.{key}", ["rule", *needed]) for key in content if key not in ("rule", *needed)]
-    found += [f"budget: the rule {content['rule']} needs the field {name!r}" for name in needed if name not in content]
-    if found:
-        return None, found
-    least = {"steps": 1, "seeds": 0, "widths": 1}
-    for name in needed:
-        if name in least:
-            found += whole_numbers(f"budget.{name}", content[name], least[name])
-    if "steps" in needed and not found and len(content["steps"]) < 2:
-        found.append(f"budget.steps: expected at least 2 numbers to choose from, got {content['steps']}")
-    if "passes" in needed and (isinstance(content["passes"], bool) or not _positive(content["passes"])):
-        found.append(f"budget.passes: expected a number above 0, got {content['passes']!r}")
-    if "most_steps" in needed and (type(content["most_steps"]) is not int or content["most_steps"] < 1):
-        found.append(f"budget.most_steps: expected a whole number ≥ 1, got {content['most_steps']!r}")
-    if found:
-        return None, found
+def budget_of(content: Mapping[str, Any]) -> BudgetRule:
+    """Return the rule of a study file whose form is right."""
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
-    return BudgetRule(**settings), []
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+    return BudgetRule(**settings)
 
 
 def steps_of_passes(n: int, batch_size: int, passes: float, most_steps: int) -> int:
@@ -110,7 +84,7 @@ def steps_by_n(
             found[n] = steps_of(config)
             continue
         if rule.rule == "fixed_epochs":
-            assert rule.passes is not None  # parse_budget asked for both
+            assert rule.passes is not None  # the form asked for both
             assert rule.most_steps is not None
             wanted = steps_of_passes(n, config["data"]["batch_size"], rule.passes, rule.most_steps)
         else:

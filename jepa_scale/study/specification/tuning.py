@@ -12,7 +12,6 @@ from jepa_scale.laws.tuning import loss_of_sharing
 from jepa_scale.records import RunRecord, TuningCheck, TuningRun
 from jepa_scale.records.dials import K_KEY, N_KEY, Dial
 from jepa_scale.runs.schema import unknown_key
-from jepa_scale.study.specification.checks import whole_numbers
 
 _OTHERS = ("n", "seeds", "widths")
 
@@ -37,42 +36,33 @@ class TuningSpec:
         return {self.key: list(self.rates), "n": self.n, "seeds": list(self.seeds), "widths": list(self.widths)}
 
 
-def parse_tuning(content: Any, dials: Mapping[str, Dial]) -> tuple[TuningSpec | None, list[str]]:
-    """Return the check of a study file, None where there is none, with one sentence for every mistake."""
+def tuning_of(content: Mapping[str, Any] | None, dials: Mapping[str, Dial]) -> tuple[TuningSpec | None, list[str]]:
+    """Return the check of a study file whose form is right, with one sentence for everything that does not fit."""
     if content is None:
         return None, []
-    if not isinstance(content, Mapping):
-        return None, [f"tuning: expected a mapping with optimizer.lr, {', '.join(_OTHERS)}, got {content!r}"]
     if not {N_KEY, K_KEY} <= dials.keys():
         return None, [f"tuning: expected {N_KEY} and {K_KEY} among the dials, got {', '.join(dials)}"]
     every_n, every_k = dials[N_KEY].values, dials[K_KEY].values
     keys = [str(key) for key in content if str(key).startswith("optimizer.")]
-    found = [
+    problems = [
         unknown_key(f"tuning.{key}", ["optimizer.lr", *_OTHERS])
         for key in content
         if key not in _OTHERS and key not in keys
     ]
     if len(keys) != 1:
-        found.append(f"tuning: expected one list of values, such as optimizer.lr: [0.0035, 0.007, 0.014], got {keys}")
-    found += [f"tuning: the field {name!r} is missing" for name in ("n", "seeds") if name not in content]
-    if found:
-        return None, found
+        problems.append(f"tuning: expected one list of values, such as optimizer.lr: [0.0035, 0.007], got {keys}")
+    if problems:
+        return None, problems
     rates, widths = content[keys[0]], content.get("widths", list(every_k))
-    proper = isinstance(rates, list) and all(
-        isinstance(rate, int | float) and not isinstance(rate, bool) and math.isfinite(rate) and rate > 0
-        for rate in rates
-    )
-    if not proper or len(set(rates)) < max(len(rates), 2):
-        found.append(f"tuning.{keys[0]}: expected at least two different numbers above 0, got {rates!r}")
+    if not _are_rates(rates):
+        problems.append(f"tuning.{keys[0]}: expected at least two different numbers above 0, got {rates!r}")
     if content["n"] not in every_n:
-        found.append(f"tuning.n: expected one of dials.data.n {list(every_n)}, got {content['n']!r}")
-    found += whole_numbers("tuning.seeds", content["seeds"], 0)
-    wrong = whole_numbers("tuning.widths", widths, 1)
+        problems.append(f"tuning.n: expected one of dials.data.n {list(every_n)}, got {content['n']!r}")
     ends = {every_k[0], every_k[-1]}
-    if not wrong and not ends <= set(widths) <= set(every_k):
-        wrong = [f"tuning.widths: expected widths of dials.model.k with its ends {sorted(ends)}, got {widths}"]
-    if found + wrong:
-        return None, found + wrong
+    if not ends <= set(widths) <= set(every_k):
+        problems.append(f"tuning.widths: expected widths of dials.model.k with its ends {sorted(ends)}, got {widths}")
+    if problems:
+        return None, problems
     return (
         TuningSpec(
             key=keys[0],
@@ -83,6 +73,14 @@ def parse_tuning(content: Any, dials: Mapping[str, Dial]) -> tuple[TuningSpec | 
         ),
         [],
     )
+
+
+def _are_rates(values: Any) -> bool:
+    proper = isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        for value in values
+    )
+    return proper and len(set(values)) == len(values) >= 2
 
 
 def tuning_run(record: RunRecord, key: str) -> TuningRun:
