@@ -20,11 +20,11 @@ from jepa_scale.study.view.status import status_of
 
 pytestmark = pytest.mark.cluster
 
-# 15 cells × 4 seeds; runs that take longer to start than to train, and save often.
+# 12 cells × 4 seeds; runs that take longer to start than to train, and save often.
 SWEEP = """\
 name: tiny
 question: Does every run end once, whatever happens to its jobs?
-dials: {data.n: [300, 400, 500, 600, 800], model.k: [2, 3, 4]}
+dials: {data.n: [300, 400, 500, 600], model.k: [2, 3, 4]}
 seeds: [0, 1, 2, 3]
 laws: [generic]
 bootstrap_draws: 20
@@ -39,6 +39,7 @@ overrides:
   - data.batch_size=64
   - model.hidden=16
 """
+RUNS = 48
 SLURM = ("launcher=slurm", "launcher.time=30", "launcher.signal_seconds=30")
 
 
@@ -168,9 +169,9 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
         "sbatch", "--partition=main", "--nodes=2", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 3"
     )
     found = ended(cluster, study)
-    assert before < 60, "the preemption came before the end"
+    assert before < RUNS, "the preemption came before the end"
 
-    assert found.counts["done"] == 60, found.runs
+    assert found.counts["done"] == RUNS, found.runs
     assert completed(study) == Counter(point.point.run_id for point in found.runs), "each exactly once"
     assert all(cluster.restarts(task) >= 1 for task in requeued)
     assert all(cluster.restarts(task) >= 1 for task in alive), "each was requeued when it was preempted"
@@ -189,20 +190,24 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
 
     alone = tmp_path / "alone"
     command("sweep", str(sweep), "launcher=local", "workers=2", "--folder", str(alone))
-    assert "60 runs" in command("collect", str(study))
+    assert f"{RUNS} runs" in command("collect", str(study))
     same_tables(study, alone)
     assert not list(study.glob("journal.damaged-*"))
 
 
 def test_runs_of_two_ranks_are_requeued_at_any_moment_and_none_hangs(cluster, command, sweep, tmp_path):
     study, chance = tmp_path / "study", random.Random(3)
-    sweep.write_text(SWEEP.replace("[300, 400, 500, 600, 800]", "[300, 400]").replace("[2, 3, 4]", "[2, 3]"))
+    sweep.write_text(
+        SWEEP.replace("[300, 400, 500, 600]", "[300, 400]")
+        .replace("[2, 3, 4]", "[2, 3, 5]")
+        .replace("[0, 1, 2, 3]", "[0, 1]")
+    )
     command(
         "sweep", str(sweep), "trainer.devices=2", *SLURM, "workers=4", "launcher.collect=false", "--folder", str(study)
     )
     struck, waits = set(), {}
     end = time.monotonic() + 900
-    while len(struck) < 16 and time.monotonic() < end:
+    while len(struck) < 12 and time.monotonic() < end:
         for run, task in running(study).items():
             if run in struck or (study / "runs" / run / "record.json").exists():
                 continue
@@ -215,12 +220,12 @@ def test_runs_of_two_ranks_are_requeued_at_any_moment_and_none_hangs(cluster, co
             struck.add(run)
         time.sleep(0.2)
     found = ended(cluster, study)
-    assert len(struck) == 16
-    assert found.counts["done"] == 16, (found, logs(study))
+    assert len(struck) == 12
+    assert found.counts["done"] == 12, (found, logs(study))
     assert set(completed(study).values()) == {1}
     said = logs(study)
     again = Counter(re.findall(r"run (\w+): n=", said))
-    assert sum(count >= 2 for count in again.values()) >= 14, "a signal that comes as a run ends finds nothing to stop"
+    assert sum(count >= 2 for count in again.values()) >= 10, "a signal that comes as a run ends finds nothing to stop"
     assert "goes on from step" in said
 
 
@@ -231,7 +236,7 @@ def test_arrays_above_the_largest_size_are_split(cluster, command, sweep, tmp_pa
     assert re.findall(r"job \d+: (\d+) workers", said) == ["12", "12", "6"]
     assert len(cluster.jobs()) == 30
     shown = command("status", str(study))
-    assert "60 waiting for a worker" in shown
+    assert f"{RUNS} waiting for a worker" in shown
     assert "jobs: 30 pending (JobHeldUser)" in shown or "jobs: 30 pending (JobHeldAdmin)" in shown
     assert "30 tasks were cancelled" in command("cancel", str(study))
     assert cluster.jobs() == {}
@@ -248,7 +253,7 @@ def test_what_sbatch_refuses_is_said_and_submitted_when_it_is_mended(cluster, co
         "sweep", str(sweep), *SLURM, "launcher.options=[--hold]", "workers=3", "launcher.collect=false",
         "--folder", str(study),
     )  # fmt: skip
-    assert "3 workers (cpu1) for 60 runs" in right
+    assert f"3 workers (cpu1) for {RUNS} runs" in right
     command("cancel", str(study))
 
 
@@ -265,7 +270,7 @@ def test_gpus_are_asked_for_by_the_class_of_the_runs(cluster, command, sweep, tm
 
 def test_cancelling_leaves_runs_that_go_on_later(cluster, command, sweep, tmp_path):
     study = tmp_path / "study"
-    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600, 800]", "[300]"))
+    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
     submit = ("sweep", str(sweep), *SLURM, "workers=2", "launcher.collect=false", "--folder", str(study))
     command(*submit)
     in_training(cluster, study)
@@ -281,7 +286,7 @@ def test_cancelling_leaves_runs_that_go_on_later(cluster, command, sweep, tmp_pa
 
 def test_a_corrupted_run_folder_fails_that_run_alone(cluster, command, sweep, tmp_path):
     study = tmp_path / "study"
-    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600, 800]", "[300]"))
+    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
     held = ("sweep", str(sweep), *SLURM, "workers=1", "launcher.collect=false", "--folder", str(study))
     command(*held, "launcher.options=[--hold]")
     broken = sorted((study / "runs").iterdir())[0]
