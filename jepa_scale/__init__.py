@@ -1,4 +1,4 @@
-"""Scaling studies for JEPA world models, checked against worlds whose truth is computable."""
+"""Scaling studies of JEPA world models, checked against worlds whose truth is computable."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def audit(path: str | Path, **settings: typing.Any) -> Audit:
 
     Examples
     --------
-    >>> found = jepa_scale.audit("embeddings.npz", widths=(8, 32))  # doctest: +SKIP
-    >>> found.total.value, found.total.low, found.total.high  # doctest: +SKIP
+    >>> record = jepa_scale.audit("embeddings.npz", widths=(8, 32))  # doctest: +SKIP
+    >>> record.total.value, record.total.low, record.total.high  # doctest: +SKIP
     """
     from pathlib import Path
 

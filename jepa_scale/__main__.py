@@ -1,4 +1,4 @@
-"""``python -m jepa_scale``."""
+"""Entry point of ``python -m jepa_scale``."""
 
 from jepa_scale.cli.app import main
 

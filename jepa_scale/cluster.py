@@ -13,33 +13,33 @@ _SECONDS = 60
 
 
 class SlurmError(Exception):
-    """A command of SLURM failed; the message is its own."""
+    """A SLURM command failed; the message is the command's own."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One element of a job array, or a job that is none, that SLURM still knows as pending, running or ending."""
+    """A job, or one element of a job array, that SLURM lists as pending, running or completing."""
 
     name: str
     """``JOB_ELEMENT`` or ``JOB``"""
     state: str
     """PENDING, RUNNING, COMPLETING, …"""
     left: float | None
-    """Seconds of its time limit; None where it has none."""
+    """Seconds left of its time limit; None if it has none."""
     node: str
-    """Where it runs, or why it waits."""
+    """Node that it runs on, or the reason why it waits."""
     comment: str = ""
-    """As given to sbatch; studies name their folder in it."""
+    """Comment given to sbatch; studies write their folder into it."""
 
 
 def own_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Name of the task that this process is part of; None outside SLURM."""
+    """Name of the task that this process belongs to; None outside SLURM."""
     array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID")
 
 
 def tasks(jobs: Iterable[str]) -> dict[str, Task]:
-    """Tasks of these jobs that have not ended, by name.
+    """Return the tasks of these jobs that have not ended, by name.
 
     One call, in SLURM's text format: that of ``--json`` differs between versions and lists the jobs of all users.
 
@@ -59,21 +59,21 @@ def tasks(jobs: Iterable[str]) -> dict[str, Task]:
         if "Invalid job id" in str(error):
             return {}
         raise
-    found = {}
+    alive = {}
     for line in shown.splitlines():
         name, state, left, rest = line.strip().split("|", 3)
         node, _, comment = rest.rpartition("|")
         if name.partition("_")[0] in wanted:
-            found[name] = Task(name, state, seconds_of(left), node, comment)
-    return found
+            alive[name] = Task(name, state, seconds_of(left), node, comment)
+    return alive
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of SLURM's ``[days-][[hours:]minutes:]seconds``; None for what is no time, such as UNLIMITED."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text.strip())
-    if found is None:
+    """Return the seconds of SLURM's ``[days-][[hours:]minutes:]seconds``; None for other words, such as UNLIMITED."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text.strip())
+    if match is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
@@ -94,21 +94,21 @@ def submit(script: str, *options: str) -> str:
 
 
 def max_array_size() -> int:
-    """Number above the largest index that an array may have.
+    """Return SLURM's ``MaxArraySize``: one more than the largest index of a job array.
 
     Raises
     ------
     SlurmError
         If scontrol does not say.
     """
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call(["scontrol", "show", "config"]), re.MULTILINE)
-    if found is None:
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call(["scontrol", "show", "config"]), re.MULTILINE)
+    if match is None:
         raise SlurmError("scontrol show config names no MaxArraySize")
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def requeue(name: str) -> None:
-    """Have a task ended and started again.
+    """Ask SLURM to end a task and start it again.
 
     A task that was cancelled would come back to life, so this asks for running ones only.
 
@@ -148,6 +148,6 @@ def _call(command: Sequence[str], entered: str | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} did not answer within {_SECONDS} s: the controller is down or busy") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise SlurmError(f"{command[0]} failed with status {done.returncode}: {said or 'it gave no reason'}")
+        message = " ".join((done.stderr or done.stdout).split())
+        raise SlurmError(f"{command[0]} failed with status {done.returncode}: {message or 'it gave no reason'}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, with an error that names the file, and never out of the folder they belong to."""
+"""Atomic writes, errors that name the file that could not be written, and checks for links out of a folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk without space, or of a used-up quota."""
+"""Error numbers of a full disk or a used-up quota."""
 
 
 class NotWritten(OSError):
-    """A file could not be written; it is as it was before."""
+    """A file could not be written; the old file, if any, is unchanged."""
 
     needed: int | None = None
-    """Bytes, where that is known."""
+    """Number of bytes to write, if known."""
 
     def __str__(self) -> str:
         if self.errno in FULL:
@@ -32,7 +32,7 @@ class NotWritten(OSError):
 
 @contextlib.contextmanager
 def written(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Let the error of a failed write name the file that is written.
+    """Turn the error of a failed write into one that names the file.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def written(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whatever happens in between.
+    """Write a file atomically: a reader sees the old file or the new one, whatever happens in between.
 
     Raises
     ------
@@ -75,18 +75,18 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def links_out(folder: Path) -> list[Path]:
-    """Symbolic links in a folder, at any depth, that lead out of it; they are not followed.
+    """Return the symbolic links in a folder, at any depth, that lead out of it; they are not followed.
 
     Not those inside the folders that W&B makes for each run, which link to its own logs and are never written again.
     """
     root = folder.resolve()
-    found, open_folders = [], [root]
+    links, open_folders = [], [root]
     while open_folders:
         with os.scandir(open_folders.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     if not Path(os.path.realpath(entry.path)).is_relative_to(root):
-                        found.append(Path(entry.path))
+                        links.append(Path(entry.path))
                 elif entry.is_dir() and not re.fullmatch(r"(offline-)?run-\d{8}_\d{6}-.+", entry.name):
                     open_folders.append(Path(entry.path))
-    return sorted(found)
+    return sorted(links)

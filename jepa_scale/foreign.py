@@ -1,4 +1,4 @@
-"""Files of strangers: whatever a parser raises over one becomes a sentence that names the file."""
+"""Reading untrusted files: whatever a parser raises becomes one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DAMAGE = (
     ValueError, csv.Error, lzma.LZMAError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zlib.error,
     zipfile.BadZipFile,
 )  # fmt: skip
-"""What parsers raise over damaged bytes, and what is raised over content of another kind than expected."""
+"""Exceptions that parsers raise for damaged files or for content of another kind than expected."""
 
 _LONGEST = 300
-"""Characters of a stranger's text that an error repeats."""
+"""Largest number of characters of an untrusted text that an error quotes."""
 
 
 class Refused(ValueError):
-    """What a file should hold, what it holds, and what to do: one line that names the file."""
+    """A file was refused; the message is one line with the file, what it should hold, what it holds and what to do."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(" ".join(sentence.splitlines()))
@@ -38,7 +38,7 @@ class Refused(ValueError):
 def reading(
     label: Path | str, expected: str, *also: type[Exception], refuse: type[ValueError] = Refused
 ) -> Iterator[None]:
-    """Turn what a parser raises into one sentence; a ``Refused`` from within passes as it is.
+    """Turn what a parser raises into one sentence; a ``Refused`` raised inside passes unchanged.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def reading(
 
 
 def cause(error: BaseException) -> str:
-    """What a parser's error says of a file, in a few words on one line."""
+    """Return the cause that a parser's error gives, in a few words on one line."""
     if isinstance(error, RecursionError):
         return "content that is nested too deeply"
     if isinstance(error, MemoryError):
@@ -79,12 +79,12 @@ def cause(error: BaseException) -> str:
     if "allow_pickle" in str(error):
         # NumPy takes whatever it does not know for a pickle, and says how to open that.
         return "neither arrays nor an archive of them"
-    said = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return short(said).rstrip(".") or f"content that makes no sense ({type(error).__name__})"
+    message = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return short(message).rstrip(".") or f"content that makes no sense ({type(error).__name__})"
 
 
 def short(value: object, most: int = _LONGEST) -> str:
-    """A stranger's value as text on one line, cut where it is long."""
+    """Return an untrusted value as text on one line, cut if it is long."""
     try:
         text = " ".join(str(value).split())
     except (ValueError, RecursionError):
@@ -94,13 +94,13 @@ def short(value: object, most: int = _LONGEST) -> str:
 
 
 def listed(names: Iterable[object], most: int = 24) -> str:
-    """A stranger's names on one line, the first of many."""
+    """Return untrusted names on one line; only the first ones if there are many."""
     shown = [short(name, 80) for name in names]
     return ", ".join(shown[:most]) + (f", … and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that holds an object.
+    """Return the content of a JSON file that holds an object.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def inside(path: Path, folder: Path, name: str) -> Path:
-    """A file that ``path`` names, which has to lie in its dataset's folder.
+    """Return the file that ``path`` names, which must lie in its dataset's folder.
 
     Raises
     ------
@@ -124,11 +124,11 @@ def inside(path: Path, folder: Path, name: str) -> Path:
         If the name leads out of the folder, by ``..``, from the root or by a link.
     """
     with reading(path, "names of files"):
-        found = Path(os.path.realpath(folder / name))
+        target = Path(os.path.realpath(folder / name))
         root = folder.resolve()
     # The cache of Hugging Face's hub keeps what a snapshot holds beside all snapshots, and links to it.
     roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
-    if not any(found.is_relative_to(one) for one in roots):
+    if not any(target.is_relative_to(allowed) for allowed in roots):
         raise Refused(
             f"{path}: expected names of files in {folder}, got {short(name)}, which leads out of it and is not opened: "
             "if you trust it, copy that file into the folder and correct the name"

@@ -1,4 +1,4 @@
-"""The processes of one run, its ranks: how they agree, share work and exchange results.
+"""The processes of one run (ranks): how they agree, share work and exchange results.
 
 Whatever is asked here is asked at call time, and is trivial in a process on its own.
 """
@@ -16,26 +16,26 @@ from torch import Tensor
 T = TypeVar("T")
 
 _control: list[Any] = []
-"""The group that plain values travel in, where the default one moves tensors of an accelerator only."""
+"""Process group for plain values, if the default group can only move tensors of an accelerator."""
 
 
 def use_group(group: Any) -> None:
-    """Exchange plain values in this group from now on; None: in the default one."""
+    """Set the process group in which plain values are exchanged; None: the default group."""
     _control[:] = [] if group is None else [group]
 
 
 def group() -> Any:
-    """The group of plain values; None is the default one."""
+    """Return the process group for plain values; None is the default group."""
     return _control[0] if _control else None
 
 
 def world_size() -> int:
-    """How many ranks the run has."""
+    """Return the number of ranks of the run."""
     return dist.get_world_size() if _joined() else 1
 
 
 def rank() -> int:
-    """Number of this one; rank 0 writes."""
+    """Return the number of this rank; rank 0 writes files."""
     return dist.get_rank() if _joined() else 0
 
 
@@ -44,18 +44,18 @@ def _joined() -> bool:
 
 
 def strided(values: Tensor) -> Tensor:
-    """This rank's rows of what was drawn for the global batch, (B, …) → (B / N, …), as the loader deals them."""
+    """Return this rank's rows of the global batch, (B, …) → (B / N, …), dealt in turns as by the loader."""
     return values[rank() :: world_size()]
 
 
 def gathered_place(rows: Tensor, total: int) -> Tensor:
-    """Where rows of the global batch, by number, lie among ``total`` that were gathered rank after rank."""
+    """Return the indices of rows of the global batch among ``total`` rows that were gathered rank after rank."""
     ranks = world_size()
     return rows % ranks * (total // ranks) + rows // ranks
 
 
 def every(make: Callable[[], T]) -> list[T]:
-    """What each rank makes, in order of rank, on all of them.
+    """Call ``make`` on each rank and return all results, in order of rank, on all ranks.
 
     Raises
     ------
@@ -65,16 +65,16 @@ def every(make: Callable[[], T]) -> list[T]:
     """
     if world_size() == 1:
         return [make()]
-    found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, _attempt(make), group=group())
-    for _, error in found:
+    results: list[Any] = [None] * world_size()
+    dist.all_gather_object(results, _attempt(make), group=group())
+    for _, error in results:
         if error is not None:
             raise error
-    return [value for value, _ in found]
+    return [value for value, _ in results]
 
 
 def agreed(decide: Callable[[], T]) -> T:
-    """What rank 0 decides, on all ranks; the others do not ask.
+    """Call a function on rank 0 only and return its result on all ranks.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def agreed(decide: Callable[[], T]) -> T:
 
 
 def spread(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Results of all jobs, in order, on all ranks; job i is done by rank i mod N alone.
+    """Return the results of all jobs, in order, on all ranks; job i is done by rank i mod N alone.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def spread(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def greatest(number: int) -> int:
-    """The largest of one whole number of each rank."""
+    """Return the maximum over ranks of an integer."""
     if world_size() == 1:
         return number
     # Never on an accelerator, whose queue it would wait for.

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: a handler notes them, and training looks between its steps.
+"""Signals that ask a run to stop: a handler notes them, and training checks for them between steps.
 
 Nothing is saved or sent inside a handler: it runs wherever Python happens to be, and on several ranks never at the same
 place, so that whatever waits there for the other ranks waits for ever.
@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""In order of their number as a request: 1 is SIGTERM, of whoever wants the machine back; 2 is SIGUSR1, the warning
+"""Signals by their number as a request: 1 is SIGTERM, sent to get the machine back; 2 is SIGUSR1, the warning
 before a time limit, which alone asks to be queued again."""
 
 _state: dict[str, int] = {"request": 0}
@@ -20,7 +20,7 @@ _installed = False
 
 
 def install() -> None:
-    """Let the handlers note signals; again after somebody else has put handlers of his own in their place.
+    """Install the handlers that note signals; call again if other code may have replaced them.
 
     Only the main thread can; elsewhere nothing happens.
     """
@@ -45,12 +45,12 @@ def installed() -> bool:
 
 
 def request() -> int:
-    """The strongest request so far: 0 none, else 1 + its place in ``SIGNALS``."""
+    """Return the strongest request so far: 0 if none, else 1 + its index in ``SIGNALS``."""
     return _state["request"]
 
 
 def ask(number: int) -> None:
-    """Note a signal as if it had come."""
+    """Note a signal as if it had been received."""
     _state["request"] = max(_state["request"], 1 + SIGNALS.index(signal.Signals(number)))
 
 

@@ -1,4 +1,4 @@
-"""Rich's console, which texts of strangers cannot steer."""
+"""Rich's console, safe against control codes in untrusted text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jepa_scale.texts import clean
 
 
 class Console(RichConsole):
-    """Rich's console; only its own control codes reach the terminal, none of a text that it prints."""
+    """Rich's console; its own control codes reach the terminal, those in printed texts do not."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Segments of a renderable, their texts cleaned."""
+        """Yield the segments of a renderable with their texts cleaned."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))

@@ -1,4 +1,4 @@
-"""Text of strangers: YAML and JSON that may be damaged or hostile, and what of it may reach a terminal or a page."""
+"""Untrusted text: safe parsing of YAML and JSON, and removal of control characters before text is shown."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 _DEPTH = 64
-"""Levels of nesting; a parser in C that is given a hundred thousand overruns its stack and ends the process."""
+"""Largest depth of nesting; a hundred thousand levels overrun the stack of a parser in C and end the process."""
 _SIZE = 1_000_000
-"""Values, those that YAML's aliases repeat counted each time."""
+"""Largest number of values; those that YAML aliases repeat are counted each time."""
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values of a YAML text: mappings, lists, texts, numbers, dates.
+    """Return the plain values of a YAML text: mappings, lists, texts, numbers, dates.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Content of a JSON text.
+    """Return the content of a JSON text.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _check_size(content: Any) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
+    """Return an error's message in one line; the name of its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -86,12 +86,12 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2
 
 
 def clean(text: str) -> str:
-    """The text with each control character, which a terminal would obey, shown as ``\\xNN`` or ``\\uNNNN``."""
+    """Return the text with each control character, which a terminal would obey, shown as ``\\xNN`` or ``\\uNNNN``."""
     return _CONTROL.sub(_shown, text)
 
 
-def _shown(found: re.Match[str]) -> str:
-    number = ord(found.group())
+def _shown(match: re.Match[str]) -> str:
+    number = ord(match.group())
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
@@ -100,15 +100,15 @@ class _Cleaned:
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream
-        """Where a console writes, whose control codes are its own."""
+        """Stream for rich's own output, whose control codes may pass."""
 
     def write(self, text: str) -> int:
-        """Write the text, cleaned."""
+        """Write the text with its control characters shown, not sent."""
         self.rich_proxied_file.write(clean(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write every line, cleaned."""
+        """Write every line with its control characters shown, not sent."""
         for line in lines:
             self.write(line)
 
@@ -118,7 +118,7 @@ class _Cleaned:
 
 @contextlib.contextmanager
 def cleaned() -> Iterator[None]:
-    """Let whatever is printed inside pass through ``texts.clean``."""
+    """Pass everything that is printed inside through ``texts.clean``."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Cleaned(sys.stdout), _Cleaned(sys.stderr)
     try:

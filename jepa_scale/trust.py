@@ -1,4 +1,4 @@
-"""Whose code a configuration may name: this package's, plug-ins', and what the user allows by name."""
+"""Modules that a configuration may name: this package's, plug-ins', and those that the user allows."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from functools import lru_cache
 from importlib import metadata
 
 ALLOW = "JEPA_SCALE_ALLOW"
-"""Environment variable: modules that configurations may name, separated by commas; ``--allow`` adds to it."""
+"""Environment variable with modules that configurations may name, separated by commas; ``--allow`` adds to it."""
 PLUGINS = "jepa_scale.plugins"
 """Entry point group by which an installed distribution declares that configurations may name its modules."""
 
 _KNOWN = ("gym_pusht", "gymnasium_robotics")
-"""Packages of environments that this package's own extras install."""
+"""Environment packages that this package's own extras install."""
 
 
 def allow(modules: Iterable[str]) -> None:
-    """Add modules to those that the user allows, for this process and the processes that it starts."""
+    """Allow modules, for this process and the processes that it starts."""
     named = dict.fromkeys([*_named(), *(part.strip() for text in modules for part in text.split(","))])
     os.environ[ALLOW] = ",".join(module for module in named if module)
 
 
 def allowed() -> tuple[str, ...]:
-    """Modules that the user allows or that plug-ins declare; each stands for what is below it too."""
+    """Return the modules that the user allows or plug-ins declare; each includes its submodules."""
     return (*_KNOWN, *_named(), *_plugins())
 
 
@@ -39,12 +39,12 @@ def trusts(module: str) -> bool:
 
 
 def opens_pickles() -> bool:
-    """Whether the user, and no file, allows that recordings are opened which are pickles (``--allow pickle``)."""
+    """Whether the user allows opening recordings that are pickles (``--allow pickle``); no file can."""
     return "pickle" in _named()
 
 
 def check_trusted(module: str, where: str) -> None:
-    """Refuse to import a module that nobody vouches for.
+    """Refuse a module that is not trusted.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def check_trusted(module: str, where: str) -> None:
 
 
 def refusal(module: str) -> str:
-    """Why the code of a module is not run, and what to do."""
+    """Return why the code of a module is not run, and what to do."""
     top = module.partition(".")[0]
     if not top or top in sys.stdlib_module_names or not top.isidentifier():
         return f"expected a part of this package or of a package that you allow, got {module!r}, which is never one"
@@ -72,10 +72,10 @@ def _named() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _plugins() -> tuple[str, ...]:
-    found = []
+    modules = []
     for point in metadata.entry_points(group=PLUGINS):
-        found.append(point.module.partition(".")[0])
+        modules.append(point.module.partition(".")[0])
         if point.dist is not None:
             listed = point.dist.read_text("top_level.txt") or ""
-            found += [name for name in listed.split() if name != "jepa_scale"]
-    return tuple(dict.fromkeys(found))
+            modules += [name for name in listed.split() if name != "jepa_scale"]
+    return tuple(dict.fromkeys(modules))

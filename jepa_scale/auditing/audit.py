@@ -1,4 +1,4 @@
-"""Somebody else's embeddings in, an ``Audit`` out."""
+"""Audits of embeddings from a file: compute the ``Audit`` record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from jepa_scale.report.wording import number
 _NEARLY_ONE = 0.98
 
 _SATURATED = 0.9
-"""Share of T that half of a dictionary must see before its tail says anything of the true one."""
+"""Share of T that half of a dictionary must see before the dictionary's tail is informative about the true one."""
 
 Advance = Callable[[int], None]
 
@@ -43,7 +43,7 @@ Advance = Callable[[int], None]
 def run_audit(
     path: Path, settings: AuditSettings, started: Callable[[EmbeddingRows], Advance] = lambda rows: lambda count: None
 ) -> Audit:
-    """Audit a file; ``started`` hears of its rows before they are read, and says who hears of progress.
+    """Audit a file; ``started`` is called with its rows before they are read and returns the progress callback.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _conclude(
             "array by a constant, which changes no spectrum"
         )
     names, sums = _operators(moments, gathered)
-    spectra = [operator_spectrum(one) for one in sums]
+    spectra = [operator_spectrum(moment) for moment in sums]
     widths = _widths(settings, moments)
     predictions = rows.predicted_width is not None
     scored = predictions and settings.components is None
@@ -83,9 +83,9 @@ def _conclude(
     joint = _joint(moments, gathered, predictions, widths, level)
     usable = [spectrum for spectrum in spectra if not spectrum.n_too_small]
     shares = [spectrum.n for spectrum in usable]
-    losses = [risk for risk, one in zip(risks, spectra, strict=True) if risk and not one.n_too_small]
+    losses = [risk for risk, spectrum in zip(risks, spectra, strict=True) if risk and not spectrum.n_too_small]
     dictionary = _dictionary(gathered.dictionary, 0.0, widths, level, usable)
-    noiseless = any("noiseless" in one.flags for one in operators)
+    noiseless = any("noiseless" in operator.flags for operator in operators)
     no_sizing = _no_sizing(dictionary, noiseless)
     audit = Audit(
         source=str(path),
@@ -99,23 +99,23 @@ def _conclude(
         predictions=predictions,
         level=level,
         summary_name=_summary_name(gathered, len(usable)),
-        total=_mean([one.total for one in usable], shares, level),
-        top={k: _mean([one.top(k) for one in usable], shares, level) for k in widths},
+        total=_mean([spectrum.total for spectrum in usable], shares, level),
+        top={k: _mean([spectrum.top(k) for spectrum in usable], shares, level) for k in widths},
         loss=_mean([risk.loss for risk in losses], None, level),
         calibration_deficit=_mean([risk.calibration_deficit for risk in losses], None, level),
         operators=operators,
         joint=joint,
         no_joint=gathered.plan.no_basis,
         ranks={
-            name: AuditQuantity.of(one, level) if np.isfinite(one.whole) else AuditQuantity.missing()
-            for name, one in effective_ranks(moments).items()
+            name: AuditQuantity.of(rank, level) if np.isfinite(rank.whole) else AuditQuantity.missing()
+            for name, rank in effective_ranks(moments).items()
         },
         ranks_above_width=_above_width(moments),
         dictionary=dictionary,
         resolution=tuple(
-            found
+            record
             for eps, part in sorted(gathered.resolution.items())
-            if (found := _dictionary(part, eps, widths, level, usable))
+            if (record := _dictionary(part, eps, widths, level, usable))
         ),
         cells=_cells(moments, gathered, predictions, level),
         sizing=None if no_sizing else _sizing(gathered, settings, rows, study),
@@ -126,11 +126,11 @@ def _conclude(
 
 
 def _above_width(moments: GroupedMoments) -> tuple[str, ...]:
-    """Ranks that the correction for bias has carried beyond what a rank can be."""
+    """Return the names of ranks that the bias correction has moved above the embeddings' width."""
     width = moments.yy.shape[-1] - 1
     # The exponent of α-ReQ is no rank.
-    ranks = {name: one for name, one in effective_ranks(moments).items() if name != "alpha_req"}
-    return tuple(name for name, one in ranks.items() if one.value > width * (1 + 1e-9))
+    ranks = {name: rank for name, rank in effective_ranks(moments).items() if name != "alpha_req"}
+    return tuple(name for name, rank in ranks.items() if rank.value > width * (1 + 1e-9))
 
 
 def _projected(rows: EmbeddingRows, moments: GroupedMoments) -> str:
@@ -139,7 +139,7 @@ def _projected(rows: EmbeddingRows, moments: GroupedMoments) -> str:
 
 
 def _operators(moments: GroupedMoments, gathered: Gathered) -> tuple[list[str], list[OperatorSums]]:
-    """Names and sums of what is audited."""
+    """Return the names and moment sums of the audited operators."""
     plan = gathered.plan
     if plan.joint or (plan.labels is None and plan.bins is None):
         whole = moments.joined(np.zeros(len(moments.count), dtype=np.int64))
@@ -153,7 +153,7 @@ def _operators(moments: GroupedMoments, gathered: Gathered) -> tuple[list[str], 
 def _joint(
     moments: GroupedMoments, gathered: Gathered, predictions: bool, widths: Sequence[int], level: float
 ) -> OperatorAudit | None:
-    """The joint operator beside actions or cells: of predictions, of z ⊗ onehot(a), or of z ⊗ φ(a)."""
+    """Audit the joint operator besides actions or cells: of predictions, of z ⊗ onehot(a), or of z ⊗ φ(a)."""
     plan = gathered.plan
     if plan.labels is not None and len(plan.labels) > 1:
         if predictions:
@@ -233,16 +233,16 @@ def _operator(
 
 
 def _noiseless(values: np.ndarray) -> bool:
-    """Whether most directions are carried over without loss, the constant aside."""
+    """Whether most directions other than the constant are predicted without loss."""
     return len(values) > 2 and bool((values[1:] > _NEARLY_ONE).mean() > 0.5)
 
 
 def _dictionary_spectra(moments: GroupedMoments) -> list[OperatorSpectrum]:
-    """Of each action that has rows enough, or of one joint operator."""
+    """Return the dictionary's spectra of each action with enough rows, or of one joint operator."""
     cells = [cell for cell in range(len(moments.count)) if moments.count[cell].any()]
     spectra = [operator_spectrum(OperatorSums.of(moments, cell, "same_action")) for cell in cells]
     # Without groups to leave out a spectrum of so many features is mostly bias.
-    return [one for one in spectra if not one.n_too_small and one.total.groups > 1]
+    return [spectrum for spectrum in spectra if not spectrum.n_too_small and spectrum.total.groups > 1]
 
 
 def _dictionary(
@@ -255,25 +255,25 @@ def _dictionary(
     if sums is None or not own or not (spectra := _dictionary_spectra(sums.compute())):
         return None
     half = _dictionary_spectra(sums.compute().leading(sums.width_f // 2)) if eps == 0 else []
-    shares = [one.n for one in spectra]
-    size = min(min(one.p, one.q) for one in own) + 1
-    best = _mean([one.top(size) for one in spectra], shares, level)
-    seen = _mean([one.total for one in own], [one.n for one in own], level)
+    shares = [spectrum.n for spectrum in spectra]
+    size = min(min(spectrum.p, spectrum.q) for spectrum in own) + 1
+    best = _mean([spectrum.top(size) for spectrum in spectra], shares, level)
+    seen = _mean([spectrum.total for spectrum in own], [spectrum.n for spectrum in own], level)
     return DictionaryAudit(
         width=sums.width_f,
-        rows=sum(one.rows for one in spectra),
+        rows=sum(spectrum.rows for spectrum in spectra),
         noise=eps,
-        total=_mean([one.total for one in spectra], shares, level),
-        top={k: _mean([one.top(k) for one in spectra], shares, level) for k in widths},
-        tail={k: _mean([one.tail(k) for one in spectra], shares, level) for k in widths},
-        tail_own=_mean([one.tail(size) for one in spectra], shares, level),
-        half_total=_mean([one.total for one in half], [one.n for one in half], level),
+        total=_mean([spectrum.total for spectrum in spectra], shares, level),
+        top={k: _mean([spectrum.top(k) for spectrum in spectra], shares, level) for k in widths},
+        tail={k: _mean([spectrum.tail(k) for spectrum in spectra], shares, level) for k in widths},
+        tail_own=_mean([spectrum.tail(size) for spectrum in spectra], shares, level),
+        half_total=_mean([spectrum.total for spectrum in half], [spectrum.n for spectrum in half], level),
         subspace_deficit=_difference(best, seen) if eps == 0 else AuditQuantity.missing(),
     )
 
 
 def _no_sizing(dictionary: DictionaryAudit | None, noiseless: bool) -> str:
-    """Why no width can be advised; empty if one can."""
+    """Return why no width can be advised; empty if one can."""
     if dictionary is None:
         return "There is no reference dictionary, so nothing is known of the tail."
     if noiseless:
@@ -287,15 +287,20 @@ def _no_sizing(dictionary: DictionaryAudit | None, noiseless: bool) -> str:
     return ""
 
 
-def _difference(one: AuditQuantity, other: AuditQuantity) -> AuditQuantity:
-    """With errors added in squares: they share rows, mostly, so this is on the safe side."""
-    if one.value is None or other.value is None:
+def _difference(minuend: AuditQuantity, subtrahend: AuditQuantity) -> AuditQuantity:
+    """Return the difference with errors added in squares, which is conservative, as both mostly share their rows."""
+    if minuend.value is None or subtrahend.value is None:
         return AuditQuantity.missing()
-    value = one.value - other.value
-    if one.standard_error is None or other.standard_error is None or one.low is None or one.standard_error == 0:
+    value = minuend.value - subtrahend.value
+    if (
+        minuend.standard_error is None
+        or subtrahend.standard_error is None
+        or minuend.low is None
+        or minuend.standard_error == 0
+    ):
         return AuditQuantity(value, None, None, None)
-    error = float(np.hypot(one.standard_error, other.standard_error))
-    half = error * (one.value - one.low) / one.standard_error
+    error = float(np.hypot(minuend.standard_error, subtrahend.standard_error))
+    half = error * (minuend.value - minuend.low) / minuend.standard_error
     return AuditQuantity(value, error, value - half, value + half)
 
 
@@ -303,35 +308,37 @@ def _cells(moments: GroupedMoments, gathered: Gathered, predictions: bool, level
     plan = gathered.plan
     if plan.bins is None or plan.cells < 2:
         return None
-    found = estimate_cells(moments, plan.bins_dimension, predictions)
+    estimate = estimate_cells(moments, plan.bins_dimension, predictions)
     return CellsAudit(
-        {cells: AuditQuantity.of(total, level) for cells, total in found.totals.items()},
-        AuditQuantity.of(found.extrapolated, level) if found.extrapolated is not None else AuditQuantity.missing(),
-        found.dropped,
+        {cells: AuditQuantity.of(total, level) for cells, total in estimate.totals.items()},
+        AuditQuantity.of(estimate.extrapolated, level)
+        if estimate.extrapolated is not None
+        else AuditQuantity.missing(),
+        estimate.dropped,
     )
 
 
 def _sizing(gathered: Gathered, settings: AuditSettings, rows: EmbeddingRows, study: StudyTerm | None) -> SizingAudit:
-    """The choice by the whole dictionary, its range widened to that by the first half."""
+    """Choose a width by the whole dictionary, with the range widened to the choice by its first half."""
     assert gathered.dictionary is not None
     moments, n = gathered.dictionary.compute(), settings.train_n or float(rows.rows)
-    found, half = (
+    sizing, half = (
         choose_width(_dictionary_spectra(part), n, study, settings.level)
         for part in (moments, moments.leading(gathered.dictionary.width_f // 2))
     )
-    best = (min(found.best_low, half.best_low), max(found.best_high, half.best_high))
-    low, high = min(found.low, half.low), max(found.high, half.high)
+    best = (min(sizing.best_low, half.best_low), max(sizing.best_high, half.best_high))
+    low, high = min(sizing.low, half.low), max(sizing.high, half.high)
     return SizingAudit(
-        n=found.n,
+        n=sizing.n,
         best_low=best[0],
         best_high=best[1],
         low=low,
         high=high,
-        open_ended=max(best) >= int(found.widths[-1]) or half.best_high >= int(half.widths[-1]),
-        source=found.source,
-        widths=tuple(map(int, found.widths)),
-        tail=tuple(map(float, found.tail)),
-        tail_error=tuple(float(v) if np.isfinite(v) else None for v in found.tail_error),
-        sample_low=tuple(map(float, found.sample_low)),
-        sample_high=tuple(map(float, found.sample_high)),
+        open_ended=max(best) >= int(sizing.widths[-1]) or half.best_high >= int(half.widths[-1]),
+        source=sizing.source,
+        widths=tuple(map(int, sizing.widths)),
+        tail=tuple(map(float, sizing.tail)),
+        tail_error=tuple(float(v) if np.isfinite(v) else None for v in sizing.tail_error),
+        sample_low=tuple(map(float, sizing.sample_low)),
+        sample_high=tuple(map(float, sizing.sample_high)),
     )

@@ -1,4 +1,4 @@
-"""Arrays in files, read forwards in blocks of rows: NumPy, HDF5 and Parquet behind one interface."""
+"""Columns of files, read forwards in blocks of rows: one interface for NumPy, HDF5 and Parquet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jepa_scale.data.hdf5 import h5py_library, open_hdf5
 from jepa_scale.foreign import Refused, listed, reading
 
 NAMES = ("z", "z_next", "z_pred", "action", "trajectory", "weight")
-"""What an array can be; in a file the arrays have these names unless the user says otherwise."""
+"""Canonical names of the arrays; a file uses these names unless the user says otherwise."""
 
 _CHUNK_BYTES = 2**22
 _LOCAL_HEADER = 30
@@ -26,7 +26,7 @@ _FORMATS = "an .npz file, a folder of .npy files, an .h5 or .hdf5 file, or a .pa
 
 
 class Column(Protocol):
-    """One array of a file; ``shape`` and ``dtype`` (in the machine's byte order) are known before anything is read."""
+    """One array of a file; ``shape`` and ``dtype`` (in native byte order) are known before anything is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -45,7 +45,7 @@ class Column(Protocol):
 
 
 def open_columns(path: Path, names: Mapping[str, str]) -> dict[str, Column]:
-    """Arrays of a file by their canonical names (``NAMES``); those that the file does not hold are absent.
+    """Open the arrays of a file by their canonical names (``NAMES``); arrays that the file does not hold are absent.
 
     Only headers are read. Uncompressed .npz members are read in place, so their checksums are not verified.
 
@@ -66,13 +66,13 @@ def open_columns(path: Path, names: Mapping[str, str]) -> dict[str, Column]:
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         raise Refused(f"expected names among {', '.join(NAMES)}, got {', '.join(unknown)}: write --columns z=NAME")
-    held = _arrays(path)
-    listing = listed(sorted(held)) or "no array"
+    arrays = _arrays(path)
+    listing = listed(sorted(arrays)) or "no array"
     columns = {}
     for name in NAMES:
         source = names.get(name, name)
-        if source in held:
-            columns[name] = held[source]()
+        if source in arrays:
+            columns[name] = arrays[source]()
             if not columns[name].shape:
                 raise Refused(f"{path}: expected rows along the first axis of {source}, got a single number")
         elif source and name in names:
@@ -85,15 +85,15 @@ def open_columns(path: Path, names: Mapping[str, str]) -> dict[str, Column]:
 
 
 def distinct(blocks: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Distinct values of blocks, sorted; the place of each in the order of first appearance; how many came in all."""
+    """Return the sorted distinct values of blocks, the rank of each by first appearance, and the number of values."""
     values, firsts = [np.empty(0, dtype=bool)], [np.empty(0, dtype=np.int64)]
     total = pending = merged = 0
     for block in blocks:
-        found, first = np.unique(block, return_index=True)
+        uniques, first = np.unique(block, return_index=True)
         # An empty start has no type of its own.
-        values, firsts = ([*values, found], [*firsts, first + total]) if total else ([found], [first])
+        values, firsts = ([*values, uniques], [*firsts, first + total]) if total else ([uniques], [first])
         total += len(block)
-        pending += len(found)
+        pending += len(uniques)
         # Merging only when the backlog has doubled keeps the work near that of one sort.
         if pending > 2 * merged + _CHUNK_BYTES // 64:
             merged_values, index = np.unique(np.concatenate(values), return_index=True)
@@ -109,10 +109,10 @@ def _arrays(path: Path) -> Mapping[str, Callable[[], Column]]:
     if not path.exists():
         raise Refused(f"{path}: expected {_FORMATS}, got no such file or folder")
     if path.is_dir():
-        held = {file.stem: partial(_Stored, file) for file in sorted(path.glob("*.npy"))}
-        if not held:
+        arrays = {file.stem: partial(_Stored, file) for file in sorted(path.glob("*.npy"))}
+        if not arrays:
             raise Refused(f"{path}: expected .npy files in this folder (z.npy at least), got none")
-        return held
+        return arrays
     openers = {".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".parquet": _parquet}
     suffix = path.suffix.lower()
     if suffix not in openers:
@@ -125,7 +125,7 @@ def _arrays(path: Path) -> Mapping[str, Callable[[], Column]]:
 
 
 class _Stored:
-    """An array at its place in a file. Read, not mapped: pages of a map would add up to the array in memory."""
+    """An array stored contiguously in a file. Read, not mapped: pages of a map would add up to the array in memory."""
 
     def __init__(self, path: Path, offset: int = 0, length: int | None = None):
         with reading(path, "an array of NumPy's format"), path.open("rb") as file:
@@ -155,7 +155,7 @@ class _Stored:
 
 
 def _npy_header(file: Any, label: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and type; the file is left at the first number."""
+    """Read shape, Fortran order and dtype; the file is left at the first number."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -220,7 +220,7 @@ def _exactly(file: Any, count: int) -> bytes:
 
 
 class _Streamed:
-    """A source that gives chunks of rows in order and can only start again at its first row."""
+    """A source that yields chunks of rows in order and can only restart at its first row."""
 
     def __init__(self, label: str, shape: tuple[int, ...], dtype: np.dtype, chunks: Callable[[], Iterator[np.ndarray]]):
         self.shape, self.dtype = shape, dtype
@@ -259,15 +259,15 @@ class _Streamed:
 
 
 def _hdf5(path: Path) -> dict[str, Callable[[], Column]]:
-    held: dict[str, Callable[[], Column]] = {}
+    datasets: dict[str, Callable[[], Column]] = {}
 
     def visit(name: str, item: Any) -> None:
         if hasattr(item, "dtype") and hasattr(item, "shape"):
-            held[name] = partial(_Dataset, path, name)
+            datasets[name] = partial(_Dataset, path, name)
 
     with open_hdf5(path) as file:
         file.visititems(visit)
-    return held
+    return datasets
 
 
 class _Dataset:
@@ -328,7 +328,7 @@ def _parquet_column(path: Path, name: str, rows: int) -> Column:
 
 
 def _dense(array: Any, label: str) -> np.ndarray:
-    """Arrow's lists of one length as axes; a missing floating number is NaN."""
+    """Turn Arrow's lists of equal length into axes; missing floats become NaN."""
     import pyarrow as pa
     import pyarrow.compute
 

@@ -1,4 +1,4 @@
-"""Figures of an audit: the spectrum, how actions differ, what a width leaves out, what a resolution leaves."""
+"""Figures of an audit: the spectrum, differences between actions, the tail by width, the total by resolution."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from jepa_scale.report.page.style import EXACT, MARKERS, MISS, MUTED, log_height
 from jepa_scale.report.wording import number, percent, plural, whole
 
 _SHOWN = 6
-"""Operators in one panel; the rest is in the tables."""
+"""Largest number of operators in one panel; the rest is in the tables."""
 
 
 def _shown(audit: Audit) -> list[OperatorAudit]:
-    """Evenly spread over the totals, so that the extremes are among them."""
-    usable = sorted((one for one in audit.operators if one.singular_values), key=lambda one: one.total.value or 0.0)
+    """Return the operators to show, evenly spread over their totals, extremes included."""
+    usable = sorted(
+        (operator for operator in audit.operators if operator.singular_values),
+        key=lambda operator: operator.total.value or 0.0,
+    )
     if len(usable) <= _SHOWN:
         return usable
     return [usable[round(place)] for place in np.linspace(0, len(usable) - 1, _SHOWN)]
@@ -33,13 +36,13 @@ def _no_spectrum(audit: Audit) -> str:
 
 
 def _spectrum_caption(audit: Audit) -> str:
-    left_out = sum(bool(one.singular_values) for one in audit.operators) - len(_shown(audit))
+    left_out = sum(bool(operator.singular_values) for operator in audit.operators) - len(_shown(audit))
     rest = f" Left out: {plural(left_out, 'operator')} between these." if left_out else ""
     return (
         "Canonical correlations s_i of the embeddings at t and t + 1, the constant's s_1 = 1 included: lower bounds on "
         f"the singular values of the dynamics. Bars: {_band(audit)}. Dashed: the noise edge, what independent "
         "embeddings of this size would show; values below it say only that the truth is below the detection limit. "
-        f"n = {', '.join(whole(one.n) for one in _shown(audit))}." + rest
+        f"n = {', '.join(whole(operator.n) for operator in _shown(audit))}." + rest
     )
 
 
@@ -49,22 +52,22 @@ def _draw_spectrum(audit: Audit) -> Figure:
     figure = Figure(figsize=(7.6, 3.9))
     axes = figure.subplots()
     colors = sequential(list(range(len(shown))))
-    for place, (marker, one) in enumerate(zip(MARKERS, shown, strict=False)):
+    for place, (marker, operator) in enumerate(zip(MARKERS, shown, strict=False)):
         # Side by side, or the bars of several would be one.
-        index = np.arange(1, len(one.singular_values) + 1) * 1.012 ** (place - (len(shown) - 1) / 2)
-        values = np.array([v.value if v.value is not None else np.nan for v in one.singular_values])
-        _bars(axes, index, one.singular_values, colors[place])
-        axes.plot(index, values, marker=marker, markersize=3, linewidth=0.9, color=colors[place], label=one.name)
-    width_axis(axes, _ticks(max(len(one.singular_values) for one in shown)), "index i")
+        index = np.arange(1, len(operator.singular_values) + 1) * 1.012 ** (place - (len(shown) - 1) / 2)
+        values = np.array([v.value if v.value is not None else np.nan for v in operator.singular_values])
+        _bars(axes, index, operator.singular_values, colors[place])
+        axes.plot(index, values, marker=marker, markersize=3, linewidth=0.9, color=colors[place], label=operator.name)
+    width_axis(axes, _ticks(max(len(operator.singular_values) for operator in shown)), "index i")
     axes.set_ylim(-0.02, 1.05)
     axes.set_ylabel("singular value s_i")
-    _noise_edges(axes, [one.edge for one in shown if one.edge is not None])
+    _noise_edges(axes, [operator.edge for operator in shown if operator.edge is not None])
     axes.legend(loc="best")
     return figure
 
 
 def _noise_edges(axes: Any, edges: list[float]) -> None:
-    """One line where they nearly agree, else a band from lowest to highest: many lines would hide each other."""
+    """Draw one line if the edges nearly agree, else a band from lowest to highest: many lines would hide each other."""
     if not edges:
         return
     low, high = min(edges), max(edges)
@@ -77,7 +80,7 @@ def _noise_edges(axes: Any, edges: list[float]) -> None:
 
 
 def _ticks(last: int) -> list[int]:
-    """Powers of two up to the last."""
+    """Return the powers of two up to the last index."""
     return [2**power for power in range(last.bit_length())]
 
 
@@ -90,12 +93,12 @@ def _bars(axes: Any, places: Any, quantities: Any, color: Any) -> None:
 
 
 def _few_operators(audit: Audit) -> str:
-    usable = sum(one.total.value is not None for one in audit.operators)
+    usable = sum(operator.total.value is not None for operator in audit.operators)
     return "" if usable > 1 else "There is only one operator with enough transitions."
 
 
 def _actions_caption(audit: Audit) -> str:
-    missing = sum(one.total.value is None for one in audit.operators)
+    missing = sum(operator.total.value is None for operator in audit.operators)
     rest = f" Left out: {plural(missing, 'operator')} with too few transitions." if missing else ""
     return (
         "T = Σ s_i² of each action or cell: how much of the next embedding it determines. Bars: "
@@ -105,19 +108,19 @@ def _actions_caption(audit: Audit) -> str:
 
 @styled
 def _draw_actions(audit: Audit) -> Figure:
-    usable = [one for one in audit.operators if one.total.value is not None]
+    usable = [operator for operator in audit.operators if operator.total.value is not None]
     figure = Figure(figsize=(7.6, min(0.9 + 0.26 * len(usable), 9.0)))
     axes = figure.subplots()
     places = np.arange(len(usable))[::-1]
-    for place, one in zip(places, usable, strict=True):
-        if one.total.low is not None and one.total.high is not None:
-            axes.hlines(place, one.total.low, one.total.high, color=EXACT, linewidth=1.2)
-        axes.plot([one.total.value or 0.0], [place], "o", color=EXACT, markersize=4)
+    for place, operator in zip(places, usable, strict=True):
+        if operator.total.low is not None and operator.total.high is not None:
+            axes.hlines(place, operator.total.low, operator.total.high, color=EXACT, linewidth=1.2)
+        axes.plot([operator.total.value or 0.0], [place], "o", color=EXACT, markersize=4)
     if audit.total.value is not None:
         axes.axvline(audit.total.value, color=MUTED, linewidth=1, label="mean")
         axes.legend(loc="best")
     step = max(1, len(usable) // 24)
-    axes.set_yticks(places[::step], [one.name for one in usable][::step])
+    axes.set_yticks(places[::step], [operator.name for operator in usable][::step])
     axes.set_ylim(-0.7, len(usable) - 0.3)
     axes.set_xlabel("T = Σ s_i²")
     return figure
@@ -171,7 +174,9 @@ def _no_resolution(audit: Audit) -> str:
 
 
 def _resolution_caption(audit: Audit) -> str:
-    rows = ", ".join(f"ε = {number(one.noise)}: {whole(one.rows)} rows" for one in audit.resolution)
+    rows = ", ".join(
+        f"ε = {number(resolution.noise)}: {whole(resolution.rows)} rows" for resolution in audit.resolution
+    )
     return (
         "T and tails within the dictionary when every coordinate of both embeddings is blurred by N(0, ε²), ε in "
         "deviations of that coordinate. Where T keeps growing as ε falls, the dynamics are noiseless at these scales "
@@ -183,11 +188,13 @@ def _resolution_caption(audit: Audit) -> str:
 def _draw_resolution(audit: Audit) -> Figure:
     figure = Figure(figsize=(7.6, 3.6))
     axes = figure.subplots()
-    eps = np.array([one.noise for one in audit.resolution])
+    eps = np.array([resolution.noise for resolution in audit.resolution])
     widths = sorted(audit.resolution[0].tail)
     chosen = [widths[round(place)] for place in np.linspace(0, len(widths) - 1, min(3, len(widths)))]
-    lines: list[tuple[str, list[AuditQuantity]]] = [("T(ε)", [one.total for one in audit.resolution])]
-    lines += [(f"tail beyond k = {k}", [one.tail[k] for one in audit.resolution]) for k in dict.fromkeys(chosen)]
+    lines: list[tuple[str, list[AuditQuantity]]] = [("T(ε)", [resolution.total for resolution in audit.resolution])]
+    lines += [
+        (f"tail beyond k = {k}", [resolution.tail[k] for resolution in audit.resolution]) for k in dict.fromkeys(chosen)
+    ]
     colors = sequential(list(range(len(lines))))
     for place, (marker, (label, quantities)) in enumerate(zip(MARKERS, lines, strict=False)):
         values = np.array([np.nan if q.value is None else max(q.value, 1e-9) for q in quantities])

@@ -1,4 +1,4 @@
-"""The layouts in which transitions may lie in arrays: rows along one axis, or episodes along two."""
+"""Layouts of transitions in arrays: rows along one axis, or episodes along two."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from jepa_scale.auditing.columns import Column
 
 BLOCKS = 256
-"""Contiguous blocks of rows that stand in for trajectories where the file names none."""
+"""Number of contiguous blocks of rows that replace trajectories if the file names none."""
 
 MOST_ROWS = 65536
-"""Rows of one block, at most."""
+"""Largest number of rows of a block."""
 
 EMBEDDINGS = ("z", "z_next", "z_pred")
 
@@ -21,7 +21,7 @@ BFLOAT16 = np.dtype("V2")
 
 
 class Flat:
-    """Rows along one axis: pairs, or a series where rows i and i + 1 of one id are a transition."""
+    """Layout of rows along one axis: pairs, or a series in which rows i and i + 1 of one id are a transition."""
 
     axes, per_unit = 1, 1
 
@@ -44,14 +44,14 @@ class Flat:
         self.sentence = f"{'series' if self._series else 'pairs'}: {z[0]} rows of z, {z[-1]} wide, {how}"
 
     def ids(self) -> Iterator[np.ndarray]:
-        """Trajectory id of each transition, in blocks."""
+        """Yield the trajectory id of each transition, in blocks."""
         for start in range(0, self.units, MOST_ROWS):
             stop = min(start + MOST_ROWS, self.units)
             ids = self._columns["trajectory"].read(start, stop + self._series)
             yield ids[:-1][ids[:-1] == ids[1:]] if self._series else ids
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Numbers of the transitions from rows start … stop − 1, and what belongs to each."""
+        """Read the numbers and arrays of the transitions from rows start … stop − 1."""
         ends = {name: stop + (self._series and name in ("z", "trajectory")) for name in self._columns}
         arrays = {name: column.read(start, ends[name]) for name, column in self._columns.items()}
         numbers = np.arange(start, stop)
@@ -68,7 +68,7 @@ class Flat:
 
 
 class EpisodeArrays:
-    """Consecutive times of (E, T + 1, ...), in the order of episodes, then times."""
+    """Layout (E, T + 1, ...): consecutive times, in the order of episodes, then times."""
 
     axes, source = 2, "episodes"
 
@@ -86,11 +86,11 @@ class EpisodeArrays:
         self.sentence = f"episodes: {z[0]} of {z[1]} times, z {z[-1]} wide, consecutive times are a transition"
 
     def ids(self) -> Iterator[np.ndarray]:
-        """Nothing: episodes are the trajectories."""
+        """Yield nothing: the episodes are the trajectories."""
         return iter(())
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Numbers of the transitions of episodes start … stop − 1, and what belongs to each."""
+        """Read the numbers and arrays of the transitions of episodes start … stop − 1."""
         arrays = {name: column.read(start, stop) for name, column in self._columns.items()}
         arrays["z_next"] = arrays["z"][:, 1:]
         for name, values in arrays.items():
@@ -105,7 +105,7 @@ class EpisodeArrays:
 
 
 def check_types(columns: Mapping[str, Column]) -> None:
-    """Refuse empty arrays, and types that cannot be what their names say."""
+    """Refuse empty arrays and arrays whose type does not fit their name."""
     for name, column in columns.items():
         kind, dtype = column.dtype.kind, column.dtype
         if 0 in column.shape:
@@ -120,7 +120,7 @@ def check_types(columns: Mapping[str, Column]) -> None:
 
 
 def check_axes(shape: tuple[int, ...], counts: tuple[int, ...], expected: str) -> None:
-    """Refuse a number of axes that no layout has."""
+    """Refuse arrays whose number of axes fits no layout."""
     if len(shape) not in counts:
         raise ValueError(f"expected z with shape {expected}, got {shape}: reshape z or say what it goes with")
 
@@ -128,7 +128,7 @@ def check_axes(shape: tuple[int, ...], counts: tuple[int, ...], expected: str) -
 def agree(
     columns: Mapping[str, Column], name: str, allowed: Sequence[tuple[int | None, ...]], beside: str = "z"
 ) -> None:
-    """Refuse a shape that is none of those allowed, where None is any length."""
+    """Refuse a shape that is not among the allowed ones, in which None stands for any length."""
     if name not in columns:
         return
     shape = columns[name].shape

@@ -1,4 +1,4 @@
-"""An audit for people: a table in the terminal, and a page with figures."""
+"""Presentation of an audit: a table in the terminal, and a page with figures."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _RANKS = {
 }
 
 _LISTED = 40
-"""Operators and singular values in the tables; the rest is in the JSON."""
+"""Largest number of operators and singular values in the tables; the rest is in the JSON."""
 
 
 def key_numbers(audit: Audit) -> list[tuple[str, str]]:
-    """What a reader looks at first: name and number with its interval."""
+    """Return the key numbers: names and values with intervals."""
     rows = [("T = Σ s_i²", shown(audit.total))]
     rows += [(f"top {k}", shown(value)) for k, value in audit.top.items()]
     if audit.joint is not None:
@@ -47,7 +47,7 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
         ]
         if audit.cells.extrapolated.value is not None:
             rows.append(("T, extrapolated to points", shown(audit.cells.extrapolated)))
-    rows += [(f"T at ε = {number(one.noise)}", shown(one.total)) for one in audit.resolution]
+    rows += [(f"T at ε = {number(resolution.noise)}", shown(resolution.total)) for resolution in audit.resolution]
     # α-ReQ needs twenty coordinates.
     rows += [
         (_RANKS[name], shown(value) + (" above the width" if name in audit.ranks_above_width else ""))
@@ -69,23 +69,23 @@ def _advice(audit: Audit) -> str:
 
 
 def head(audit: Audit) -> str:
-    """One sentence on what was audited."""
+    """Return one sentence on what was audited."""
     what = "predictions ẑ_{t+1} against z_{t+1}" if audit.predictions else "z_t against z_{t+1}: no predictions given"
     return f"{whole(audit.rows)} transitions, {what}. {audit.layout[:1].upper()}{audit.layout[1:]}."
 
 
 def terminal_table(audit: Audit) -> Table:
-    """The numbers for a terminal."""
-    found = Table(title=f"{audit.summary_name}; {percent(audit.level)} intervals", title_justify="left")
-    found.add_column("quantity")
-    found.add_column("value ± standard error [interval]", justify="right")
+    """Return the table of the key numbers for a terminal."""
+    terminal = Table(title=f"{audit.summary_name}; {percent(audit.level)} intervals", title_justify="left")
+    terminal.add_column("quantity")
+    terminal.add_column("value ± standard error [interval]", justify="right")
     for name, value in key_numbers(audit):
-        found.add_row(name, value)
-    return found
+        terminal.add_row(name, value)
+    return terminal
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write ``audit.json``, ``report.html`` and ``figures/*``: all of this audit, or nothing of it.
+    """Write ``audit.json``, ``report.html`` and ``figures/*``: either all of them or nothing.
 
     Returns
     -------
@@ -111,13 +111,13 @@ def _page(audit: Audit, drawn: list[str]) -> str:
         text(f"{audit.summary_name}; n = {whole(audit.rows)}; {percent(audit.level)} jackknife intervals"),
         (1,),
     )
-    said = sufficiency(audit)
+    summary = sufficiency(audit)
     body = "\n".join(
         [
             f"<header><h1>{text(Path(audit.source).name)}</h1>",
             f'<p class="question">{text(head(audit))}</p></header>',
             warned,
-            f'<p class="lead">{text(said)}</p>' if said else "",
+            f'<p class="lead">{text(summary)}</p>' if summary else "",
             section("numbers", "Numbers", numbers),
             section("figures", "Figures", *drawn),
             section("operators", "Operators", _operators(audit)),
@@ -130,36 +130,48 @@ def _page(audit: Audit, drawn: list[str]) -> str:
 
 def _operators(audit: Audit) -> str:
     joint = () if audit.joint is None else (audit.joint,)
-    rows = [_operator_row(one) for one in (*joint, *audit.operators[:_LISTED])]
+    rows = [_operator_row(operator) for operator in (*joint, *audit.operators[:_LISTED])]
     head = ("operator", "transitions", "varying (h, f)", "T", "above the edge", "gap at the width", "LiDAR", "flags")
     more = len(audit.operators) - _LISTED
     note = paragraph(f"{plural(more, 'more operator')} in audit.json.") if more > 0 else ""
     return table(head, rows, "One row for each action, cell, or the joint operator.", (1, 2, 3, 4, 5, 6)) + note
 
 
-def _operator_row(one: OperatorAudit) -> tuple[str, ...]:
+def _operator_row(operator: OperatorAudit) -> tuple[str, ...]:
     gap = "–"
-    if one.gap is not None:
-        gap = shown(one.gap.difference) if one.gap.real else f"not told from 0 (cluster of {one.gap.cluster})"
-    rank = "–" if one.signal_rank is None else str(one.signal_rank)
-    cells = (one.name, whole(one.n), f"{one.p}, {one.q}", shown(one.total), rank, gap, shown(one.lidar_wm))
-    return (*(text(cell) for cell in cells), text(", ".join(one.flags) or "–"))
+    if operator.gap is not None:
+        gap = (
+            shown(operator.gap.difference)
+            if operator.gap.real
+            else f"not told from 0 (cluster of {operator.gap.cluster})"
+        )
+    rank = "–" if operator.signal_rank is None else str(operator.signal_rank)
+    cells = (
+        operator.name,
+        whole(operator.n),
+        f"{operator.p}, {operator.q}",
+        shown(operator.total),
+        rank,
+        gap,
+        shown(operator.lidar_wm),
+    )
+    return (*(text(cell) for cell in cells), text(", ".join(operator.flags) or "–"))
 
 
 def _values(audit: Audit) -> str:
     parts = []
     listed_ones = (*(() if audit.joint is None else (audit.joint,)), *audit.operators)
-    for one in [one for one in listed_ones if one.singular_values][:_LISTED]:
-        limit = "–" if one.detection_limit is None else f"≤ {number(one.detection_limit)}"
+    for operator in [operator for operator in listed_ones if operator.singular_values][:_LISTED]:
+        limit = "–" if operator.detection_limit is None else f"≤ {number(operator.detection_limit)}"
         rows = [
             (str(place), text(shown(value)), text(number(fixed) if fixed is not None else limit))
             for place, (value, fixed) in enumerate(
-                zip(one.singular_values[:_LISTED], one.corrected[:_LISTED], strict=True), start=1
+                zip(operator.singular_values[:_LISTED], operator.corrected[:_LISTED], strict=True), start=1
             )
         ]
-        caption = f"First {len(rows)} of {len(one.singular_values)}; noise edge {number(one.edge)}"
+        caption = f"First {len(rows)} of {len(operator.singular_values)}; noise edge {number(operator.edge)}"
         listed = table(("i", "s_i, jackknife", "s_i, closed form"), rows, text(caption), (0, 1, 2))
-        parts.append(f"<details><summary>{text(one.name)}</summary>{listed}</details>")
+        parts.append(f"<details><summary>{text(operator.name)}</summary>{listed}</details>")
     return "\n".join(parts) or paragraph("None: too few transitions.")
 
 

@@ -1,4 +1,4 @@
-"""What will be accumulated of a file, decided from its actions and sizes before its embeddings are read."""
+"""Plan of an audit: what to accumulate, decided from actions and sizes before the embeddings are read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.streams import stream_seed
 
 STATE_BYTES = 640 * 2**20
-"""What moments may take; above it an audit asks for fewer components or cells."""
+"""Memory limit of the moments in bytes; above it an audit asks for fewer components or cells."""
 
 DICTIONARY_ROWS = 200_000
-"""Rows that go into the dictionary and into products with functions of actions: evenly spread blocks."""
+"""Number of rows, in evenly spread blocks, for the dictionary and for products with functions of actions."""
 
 _JOINT_FEATURES = 512
-"""Products of embeddings and functions of actions, at most."""
+"""Largest number of products of embeddings and functions of actions."""
 
 _MOST_LABELS = 256
 _MOST_CELLS = 16
@@ -30,33 +30,33 @@ _SAMPLE = 100_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be accumulated: fixed before the first row of embeddings is."""
+    """What to accumulate, decided before the first row of embeddings is read."""
 
     labels: np.ndarray | None
     """(A,) discrete actions in increasing order; None where there are none."""
     counts: np.ndarray | None
-    """(A,) rows with each."""
+    """(A,) number of rows with each action."""
     bins: ActionCells | None
     """Cells of continuous actions."""
     joint: bool
-    """Whether the joint operator (x, a) → x⁺ is what is audited, not each action's."""
+    """Whether the joint operator (x, a) → x⁺ is audited in place of each action's."""
 
     bins_dimension: int = 1
-    """Coordinates of a continuous action."""
+    """Number of coordinates of a continuous action."""
     basis: ActionBasis | None = None
-    """Functions of continuous actions for a joint operator beside the cells, where there are no predictions."""
+    """Functions of continuous actions for a joint operator besides the cells, if there are no predictions."""
     no_basis: str = ""
-    """Why there are none."""
+    """Why there is no such basis."""
 
     @property
     def cells(self) -> int:
-        """Cells that moments are kept for."""
+        """Number of cells for which moments are kept."""
         if self.labels is not None:
             return len(self.labels)
         return len(self.bins) if self.bins is not None else 1
 
     def cells_of(self, block: Block) -> np.ndarray | None:
-        """Cell of each row."""
+        """Return the cell of each row."""
         if block.actions is None:
             return None
         if self.labels is not None:
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(rows: EmbeddingRows, settings: AuditSettings) -> Plan:
-    """Read the actions, and decide on cells.
+    """Read the actions and decide on the cells.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def make_plan(rows: EmbeddingRows, settings: AuditSettings) -> Plan:
 
 
 def _basis(sample: np.ndarray, rows: EmbeddingRows, settings: AuditSettings) -> tuple[ActionBasis | None, str]:
-    """As many functions of actions as their products with z have rows for, or why there are none."""
+    """Return as many functions of actions as there are rows for their products with z, or why there are none."""
     width = _widths(rows, settings)[0] + 1
     enough = int(min(rows.rows, DICTIONARY_ROWS) / (1.2 * SAMPLES_PER_DIMENSION))
     try:
@@ -145,7 +145,7 @@ def _labels(rows: EmbeddingRows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sampled(rows: EmbeddingRows, seed: int) -> np.ndarray:
-    """An even share of every block of actions."""
+    """Return a sample of the actions, an equal share of every block."""
     share = min(1.0, _SAMPLE / rows.rows)
     generator = np.random.default_rng(stream_seed(seed, "actions"))
     parts = []

@@ -1,4 +1,4 @@
-"""What an audit finds: one frozen record, ready for JSON."""
+"""Record of an audit: frozen and ready for JSON."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class AuditQuantity:
     standard_error: float | None
     low: float | None
     high: float | None
-    """Ends of the interval at the audit's level."""
+    """Ends of the interval at the audit's confidence level."""
 
     @classmethod
     def of(cls, statistic: Jackknifed, level: float) -> AuditQuantity:
-        """Take a scalar statistic; without groups to leave out it has no error."""
+        """Return a scalar statistic as a quantity; without groups to leave out it has no error."""
         low, high = statistic.interval(level)
         return cls(*(_number(part) for part in (statistic.value, statistic.standard_error, low, high)))
 
     @classmethod
     def missing(cls) -> AuditQuantity:
-        """A number that would mean nothing."""
+        """Return a missing quantity, for numbers that would mean nothing."""
         return cls(None, None, None, None)
 
 
@@ -40,65 +40,66 @@ def _number(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class GapAudit:
-    """s_k − s_{k+1}"""
+    """The spectral gap s_k − s_{k+1}."""
 
     k: int
     difference: AuditQuantity
     real: bool
-    """More than equal values would show, and not to noise."""
+    """Whether the gap is larger than equal singular values would show, and lies above the noise."""
     cluster: int
-    """Neighbouring values not told from s_k."""
+    """Number of neighbouring values that cannot be told from s_k."""
 
 
 @dataclass(frozen=True)
 class OperatorAudit:
-    """One operator: an action's, a cell's of actions, or the joint one (x, a) → x⁺."""
+    """Audit of one operator: that of an action, of a cell of actions, or the joint one (x, a) → x⁺."""
 
     name: str
     rows: int
     n: float
-    """Effective transitions, (Σw)²/Σw²."""
+    """Effective number of transitions, (Σw)²/Σw²."""
     p: int
     q: int
-    """Directions that vary, of h and of f."""
+    """Numbers of directions that vary, of h (p) and of f (q)."""
     flags: tuple[str, ...]
-    """``n_too_small``, ``degenerate``, ``rank_deficient``, ``spans_constant``, ``noiseless``, ``no_interval``,
+    """Reasons to distrust the numbers:
+    ``n_too_small``, ``degenerate``, ``rank_deficient``, ``spans_constant``, ``noiseless``, ``no_interval``,
     ``s0_not_one``"""
     singular_values: tuple[AuditQuantity, ...]
     """s_i, the constant's first; none where there are too few transitions."""
     corrected: tuple[float | None, ...]
-    """s_i with the closed-form bias taken off; None below the edge."""
+    """s_i corrected by the closed-form bias; None below the edge."""
     edge: float | None
-    """What independent embeddings would show."""
+    """Noise edge: largest singular value that independent embeddings would show."""
     detection_limit: float | None
-    """Bound on every s_i whose value is below the edge."""
+    """Upper bound on every s_i whose value is below the edge."""
     signal_rank: int | None
     total: AuditQuantity
-    """T = Σ s_i²"""
+    """Total T = Σ s_i²."""
     total_analytic: float | None
     top: Mapping[int, AuditQuantity]
     """Σ_{i≤k} s_i² by k."""
     gap: GapAudit | None
     lidar_wm: AuditQuantity
     loss: AuditQuantity
-    """L of the spectral loss, where there are predictions."""
+    """Spectral loss L, if there are predictions."""
     calibration_deficit: AuditQuantity
 
 
 @dataclass(frozen=True)
 class DictionaryAudit:
-    """The mean over operators within a reference dictionary of features of z and z⁺."""
+    """Mean over operators within a reference dictionary of features of z and z⁺."""
 
     width: int
     rows: int
     noise: float
-    """ε: every coordinate blurred by N(0, ε²) in units of its deviation, at both times."""
+    """Resolution ε: every coordinate is blurred by N(0, ε²) in units of its deviation, at both times."""
     total: AuditQuantity
     top: Mapping[int, AuditQuantity]
     tail: Mapping[int, AuditQuantity]
     """``tail_dict``: T − Σ_{i≤k} s_i² within the dictionary, the constant one of the k: a lower bound on tail_k."""
     tail_own: AuditQuantity
-    """The tail beyond as many functions as the embeddings have, the constant besides."""
+    """Tail beyond as many functions as the embeddings have, and the constant."""
     half_total: AuditQuantity
     """T of the first half of the dictionary."""
     subspace_deficit: AuditQuantity
@@ -107,32 +108,32 @@ class DictionaryAudit:
 
 @dataclass(frozen=True)
 class CellsAudit:
-    """Continuous actions, cell by cell."""
+    """Audit of continuous actions by cells."""
 
     totals: Mapping[int, AuditQuantity]
-    """Mean T over cells, by their number."""
+    """Mean T over cells, by the number of cells."""
     extrapolated: AuditQuantity
-    """Richardson's value: cells of no width."""
+    """Richardson extrapolation to cells of width 0."""
     dropped: int
-    """Of the finest cells, those with too few transitions."""
+    """Number of the finest cells that have too few transitions."""
 
 
 @dataclass(frozen=True)
 class SizingAudit:
-    """The width that the theory would choose."""
+    """Width that the theory would choose."""
 
     n: float
-    """Training transitions that it is chosen for."""
+    """Number of training transitions for which it is chosen."""
     best_low: int
     best_high: int
-    """k* at the ends of the sample term's range."""
+    """Ends of the range of k*, at the ends of the sample term's range."""
     low: int
     high: int
-    """Widths that the tail's error does not tell from these."""
+    """Ends of the range of widths that the error of the tail cannot tell from these."""
     open_ended: bool
-    """Whether they reach the end of the dictionary, so that they are lower bounds."""
+    """Whether the widths reach the end of the dictionary, so that they are lower bounds."""
     source: str
-    """Where the sample term comes from."""
+    """Source of the sample term."""
     widths: tuple[int, ...]
     tail: tuple[float, ...]
     tail_error: tuple[float | None, ...]
@@ -142,26 +143,26 @@ class SizingAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """What embeddings say of the dynamics that they can see."""
+    """Audit of embeddings: what they tell about the dynamics that they can see."""
 
     source: str
     layout: str
-    """How the arrays were read, and projected, in a sentence."""
+    """One sentence on how the arrays were read and projected."""
     rows: int
-    """Transitions used."""
+    """Number of transitions used."""
     dropped: int
-    """Transitions left out as not finite."""
+    """Number of transitions left out because they are not finite."""
     repeated: int
-    """Transitions that repeat another bit by bit."""
+    """Number of transitions that repeat another one bit by bit."""
     trajectories: int
     trajectory_source: str
     widths: tuple[int, int]
-    """Of h and of f."""
+    """Widths of h and of f."""
     predictions: bool
-    """Whether h are predictions ẑ_{t+1}; else h = z_t."""
+    """Whether h is the prediction ẑ_{t+1}; else h = z_t."""
     level: float
     summary_name: str
-    """What ``total``, ``top`` and so on are of: the joint operator, or the mean over actions or cells."""
+    """Subject of ``total``, ``top`` and so on: the joint operator, or the mean over actions or cells."""
     total: AuditQuantity
     top: Mapping[int, AuditQuantity]
     loss: AuditQuantity
@@ -175,7 +176,7 @@ class Audit:
     ranks: Mapping[str, AuditQuantity]
     """Effective ranks of f, under the names of their conventions."""
     ranks_above_width: tuple[str, ...]
-    """Those that the correction for bias has carried above the width: full, within their error."""
+    """Ranks that the bias correction has moved above the width: full within their error."""
     dictionary: DictionaryAudit | None
     resolution: tuple[DictionaryAudit, ...]
     """T and tail at stated resolutions ε."""
@@ -184,7 +185,7 @@ class Audit:
     no_sizing: str
     """Why no width is advised; empty where one is."""
     warnings: tuple[str, ...]
-    """Plain sentences, the worst first."""
+    """Warnings as plain sentences, the worst first."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""

@@ -1,4 +1,4 @@
-"""Transitions of somebody else's embeddings, checked and cut into blocks of rows."""
+"""Transitions of embeddings in files, checked and cut into blocks of rows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from jepa_scale.shapes import Float, Float64, Int64
 from jepa_scale.streams import stream_seed
 
 TOKENS = ("mean", "sample", "all")
-"""What becomes of an axis of patch tokens: averaged, one token for each row, or a row for each token."""
+"""Treatments of an axis of patch tokens: averaged, one token for each row, or a row for each token."""
 
 _LEAST_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Block:
-    """Transitions in the order of the file.
+    """A block of transitions in the order of the file.
 
     Embeddings are float32, or float64 where the file holds that; trajectories are numbers 0 … count − 1; discrete
     actions keep their own numbers.
@@ -45,7 +45,7 @@ def open_rows(
     seed: int = 0,
     block_bytes: int = 2**25,
 ) -> EmbeddingRows:
-    """Transitions of a file, not yet read; arguments and errors of ``open_columns`` and ``EmbeddingRows``."""
+    """Open the transitions of a file without reading them; see ``open_columns`` and ``EmbeddingRows``."""
     return EmbeddingRows(open_columns(path, names or {}), tokens, drop_nonfinite, seed, block_bytes)
 
 
@@ -122,8 +122,8 @@ class EmbeddingRows:
         self.predicted_width = columns["z_pred"].shape[-1] if "z_pred" in columns else None
         self.action_kind = "none"
         if "action" in columns:
-            one = columns["action"].dtype.kind in "biu" and math.prod(columns["action"].shape[layout.axes :]) == 1
-            self.action_kind = "discrete" if one else "continuous"
+            discrete = columns["action"].dtype.kind in "biu" and math.prod(columns["action"].shape[layout.axes :]) == 1
+            self.action_kind = "discrete" if discrete else "continuous"
         self.trajectory_source = layout.source
         self._number_trajectories()
         self._repeats = (self.token_count or 1) if tokens == "all" else 1
@@ -136,7 +136,7 @@ class EmbeddingRows:
         self.layout = self._sentence()
 
     def blocks(self) -> Iterator[Block]:
-        """Transitions in order; every pass gives the same blocks, and one pass at a time is fast.
+        """Yield the transitions in order; every pass gives the same blocks, and only one pass at a time is fast.
 
         Raises
         ------
@@ -174,19 +174,19 @@ class EmbeddingRows:
                 yield self._checked(numbers, arrays)
 
     def _checked(self, numbers: np.ndarray, arrays: dict[str, np.ndarray]) -> Block:
-        """One block of raw transitions as ``Block``, ``numbers`` their places in the layout."""
+        """Return raw transitions as a checked ``Block``; ``numbers`` are their places in the layout."""
         ids = arrays["trajectory"]
         ids = self._numbers[ids if self._values is None else np.searchsorted(self._values, ids)]
-        found = {name: self._embedding(arrays[name], numbers) for name in EMBEDDINGS if name in arrays}
+        parts = {name: self._embedding(arrays[name], numbers) for name in EMBEDDINGS if name in arrays}
         for name in ("action", "weight"):
             if name in arrays:
-                found[name] = np.repeat(arrays[name], self._repeats, axis=0)
+                parts[name] = np.repeat(arrays[name], self._repeats, axis=0)
         numbers, ids = np.repeat(numbers, self._repeats), np.repeat(ids, self._repeats)
-        if "action" in found:
+        if "action" in parts:
             shape = (-1,) if self.action_kind == "discrete" else (len(numbers), -1)
-            found["action"] = found["action"].reshape(shape).astype(np.int64 if len(shape) == 1 else np.float64)
+            parts["action"] = parts["action"].reshape(shape).astype(np.int64 if len(shape) == 1 else np.float64)
         keep = np.ones(len(numbers), dtype=bool)
-        for name, values in found.items():
+        for name, values in parts.items():
             # A sum is finite only if every term is: no array of truth values for blocks that are.
             with np.errstate(invalid="ignore", over="ignore"):
                 if np.isfinite(values.sum()):
@@ -200,15 +200,15 @@ class EmbeddingRows:
                     "these rows, or leave them out with --drop-nonfinite"
                 )
             keep &= finite
-        weights = found["weight"].astype(np.float64) if "weight" in found else None
+        weights = parts["weight"].astype(np.float64) if "weight" in parts else None
         if weights is not None and (negative := (weights < 0) & np.isfinite(weights)).any():
             place = self._layout.place("weight", numbers[negative.argmax()])
             raise ValueError(f"expected weights of at least 0, got {weights[negative][0]:g} in {place}: correct them")
-        block = Block(found["z"], found["z_next"], found.get("z_pred"), found.get("action"), ids, weights)
+        block = Block(parts["z"], parts["z_next"], parts.get("z_pred"), parts.get("action"), ids, weights)
         return block if keep.all() else _select(block, keep)
 
     def _embedding(self, values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(rows, width) in float32 or float64, the axis of tokens resolved."""
+        """Return embeddings (rows, width) in float32 or float64, without the axis of tokens."""
         if values.dtype.kind == "V":
             values = (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         values = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False)
@@ -256,7 +256,7 @@ class EmbeddingRows:
 
 
 def _draw(seed: int, numbers: np.ndarray, count: int) -> np.ndarray:
-    """For each number one of 0 … count − 1 that depends on it and the seed only (SplitMix64), however rows are cut."""
+    """Draw for each number one of 0 … count − 1 that depends on it and the seed only (SplitMix64), not on blocks."""
     state = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(stream_seed(seed, "tokens"))
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -277,21 +277,21 @@ def _join(blocks: Sequence[Block]) -> Block:
 
 
 def _regroup(pieces: Iterator[Block], size: int) -> Iterator[Block]:
-    """The same rows in blocks of ``size``, the last one shorter."""
-    held: list[Block] = []
+    """Yield the same rows in blocks of ``size``, the last one shorter."""
+    pending: list[Block] = []
     count = 0
     for piece in pieces:
-        if not held and size // 2 <= len(piece.z) <= size:
+        if not pending and size // 2 <= len(piece.z) <= size:
             yield piece  # large enough, and joining copies
             continue
-        held.append(piece)
+        pending.append(piece)
         count += len(piece.z)
         if count < size:
             continue
-        whole, full = _join(held), count - count % size
+        whole, full = _join(pending), count - count % size
         for start in range(0, full, size):
             yield _select(whole, slice(start, start + size))
         count -= full
-        held = [_select(whole, slice(full, None))] if count else []
+        pending = [_select(whole, slice(full, None))] if count else []
     if count:
-        yield _join(held)
+        yield _join(pending)

@@ -1,4 +1,4 @@
-"""What a user can choose about an audit."""
+"""Settings of an audit that a user can choose."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AuditSettings:
     level: float = 0.95
     seed: int = 0
     threads: int | None = None
-    """Default: one for each core."""
+    """Number of threads; default: one for each core."""
 
     def __post_init__(self) -> None:
         unknown = set(self.columns) - {"z", "z_next", "z_pred", "action", "trajectory", "weight"}

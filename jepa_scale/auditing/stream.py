@@ -1,4 +1,4 @@
-"""One pass over the rows: everything that is accumulated, and nothing that is kept."""
+"""One pass over the rows, which accumulates moments and keeps no rows."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
 from jepa_scale.streams import stream_seed
 
 _RESOLUTION_ROWS = 50_000
-"""Rows that go into each resolution: evenly spread blocks."""
+"""Number of rows, in evenly spread blocks, for each resolution."""
 
 _BATCH_BYTES = 2**26
-"""Of one side's rows that are accumulated at once."""
+"""Bytes of the rows of one side that are accumulated at once."""
 
 _KEYS = 2_000_000
-"""Keys kept to find repeated rows."""
+"""Largest number of keys kept to find repeated rows."""
 
 
 @dataclass
 class Gathered:
-    """Everything that one pass accumulates."""
+    """Sums that one pass accumulates."""
 
     plan: Plan
     moments: MomentAccumulator
     dictionary: MomentAccumulator | None
     resolution: dict[float, MomentAccumulator]
     joint: MomentAccumulator | None
-    """Of z ⊗ φ(a), for the plan's basis."""
+    """Moments of z ⊗ φ(a), for the plan's basis."""
     seen: np.ndarray
-    """Rows of each cell, dropped ones left out."""
+    """Number of rows of each cell, without dropped ones."""
     every: int
-    """One in so many keys is kept, chosen by the key: rows that are equal are kept or left together."""
+    """One in ``every`` keys is kept, chosen by the key itself: equal rows are kept or left out together."""
     keys: list[np.ndarray] = field(default_factory=list)
-    """Of each block, without its repetitions."""
+    """Kept keys of each block, without repetitions."""
     repeated_in_blocks: int = 0
 
     @property
     def repeated(self) -> int:
-        """Rows whose transition another has; of many rows a share is looked at, and the number scaled."""
+        """Number of rows that repeat another's transition; of many rows a share is checked and the number scaled."""
         keys = np.concatenate(self.keys) if self.keys else np.zeros(0, dtype=np.uint64)
         return self.every * (self.repeated_in_blocks + len(keys) - len(np.unique(keys)))
 
@@ -58,14 +58,14 @@ class Gathered:
 def gather(
     rows: EmbeddingRows, plan: Plan, settings: AuditSettings, advance: Callable[[int], None] = lambda count: None
 ) -> Gathered:
-    """Accumulate all moments; ``advance`` hears of every block's rows."""
+    """Accumulate all moments; ``advance`` is called with the number of rows of every block."""
     with _threads(settings.threads) as pool:
         return _gather(rows, plan, settings, advance, pool)
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each compute on one core.
+    """Start a pool of threads that each compute on one core.
 
     Not one product on all cores: its parts end together only if nobody else, such as the reader, takes a core.
     """
@@ -138,7 +138,7 @@ def _gather(
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, the next one being read while this one is worked on."""
+    """Yield the same blocks; the next one is read while the current one is processed."""
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, blocks, None)
         while (block := following.result()) is not None:
@@ -147,7 +147,7 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 class _Batches:
-    """Blocks put together, in memory that is used again: products over more rows of a group at once are faster."""
+    """Concatenation of blocks in reused memory: products over more rows of a group at once are faster."""
 
     def __init__(self, moments: MomentAccumulator, dtype: np.dtype):
         widths = moments.width_h, moments.width_f
@@ -161,7 +161,7 @@ class _Batches:
         self._filled = 0
 
     def add(self, h: np.ndarray, f: np.ndarray, cells: np.ndarray | None, block: Block) -> None:
-        """Copy a block's rows, handing full batches over."""
+        """Copy a block's rows and pass full batches on."""
         for start in range(0, len(h), self._rows):
             part = slice(start, start + self._rows)
             size = len(h[part])
@@ -177,7 +177,7 @@ class _Batches:
             self._filled += size
 
     def flush(self) -> None:
-        """Hand over what is there."""
+        """Pass the remaining rows on."""
         if self._filled:
             to = slice(0, self._filled)
             weights = self._weights[to] if self._weighted else None
@@ -186,7 +186,7 @@ class _Batches:
 
 
 def _context(block: Block, plan: Plan) -> np.ndarray:
-    """What the dictionary's left features are of: z, and the action where the operator is the joint one."""
+    """Return the arguments of the dictionary's left features: z, and the action if the operator is the joint one."""
     parts = [block.z, block.actions] if plan.joint else [block.z]
     return np.hstack([part.astype(np.float64) for part in parts if part is not None])
 
@@ -194,7 +194,7 @@ def _context(block: Block, plan: Plan) -> np.ndarray:
 def _features(
     rows: EmbeddingRows, plan: Plan, block: Block, settings: AuditSettings
 ) -> dict[float, tuple[RandomFeatures, RandomFeatures]]:
-    """The dictionary by resolution, 0 for none; empty where rows are too few or nothing varies."""
+    """Return the dictionary by resolution, 0 for none; empty if rows are too few or nothing varies."""
     context, following = _context(block, plan), block.z_next.astype(np.float64)
     inputs = max(context.shape[1], following.shape[1])
     cells = 1 if plan.joint else plan.cells
@@ -212,17 +212,17 @@ def _features(
     if settings.dictionary is not None and width < inputs:
         raise ValueError(f"expected a dictionary of at least the {inputs} coordinates, got --dictionary {width}")
     seeds = [stream_seed(settings.seed, f"dictionary/{side}") for side in ("context", "following")]
-    found = {}
+    dictionaries = {}
     for eps in (0.0, *settings.resolution):
         try:
-            found[eps] = (
+            dictionaries[eps] = (
                 RandomFeatures(context, width, seeds[0], eps),
                 RandomFeatures(following, width, seeds[1], eps),
             )
         except ValueError:
             # Collapsed embeddings: the spectrum says so.
             return {}
-    return found
+    return dictionaries
 
 
 def _empty(
@@ -249,19 +249,19 @@ def _empty(
 
 
 def _projections(h: np.ndarray, f: np.ndarray, components: int | None) -> list[np.ndarray | None]:
-    """(width, components) leading principal directions of each side's first rows, or None where none is needed."""
-    found: list[np.ndarray | None] = []
+    """Return leading principal directions (width, components) of each side's first rows; None if not needed."""
+    projections: list[np.ndarray | None] = []
     for part in (h, f):
         if components is None or components >= part.shape[1]:
-            found.append(None)
+            projections.append(None)
             continue
         covariance = np.cov(part.astype(np.float64).T)
-        found.append(np.linalg.eigh(covariance)[1][:, ::-1][:, :components].astype(part.dtype))
-    return found
+        projections.append(np.linalg.eigh(covariance)[1][:, ::-1][:, :components].astype(part.dtype))
+    return projections
 
 
 def _keys(block: Block) -> np.ndarray:
-    """A 64-bit key of each transition: equal rows have equal keys, and hardly any others."""
+    """Return a 64-bit hash of each transition: equal rows have equal keys, other rows hardly ever."""
     parts = [block.z, block.z_next] + ([] if block.actions is None else [block.actions.reshape(len(block.z), -1)])
     keys = np.zeros(len(block.z), dtype=np.uint64)
     for part in parts:

@@ -1,4 +1,4 @@
-"""What an audit's reader must know before the numbers, in plain words."""
+"""Warnings of an audit, in plain words, which a reader must know before the numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jepa_scale.report.wording import listed, number, percent, plural, whole, wi
 
 def warnings_of(audit: Audit, rows: EmbeddingRows, plan: Plan, seen: np.ndarray, settings: AuditSettings) -> Audit:
     """Return the audit with its warnings."""
-    found = [
+    warnings = [
         *_collapsed(audit),
         *_too_small(audit),
         *_trajectories(audit),
@@ -30,39 +30,43 @@ def warnings_of(audit: Audit, rows: EmbeddingRows, plan: Plan, seen: np.ndarray,
         *_cells(plan, seen, settings),
         *_without_effect(audit, rows, plan, settings),
     ]
-    return replace(audit, warnings=tuple(found))
+    return replace(audit, warnings=tuple(warnings))
 
 
 def _named(operators: list[OperatorAudit]) -> str:
-    names = [one.name for one in operators]
+    names = [operator.name for operator in operators]
     return listed(names) if len(names) <= 6 else f"{plural(len(names), 'operator')} ({names[0]}, …)"
 
 
 def _collapsed(audit: Audit) -> list[str]:
-    found = []
-    if flat := [one for one in audit.operators if "degenerate" in one.flags]:
-        found.append(
+    warnings = []
+    if flat := [operator for operator in audit.operators if "degenerate" in operator.flags]:
+        warnings.append(
             f"The embeddings do not vary ({_named(flat)}): the model has collapsed, or the wrong array was given. "
             "There is no spectrum but the constant's."
         )
     # Fewer rows than directions vary in fewer, whatever the model.
     besides = {"degenerate", "n_too_small"}
-    deficient = [one for one in audit.operators if "rank_deficient" in one.flags and not besides & set(one.flags)]
+    deficient = [
+        operator
+        for operator in audit.operators
+        if "rank_deficient" in operator.flags and not besides & set(operator.flags)
+    ]
     if deficient:
-        worst = min(deficient, key=lambda one: min(one.p, one.q))
-        found.append(
+        worst = min(deficient, key=lambda operator: min(operator.p, operator.q))
+        warnings.append(
             f"Coordinates depend on each other: of widths {audit.widths[0]} and {audit.widths[1]} only {worst.p} and "
             f"{worst.q} directions vary ({worst.name}). The rest of the latent carries nothing."
         )
-    return found
+    return warnings
 
 
 def _too_small(audit: Audit) -> list[str]:
-    small = [one for one in audit.operators if "n_too_small" in one.flags]
+    small = [operator for operator in audit.operators if "n_too_small" in operator.flags]
     if not small:
         return []
     needed = SAMPLES_PER_DIMENSION * max(audit.widths)
-    least = min(small, key=lambda one: one.n)
+    least = min(small, key=lambda operator: operator.n)
     weighed = f" ({whole(least.rows)} rows, of unequal weight)" if least.n < 0.9 * least.rows else ""
     return [
         f"Too few transitions for {_named(small)}: {whole(least.n)}{weighed} where {whole(needed)} are needed "
@@ -72,7 +76,11 @@ def _too_small(audit: Audit) -> list[str]:
 
 
 def _trajectories(audit: Audit) -> list[str]:
-    alone = [one for one in audit.operators if "no_interval" in one.flags and "n_too_small" not in one.flags]
+    alone = [
+        operator
+        for operator in audit.operators
+        if "no_interval" in operator.flags and "n_too_small" not in operator.flags
+    ]
     if alone:
         return [
             f"No intervals, and values that are too high, for {_named(alone)}: trajectories are what is independent, "
@@ -107,20 +115,20 @@ def _actions(audit: Audit, plan: Plan, seen: np.ndarray) -> list[str]:
 
 
 def _data(audit: Audit) -> list[str]:
-    found = []
+    warnings = []
     if audit.dropped:
-        found.append(f"{plural(audit.dropped, 'row')} left out: NaN or infinity.")
+        warnings.append(f"{plural(audit.dropped, 'row')} left out: NaN or infinity.")
     if audit.repeated > 0.001 * audit.rows:
-        found.append(
+        warnings.append(
             f"{percent(audit.repeated / audit.rows)} of the transitions repeat another bit by bit. In a world with "
             "finitely many observations that is to be expected; otherwise rows were duplicated, n is smaller than it "
             "seems and intervals are too narrow."
         )
-    return found
+    return warnings
 
 
 def _noiseless(audit: Audit) -> list[str]:
-    if not any("noiseless" in one.flags for one in audit.operators):
+    if not any("noiseless" in operator.flags for operator in audit.operators):
         return []
     leak = (
         " Or predictions were given that know their target: see whether z_pred is z_next." if audit.predictions else ""
@@ -146,9 +154,9 @@ def _dictionary(audit: Audit, settings: AuditSettings) -> list[str]:
         return [f"No width is advised. {audit.no_sizing}"] if audit.no_sizing else []
     if settings.dictionary == 0:
         why = "it was switched off"
-    elif any("degenerate" in one.flags for one in audit.operators):
+    elif any("degenerate" in operator.flags for operator in audit.operators):
         why = "the embeddings do not vary"
-    elif all("no_interval" in one.flags for one in audit.operators):
+    elif all("no_interval" in operator.flags for operator in audit.operators):
         why = "without several groups of trajectories its bias cannot be removed"
     elif settings.dictionary is not None:
         why = f"too few rows for {settings.dictionary} features"
@@ -182,16 +190,16 @@ def _ranks(audit: Audit) -> list[str]:
 
 
 def _cells(plan: Plan, seen: np.ndarray, settings: AuditSettings) -> list[str]:
-    if settings.cells is None or plan.bins is None or (held := int((seen > 0).sum())) >= settings.cells:
+    if settings.cells is None or plan.bins is None or (occupied := int((seen > 0).sum())) >= settings.cells:
         return []
     return [
-        f"Only {plural(held, 'cell')} of actions with transitions where --cells asked for {settings.cells}: there are "
-        "too few different actions."
+        f"Only {plural(occupied, 'cell')} of actions with transitions where --cells asked for {settings.cells}: there "
+        "are too few different actions."
     ]
 
 
 def _without_effect(audit: Audit, rows: EmbeddingRows, plan: Plan, settings: AuditSettings) -> list[str]:
-    """What was asked for and could not be done."""
+    """Return warnings about settings that had no effect."""
     default, no_width = AuditSettings(), "no width is advised"
     kind = "the file has none" if rows.action_kind == "none" else "these are discrete"
     checks = {
@@ -219,7 +227,7 @@ def _without_effect(audit: Audit, rows: EmbeddingRows, plan: Plan, settings: Aud
 
 
 def shown(quantity: AuditQuantity, sign: int = 1) -> str:
-    """Value ± error [interval], or a dash; with the other sign for −1."""
+    """Return value ± error [interval], or a dash; ``sign`` −1 flips the sign."""
     if quantity.value is None:
         return "–"
     if quantity.low is None or quantity.high is None:
@@ -229,11 +237,11 @@ def shown(quantity: AuditQuantity, sign: int = 1) -> str:
 
 
 def sufficiency(audit: Audit) -> str:
-    """One sentence on what the width leaves out, or nothing where the dictionary cannot tell."""
+    """Return one sentence on what the width leaves out; empty if the dictionary cannot tell."""
     if (
         audit.dictionary is None
         or audit.total.value is None
-        or any("noiseless" in one.flags for one in audit.operators)
+        or any("noiseless" in operator.flags for operator in audit.operators)
     ):
         return ""
     k, tail, deficit = min(audit.widths), audit.dictionary.tail_own, audit.dictionary.subspace_deficit

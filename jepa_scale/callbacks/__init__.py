@@ -1,1 +1,1 @@
-"""Thin adapters from estimators, bounds and planners to logged estimates."""
+"""Lightning callbacks: thin adapters from estimators, bounds and planners to logged estimates."""

@@ -1,4 +1,4 @@
-"""What the epoch callbacks share: their context, the tabulated model, and the way out for estimates."""
+"""Shared parts of the epoch callbacks: their context, the tabulated model, and publishing of estimates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jepa_scale.worlds.base import ExactWorld, World
 
 @dataclass(frozen=True)
 class Context:
-    """What the run's estimates are about."""
+    """World, negatives, planner and width that a run's estimates refer to."""
 
     world: World
     negatives: Negatives
@@ -35,7 +35,7 @@ class Context:
 
     @property
     def exact(self) -> Exact | None:
-        """The world's truth, where it is finite; computed once in a process."""
+        """The world with its exact quantities, computed once per process; None if the world is not finite."""
         if isinstance(self.world, ExactWorld) and isinstance(self.planner, DiscretePlanner):
             return Exact(self.world, self.planner, _truth(self.world, self.negatives, self.planner.problem))
         return None
@@ -43,7 +43,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Exact:
-    """A finite world, a planner of its actions, and what is exactly known of both."""
+    """A finite world, a planner of its actions, and the exact quantities of both."""
 
     world: ExactWorld
     planner: DiscretePlanner
@@ -55,16 +55,16 @@ class Truth:
     """Exact quantities that do not depend on the model."""
 
     singular_values: np.ndarray
-    """(A, N)"""
+    """(A, N) singular values of each action's operator."""
     stacked: np.ndarray
     """(N,) singular values of the stacked M̄: what one shared encoder can reach."""
     values: np.ndarray
-    """(plans, N, N) V of every plan."""
+    """(plans, N, N) value V of every plan from every start to every goal."""
     constants: WorldConstants
     random_regret: float
-    """Of uniformly random plans."""
+    """Regret of uniformly random plans."""
     do_nothing_regret: float | None
-    """Of the null action, where the world has one."""
+    """Regret of repeating the null action; None if the world has none."""
 
 
 @lru_cache(maxsize=4)

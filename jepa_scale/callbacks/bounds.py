@@ -17,7 +17,7 @@ BOUNDS = (t4, t5, b1_prime)
 
 
 def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
-    """Every bound for the model as it stands, on the regret of the planner's own score."""
+    """Compute every bound on the regret of the planner's own score, for the current model."""
     score = exact.planner.score
     if score == "operator":
         # The product of one-step densities; which bounds hold for such a roll-out they check themselves.
@@ -30,11 +30,11 @@ def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
 class BoundsCallback(EpochCallback):
     """Log T4, T5 and B1′; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``.
 
-    Their constants are extremes over all observations and goals: where the world is not finite, nothing is logged.
+    Their constants are extremes over all observations and goals; if the world is not finite, nothing is logged.
     """
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
-        """One estimate per bound."""
+        """Return one estimate for each bound."""
         known = self.context.exact
         if known is None:
             return []

@@ -1,4 +1,4 @@
-"""The whole state of a stage in one file, from which it goes on to the last bit."""
+"""Checkpoints with the whole state of a stage, from which training resumes bit by bit the same."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from jepa_scale.files import NotWritten, written
 from jepa_scale.training.world_model import WorldModel
 
 PROGRESS = "jepa_scale_progress"
-"""Entry of a checkpoint that holds what a stage goes on from, beside what Lightning saves."""
+"""Entry of a checkpoint for the state needed to resume beyond what Lightning saves."""
 
 
 class RunCheckpoint(L.Callback):
     """Save after the estimates of each epoch and, inside epochs, after every ``every`` steps.
 
     It must come after all callbacks that publish, so that no estimate is lost. Steps are saved when the next one is
-    about to start: at the end of one, copies that follow the encoder have not followed yet.
+    about to start: at the end of a step, copies of the encoder have not been updated yet.
 
-    Beside what Lightning saves: the states of all random generators, of every rank its own, and the epoch's running
-    loss. Which batch comes next follows from the number of steps.
+    Besides what Lightning saves, it holds the states of all random generators of every rank, and the epoch's running
+    loss. The next batch follows from the number of steps.
     """
 
     def __init__(self, path: Path, every: int | None = None) -> None:
@@ -34,7 +34,7 @@ class RunCheckpoint(L.Callback):
         self._loaded: dict[str, Any] = {}
 
     def save(self, trainer: L.Trainer) -> None:
-        """Write beside the old checkpoint, then replace it; all ranks must call it."""
+        """Write the checkpoint to a temporary file, then replace the old one; all ranks must call it."""
         temporary = self.path.with_suffix(".tmp")
         try:
             with written(self.path):
@@ -48,17 +48,17 @@ class RunCheckpoint(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save the steps so far."""
+        """Save before this step if the steps so far are a multiple of ``every``."""
         if self.every is not None and batch_idx and trainer.global_step % self.every == 0:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the epoch."""
+        """Save at the end of an epoch."""
         if not trainer.should_stop:
             self.save(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not save: plain values and tensors alone."""
+        """Add the state that Lightning does not save, as plain values and tensors."""
         assert isinstance(pl_module, WorldModel)
         checkpoint[PROGRESS] = {
             "loss_sum": pl_module.loss_sum.detach().cpu().clone(),
@@ -66,15 +66,15 @@ class RunCheckpoint(L.Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep it until training starts: building the model and its optimiser draws numbers too."""
+        """Keep the state until training starts: building the model and its optimiser draws random numbers too."""
         self._loaded = dict(checkpoint.get(PROGRESS, {}))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on from the saved state."""
+        """Restore the saved state."""
         self._restore(pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same where nothing was left to train."""
+        """Restore the saved state if nothing was left to train."""
         self._restore(pl_module)
 
     def _restore(self, module: L.LightningModule) -> None:
@@ -88,18 +88,18 @@ class RunCheckpoint(L.Callback):
 
 def generators() -> dict[str, Any]:
     """States of this process's global random generators, as tensors and plain values."""
-    held: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    inner = {**held["state"], "key": torch.from_numpy(held["state"]["key"].astype(np.int64))}
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    inner = {**state["state"], "key": torch.from_numpy(state["state"]["key"].astype(np.int64))}
     return {
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
-        "numpy": {**held, "state": inner},
+        "numpy": {**state, "state": inner},
         "python": random.getstate(),
     }
 
 
 def restore_generators(states: dict[str, Any]) -> None:
-    """Put the generators of this process into saved states."""
+    """Restore the states of this process's global random generators."""
     torch.set_rng_state(states["torch"])
     for state in states["cuda"]:
         torch.cuda.set_rng_state(state)

@@ -1,4 +1,4 @@
-"""A run whose loss is not finite, or has exploded, ends as ``diverged`` with a sentence."""
+"""Detection of divergence: a run whose loss is not finite, or explodes, ends as ``diverged`` with a reason."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from jepa_scale.records import Estimate
 from jepa_scale.training.world_model import WorldModel
 
 _START = 3
-"""Looks whose mean is the start that growth is measured from."""
+"""Number of first checks whose mean is the reference that growth is measured against."""
 _SMALL = 0.1
-"""A root mean square below this at the start counts as this: untrained encoders answer to one-hot observations with
-hundredths, and every objective then draws latents to deviations of about 1."""
+"""Least reference of the latents' root mean square: untrained encoders map one-hot observations to hundredths, and
+every objective then draws latents to deviations of about 1."""
 
 
 class DivergenceGuard(L.Callback):
-    """Look at the run every ``every`` steps and stop it when it is lost; log the epoch's mean training loss.
+    """Check the run every ``every`` steps and stop it when it has diverged; log the epoch's mean training loss.
 
-    Lost is a run whose loss is not finite or beyond ± ``threshold``; whose latents have a root mean square beyond
-    ``spread`` times that at the start; or whose loss, where the objective is bounded below, is beyond ``growth`` times
-    that at the start. A loss can run away for thousands of steps before it meets an absolute threshold, and the
-    average over seeds that such a run enters is no number of any model.
+    A run has diverged if its loss is not finite or beyond ± ``threshold``; if its latents have a root mean square
+    beyond ``spread`` times that at the start; or if its loss, for an objective that is bounded below, is beyond
+    ``growth`` times that at the start. A loss can run away for thousands of steps before it reaches an absolute
+    threshold, and an average over seeds that includes such a run is meaningless.
 
-    The start is the mean over the first three looks, the run's first step among them; it is saved with checkpoints.
+    The start is the mean over the first three checks, including the run's first step; it is saved with checkpoints.
     """
 
     def __init__(self, threshold: float, every: int = 25, growth: float = 10.0, spread: float = 100.0) -> None:
         self.threshold = threshold
         self.every = every
-        """Reading a loss waits for the device, so not every step is looked at."""
+        """Steps between checks; reading a loss waits for the device, so not every step is checked."""
         self.growth, self.spread = growth, spread
         self.losses: list[float] = []
-        """Of the first looks."""
+        """Losses at the first checks."""
         self.sizes: list[float] = []
-        """Root mean squares of latents at the first looks."""
+        """Root mean squares of the latents at the first checks."""
 
     def state_dict(self) -> dict[str, list[float]]:
-        """The start, so that a resumed run is held against the same."""
+        """Return the values at the start, so that a resumed run is compared with the same ones."""
         return {"losses": list(self.losses), "sizes": list(self.sizes)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved start."""
+        """Restore the saved values at the start."""
         self.losses, self.sizes = list(state_dict["losses"]), list(state_dict["sizes"])
 
     def on_train_batch_end(
@@ -60,13 +60,13 @@ class DivergenceGuard(L.Callback):
         total, loss = float(pl_module.loss_sum), float(pl_module.last_loss)
         # Over all processes, which must come to the same end; in float64, where squares of float32 do not overflow.
         size = float(gather(pl_module.last_latents.double().square().mean()[None]).mean().sqrt())
-        found = self.lost(total, loss, size, pl_module.objective.bounded_below, trainer.global_step)
-        if sentence := processes.agreed(lambda: found):
+        problem = self.lost(total, loss, size, pl_module.objective.bounded_below, trainer.global_step)
+        if sentence := processes.agreed(lambda: problem):
             pl_module.diverged = sentence
             trainer.should_stop = True
 
     def lost(self, total: float, loss: float, size: float, bounded_below: bool, step: int) -> str:
-        """Why a run is lost, with numbers, else nothing; the first looks are kept as its start.
+        """Return why the run has diverged, with numbers, else an empty text; store the first checks as its start.
 
         ``total`` is the sum of losses over the epoch so far, ``loss`` the last one, ``size`` the root mean square of
         its latents.

@@ -1,4 +1,4 @@
-"""Where estimates go: the run folder's own file first, and to loggers that may fail."""
+"""Logging of estimates: to the run folder's own file, and to loggers that may fail."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.training.world_model import WorldModel
 
 Outcome = Literal["finished", "failed", "stopped"]
-"""How a process leaves a run; of a stopped one, more is to come."""
+"""How a process ends its work on a run; a stopped run is to be resumed."""
 
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a logger is told of the run that it logs."""
+    """Description of a run for its loggers."""
 
     folder: Path
     run_id: str
     group: str | None = None
-    """The study, if any."""
+    """Name of the study, if any."""
     tags: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EstimateLogger(Logger):
-    """A logger that takes estimates as they are, with all that is known of them."""
+    """A logger that takes whole estimates, with their uncertainty."""
 
     def write(self, estimates: Sequence[Estimate]) -> None:
-        """Log estimates of one epoch."""
+        """Log estimates from one epoch."""
         raise NotImplementedError(f"{type(self).__name__} must say where estimates go")
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take the rows of ``metrics.jsonl`` of a run that goes on; nothing by default."""
+        """Receive the ``metrics.jsonl`` rows of a run that is resumed; does nothing by default."""
 
     def record(self, record: RunRecord) -> None:
-        """Take the record of a run at its end; nothing by default."""
+        """Receive the record of a run at its end; does nothing by default."""
 
     def finish(self, outcome: Outcome = "finished") -> None:
-        """Close; nothing by default."""
+        """Close the logger; does nothing by default."""
 
 
 class LoggerSettings(Protocol):
-    """What a leaf of ``conf/logger`` names: settings that are checked before a run, and opened at its start."""
+    """Settings of a logger, the target of a leaf of ``conf/logger``: checked before a run, opened at its start."""
 
     def open(self, run: LoggedRun) -> EstimateLogger | None:
-        """Return the logger of a run; None if nothing is to be logged."""
+        """Open the logger of a run; None if nothing is to be logged."""
 
 
 def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
-    """Hand estimates to every logger of the trainer, counted on from the run's earlier stages.
+    """Pass estimates to every logger of the trainer, with epochs and steps continued from earlier stages.
 
-    Of several ranks the first alone has loggers.
+    With several ranks only the first has loggers.
     """
     model = trainer.lightning_module
     if isinstance(model, WorldModel) and model.epochs_before:
@@ -74,23 +74,23 @@ def publish(trainer: L.Trainer, estimates: Sequence[Estimate]) -> None:
 
 
 def scalars(estimates: Sequence[Estimate]) -> dict[str, Any]:
-    """Flatten scalar estimates: under their names, with standard error, size and flag beside; lists are left out.
+    """Flatten scalar estimates into values by name, with their standard errors, sizes and flags; leave out lists.
 
-    Of an exact value neither error nor size is said, and where none was identified only why.
+    Exact values have neither error nor size; for a value that was not identified there is only the flag.
     """
     flat: dict[str, Any] = {}
-    for one in estimates:
-        if isinstance(one.value, tuple):
+    for estimate in estimates:
+        if isinstance(estimate.value, tuple):
             continue
-        if one.value is not None and math.isfinite(one.value):
-            flat[one.name] = one.value
-        if one.n is not None:
-            error = one.standard_error
+        if estimate.value is not None and math.isfinite(estimate.value):
+            flat[estimate.name] = estimate.value
+        if estimate.n is not None:
+            error = estimate.standard_error
             if isinstance(error, int | float) and math.isfinite(error):
-                flat[f"{one.name}/standard_error"] = error
-            flat[f"{one.name}/n"] = one.n
-        if one.flag:
-            flat[f"{one.name}/flag"] = one.flag
+                flat[f"{estimate.name}/standard_error"] = error
+            flat[f"{estimate.name}/n"] = estimate.n
+        if estimate.flag:
+            flat[f"{estimate.name}/flag"] = estimate.flag
     return flat
 
 
@@ -98,14 +98,14 @@ class MetricsFile(EstimateLogger):
     """``metrics.jsonl``: one line per callback and epoch, append-only.
 
     A run that was killed between a line and its checkpoint writes that epoch's lines again, with the same numbers;
-    readers keep the last. A new file begins with ``header``, which says whose it is.
+    readers keep the last. A new file begins with ``header``, which names the run.
     """
 
     def __init__(self, path: Path, header: str = "") -> None:
         super().__init__()
         self.path = path
         self.latest: dict[str, Estimate] = {}
-        """The last estimate of each name, for whoever watches."""
+        """Latest estimate by name, for callbacks that show progress."""
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             # A killed writer may have left half a line, onto which the next one would be glued.
             with written(path), path.open("a", encoding="utf-8") as file:
@@ -121,22 +121,22 @@ class MetricsFile(EstimateLogger):
 
     @property
     def version(self) -> str:
-        """There is one file per run folder."""
+        """Version of the logger, empty: there is one file per run folder."""
         return "0"
 
     @property
     def experiment(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return self.path
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder holds the configuration already."""
+        """Do nothing: the run folder already holds the configuration."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Nothing: estimates arrive by ``write``, with their uncertainty."""
+        """Do nothing: estimates arrive by ``write``, with their uncertainty."""
 
     def write(self, estimates: Sequence[Estimate]) -> None:
-        """Append one line."""
+        """Append estimates as one line."""
         self.latest.update({estimate.name: estimate for estimate in estimates})
         if estimates:
             line = json.dumps([_json_ready(vars(estimate)) for estimate in estimates], ensure_ascii=False)
@@ -145,7 +145,7 @@ class MetricsFile(EstimateLogger):
 
 
 def _json_ready(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN: a number that is not one is missing."""
+    """Replace NaN, which JSON cannot represent, by None."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):

@@ -23,7 +23,7 @@ from jepa_scale.training.world_model import WorldModel
 
 @torch.inference_mode()
 def ends_of(known: Exact, module: WorldModel) -> Ends:
-    """Where the model says that every plan leads, where the objective measures distances."""
+    """Predicted end of every plan, in the space in which the objective measures distances."""
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
     latents = module.encode(observations)
     # float64 from here on: ties between plans must not be decided by rounding.
@@ -35,9 +35,9 @@ def ends_of(known: Exact, module: WorldModel) -> Ends:
 
 
 def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
-    """Expected regret for every score, exact over starts and goals.
+    """Compute the expected regret for every score, exact over starts and goals.
 
-    Plans are ranked by where the latent is rolled out to, in the latent or between observations if the objective
+    Plans are ranked by the end of the rolled-out latent, in the latent space, or between observations if the objective
     decodes; with the spectral planner also by the product of the model's one-step operators.
     """
     truth, ends = known.truth, ends_of(known, module)
@@ -65,13 +65,13 @@ def every_end(known: Exact, module: WorldModel, latents: torch.Tensor) -> torch.
 
 
 def floors_of(known: Exact) -> dict[str, float]:
-    """Regret of planners that know nothing: uniformly random plans, and doing nothing where that is an action."""
+    """Regret of baselines without a model: uniformly random plans, and doing nothing if there is a null action."""
     floors = {"random": known.truth.random_regret, "do_nothing": known.truth.do_nothing_regret}
     return {name: value for name, value in floors.items() if value is not None}
 
 
 def exact_estimates(known: Exact, module: WorldModel, evaluation: Evaluation, epoch: int, step: int) -> list[Estimate]:
-    """Regret by score in a finite world, exact or on sampled pairs where the planner searches, and of the floors."""
+    """Regret by score in a finite world, exact or, if the planner searches, on sampled pairs; and of the floors."""
     rows: list[Estimate] = []
     values = floors_of(known)
     if isinstance(known.planner, Search):
@@ -82,15 +82,15 @@ def exact_estimates(known: Exact, module: WorldModel, evaluation: Evaluation, ep
 
 
 class PlanningCallback(EpochCallback):
-    """Log the regret of planning with the model, beside the floors.
+    """Log the regret of planning with the model, and of the floors.
 
-    Exact, after every epoch, where the world is finite and the planner enumerates; of sampled starts and goals where it
-    searches. From sampled tasks, after the last epoch only, where a simulator is controlled: that takes as long as
-    training. None where nothing is planned.
+    In a finite world it is logged after every epoch: exactly if the planner enumerates, from sampled starts and goals
+    if it searches. In a simulator it is estimated from sampled tasks, after the last epoch only, since that takes as
+    long as training. Nothing is logged without a planner.
     """
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
-        """One estimate per score or policy, and per floor."""
+        """Return one estimate for each score or policy, and for each floor."""
         if isinstance(self.context.planner, NoPlanner):
             return []
         known, moment = self.context.exact, (trainer.current_epoch, trainer.global_step)

@@ -18,23 +18,23 @@ from jepa_scale.records import Estimate, Trajectories
 from jepa_scale.training.world_model import WorldModel
 
 _MOST = 1024
-"""Windows that are looked at: the error of a mean over so many is a thirtieth of their spread."""
+"""Most windows used: the standard error of a mean over so many is a thirtieth of their spread."""
 _AT_ONCE = 128
-"""Windows of images that are held as floats at a time."""
+"""Windows of images held as floats at a time."""
 CONSTANT = "constant"
-"""Flag of errors relative to targets that do not vary, as where an encoder has collapsed."""
+"""Flag of errors relative to constant targets, as when an encoder has collapsed."""
 
 
 @dataclass(frozen=True)
 class PredictionErrors:
-    """Relative squared errors of the model and of a copy of its start."""
+    """Relative squared errors of the model, and of predicting no change from the start."""
 
     model: RelativeErrors
     copy: RelativeErrors
 
 
 def horizon_of(context: Context, module: WorldModel, trajectories: Trajectories) -> int:
-    """T: twice the longer of a plan and a training window, or as many transitions as some trajectory has in a row."""
+    """Horizon T: twice the longer of a plan and a training window, at most the longest run of usable transitions."""
     planned = int(getattr(context.planner, "horizon", 1))
     longest = min(2 * max(planned, module.horizon), trajectories.actions.shape[1])
     return next((steps for steps in range(longest, 1, -1) if len(_windows(trajectories, steps)[0])), 1)
@@ -78,10 +78,10 @@ def prediction_errors(module: WorldModel, trajectories: Trajectories, horizon: i
 def _compared(
     module: WorldModel, trajectories: Trajectories, rows: np.ndarray, begins: np.ndarray, horizon: int
 ) -> dict[str, torch.Tensor]:
-    """Squared errors of the model and of a copy, (B, T), and what they are of, (B, T, …), of some windows."""
-    taken = begins[:, None] + np.arange(horizon + 1)
-    observed = torch.as_tensor(_take(trajectories.observations, rows, taken), device=module.device)
-    actions = torch.as_tensor(trajectories.actions[rows[:, None], taken[:, :-1]], device=module.device)
+    """Squared errors of the model and of the copy, (B, T), and their targets, (B, T, …), for some windows."""
+    steps = begins[:, None] + np.arange(horizon + 1)
+    observed = torch.as_tensor(_take(trajectories.observations, rows, steps), device=module.device)
+    actions = torch.as_tensor(trajectories.actions[rows[:, None], steps[:, :-1]], device=module.device)
     latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
     predicted = module.readout(module.roll_out(latents[:, 0], actions)).double()
     seen = module.goal(observed, latents).double()
@@ -93,7 +93,7 @@ def _compared(
 
 
 def _windows(trajectories: Trajectories, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Trajectory and first step of each window all of whose transitions are usable; a spread of the trajectories."""
+    """Trajectory and first step of windows with only usable transitions, spread over the trajectories."""
     count, length = trajectories.actions.shape[:2]
     starts = np.arange(0, length - horizon + 1, horizon)
     usable = np.ones((count, length), bool) if trajectories.usable is None else trajectories.usable
@@ -104,7 +104,7 @@ def _windows(trajectories: Trajectories, horizon: int) -> tuple[np.ndarray, np.n
 
 
 def _take(observations: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """(B, H+1, *shape) of arrays, and of sources that can be asked for whole trajectories only."""
+    """Observations (B, H+1, *shape) at given steps, from arrays or from sources that give only whole trajectories."""
     whole, place = np.unique(rows, return_inverse=True)
     return np.asarray(observations[whole])[place[:, None], steps]
 
@@ -112,10 +112,10 @@ def _take(observations: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.n
 def prediction_estimates(
     module: WorldModel, trajectories: Trajectories, horizon: int, epoch: int, step: int
 ) -> list[Estimate]:
-    """``prediction/horizon_t`` and ``prediction/copy/horizon_t``; n counts windows, errors are over trajectories."""
-    found = prediction_errors(module, trajectories, horizon)
+    """Estimates ``prediction/[copy/]horizon_t``; n counts windows, standard errors are over trajectories."""
+    errors_by_horizon = prediction_errors(module, trajectories, horizon)
     rows = []
-    for name, errors in (("prediction", found.model), ("prediction/copy", found.copy)):
+    for name, errors in (("prediction", errors_by_horizon.model), ("prediction/copy", errors_by_horizon.copy)):
         for place in range(horizon):
             value, error = float(errors.value[place]), float(errors.standard_error[place])
             missing = math.isnan(value)
@@ -134,10 +134,10 @@ def prediction_estimates(
 
 
 class PredictionCallback(EpochCallback):
-    """Log the prediction error by horizon after the last epoch, in every world."""
+    """Log the prediction error by horizon after the last epoch, in any world."""
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
-        """One estimate for each step of the horizon, of the model and of a copy of its start."""
+        """Return one estimate for each step of the horizon, of the model and of predicting no change."""
         if trainer.current_epoch + 1 != trainer.max_epochs:
             return []
         heldout: Trajectories = trainer.datamodule.heldout  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""One line per epoch for a person who watches a single run."""
+"""Printing one line per epoch to follow a single run on the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EpochPrinter(L.Callback):
         self.names = (*_SHOWN, f"regret/{score}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print what the run folder has just been told."""
+        """Print the estimates just written to the run folder."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 parts = [_shown(logger.latest[name]) for name in self.names if name in logger.latest]

@@ -1,4 +1,4 @@
-"""A reference spectrum of (x, a) → x⁺ where the exact one is not known: that of many fixed features."""
+"""Reference spectrum of (x, a) → x⁺ from many fixed random features, for worlds without an exact one."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION, OperatorSpectr
 from jepa_scale.records import ActionSpace, Trajectories
 
 WIDEST = 256
-"""Features on each side, where there are transitions enough for so many."""
+"""Most features on each side, used if there are enough transitions."""
 _NARROWEST = 16
 _SIDE = 8
-"""Images without known states are averaged down to so many pixels a side: features of single pixels see nothing."""
+"""Pixels a side to which images without known states are averaged down: features of single pixels see nothing."""
 _AT_ONCE = 64
 """Trajectories of images held as floats at a time."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What random features of what is known of a world see, at a resolution ε."""
+    """Spectrum that random features of a world's states or observations see, at a resolution ε."""
 
     whole: OperatorSpectrum
     half: OperatorSpectrum
-    """By the first half of the features: where it sees less than the whole, so does the whole than the truth."""
+    """Spectrum by half of the features; if it sees less than the whole, the whole sees less than the truth."""
     eps: float
-    """Noise on every coordinate, in its own deviations."""
+    """Noise on every coordinate, in standard deviations of that coordinate."""
     of: str
-    """What the features are of: states, observations or pixels."""
+    """Input of the features: states, observations or pixels."""
 
 
 _FOUND: dict[tuple[str, float], Reference | None] = {}
@@ -40,7 +40,7 @@ _FOUND: dict[tuple[str, float], Reference | None] = {}
 def reference_of(trajectories: Trajectories, space: ActionSpace, eps: float) -> Reference | None:
     """Estimate the reference spectrum of held-out trajectories; None where there are too few of them.
 
-    It does not depend on a model and is computed once in a process for the same data.
+    It does not depend on a model and is computed once per process for the same data.
     """
     key = trajectories.checksum, eps
     if key not in _FOUND:
@@ -79,7 +79,7 @@ def _estimate(trajectories: Trajectories, space: ActionSpace, eps: float) -> Ref
 
 
 def _values(trajectories: Trajectories) -> tuple[np.ndarray, str]:
-    """(E, T+1, d) what features are taken of: the state where it is known, as it carries all there is to predict."""
+    """Input of the features, (E, T+1, d): the state if known, since it determines all there is to predict."""
     observed, states = trajectories.observations, trajectories.states
     if states is not None and states.ndim == 3:
         return states, "states"

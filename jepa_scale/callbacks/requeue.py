@@ -1,4 +1,4 @@
-"""Stopping between two steps when a signal has asked for it, on all ranks at the same one."""
+"""Stopping on request of a signal, on all ranks before the same step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jepa_scale.callbacks.checkpoint import RunCheckpoint
 
 
 class StopAsked(Exception):
-    """Training has stopped and everything is saved; ``request`` as of ``signals.request``."""
+    """Training has stopped and everything is saved; ``request`` is that of ``signals.request``."""
 
     def __init__(self, request: int) -> None:
         super().__init__(request)
@@ -19,10 +19,10 @@ class StopAsked(Exception):
 
 
 class SafeStop(L.Callback):
-    """Ask all ranks every ``every`` steps, and after each epoch, whether one was told to stop; save, and raise.
+    """Every ``every`` steps and after each epoch, check whether any rank was told to stop; then save, and raise.
 
-    It must come after the checkpoint. A process on its own asks itself at every step. A signal that comes while an
-    epoch's estimates are made is answered once they are saved.
+    It must come after the checkpoint callback. A single process checks at every step. A signal that comes while an
+    epoch's estimates are computed is handled once they are saved.
 
     Raises
     ------
@@ -35,13 +35,13 @@ class SafeStop(L.Callback):
         self._begun = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember what is saved already: a checkpoint's age is to say when a run last came further."""
+        """Remember the steps already saved, so that a checkpoint's age tells when the run last made progress."""
         self._begun = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Before a step: the one before is whole now."""
+        """Check before a step, when the previous one is complete."""
         if processes.world_size() > 1 and trainer.global_step % self.every:
             return
         if request := processes.greatest(signals.request()):
@@ -50,7 +50,7 @@ class SafeStop(L.Callback):
             raise StopAsked(request)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After the epoch's checkpoint."""
+        """Check after the epoch's checkpoint."""
         if trainer.should_stop:
             return
         if request := processes.greatest(signals.request()):

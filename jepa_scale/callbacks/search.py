@@ -19,20 +19,20 @@ from jepa_scale.theory.scores import SCORES
 
 @dataclass(frozen=True)
 class Ends:
-    """Where a model says that the plans of a finite world lead, and what that is compared with."""
+    """Predicted ends of a finite world's plans, and the goals that they are compared with."""
 
     reached: Tensor
     """(plans, N, k) ẑ_T of every plan from every start, first action slowest."""
     goals: Tensor
-    """(N, k)"""
+    """(N, k) goals in the same space."""
     law: Tensor
-    """(plans, N) q of the plan's last action."""
+    """(plans, N) law q of the plan's last action."""
 
 
 def search_estimates(
     known: Exact, planner: Search, ends: Ends, evaluation: Evaluation, epoch: int, step: int
 ) -> list[Estimate]:
-    """regret/<score> of the search and regret/exhaustive of all plans by the same score, on the same pairs.
+    """Estimate regret/<score> of the search and regret/exhaustive of all plans by the same score, on the same pairs.
 
     ``evaluation.episodes`` pairs are drawn from p(x_0) μ(x_g|x_0) with a fixed seed; their difference is what the
     search itself loses or, as the model's score is not the truth, wins. Standard errors are those of pairs, for this
@@ -45,9 +45,9 @@ def search_estimates(
         processes.spread([partial(_scored, score, ends, starts[block], goals[block]) for block in blocks])
     )
     values = torch.as_tensor(known.truth.values[:, starts, goals].T)
-    found = {score: search_table(planner, table, known.world.action_space, SEED), "exhaustive": table.argmax(1)}
+    choices = {score: search_table(planner, table, known.world.action_space, SEED), "exhaustive": table.argmax(1)}
     rows = []
-    for name, chosen in found.items():
+    for name, chosen in choices.items():
         lost = values.amax(1) - values.gather(1, chosen[:, None])[:, 0]
         error = float(lost.std() / len(lost) ** 0.5) if len(lost) > 1 else None
         rows.append(Estimate(f"regret/{name}", float(lost.mean()), error, len(lost), epoch, step))
@@ -55,11 +55,11 @@ def search_estimates(
 
 
 _AT_ONCE = 64
-"""Pairs that one process scores before the next one has its turn."""
+"""Pairs in a batch that one process scores at a time."""
 
 
 def _scored(score: str, ends: Ends, starts: np.ndarray, goals: np.ndarray) -> Tensor:
-    """Scores of every plan for each pair, (B, plans); pair by pair, so that they do not depend on how pairs are cut."""
+    """Scores (B, plans) of every plan for each pair, computed pair by pair so that they do not depend on batching."""
     rows = [
         SCORES[score](ends.reached[:, [x]], ends.goals[[y]], ends.law[:, [y]])[:, 0, 0]
         for x, y in zip(starts, goals, strict=True)
@@ -68,7 +68,7 @@ def _scored(score: str, ends: Ends, starts: np.ndarray, goals: np.ndarray) -> Te
 
 
 def pairs_of(known: Exact, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts x_0 ~ p and goals x_g ~ μ(·|x_0), (count,) each; fewer are a prefix of more."""
+    """Draw starts x_0 ~ p and goals x_g ~ μ(·|x_0), (count,) each; a smaller count gives a prefix of a larger one."""
     uniforms = np.random.default_rng(SEED).random((count, 2))
     starts = np.searchsorted(np.cumsum(known.world.finite.context_law)[:-1], uniforms[:, 0], side="right")
     reached = np.cumsum(known.truth.constants.goals[starts], axis=1)[:, :-1]
@@ -76,7 +76,7 @@ def pairs_of(known: Exact, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search_table(planner: Search, table: Tensor, space: ActionSpace, seed: int) -> Tensor:
-    """Index of the plan that a search finds for each row of scores (B, |A|^T), first action slowest; larger is better.
+    """Index of the plan found by search for each row of scores (B, |A|^T), first action slowest; larger is better.
 
     The rows hold what the search would compute plan by plan, so that it and the exhaustive search see equal numbers.
     """

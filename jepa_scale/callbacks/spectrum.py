@@ -24,16 +24,16 @@ from jepa_scale.theory.spectrum import canonical_correlations, exact_moments, sp
 from jepa_scale.training.world_model import WorldModel
 
 _CHUNK = 16384
-"""Transitions embedded at a time, of small observations."""
+"""Transitions embedded at a time, for small observations."""
 _CHUNK_BYTES = 2**28
-"""Of observations as floats; of large images fewer are embedded at a time."""
+"""Bytes of observations, as floats, embedded at a time; so fewer for large images."""
 
 
 class SpectrumCallback(EpochCallback):
     """Log the estimates of ``estimators.spectrum`` beside the exact values of the same model."""
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
-        """Held-out estimates, then the exact values of the same model where the world is finite."""
+        """Return held-out estimates, then the exact values of the same model if the world is finite."""
         moment = trainer.current_epoch, trainer.global_step
         heldout = trainer.datamodule.heldout  # type: ignore[attr-defined]
         rows = split_estimates("spectrum", module, heldout, self.context, *moment)
@@ -59,10 +59,10 @@ class SpectrumCallback(EpochCallback):
 
 @torch.inference_mode()
 def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Context) -> GroupedMoments:
-    """Moments of whole trajectories, each observation serving as x⁺ and as the next x.
+    """Compute moments of whole trajectories, in which each observation serves as x⁺ and as the next x.
 
     With several processes each takes every world_size-th trajectory, none twice; a trajectory's group is that of its
-    episode, so that the result does not depend on how many they are. Transitions that are not usable are left out.
+    episode, so that the result does not depend on the number of processes. Unusable transitions are left out.
     """
     width, known = context.k, context.exact
     # Where the world is not finite: one cell, the joint operator (x, a) → x⁺ of predictions h = ẑ.
@@ -76,7 +76,7 @@ def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Con
 
 
 def _add(sums: MomentAccumulator, module: WorldModel, trajectories: Trajectories, context: Context) -> None:
-    """Add the transitions of this process's trajectories."""
+    """Add the transitions of this process's trajectories to the sums."""
     episodes, length = trajectories.actions.shape[:2]
     width, known = context.k, context.exact
     table = _table(module, trajectories, context)
@@ -101,7 +101,7 @@ def _add(sums: MomentAccumulator, module: WorldModel, trajectories: Trajectories
 
 
 def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tensor:
-    """Which of the flattened transitions of some trajectories are usable."""
+    """Index of the usable transitions among the flattened ones of some trajectories."""
     if trajectories.usable is None:
         return slice(None)
     return torch.as_tensor(np.flatnonzero(trajectories.usable[part.numpy()]))
@@ -109,19 +109,19 @@ def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tenso
 
 @dataclass(frozen=True)
 class _Table:
-    """The model on everything that held-out trajectories can show it."""
+    """The model's outputs on every observation that held-out trajectories can contain."""
 
     latents: torch.Tensor
-    """(N, k)"""
+    """(N, k) latent of every observation."""
     predicted: torch.Tensor
-    """(A, N, k)"""
+    """(A, N, k) predicted latent of every action and observation."""
 
 
 def _table(module: WorldModel, trajectories: Trajectories, context: Context) -> _Table | None:
-    """Embed each observation of the world once, where that is less work than embedding each transition.
+    """Embed each observation of the world once, if that is less work than embedding each transition.
 
-    None where it is more, or where the trajectories' observations are not those of their states to the last bit, as
-    with sensor noise: estimates are of what was observed.
+    None if it is more work, or if the observations are not exactly those of their states, as with sensor noise:
+    estimates refer to the actual observations.
     """
     states, observed, known = trajectories.states, trajectories.observations, context.exact
     if known is None or states is None:
@@ -140,8 +140,8 @@ def split_estimates(
 ) -> list[Estimate]:
     """Estimates from trajectories that the model was not trained on.
 
-    Per action and averaged over actions where the world is finite; else of the joint operator, held against the
-    reference dictionary instead of the truth.
+    In a finite world they are per action and averaged over actions; else they are of the joint operator, compared with
+    the reference dictionary instead of the truth.
     """
     moments = heldout_moments(module, trajectories, context)
     model = estimate_model(moments, context.negatives if context.exact is not None else "pooled")
@@ -171,9 +171,9 @@ def _joint(model: ModelEstimate, trajectories: Trajectories, context: Context) -
 
 
 def _listed(model: ModelEstimate, context: Context, sigma: np.ndarray | None) -> Iterator[_Row]:
-    """Rows of every action and of their mean; of the mean alone where there is a single cell.
+    """Yield rows of every action and of their mean; only of the mean if there is a single cell.
 
-    ``sigma`` (A, N): singular values that the model is held against.
+    ``sigma`` (A, N): singular values that the model is compared with.
     """
     every: dict[str, list[Jackknifed]] = {}
     flags: dict[str, None] = {}
@@ -194,7 +194,7 @@ def _listed(model: ModelEstimate, context: Context, sigma: np.ndarray | None) ->
         yield _row(name, average(statistics_of_actions), total, flag)
     yield from _gap_rows("gap", model.spectra, context.k, total, flag)
     # α-ReQ of a narrow latent is none.
-    for name, statistic in ((name, one) for name, one in model.ranks.items() if np.isfinite(one.whole)):
+    for name, statistic in ((name, rank) for name, rank in model.ranks.items() if np.isfinite(rank.whole)):
         above = name != "alpha_req" and statistic.value > context.k * (1 + 1e-9)
         yield _row(name, statistic, total, "above_width" if above else "")
 
@@ -204,19 +204,19 @@ _Row = tuple[str, float | tuple[float, ...] | None, float | tuple[float, ...] | 
 
 def _statistics(model: ModelEstimate, action: int, k: int, sigma: np.ndarray | None) -> dict[str, Jackknifed]:
     spectrum, risk = model.spectra[action], model.risks[action]
-    found = {
+    statistics = {
         "total": spectrum.own.map(lambda values: (values**2).sum(-1)),
         "loss": risk.loss,
         "calibration_deficit": risk.calibration_deficit,
         "lidar_wm": lidar(spectrum),
     }
     if sigma is not None:
-        found |= {"subspace_deficit": subspace_deficit(spectrum, sigma, k), "risk": risk.risk(sigma)}
-    return found
+        statistics |= {"subspace_deficit": subspace_deficit(spectrum, sigma, k), "risk": risk.risk(sigma)}
+    return statistics
 
 
 _ANY_SIZE = ("loss", "risk", "rankme_sv_uncentred", "erank_eig_centred", "participation_ratio", "alpha_req")
-"""Unbiased at any n, or not of the operator: shown however few transitions there are."""
+"""Statistics that are unbiased at any n, or not of the operator: logged however few transitions there are."""
 
 
 def _flag(spectrum: OperatorSpectrum) -> str:
@@ -239,7 +239,7 @@ def _row(name: str, statistic: Jackknifed, n: int, flag: str) -> _Row:
 
 
 def _gap_rows(name: str, spectra: Sequence[OperatorSpectrum], k: int, n: int, flag: str) -> Iterator[_Row]:
-    """The gap's mean over actions and its largest cluster; a gap that cannot be told from none is no number."""
+    """Yield the gap's mean over actions and its largest cluster; a gap that cannot be told from zero is missing."""
     if any(k > spectrum.singular_values.whole.shape[-1] for spectrum in spectra):
         yield name, None, None, n, flag
         return

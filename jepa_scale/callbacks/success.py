@@ -1,4 +1,4 @@
-"""Success of planning with the model in a simulator, beside what the truth and what knowing nothing would reach."""
+"""Success of planning with the model in a simulator, compared with the true dynamics and with no model."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.simulator import Simulator
 
 POLICIES = ("model", "policy", "refined", "oracle", "same_cost", "random", "do_nothing")
-"""The planner with the model; an amortised planner, where one was trained; one iteration of the planner from the
-amortised plan; the planner with the true state and dynamics; with true dynamics and the model's distances; uniformly
-random actions; the action 0."""
+"""Policies in order: the planner with the model; an amortised planner, if one was trained; one iteration of the planner
+from the amortised plan; the planner with the true state and dynamics; the planner with true dynamics and the model's
+distances; uniformly random actions; the action 0."""
 
 NOTHING_LEFT = "no_task_left"
-"""Flag of a rate of tasks all of which start at their goal."""
+"""Flag of a success rate without tasks, because all of them start at their goal."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of the tasks under every policy."""
+    """Outcomes of the tasks under every policy."""
 
     trial: TaskTrial
     outcomes: Mapping[str, EpisodeOutcome]
@@ -47,15 +47,15 @@ class Tried:
 
 
 Jobs = Mapping[str, Sequence[Callable[[], EpisodeOutcome]]]
-"""What finds the outcomes of each policy, part by part."""
+"""Functions that compute the outcomes of each policy, in parts."""
 
 _KNOWN: dict[tuple[Simulator, Planner, Evaluation], dict[str, EpisodeOutcome]] = {}
-"""Outcomes of the last few references, which no model changes."""
+"""Cached outcomes of the latest reference policies, which do not depend on a model."""
 _MOST_KNOWN = 4
 
 
 def reference_jobs(world: Simulator, planner: Planner, evaluation: Evaluation) -> Jobs:
-    """What no model changes: the planner on the true state and dynamics, uniformly random actions, doing nothing."""
+    """Jobs of the reference policies: the planner on the true state and dynamics, random actions, doing nothing."""
     trial, stop = trial_of(world, evaluation), evaluation.stop_at_goal
     tasks = trial.drawn
 
@@ -76,13 +76,13 @@ def reference_jobs(world: Simulator, planner: Planner, evaluation: Evaluation) -
 
 
 def _done(jobs: Jobs) -> dict[str, EpisodeOutcome]:
-    """Outcomes by policy; the processes of a run share the jobs, each of which any of them does alike."""
-    found = iter(processes.spread([job for part in jobs.values() for job in part]))
-    return {name: EpisodeOutcome.joined([next(found) for _ in part]) for name, part in jobs.items()}
+    """Run jobs, shared among the processes of a run, and return the outcomes by policy."""
+    outcomes = iter(processes.spread([job for part in jobs.values() for job in part]))
+    return {name: EpisodeOutcome.joined([next(outcomes) for _ in part]) for name, part in jobs.items()}
 
 
 def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
-    """States along each plan, or its last one alone, without step noise.
+    """Simulate states along each plan, or only its last one, without step noise.
 
     (b, S), (b, candidates, H, size) → (b, candidates, H or 1, S)
     """
@@ -94,7 +94,7 @@ def _simulate(world: Simulator, states: Tensor, plans: Tensor, every_step: bool)
 
 
 class _Seen:
-    """What a model makes of observations when it plans."""
+    """A model's view of observations in planning: coordinates, costs and predictions."""
 
     def __init__(self, context: Context, module: WorldModel) -> None:
         assert isinstance(context.world, Simulator)
@@ -113,17 +113,17 @@ class _Seen:
         self.weights = kept if ignored else None
 
     def coordinates(self, observations: Tensor) -> Tensor:
-        """(b, *shape) → (b, …) where distances to goals are measured; images flattened."""
+        """Map observations (b, *shape) to coordinates (b, …) that measure distances to goals; images are flattened."""
         observations = observations.to(self.module.device)
         return self.module.goal(observations, self.module.encode(observations))
 
     def cost(self, reached: Tensor, active: Tensor, plans: Tensor) -> Tensor:
-        """Cost of plans that lead to these coordinates, (b, candidates, steps, …) → (b, candidates)."""
+        """Cost of plans that reach these coordinates, (b, candidates, steps, …) → (b, candidates)."""
         plans = plans.to(reached.device)
         return cost_of(self.planner, self.world.action_space, reached, self.goals[active], plans, self.weights)
 
     def predicted(self, states: Tensor, observed: Tensor, active: Tensor) -> Cost:
-        """Costs of plans by the model."""
+        """Cost function that predicts plans with the model."""
         latents = self.module.encode(observed.to(self.module.device))
         space = self.world.action_space
         cost = predicted_cost(self.module, self.planner, space, latents, self.goals[active], self.weights)
@@ -136,7 +136,7 @@ class _Seen:
         return self.module.policy(latents, self.goal_latents[active]).cpu()
 
     def simulated(self) -> MakeCost:
-        """The same costs of what the plans truly lead to.
+        """Cost function that simulates plans with the true dynamics.
 
         All candidates of a task are observed with the same fresh noise: an encoder trained on noise does not know
         observations without any. Each call begins the noise anew, for tasks that are planned in blocks.
@@ -162,8 +162,8 @@ class _Seen:
 def tried(context: Context, module: WorldModel) -> Tried:
     """Run every policy on the tasks.
 
-    The same cost is tried on the first tasks of each difficulty, with the numbers that all of them draw: a model that
-    predicts perfectly does exactly as well there, however few they are.
+    The policy ``same_cost`` is tried on the first tasks of each difficulty, with the random numbers drawn for all: a
+    model that predicts perfectly does exactly as well there, however few they are.
     """
     world, planner, evaluation = context.world, context.planner, context.evaluation
     assert isinstance(world, Simulator)
@@ -187,8 +187,8 @@ def tried(context: Context, module: WorldModel) -> Tried:
     some = trial.first(evaluation.same_cost_episodes)
     if len(some):
         jobs["same_cost"] = controlled(seen.simulated, some, planner)
-    found = _done(jobs) | known
-    outcomes = {name: found[name] for name in POLICIES if name in found}
+    all_outcomes = _done(jobs) | known
+    outcomes = {name: all_outcomes[name] for name in POLICIES if name in all_outcomes}
     if not known:
         while len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.pop(next(iter(_KNOWN)))
@@ -198,11 +198,11 @@ def tried(context: Context, module: WorldModel) -> Tried:
 
 
 def success_estimates(context: Context, module: WorldModel, epoch: int, step: int) -> list[Estimate]:
-    """``estimates_of`` what the model does on the tasks."""
+    """Run every policy on the tasks and return the estimates (``estimates_of``)."""
     return estimates_of(tried(context, module), context.evaluation, epoch, step)
 
 
-def estimates_of(found: Tried, evaluation: Evaluation, epoch: int, step: int) -> list[Estimate]:
+def estimates_of(results: Tried, evaluation: Evaluation, epoch: int, step: int) -> list[Estimate]:
     """Success rates by policy and difficulty, and the regret with its two parts.
 
     success_any_time counts tasks whose goal is reached at any step of the budget, success_final those that end there,
@@ -212,8 +212,8 @@ def estimates_of(found: Tried, evaluation: Evaluation, epoch: int, step: int) ->
     predicting. Tasks are paired; the standard errors are those of tasks, for this one model. A rate of no tasks is
     missing.
     """
-    ends = {name: outcome.final for name, outcome in found.outcomes.items()}
-    kinds = {"success_any_time": {name: outcome.ever for name, outcome in found.outcomes.items()}}
+    ends = {name: outcome.final for name, outcome in results.outcomes.items()}
+    kinds = {"success_any_time": {name: outcome.ever for name, outcome in results.outcomes.items()}}
     if not evaluation.stop_at_goal:
         kinds["success_final"] = {name: values for name, values in ends.items() if values is not None}
     kinds["success"] = kinds[f"success_{evaluation.success}"]
@@ -222,16 +222,16 @@ def estimates_of(found: Tried, evaluation: Evaluation, epoch: int, step: int) ->
         for kind, values in kinds.items()
         for name in POLICIES
         if name in values
-        for row in _rates(found, f"{kind}/{name}", name, values[name].double(), epoch, step)
+        for row in _rates(results, f"{kind}/{name}", name, values[name].double(), epoch, step)
     ]
-    rows.append(Estimate("tasks/removed", float(found.trial.removed()), 0.0, len(found.trial.drawn), epoch, step))
-    for level in found.trial.drawn.levels:
-        drawn = int((found.trial.drawn.required_steps == level).sum())
-        removed = float(found.trial.removed(level))
+    rows.append(Estimate("tasks/removed", float(results.trial.removed()), 0.0, len(results.trial.drawn), epoch, step))
+    for level in results.trial.drawn.levels:
+        drawn = int((results.trial.drawn.required_steps == level).sum())
+        removed = float(results.trial.removed(level))
         rows.append(Estimate(f"tasks/removed/required_{level}", removed, 0.0, drawn, epoch, step))
     for name, pair in _DIFFERENCES.items():
         if all(policy in kinds["success"] for policy in pair):
-            better, worse = _shared(found, kinds["success"], *pair)
+            better, worse = _shared(results, kinds["success"], *pair)
             rows.append(_mean(f"regret/{name}", better - worse, epoch, step))
     return rows
 
@@ -246,22 +246,22 @@ _DIFFERENCES = {
 }
 
 
-def _rates(found: Tried, label: str, name: str, values: Tensor, epoch: int, step: int) -> Iterator[Estimate]:
+def _rates(results: Tried, label: str, name: str, values: Tensor, epoch: int, step: int) -> Iterator[Estimate]:
     yield _mean(label, values, epoch, step)
-    levels = found.trial.drawn.required_steps[found.numbers[name]]
-    for level in found.trial.drawn.levels:
+    levels = results.trial.drawn.required_steps[results.numbers[name]]
+    for level in results.trial.drawn.levels:
         yield _mean(f"{label}/required_{level}", values[levels == level], epoch, step)
 
 
-def _shared(found: Tried, values: Mapping[str, Tensor], one: str, other: str) -> tuple[Tensor, Tensor]:
-    """Success of two policies on the tasks that both were tried on."""
-    chosen = min((found.numbers[one], found.numbers[other]), key=len)
-    first, second = (values[name][torch.isin(found.numbers[name], chosen)].double() for name in (one, other))
+def _shared(results: Tried, values: Mapping[str, Tensor], one: str, other: str) -> tuple[Tensor, Tensor]:
+    """Success of two policies, on the tasks that both were tried on."""
+    chosen = min((results.numbers[one], results.numbers[other]), key=len)
+    first, second = (values[name][torch.isin(results.numbers[name], chosen)].double() for name in (one, other))
     return first, second
 
 
 def _mean(name: str, values: Tensor, epoch: int, step: int) -> Estimate:
-    """Mean over tasks with its standard error; of one task there is none, and of none no mean."""
+    """Mean over tasks with its standard error, which needs two tasks; missing without tasks."""
     if not len(values):
         return Estimate(name, None, None, 0, epoch, step, NOTHING_LEFT)
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None

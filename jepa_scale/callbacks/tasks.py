@@ -1,4 +1,4 @@
-"""The tasks that a model is tried on, and the protocol that says how."""
+"""The tasks that models are evaluated on, and the protocol of the evaluation."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from jepa_scale.streams import stream_seed
 from jepa_scale.worlds.simulator import Simulator, Tasks
 
 SEED = stream_seed(0, "evaluation")
-"""Of tasks and of the planner's numbers: the same for every model of a world, so that differences are paired."""
+"""Seed of tasks and of the planner's random numbers: the same for all models of a world, to pair differences."""
 
 
 @dataclass(frozen=True)
 class TaskTrial:
-    """Tasks as the world draws them, and which of them count.
+    """Tasks drawn by a world, and which of them count.
 
-    Removed tasks stay in their places and go on drawing their numbers, so that those of the others do not shift.
+    Removed tasks keep their places and still draw their random numbers, so that those of the others do not shift.
     """
 
     drawn: Tasks
     kept: Tensor
-    """(K,) numbers of the tasks that count, in order."""
+    """(K,) indices of the tasks that count, in order."""
 
     def removed(self, level: int | None = None) -> int:
-        """Tasks left out because they start at their goal; of one difficulty, or of all."""
+        """Number of tasks left out because they start at their goal, of one difficulty or of all."""
         levels = self.drawn.required_steps
         return int(len(levels) - len(self.kept) if level is None else (levels == level).sum() - self.at(level).sum())
 
     def at(self, level: int) -> Tensor:
-        """(K,) which of the kept tasks have a difficulty."""
+        """(K,) mask of the kept tasks that have a given difficulty."""
         return self.drawn.required_steps[self.kept] == level
 
     def first(self, each: int | None) -> Tensor:
-        """Numbers of the first ``each`` kept tasks of every difficulty; None: of all."""
+        """Indices of the first ``each`` kept tasks of every difficulty; None: of all kept tasks."""
         return (
             self.kept if each is None else torch.cat([self.kept[self.at(level)][:each] for level in self.drawn.levels])
         )
@@ -49,7 +49,7 @@ class TaskTrial:
 
 @lru_cache(maxsize=4)
 def trial_of(world: Simulator, evaluation: Evaluation) -> TaskTrial:
-    """The tasks that every model of this world is tried on.
+    """Draw the tasks that every model of this world is evaluated on.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def trial_of(world: Simulator, evaluation: Evaluation) -> TaskTrial:
 
 
 def protocol_of(context: Context) -> dict[str, Any]:
-    """How a run's regret and success are measured: plain values, stored with every number.
+    """Protocol of a run's regret and success as plain values, stored with every number.
 
     ``kind`` is ``exact`` for expectations over a finite world, ``pairs`` for sampled starts and goals of one, ``tasks``
     for those of a simulator, ``none`` where nothing is planned.

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print."""
+"""Entry point of the command line: parse arguments, call the command, report errors."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ examples:
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
   jepa-scale train world=torus model.k=8 data.n=3000     one run
   jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
-  jepa-scale evaluate runs/ID evaluation.episodes=200    a trained model again: success, floors, prediction by horizon
-  jepa-scale report studies/quickstart                   write the report again
-  jepa-scale sweep my_sweep.yaml launcher=slurm          the runs of a study on a SLURM cluster
-  jepa-scale status --watch studies/my_sweep             what it has found so far; then cancel, collect, sync
-  jepa-scale dashboard studies/my_sweep                  its W&B workspace, and its fits, forecast and advice there
-  jepa-scale theory                                      what the theory says, and where it holds
-  jepa-scale theory world=torus world.side=6             the same, and how tight the bounds are on that world
-  jepa-scale audit embeddings.npz                        what embeddings of a model trained elsewhere can see
-  jepa-scale advise studies/quickstart --n 20000         is that enough, and which run should be bought next?
+  jepa-scale evaluate runs/ID evaluation.episodes=200    evaluate a trained model: success, floors, prediction errors
+  jepa-scale report studies/quickstart                   rewrite the report
+  jepa-scale sweep my_sweep.yaml launcher=slurm          run a study on a SLURM cluster
+  jepa-scale status --watch studies/my_sweep             follow its progress; see also cancel, collect, sync
+  jepa-scale dashboard studies/my_sweep                  its W&B workspace, with fits, forecasts and advice
+  jepa-scale theory                                      check the theory's statements on random worlds
+  jepa-scale theory world=torus world.side=6             the same, and evaluate the bounds on that world
+  jepa-scale audit embeddings.npz                        audit embeddings of a model trained elsewhere
+  jepa-scale advise studies/quickstart --n 20000         is that n sufficient, and which run should be next?
   jepa-scale collect wandb://me/project?group=sweep      a table from runs in W&B, for advise and fit
   jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
-  jepa-scale data episodes.h5                            what recorded episodes hold, and are actions aligned?
+  jepa-scale data episodes.h5                            inspect recorded episodes: content, action alignment
 
 Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
 """
@@ -53,14 +53,14 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"jepa-scale {jepa_scale.__version__}")
     added = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for found in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
-        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+    for info in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
+        module = importlib.import_module(f"{commands.__name__}.{info.name}")
         module.add_parser(added).set_defaults(run=module.run)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake ends with one line and exit code 2."""
+    """Run a command and exit with its code; a user's mistake ends with one line and exit code 2."""
     top = parser()
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _called(parsed: argparse.Namespace) -> int:
-    """Do what was asked; say what went wrong in one line, and return the exit code."""
+    """Run the parsed command and return its exit code; errors are reported in one line."""
     from jepa_scale.runs.errors import UserError
 
     try:
@@ -109,6 +109,6 @@ def _refused(sentence: str) -> int:
 
 
 def _formatted(message: Warning | str, category: type[Warning], *place: typing.Any, **more: typing.Any) -> str:
-    """A warning as a sentence: the line of code that it comes from is none of the user's."""
+    """Format a warning as one sentence, without the line of code that raised it."""
     kind = "" if category is UserWarning else f" ({category.__name__})"
     return f"jepa-scale: warning{kind}: {message}\n"

@@ -1,4 +1,4 @@
-"""What several commands share: options, and what they print of a study."""
+"""Shared parts of commands: options, and output about a study."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_allow(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help=f"a module whose classes configurations may name, as in _target_ (also: {trust.ALLOW}); its code is run",
+        help=f"trust a module, whose classes _target_ may then name and whose code is run (also: ${trust.ALLOW})",
     )
 
 
@@ -28,7 +28,7 @@ def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-mixed",
         action="store_true",
-        help="resume what other code has computed: other versions of the package or of a module of yours",
+        help="resume runs that other code has computed: other versions of this package or of your modules",
     )
 
 
@@ -40,14 +40,14 @@ def print_conclusions(console: Console, result: typing.Any) -> None:
 
 
 def new_console() -> Console:
-    """Return a console of this terminal."""
+    """Return a console for this terminal."""
     from jepa_scale.terminal import Console
 
     return Console()
 
 
 def print_line(text: str) -> None:
-    """Print a line at once, whoever reads it."""
+    """Print a line and flush it."""
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""One run on the terminal: its epochs as they pass, and its record."""
+"""Doing one run on the terminal: printing its epochs as they pass, and its record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 
 
 def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) -> int:
-    """Do a run, in as many processes as it has devices; return the exit code."""
+    """Do a run, in one process per device; print its record and return the exit code."""
     from jepa_scale.runs.errors import Interrupted
     from jepa_scale.runs.exits import FAILED, STOPPED
     from jepa_scale.runs.folder import RunFolder
@@ -66,13 +66,13 @@ def _print_record(console: Console, record: RunRecord) -> None:
         shown = ("exact" if count is None else "0") if error == 0 else "" if error is None else f"{error:.2g}"
         table.add_row(name, f"{value:.4g}", shown, "" if count is None else f"{count}")
     console.print(table)
-    found = of_record(record)
-    for extra in (success_table(found, record.protocol), prediction_table(found)):
+    evaluation = of_record(record)
+    for extra in (success_table(evaluation, record.protocol), prediction_table(evaluation)):
         if extra is not None:
             console.print(extra)
-    said = sentence(record.protocol)
-    if said:
-        console.print(said, highlight=False, markup=False)
+    protocol = sentence(record.protocol)
+    if protocol:
+        console.print(protocol, highlight=False, markup=False)
     for bound in record.bounds:
         failed = [item["statement"] for item in bound["hypotheses"] if not item["holds"]]
         word = "vacuous" if bound["vacuous"] else "informative"

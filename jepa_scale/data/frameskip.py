@@ -1,4 +1,4 @@
-"""Several steps of the simulator as one step of the model."""
+"""Frame skip: several steps of the simulator become one step of the model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jepa_scale.data.rows import RowSource, Selected, is_mapped
 from jepa_scale.records import ActionSpace, Episodes
 
 _MOST_ACTIONS = 4096
-"""Discrete actions of several steps are numbered, A^f of them."""
+"""Largest number A^f of discrete actions that several steps may form."""
 
 
 def frameskip(episodes: Episodes, steps: int) -> Episodes:
-    """Every ``steps``-th observation, with the actions of the steps between it and the next one side by side.
+    """Keep every ``steps``-th observation, with the actions up to the next one side by side.
 
     Row j of an episode is its row j f, and its action is (a_{jf}, …, a_{jf + f − 1}) ∈ R^{f A}, usable if all of them
     are. Discrete actions become one number, the first step's in the highest place. What is left of an episode after
@@ -85,7 +85,7 @@ def _select(observations: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def _actions(spans: NDArray[Any], space: ActionSpace, usable: NDArray[np.bool_]) -> NDArray[Any]:
-    """(R, f) or (R, f, A) to (R,) or (R, f A)."""
+    """Combine the actions of several steps: (R, f) or (R, f, A) to (R,) or (R, f A)."""
     if space.count is None:
         return np.where(usable[:, None], spans.reshape(len(spans), -1), np.nan).astype(np.float32)
     places = space.count ** np.arange(spans.shape[1] - 1, -1, -1)

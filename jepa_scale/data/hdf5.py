@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: opened if all their parts lie beside them, with errors that say what to do."""
+"""Reading untrusted HDF5 files: all parts must lie in the file's folder, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jepa_scale.foreign import Refused, inside, reading, short
 
 
 def h5py_library(path: Any) -> Any:
-    """The h5py module, with the plugins for foreign compression where they are installed.
+    """Return the h5py module, with the compression plugins loaded if they are installed.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def h5py_library(path: Any) -> Any:
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file to read, none of whose parts lies outside of its folder.
+    """Open an HDF5 file for reading, none of whose parts may lie outside its folder.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
 
 def _check_enclosed(file: Any, path: Path, folder: Path, seen: set[Path]) -> None:
-    """Refuse links and virtual datasets that lead out of a folder, in this file and those that it names."""
+    """Refuse links and virtual datasets that lead out of a folder, in this file and the files that it refers to."""
     library = h5py_library(path)
     links: list[tuple[bytes, int]] = []
     # Links are not followed here, and nothing may be raised.
@@ -64,18 +64,18 @@ def _check_enclosed(file: Any, path: Path, folder: Path, seen: set[Path]) -> Non
             named.extend(source.file_name for source in item.virtual_sources())
     for name in dict.fromkeys(named):
         # The library looks beside the file that has the name.
-        other = path if name == "." else inside(path, folder, os.path.join(os.path.relpath(path.parent, folder), name))
-        if not other.is_file():
+        target = path if name == "." else inside(path, folder, os.path.join(os.path.relpath(path.parent, folder), name))
+        if not target.is_file():
             # Rows of a virtual dataset whose file is absent are zeros without a word.
             raise Refused(f"{path}: expected the file {short(name)} that it names beside it, got none: copy it there")
-        if other.resolve() not in seen:
-            seen.add(other.resolve())
-            with reading(other, "an HDF5 file"), library.File(other, "r") as held:
-                _check_enclosed(held, other, folder, seen)
+        if target.resolve() not in seen:
+            seen.add(target.resolve())
+            with reading(target, "an HDF5 file"), library.File(target, "r") as content:
+                _check_enclosed(content, target, folder, seen)
 
 
 def _is_elsewhere(file: Any, name: bytes, library: Any) -> bool:
-    """Whether this is a dataset whose rows may lie in another file; asked of every one, so without its wrapper."""
+    """Whether this is a dataset whose rows may lie in another file; called for all, so it uses the low-level API."""
     if library.h5o.get_info(file.id, name).type != library.h5o.TYPE_DATASET:
         return False
     created = library.h5d.open(file.id, name).get_create_plist()
@@ -84,7 +84,7 @@ def _is_elsewhere(file: Any, name: bytes, library: Any) -> bool:
 
 @contextlib.contextmanager
 def unpacking(path: Any, name: str) -> Iterator[None]:
-    """Say why the rows of a dataset could not be read, and what to do about it.
+    """Turn errors on reading rows of a dataset into a sentence with the reason and what to do.
 
     Raises
     ------

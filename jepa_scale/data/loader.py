@@ -1,4 +1,4 @@
-"""Batches of a data set that stays in memory, addressed by step number."""
+"""Loader of batches from a data set in memory, addressed by step number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jepa_scale.records import Batch
 
 
 class StepLoader:
-    """``steps_per_epoch`` batches an epoch, however small the data set, so that every n gets the same training.
+    """Loader of ``steps_per_epoch`` batches per epoch, whatever the size of the data set: every n trains equally long.
 
     Batches are slices of one random permutation per pass through the data; what is left of a pass is dropped, so that
     no batch holds a transition twice. Step s of the run is always the same batch: there is no state to save, and a
@@ -54,11 +54,11 @@ class StepLoader:
 
     @property
     def sampler(self) -> StepLoader:
-        """Lightning calls ``sampler.set_epoch`` at the start of each epoch."""
+        """Return the loader itself: Lightning calls ``sampler.set_epoch`` at the start of each epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that iteration yields."""
+        """Set the epoch whose batches iteration yields."""
         self.epoch = epoch
 
     def __len__(self) -> int:

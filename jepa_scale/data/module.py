@@ -17,7 +17,7 @@ from jepa_scale.worlds.base import SampledWorld
 
 
 class RunData(L.LightningDataModule):
-    """Windows of ``horizon`` transitions to train on, and trajectories to estimate from.
+    """Data of a run: windows of ``horizon`` transitions to train on, and trajectories for estimates.
 
     Training are the first n transitions of some episodes in a fixed order, so that a smaller n is a prefix of a larger
     one. Held-out and test trajectories never depend on n.
@@ -31,7 +31,7 @@ class RunData(L.LightningDataModule):
     heldout: Trajectories
     test: Trajectories
     normaliser: Normaliser | None = None
-    """Fitted on the training transitions; None where the model takes observations and actions as they are."""
+    """Normaliser fitted on the training transitions; None if the model takes raw observations and actions."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class RunData(L.LightningDataModule):
         self.rows = transition_rows(episodes, chosen, n)
         self.windows: Windows = windows_of(episodes, chosen, n, horizon)
         self.episodes = len(np.unique(np.searchsorted(episodes.offsets, self.rows, side="right")))
-        """Episodes that the training transitions come from."""
+        """Number of episodes that the training transitions come from."""
         self.action_counts = _counts(episodes.actions[self.rows], episodes.action_space)
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of what is trained on."""
+        """SHA-256 of the training data."""
         raise NotImplementedError(f"{type(self).__name__} must say what it trains on")
 
     def train_dataloader(self) -> StepLoader:
-        """Batches on the training device; the data set is copied there once."""
+        """Return the loader of batches on the training device; the data set is copied there once."""
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
         return StepLoader(
@@ -78,14 +78,14 @@ class RunData(L.LightningDataModule):
 
 
 def _counts(actions: np.ndarray, space: ActionSpace) -> torch.Tensor:
-    """Transitions of each action; all in one cell where actions are continuous."""
+    """Return the number of transitions of each action; one total for continuous actions."""
     if space.count is None:
         return torch.tensor([len(actions)])
     return torch.bincount(torch.as_tensor(actions), minlength=space.count)
 
 
 class WorldData(RunData):
-    """Trajectories that a world draws under its behaviour policy.
+    """Data of a run from trajectories that a world draws under its behaviour policy.
 
     Training trajectories are those of the stream ``data/train``; held-out and test ones have streams of their own.
 
@@ -112,23 +112,23 @@ class WorldData(RunData):
                 f"expected trajectories of at least data.horizon={horizon} transitions, got data.length={length}"
             )
         # Lightning's attributes can only be set once it is initialised, which needs the training data.
-        train, held, tested = (
+        train, heldout_data, tested = (
             draw(world, size, length, stream_seed(seed, f"data/{name}"))
             for name, size in (("train", n), ("heldout", heldout), ("test", test))
         )
         episodes = as_episodes(train, world.action_space)
         every = np.arange(len(episodes.lengths))
         super().__init__(episodes, every, n, horizon, batch_size, steps_per_epoch, seed)
-        self.world, self.train, self.heldout, self.test = world, train, held, tested
+        self.world, self.train, self.heldout, self.test = world, train, heldout_data, tested
 
     @property
     def checksum(self) -> str:
-        """That of the training trajectories."""
+        """Checksum of the training trajectories."""
         return self.train.checksum
 
 
 def draw(world: SampledWorld, transitions: int, length: int, seed: int) -> Trajectories:
-    """Draw as many trajectories as hold so many usable transitions.
+    """Draw as many trajectories as are needed for a number of usable transitions.
 
     Raises
     ------
@@ -149,4 +149,4 @@ def draw(world: SampledWorld, transitions: int, length: int, seed: int) -> Traje
 
 
 _ATTEMPTS = 4
-"""Draws; each corrects the share of usable transitions that the one before found."""
+"""Number of attempts; each uses the share of usable transitions that the one before it found."""

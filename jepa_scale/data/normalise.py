@@ -1,4 +1,4 @@
-"""Mean and deviation of observations and actions, fitted on the rows that train."""
+"""Standardisation of observations and actions by mean and deviation, fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """x ↦ (x − mean) / deviation along the last axis."""
+    """Standardisation x ↦ (x − mean) / deviation along the last axis."""
 
     mean: NDArray[np.float32]
     """(D,); for images (C,), in units of a byte."""
     deviation: NDArray[np.float32]
     """(D,) or (C,); 1 where the coordinate is constant, so that it is shifted but not scaled."""
     constant: tuple[int, ...]
-    """Coordinates that do not vary."""
+    """Indices of coordinates that do not vary."""
     n: int
-    """Rows it was fitted on."""
+    """Number of rows that it was fitted on."""
 
     def apply(self, values: Any) -> Any:
-        """(…, D) tensor or array of any numbers, as float32; NaN stays NaN."""
+        """Standardise a tensor or array (…, D) of any numeric type, as float32; NaN stays NaN."""
         mean, deviation = self._like(values)
         return (_floating(values) - mean) / deviation
 
     def restore(self, values: Any) -> Any:
-        """Inverse of ``apply``."""
+        """Undo ``apply``."""
         mean, deviation = self._like(values)
         return _floating(values) * deviation + mean
 
@@ -50,21 +50,21 @@ class Normaliser:
     """Scales of observations and of continuous actions."""
 
     observations: FeatureScale | None
-    """None where they are taken as they are."""
+    """Scale of observations; None if they are used unchanged."""
     actions: FeatureScale | None
-    """None where actions are discrete."""
+    """Scale of actions; None if they are discrete."""
 
     def apply(self, observations: Any) -> Any:
-        """Normalised observations (…, D) or (…, H, W, C), float32; as they are where there is no scale."""
+        """Normalise observations (…, D) or (…, H, W, C), as float32; unchanged if there is no scale."""
         return observations if self.observations is None else self.observations.apply(observations)
 
     def apply_actions(self, actions: Any) -> Any:
-        """Normalised actions (…, A), float32; discrete ones as they are."""
+        """Normalise actions (…, A), as float32; discrete ones stay unchanged."""
         return actions if self.actions is None else self.actions.apply(actions)
 
 
 def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64], observations: bool = True) -> Normaliser:
-    """Fit both scales on the training rows and on nothing else.
+    """Fit both scales on the training rows only.
 
     Means and variances are merged block by block (Chan, Golub and LeVeque's update), so that rows in a file are never
     loaded whole and nothing cancels. Rows that are not finite, or whose action is not usable, are left out.
@@ -99,7 +99,7 @@ def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64], observations: bo
 
 
 class _Running:
-    """Count, mean and summed squared deviations along all axes but the last."""
+    """Running count, mean and sum of squared deviations along all axes but the last."""
 
     def __init__(self) -> None:
         self.rows = self.count = 0

@@ -1,4 +1,4 @@
-"""Recorded episodes cut into trajectories of one length, for estimates that stream them."""
+"""Cutting recorded episodes into trajectories of equal length, for estimates that stream them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from jepa_scale.records import Episodes, Trajectories
 
 
 class Pieces(RowSource):
-    """Item i is the rows ``rows[i]`` of an array or source: (P, T+1, *shape), read when it is asked for."""
+    """Pieces (P, T+1, *shape) of an array or source: item i holds its rows ``rows[i]``, read when indexed."""
 
     def __init__(self, base: Any, rows: NDArray[np.int64]) -> None:
         self.base, self.rows = base, rows
         self.shape, self.dtype = (*rows.shape, *base.shape[1:]), base.dtype
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """The base is asked once."""
+        """Fetch all pieces with one request to the base."""
         taken = self.rows[rows]
         return np.asarray(self.base[taken.reshape(-1)]).reshape(*taken.shape, *self.shape[2:])
 
 
 def pieces_of(episodes: Episodes, chosen: NDArray[np.int64], length: int, seed: int) -> Trajectories:
-    """Cut the chosen episodes into pieces of ``length`` transitions, so that each usable one is in one piece, once.
+    """Cut the chosen episodes into pieces of ``length`` transitions; each usable transition is in exactly one piece.
 
     A piece ends with its episode or before a row that is not usable; one that is shorter for that is filled up with its
     last row, and those transitions are not usable. Pieces carry the place of their episode among ``chosen``: only

@@ -1,4 +1,4 @@
-"""Whether the action in a row is the one taken on that row's observation."""
+"""Alignment probe: is the action in a row the one taken on that row's observation?"""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ LAGS = (-1, 0, 1)
 
 _FOLDS = 10
 _RIDGE = 1e-3
-"""Of the rows, in the normal equations of regressors of variance 1: keeps one-hot actions and still pixels solvable."""
+"""Ridge as a share of the rows, for regressors of variance 1: keeps one-hot actions and still pixels solvable."""
 _VECTOR_ROWS, _IMAGE_ROWS = 20_000, 4_000
 _FEATURES = 64
 _INTERACTING = 6
-"""Coordinates of the observation that an action's effect may depend on."""
+"""Number of coordinates of the observation that an action's effect may depend on."""
 _GRID = 8
-"""Frames are averaged to this many squares a side."""
+"""Number of squares per side to which frames are averaged."""
 _BLOCK = 256
 _OFTEN = 0.05
-"""Share of rows in which a coordinate has to change to be explained."""
+"""Share of rows in which a coordinate must change to be explained."""
 _SURE = 3.0
-"""Standard errors; with three lags and two readings of the data 2 would be seen by chance."""
+"""Standard errors that count as sure; with three lags and two regressions, 2 would occur by chance."""
 
 Alignment = Literal["aligned", "misaligned", "cannot tell"]
 
 
 @dataclass(frozen=True)
 class AlignmentProbe:
-    """How well the action ℓ rows on explains the change from a row to the next, for ℓ = −1, 0, 1."""
+    """How well the action ℓ rows later explains the change from a row to the next, for ℓ = −1, 0, 1."""
 
     r_squared: tuple[float, float, float]
-    """Cross-validated share of the change's variance at lags −1, 0, 1; below 0 where the fit is worse than none."""
+    """Cross-validated share of explained variance at lags −1, 0, 1; below 0 if the fit is worse than none."""
     standard_errors: tuple[float, float, float]
-    """Jackknife over folds of whole episodes, of stretches of rows where there are fewer than 10."""
+    """Jackknife standard errors over folds of whole episodes, or of stretches of rows if there are fewer than 10."""
     n: int
-    """Transitions, the same for every lag: those with a usable transition on either side in their episode."""
+    """Number of transitions, the same for all lags: those with usable transitions on both sides in their episode."""
     interaction: bool
-    """Whether the action's effect was let depend on the observation; R² is then beyond what that alone explains."""
+    """Whether the action's effect may depend on the observation; R² is then beyond what that alone explains."""
     status: Alignment
     sentence: str
 
@@ -74,21 +74,21 @@ def alignment(episodes: Episodes, seed: int = 0) -> AlignmentProbe:
         return _too_few(len(rows))
     seen = _features(episodes, rows, generator)
     actions = [_codes(episodes, rows + lag, seed) for lag in LAGS]
-    found = _Scores.fitted([(None, code) for code in actions], seen.change, groups)
-    interaction = images or not found.explains
+    scores = _Scores.fitted([(None, code) for code in actions], seen.change, groups)
+    interaction = images or not scores.explains
     if interaction:
         crossed = [(seen.current, _crossed(code, seen.current)) for code in actions]
-        found = _Scores.fitted(crossed, seen.change, groups)
-    best = int(np.argmax(found.r_squared))
+        scores = _Scores.fitted(crossed, seen.change, groups)
+    best = int(np.argmax(scores.r_squared))
     # Only an alarm is doubted: it takes two more fits.
     doubted = best != 1 and not _stands(best, seen, actions, groups, interaction)
-    return _judged(found, len(rows), interaction, doubted)
+    return _judged(scores, len(rows), interaction, doubted)
 
 
 def _stands(
     best: int, seen: _Seen, actions: list[NDArray[np.float64]], groups: NDArray[np.int64], interaction: bool
 ) -> bool:
-    """Whether a lag other than 0 still wins where a policy or inertia would explain that it did.
+    """Whether a lag other than 0 still wins after controlling for a policy and for inertia.
 
     A policy that answers the observation puts x_{t+1} into a_{t+1}, and so the change that led there; given x_{t+1} its
     action says nothing more of that change, a shifted one does. With inertia the change follows the action before as
@@ -111,13 +111,13 @@ class _Seen:
     """Standardised features of the chosen rows t, without coordinates that never change."""
 
     current: NDArray[np.float64]
-    """(n, d) of x_t."""
+    """(n, d) features of x_t."""
     following: NDArray[np.float64]
-    """(n, d) of x_{t+1}."""
+    """(n, d) features of x_{t+1}."""
     earlier: NDArray[np.float64]
-    """(n, d) of x_t − x_{t−1}."""
+    """(n, d) features of x_t − x_{t−1}."""
     change: NDArray[np.float64]
-    """(n, d') of x_{t+1} − x_t, without coordinates that hardly ever change."""
+    """(n, d') features of x_{t+1} − x_t, without coordinates that hardly ever change."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Scores:
 
     @classmethod
     def fitted(cls, designs: list, change: NDArray[np.float64], groups: NDArray[np.int64]) -> _Scores:
-        """Score (controls, regressors) of each lag; R² is over what the controls and a constant leave."""
+        """Fit (controls, regressors) of each lag; R² is relative to the residual of controls and a constant."""
         folds = _folds(groups)
         errors = np.zeros((int(folds.max()) + 1, len(LAGS), 2))
         for place, (controls, regressors) in enumerate(designs):
@@ -143,17 +143,17 @@ class _Scores:
         return cls(1 - total[:, 1] / total[:, 0], 1 - rest[..., 1] / rest[..., 0])
 
     def error(self, values: NDArray[np.float64]) -> float:
-        """Jackknife standard error of a quantity given with each fold left out (folds,)."""
+        """Return the jackknife standard error of a quantity from its values with each fold left out (folds,)."""
         return float(np.sqrt((len(values) - 1) * values.var()))
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """(3,) standard errors."""
+        """(3,) standard errors of R²."""
         return np.array([self.error(column) for column in self.left_out.T])
 
     @property
     def explains(self) -> bool:
-        """Whether the action of some lag explains anything."""
+        """Whether the action at any lag explains part of the change."""
         return bool((self.r_squared > _SURE * self.errors).any())
 
 
@@ -164,7 +164,7 @@ def _judged(scores: _Scores, n: int, interaction: bool, doubted: bool) -> Alignm
     )
     seen = f"the action explains R² = {shown} of the change of the observation ({n} transitions)"
     best = int(np.argmax(values))
-    gaps = [values[best] - values[other] for other in range(3)]
+    gaps = [values[best] - values[rival] for rival in range(3)]
     sure = [gaps[k] > _SURE * scores.error(scores.left_out[:, best] - scores.left_out[:, k]) for k in range(3)]
     status: Alignment = "cannot tell"
     if not scores.explains:
@@ -185,7 +185,7 @@ def _judged(scores: _Scores, n: int, interaction: bool, doubted: bool) -> Alignm
         )
     else:
         sentence = f"cannot tell whether actions are aligned, two lags do as well: {seen}"
-    r_squared, standard_errors = (tuple(float(one) for one in part) for part in (values, errors))
+    r_squared, standard_errors = (tuple(float(number) for number in part) for part in (values, errors))
     return AlignmentProbe(r_squared, standard_errors, n, interaction, status, sentence)  # type: ignore[arg-type]
 
 
@@ -198,11 +198,11 @@ def _too_few(n: int) -> AlignmentProbe:
 def _interior(
     episodes: Episodes, generator: np.random.Generator, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows with a usable row on either side in their episode, and the episode of each; about ``limit`` of them."""
+    """Return about ``limit`` rows with a usable row on both sides in their episode, and the episode of each."""
     usable, offsets, lengths = episodes.usable, episodes.offsets, episodes.lengths
     rows: list[NDArray[np.int64]] = []
     groups: list[NDArray[np.int64]] = []
-    found = 0
+    count = 0
     for episode in generator.permutation(len(lengths)):
         inside = usable[offsets[episode] : offsets[episode] + lengths[episode]]
         # The last row is never usable, so t + 1 is at most the row before it.
@@ -211,8 +211,8 @@ def _interior(
         chosen = chosen[: max(50, limit // 8)]
         rows.append(chosen + offsets[episode])
         groups.append(np.full(len(chosen), episode))
-        found += len(chosen)
-        if found >= limit:
+        count += len(chosen)
+        if count >= limit:
             break
     return np.concatenate(rows).astype(np.int64), np.concatenate(groups).astype(np.int64)
 
@@ -235,7 +235,7 @@ def _features(episodes: Episodes, rows: NDArray[np.int64], generator: np.random.
 
 
 def _pooled(block: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Vectors as they are; frames (B, H, W, C) as means over at most 8×8 squares, flattened."""
+    """Return vectors unchanged and frames (B, H, W, C) as means over at most 8×8 squares, flattened."""
     if block.dtype != np.uint8:
         return block.reshape(len(block), -1).astype(np.float64)
     for axis in (1, 2):
@@ -252,14 +252,14 @@ def _project(table: NDArray[np.float64], size: int, generator: np.random.Generat
 
 
 def _standard(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean 0 and deviation 1; what does not vary beyond rounding is left out."""
+    """Standardise to mean 0 and deviation 1; coordinates that do not vary beyond rounding are left out."""
     deviation = table.std(axis=0)
     kept = deviation > 1e-6 * np.maximum(1e-12, np.abs(table).max(axis=0))
     return (table[:, kept] - table[:, kept].mean(axis=0)) / deviation[kept]
 
 
 def _codes(episodes: Episodes, rows: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Actions as numbers (n, d): coordinates, one-hot, or random codes where there are many."""
+    """Return actions as regressors (n, d): coordinates, one-hot codes, or random codes if there are many."""
     actions, count = episodes.actions[rows], episodes.action_space.count
     # The same projection for every lag: a lag must not win by its draw.
     generator = np.random.default_rng(stream_seed(seed, "data/probe/actions"))
@@ -272,7 +272,7 @@ def _codes(episodes: Episodes, rows: NDArray[np.int64], seed: int) -> NDArray[np
 
 
 def _crossed(code: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(a, a ⊗ P x) with a random projection P on a few coordinates."""
+    """Return (a, a ⊗ P x) with a random projection P to a few coordinates."""
     # The same one for every lag.
     projected = _project(current, _INTERACTING, np.random.default_rng(0))
     products = code[:, :, None] * projected[:, None, :]
@@ -280,7 +280,7 @@ def _crossed(code: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray
 
 
 def _folds(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fold of each row: whole episodes, or stretches of rows where there are few episodes."""
+    """Return the fold of each row: whole episodes, or stretches of rows if there are few episodes."""
     values, order = np.unique(groups, return_inverse=True)
     if len(values) < _FOLDS:
         return np.arange(len(groups)) * _FOLDS // len(groups)
@@ -290,13 +290,13 @@ def _folds(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 def _fold_errors(
     design: NDArray[np.float64], change: NDArray[np.float64], folds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Σ‖change − prediction‖² on each fold by ridge on the others (folds,)."""
+    """Return Σ‖change − prediction‖² on each fold, by ridge regression on the others (folds,)."""
     table = np.concatenate([np.ones((len(design), 1)), design - design.mean(axis=0)], axis=1)
     count = int(folds.max()) + 1
     moments = [
         (table[folds == k].T @ table[folds == k], table[folds == k].T @ change[folds == k]) for k in range(count)
     ]
-    left, right = sum(one[0] for one in moments), sum(one[1] for one in moments)
+    left, right = sum(moment[0] for moment in moments), sum(moment[1] for moment in moments)
     errors = []
     for k, (mine, mine_change) in enumerate(moments):
         rest = left - mine

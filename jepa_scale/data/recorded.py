@@ -1,4 +1,4 @@
-"""Episodes that somebody has recorded, as the world of a run."""
+"""Recorded episodes as the world of a run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from jepa_scale.records import ActionSpace, Episodes
 from jepa_scale.worlds.base import World
 
 FEWEST_EPISODES = 8
-"""Held out and for the test. The jackknife leaves whole episodes out: of G groups its error is itself uncertain by a
-share of 1/√(2 (G − 1)), 27 % of 8."""
+"""Smallest number of held-out episodes, and of test episodes.
+
+The jackknife leaves whole episodes out: its error from G groups is itself uncertain by a share of 1/√(2 (G − 1)), which
+is 27 % for 8."""
 
 
 @dataclass(frozen=True)
 class Recorded(World):
-    """A file or folder of recorded episodes: there is nothing to step, so nothing to plan in, and no success.
+    """World of recorded episodes in a file or folder: it cannot be stepped, so there is no planning and no success.
 
     Spectrum, loss, ranks and deficits are estimated from episodes that were not trained on, as in any world that is not
     finite. What was recorded decides what a policy is, and n is at most what the file holds.
@@ -48,12 +50,12 @@ class Recorded(World):
     path: str | None = None
     format: str = "auto"
     observation: str | None = None
-    """Column, part or feature to read; None: the reader's own choice. So is the action."""
+    """Column, part or feature to read as the observation; None: the reader's choice. ``action`` likewise."""
     action: str | None = None
     frameskip: int = 1
-    """Recorded steps of one step of the model."""
+    """Number of recorded steps in one step of the model."""
     check_alignment: bool = True
-    """Whether to refuse recordings whose actions look shifted by a row; a warning where that cannot be told."""
+    """Whether to refuse recordings whose actions look shifted by a row; unclear cases only cause a warning."""
     normalise: bool = True
     """Whether vectors and continuous actions are standardised."""
     allow_pickle: bool = False
@@ -74,7 +76,7 @@ class Recorded(World):
 
     @cached_property
     def episodes(self) -> Episodes:
-        """Everything that was recorded, at the model's steps."""
+        """All recorded episodes, at the model's steps."""
         wanted = {"observation": self.observation, "action": self.action, "allow_pickle": self.allow_pickle}
         assert self.path is not None
         episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})
@@ -91,17 +93,17 @@ class Recorded(World):
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """(D,) of vectors, (H, W, C) of images."""
+        """Shape of an observation: (D,) for vectors, (H, W, C) for images."""
         return tuple(self.episodes.observations.shape[1:])
 
     @property
     def action_space(self) -> ActionSpace:
-        """In the recording's units."""
+        """Space of actions, in the recording's units."""
         return self.episodes.action_space
 
 
 class RecordedData(RunData):
-    """Whole episodes in a random order of the run's seed: first for the test, then held out, then for training.
+    """Data of a run from whole episodes, in an order drawn by the run's seed: test, then held out, then training.
 
     Held-out and test episodes are cut into pieces of ``length`` transitions. Their observations stay where they lie, in
     memory or in a file, and are read block by block when estimates are made.
@@ -140,7 +142,7 @@ class RecordedData(RunData):
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over the split's fingerprint and the rows that are trained on."""
+        """SHA-256 over the split's fingerprint and the training rows."""
         digest = hashlib.sha256(bytes.fromhex(self.split.fingerprint))
         for first in range(0, len(self.rows), _BLOCK):
             rows = self.rows[first : first + _BLOCK]
@@ -150,11 +152,11 @@ class RecordedData(RunData):
 
 
 _BLOCK = 4096
-"""Rows hashed at a time."""
+"""Number of rows hashed at a time."""
 
 
 def _fitted(episodes: Episodes, rows: np.ndarray) -> Normaliser | None:
-    """Scales of vectors and continuous actions; bytes of images have one already, and are not read for one."""
+    """Fit the scales of vectors and continuous actions; images are bytes, need no scale and are not read."""
     images = episodes.observations.dtype == np.uint8
     return (
         None if images and episodes.action_space.discrete else fit_normaliser(episodes, rows, observations=not images)

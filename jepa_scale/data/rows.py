@@ -1,4 +1,4 @@
-"""Rows of observations that may be larger than memory, taken by index as tensors."""
+"""Access to rows of observations that may be larger than memory: rows are taken by index as tensors."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from jepa_scale.data.hdf5 import h5py_library, unpacking
 from jepa_scale.foreign import reading, short
 
 CACHE_BYTES = 2**30
-"""Rows up to this size are held in memory unless the caller says otherwise."""
+"""Size in bytes up to which rows are held in memory by default."""
 
 
 class RowSource:
-    """Rows that are fetched when asked for; what readers put in place of an array that is too large to load.
+    """Rows that are fetched on demand: readers use this in place of an array that is too large to load.
 
     Indexing is NumPy's along the first axis, by number, slice, numbers or mask, and gives new arrays. A view of rows
     (``Selected``), several sources end to end (``Joined``) and a function of each row (``Mapped``) are sources too.
     """
 
     shape: tuple[int, ...]
-    """(R, *row)"""
+    """Shape of all rows, (R, *row)."""
     dtype: np.dtype
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows by number, 0 ≤ rows < R, in any order and with repeats: (len(rows), *row)."""
+        """Return rows by number, 0 ≤ rows < R, in any order and with repeats: (len(rows), *row)."""
         raise NotImplementedError
 
     @property
     def ndim(self) -> int:
-        """Axes, the first one included."""
+        """Number of axes, the first one included."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows in memory."""
+        """Number of bytes that all rows would take in memory."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -66,22 +66,22 @@ class Hdf5Rows(RowSource):
         self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Each run of consecutive rows is one read: reads, not bytes, are what HDF5 is slow at."""
+        """Fetch rows, with one read for each run of consecutive rows: HDF5 is slow per read, not per byte."""
         with reading(self.path, f"the rows of {short(self.name)}"):
             dataset = _hdf5_file(self.path)[self.name]
         wanted, place = np.unique(rows, return_inverse=True)
-        found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        rows_read = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
         for start, stop in pairwise([*starts, len(wanted)]):
             first = int(wanted[start])
             with unpacking(self.path, self.name):
-                found[start:stop] = dataset[first : first + stop - start]
+                rows_read[start:stop] = dataset[first : first + stop - start]
         # Rows in order need no second copy.
-        return found if np.array_equal(wanted, rows) else found[place]
+        return rows_read if np.array_equal(wanted, rows) else rows_read[place]
 
 
 class Joined(RowSource):
-    """Arrays or sources of one row shape, end to end."""
+    """Concatenation of arrays or sources of one row shape."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self.parts = list(parts)
@@ -89,36 +89,36 @@ class Joined(RowSource):
         self.shape, self.dtype = (int(self.ends[-1]), *parts[0].shape[1:]), parts[0].dtype
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Each part is asked once."""
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        """Fetch rows with one request to each part."""
+        joined = np.empty((len(rows), *self.shape[1:]), self.dtype)
         owner = np.searchsorted(self.ends, rows, side="right")
         for part in np.unique(owner):
             mine = owner == part
-            found[mine] = self.parts[part][rows[mine] - (self.ends[part] - len(self.parts[part]))]
-        return found
+            joined[mine] = self.parts[part][rows[mine] - (self.ends[part] - len(self.parts[part]))]
+        return joined
 
 
 class Selected(RowSource):
-    """Some rows of an array or source, in an order of their own."""
+    """Selected rows of an array or source, in any order."""
 
     def __init__(self, base: Any, rows: NDArray[np.int64]) -> None:
         self.base, self.rows = base, rows
         self.shape, self.dtype = (len(rows), *base.shape[1:]), base.dtype
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of the base."""
+        """Fetch the selected rows from the base."""
         return np.asarray(self.base[self.rows[rows]])
 
 
 class Mapped(RowSource):
-    """A function of every row of an array or source: ``function`` takes (B, *row) and gives (B, *row_shape)."""
+    """Function of every row of an array or source: ``function`` maps (B, *row) to (B, *row_shape)."""
 
     def __init__(self, base: Any, function: Callable[[Any], Any], row_shape: tuple[int, ...], dtype: Any) -> None:
         self.base, self.function = base, function
         self.shape, self.dtype = (len(base), *row_shape), np.dtype(dtype)
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of the base, then the function."""
+        """Fetch rows from the base and apply the function."""
         return np.asarray(self.function(np.asarray(self.base[rows])), dtype=self.dtype)
 
 
@@ -134,7 +134,7 @@ class CachedRows:
         return len(self.values)
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
-        """Rows (*indices.shape, *row), on the device of the rows; ``indices`` int64 of any shape, on that device."""
+        """Return rows (*indices.shape, *row) on the rows' device; ``indices`` is int64 of any shape, on that device."""
         if indices.ndim == 1:
             return self.values.index_select(0, indices)
         return self.values.index_select(0, indices.reshape(-1)).view(indices.shape + self._row)
@@ -145,7 +145,7 @@ class CachedRows:
 
 
 class MappedRows:
-    """Rows in a file, read when they are taken."""
+    """Rows in a file, read when taken."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
@@ -155,7 +155,7 @@ class MappedRows:
         return len(self.source)
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
-        """Rows (*indices.shape, *row) on the CPU; ``indices`` int64 of any shape.
+        """Return rows (*indices.shape, *row) on the CPU; ``indices`` is int64 of any shape.
 
         Raises
         ------
@@ -165,16 +165,16 @@ class MappedRows:
         rows = _numbers(indices.reshape(-1).cpu().numpy(), len(self.source))
         row = tuple(self.source.shape[1:])
         if isinstance(self.source, np.ndarray) and self.source.flags.c_contiguous:
-            found = torch.empty((len(rows), *row), dtype=self._dtype)
+            taken = torch.empty((len(rows), *row), dtype=self._dtype)
             # Bounds were checked; "raise" would copy everything a second time, and so would a plain index.
-            np.take(self.source, rows, axis=0, out=found.numpy(), mode="clip")
+            np.take(self.source, rows, axis=0, out=taken.numpy(), mode="clip")
         else:
-            found = torch.from_numpy(np.ascontiguousarray(self.source[rows]))
-        return found.view(*indices.shape, *row)
+            taken = torch.from_numpy(np.ascontiguousarray(self.source[rows]))
+        return taken.view(*indices.shape, *row)
 
 
 def open_rows(values: Any, cache_bytes: int = CACHE_BYTES) -> CachedRows | MappedRows:
-    """Rows ready to be taken: in memory where they are no larger than ``cache_bytes``, else where they lie.
+    """Return rows ready to be taken: in memory if they are no larger than ``cache_bytes``, else in their file.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def open_rows(values: Any, cache_bytes: int = CACHE_BYTES) -> CachedRows | Mappe
 
 
 def windows(starts: torch.Tensor, length: int) -> torch.Tensor:
-    """Row numbers (B, length) of windows of consecutive rows, for ``take``."""
+    """Return the row numbers (B, length) of windows of consecutive rows, for ``take``."""
     return starts[:, None] + torch.arange(length, device=starts.device)
 
 
@@ -206,22 +206,22 @@ def is_mapped(values: Any) -> bool:
 
 
 _OPEN: dict[str, tuple[tuple[int, ...], Any]] = {}
-"""Path → (process and what identifies the file, file): not read after a fork, nor after another file took its place."""
+"""Open files by path, with the process and identity of the file: invalid after a fork or a replacement."""
 
 
 def _hdf5_file(path: str) -> Any:
     status = os.stat(path)
     mark = (os.getpid(), status.st_dev, status.st_ino, status.st_mtime_ns)
-    held, file = _OPEN.get(path, (None, None))
+    known, file = _OPEN.get(path, (None, None))
     # A closed file is false.
-    if held != mark or not file:
+    if known != mark or not file:
         file = h5py_library(path).File(path, "r")
         _OPEN[path] = (mark, file)
     return file
 
 
 def close_files() -> None:
-    """Close every HDF5 file that rows were read from; they open again when rows are asked for."""
+    """Close all HDF5 files that rows were read from; they are reopened when needed."""
     for _, file in _OPEN.values():
         file.close()
     _OPEN.clear()

@@ -1,4 +1,4 @@
-"""Which episodes train, which choose and which test."""
+"""Split of episodes into training, held-out and test data."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from jepa_scale.streams import stream_seed
 
 @dataclass(frozen=True)
 class Split:
-    """Episodes by number, each in one list only; the lists never depend on how many transitions train."""
+    """Lists of episode numbers, each in one list only; they never depend on the number of training transitions."""
 
     train: NDArray[np.int64]
-    """Episodes in the order in which they are used: n transitions are those of the first ones."""
+    """Training episodes in order of use: n transitions are taken from the first ones."""
     heldout: NDArray[np.int64]
     test: NDArray[np.int64]
     transitions: tuple[int, int, int]
-    """Usable transitions of train, heldout and test."""
+    """Numbers of usable transitions of train, heldout and test."""
     fingerprint: str
     """SHA-256 of the lists and of the lengths and usable rows of their episodes: two equal ones are the same split."""
 
     @property
     def episodes(self) -> tuple[int, int, int]:
-        """Episodes of train, heldout and test."""
+        """Numbers of episodes of train, heldout and test."""
         return len(self.train), len(self.heldout), len(self.test)
 
 
 def split_episodes(episodes: Episodes, heldout: int, test: int, seed: int) -> Split:
-    """Whole episodes in a random order: first for the test, then held out, then for training.
+    """Split whole episodes in a random order: first the test ones, then the held-out ones, then training.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def split_episodes(episodes: Episodes, heldout: int, test: int, seed: int) -> Sp
     digest = hashlib.sha256(episodes.lengths.tobytes() + np.packbits(episodes.usable).tobytes())
     for chosen in lists:
         digest.update(len(chosen).to_bytes(8, "big") + chosen.astype(np.int64).tobytes())
-    train, held, tested = lists
-    sizes = (int(counts[train].sum()), int(counts[held].sum()), int(counts[tested].sum()))
-    return Split(train, held, tested, sizes, digest.hexdigest())
+    train, heldout_list, tested = lists
+    sizes = (int(counts[train].sum()), int(counts[heldout_list].sum()), int(counts[tested].sum()))
+    return Split(train, heldout_list, tested, sizes, digest.hexdigest())
 
 
 def transition_rows(episodes: Episodes, chosen: NDArray[np.int64], n: int | None = None) -> NDArray[np.int64]:
-    """(n,) rows at which transitions start: the first n of the chosen episodes, in their order and that of time.
+    """Return the rows (n,) at which the first n transitions of the chosen episodes start, in order of episode and time.
 
     A smaller n gives a prefix of a larger one. All of them where n is None.
 
@@ -86,22 +86,22 @@ def transition_rows(episodes: Episodes, chosen: NDArray[np.int64], n: int | None
     if n is None:
         parts = [np.flatnonzero(episodes.usable[a:b]) + a for a, b in zip(starts, ends, strict=True)]
         return np.concatenate(parts).astype(np.int64)
-    parts, found = [], 0
+    parts, available = [], 0
     for start, end in zip(starts, ends, strict=True):
-        if found >= n:
+        if available >= n:
             break
         parts.append(np.flatnonzero(episodes.usable[start:end]) + start)
-        found += len(parts[-1])
-    if n < 1 or found < n:
+        available += len(parts[-1])
+    if n < 1 or available < n:
         raise ValueError(
-            f"{episodes.source}: expected 1 to {found} transitions of {len(chosen)} episodes, got {n=}: lower n or "
+            f"{episodes.source}: expected 1 to {available} transitions of {len(chosen)} episodes, got {n=}: lower n or "
             "hold out less"
         )
     return np.concatenate(parts)[:n].astype(np.int64)
 
 
 def window_rows(episodes: Episodes, chosen: NDArray[np.int64], length: int, n: int | None = None) -> NDArray[np.int64]:
-    """Rows at which windows of ``length`` usable transitions in a row start, among those of ``transition_rows``.
+    """Return the rows of ``transition_rows`` at which windows of ``length`` consecutive usable transitions start.
 
     With n given, a window lies wholly within the first n transitions, so that a smaller n sees nothing more.
 

@@ -1,4 +1,4 @@
-"""Episodes written to one HDF5 file: flat columns with ``ep_len`` and ``ep_offset``, as stable-worldmodel has them."""
+"""Store of episodes in one HDF5 file: flat columns with ``ep_len`` and ``ep_offset``, as in stable-worldmodel."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jepa_scale.foreign import short
 from jepa_scale.records import ActionSpace, Episodes
 
 VALID = "action_valid"
-"""Column that says which rows hold an action that was taken and leads to the next row."""
+"""Column of booleans: rows with an action that was taken and leads to the next row."""
 
 _BLOCK_BYTES = 2**24
 
 
 def write_episodes(episodes: Episodes, path: Path | str) -> Path:
-    """Write a store; whatever was at ``path`` stays there, whole, until the new file is complete.
+    """Write a store; an existing file at ``path`` stays intact until the new file is complete.
 
     Columns: ``pixels`` (R, H, W, C) bytes or ``observation`` (R, D) float32; ``action`` (R, A) float32, NaN where it is
     not usable, or (R,) int64; ``action_valid`` (R,) bool; ``state`` (R, S) float32 where there is one; ``ep_len`` int32
@@ -77,7 +77,7 @@ def _write(file: Any, episodes: Episodes) -> None:
 
 
 def _column(file: Any, name: str, values: Any) -> None:
-    """Block by block: the rows may be larger than memory."""
+    """Write a column block by block: the rows may be larger than memory."""
     dataset = file.create_dataset(name, shape=values.shape, dtype=values.dtype)
     step = max(1, _BLOCK_BYTES // max(1, values.nbytes // len(values)))
     for first in range(0, len(values), step):
@@ -85,7 +85,7 @@ def _column(file: Any, name: str, values: Any) -> None:
 
 
 def stored_action_space(attributes: Any) -> ActionSpace | None:
-    """The action space that a store carries; None for files of anybody else.
+    """Return the action space recorded in a store; None for files of other programs.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def stored_action_space(attributes: Any) -> ActionSpace | None:
 
 
 def stored_notes(attributes: Any) -> tuple[str, ...]:
-    """What was noted when the episodes of a store were first read.
+    """Return the notes taken when the episodes of a store were first read.
 
     Raises
     ------

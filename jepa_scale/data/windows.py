@@ -25,13 +25,13 @@ class Windows:
     """
 
     observations: CachedRows | MappedRows
-    """R rows, every observation once."""
+    """R rows, each observation once."""
     actions: CachedRows
-    """R rows; those of rows that are not usable are never taken."""
+    """R rows; actions that are not usable are never taken."""
     starts: Tensor
     """(W,) row in which each window begins."""
     horizon: int
-    """H"""
+    """Number of transitions of a window, H."""
 
     def __post_init__(self) -> None:
         if len(self.starts) == 0:
@@ -44,7 +44,7 @@ class Windows:
         return len(self.starts)
 
     def to(self, device: torch.device) -> Windows:
-        """Return the same windows with what is in memory on ``device``; rows in a file stay there."""
+        """Return the same windows with rows in memory moved to ``device``; rows in a file stay there."""
         observations = self.observations.to(device) if isinstance(self.observations, CachedRows) else self.observations
         return Windows(observations, self.actions.to(device), self.starts.to(device), self.horizon)
 

@@ -1,1 +1,1 @@
-"""What jepa-scale connects to: W&B, and Lightning's loggers."""
+"""Connections to other tools: W&B, and Lightning's loggers."""

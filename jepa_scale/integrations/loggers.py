@@ -19,14 +19,14 @@ from jepa_scale.records import Estimate
 from jepa_scale.runs.folder import atomic_write
 
 _STATUS = {"finished": "success", "failed": "failed", "stopped": "aborted"}
-"""How a run ended, as Lightning's loggers take it."""
+"""Status that Lightning's loggers expect for each outcome of a run."""
 
 
 class Forwarding(EstimateLogger):
-    """Forwards estimates to a logger of Lightning: scalars with standard errors and sizes, a row for each epoch.
+    """Forwards estimates to a Lightning logger: scalars with standard errors and sizes, a row for each epoch.
 
-    Whatever the logger raises costs a warning and the rest of its log, not the run. ``rewrites`` says that the logger
-    begins its log anew when a run is resumed, so that the rows before are given to it again.
+    If the logger raises, a warning is shown and the logger is switched off; the run continues. ``rewrites``: the logger
+    starts its log again when a run is resumed, so that the earlier rows must be logged again.
     """
 
     def __init__(self, logger: Logger, config: Mapping[str, Any], rewrites: bool = False) -> None:
@@ -48,14 +48,14 @@ class Forwarding(EstimateLogger):
         return None if self._logger is None else self._logger.version
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration was logged at the start."""
+        """Do nothing: the configuration was logged at the start."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log what Lightning itself logs."""
+        """Log metrics that Lightning itself logs."""
         self._guarded(lambda used: used.log_metrics(dict(metrics), step))
 
     def write(self, estimates: Sequence[Estimate]) -> None:
-        """Add estimates to the row of their epoch; a new epoch logs the row before."""
+        """Add estimates to the row of their epoch; a new epoch logs the previous row."""
         if not estimates:
             return
         numbers = {name: value for name, value in scalars(estimates).items() if not isinstance(value, str)}
@@ -63,21 +63,21 @@ class Forwarding(EstimateLogger):
         if self._row.get("epoch", epoch) != epoch:
             self._flush()
         self._row |= {"epoch": epoch, **numbers}
-        self._step = max(one.step for one in estimates)
+        self._step = max(estimate.step for estimate in estimates)
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Log the rows of ``metrics.jsonl`` of a run that is resumed, if the logger begins anew."""
+        """Log the ``metrics.jsonl`` rows of a resumed run, if the logger starts its log again."""
         if self._rewrites:
             ordered = sorted(rows, key=itemgetter("epoch"))
             for _, epoch in groupby(ordered, key=itemgetter("epoch")):
                 self.write([estimate_of(row) for row in epoch])
 
     def record(self, record: Any) -> None:
-        """Log the last row."""
+        """Log the last epoch's row."""
         self._flush()
 
     def finish(self, outcome: Outcome = "finished") -> None:
-        """Log the last row and close."""
+        """Log the last epoch's row and close the logger."""
         self._flush()
         self._guarded(lambda used: used.finalize(_STATUS[outcome]))
 
@@ -95,9 +95,9 @@ class Forwarding(EstimateLogger):
             act(used)
         except Exception as error:
             self._logger = None
-            said = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines()
             warnings.warn(
-                f"{type(used).__name__} is off for the rest of this run: {said[0] if said else type(error).__name__}",
+                f"{type(used).__name__} is off for the rest of this run: {lines[0] if lines else type(error).__name__}",
                 stacklevel=3,
             )
 
@@ -110,15 +110,15 @@ def estimate_of(row: Mapping[str, Any]) -> Estimate:
 
 @dataclass(frozen=True)
 class NoLogger:
-    """The run folder's own files only."""
+    """Leaf ``logger=none``: no logger besides the run folder's own files."""
 
     def open(self, run: LoggedRun) -> None:
-        """Return nothing."""
+        """Return None: there is nothing to open."""
 
 
 @dataclass(frozen=True)
 class CSV:
-    """``RUN/csv/metrics.csv``: a row for each epoch, a column for each number."""
+    """CSV file ``RUN/csv/metrics.csv``: a row for each epoch, a column for each number."""
 
     def open(self, run: LoggedRun) -> EstimateLogger:
         """Open the file."""
@@ -131,7 +131,7 @@ class CSV:
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """Event files below one folder of all runs, or in the run's own.
+    """TensorBoard event files, below one folder of all runs or in the run's own.
 
     Raises
     ------
@@ -140,7 +140,7 @@ class TensorBoard:
     """
 
     folder: str | None = None
-    """Where runs are compared: ``FOLDER/STUDY/RUN``; None: ``RUN/tensorboard``."""
+    """Common folder of all runs, as ``FOLDER/STUDY/RUN``; None: ``RUN/tensorboard``."""
 
     def __post_init__(self) -> None:
         _need("tensorboard", "tensorboard")
@@ -165,15 +165,15 @@ class MLflow:
     """
 
     uri: str | None = None
-    """Tracking server; None: MLFLOW_TRACKING_URI, else ``mlflow.db`` here, for one process at a time."""
+    """Tracking server; None: MLFLOW_TRACKING_URI, else ``mlflow.db`` in the current folder, for a single process."""
     experiment: str | None = None
-    """None: the study's name."""
+    """Name of the MLflow experiment; None: the study's name."""
 
     def __post_init__(self) -> None:
         _need("mlflow", "mlflow")
 
     def open(self, run: LoggedRun) -> EstimateLogger:
-        """Open the run; one that is resumed goes on in the run of before."""
+        """Open the MLflow run; a resumed run continues its earlier MLflow run."""
         known = run.folder / "mlflow.txt"
         logger = MLFlowLogger(
             experiment_name=self.experiment or run.group or "jepa-scale",

@@ -19,12 +19,12 @@ from jepa_scale.shapes import Float64
 
 NESTED = Law("nested", "R = c + (A k^-g + B k^p n^-q)^0.5", bounds={"g": (0.02, 6), "p": (-2, 6), "q": (0.02, 6)})
 GENERIC = Law("generic", "R = E + A k^-alpha + B n^-beta", bounds={"alpha": (0.02, 6), "beta": (0.02, 6)})
-"""The rivals whose forecasts a design is to tell apart."""
+"""Rival laws whose forecasts a design should tell apart."""
 
 _PRIOR = {"g": (1.0, 1.0), "p": (1.0, 1.0), "q": (0.6, 0.4), "alpha": (1.0, 1.0), "beta": (0.6, 0.4)}
-"""Mean and sd of exponents before any run: weak, and around what studies find."""
+"""Mean and sd of the prior of exponents: weak, around the values that studies find."""
 _UNKNOWN = 0.1
-"""Relative sd of one run assumed until cells have been repeated."""
+"""Relative sd of one run that is assumed until cells have been repeated."""
 _SATURATED = 0.7
 """Share of the level of random plans from which a cell is not worth a run: it says how the scale ends, not how the
 law bends, and optimal designs that do not know this chase such cells."""
@@ -34,24 +34,24 @@ _CYCLE = 5
 
 @dataclass(frozen=True)
 class DesignSettings:
-    """What is to be forecast, and from which cells."""
+    """Settings of an adaptive design: the target of the forecast and the cells to choose from."""
 
     widths: tuple[int, ...]
     sizes: tuple[int, ...]
     target_k: int
     target_n: int
     cap: int = 3
-    """Runs of one cell at most."""
+    """Largest number of runs of one cell."""
     tolerance: float = 0.0
     """Stop when sd(ln R) at the target is below this; 0: never."""
     ceiling: float = np.inf
-    """Level of random plans."""
+    """Regret of random plans."""
     law: Law = NESTED
     rival: Law = GENERIC
 
     @cached_property
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Candidate k and n, one entry for each cell."""
+        """Return k and n of the candidates, one entry for each cell."""
         k, n = np.meshgrid(np.array(self.widths, float), np.array(self.sizes, float))
         return k.ravel(), n.ravel()
 
@@ -68,7 +68,7 @@ class DesignSettings:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs so far."""
+    """The runs so far, finished or still going."""
 
     k: Float64[np.ndarray, " runs"]
     n: Float64[np.ndarray, " runs"]
@@ -78,7 +78,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The next cell."""
+    """The cell to run next."""
 
     k: int
     n: int
@@ -89,11 +89,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class _Posterior:
-    """A law fitted under a weak prior, as predictions and their joint scatter."""
+    """A law fitted under a weak prior: predictions at points and their joint covariance."""
 
     predicted: Float64[np.ndarray, " points"]
     root: Float64[np.ndarray, "parameters points"]
-    """Lᵀ j: columns whose products are covariances of R at two points."""
+    """Lᵀ j: columns whose inner products are covariances of R at two points."""
 
 
 def propose(settings: DesignSettings, runs: Runs, cost: Float64[np.ndarray, " cells"]) -> Proposal | None:
@@ -107,7 +107,7 @@ def propose(settings: DesignSettings, runs: Runs, cost: Float64[np.ndarray, " ce
     ``cost`` has one entry for each of ``settings.cells``; infinite: not affordable.
     """
     k, n = settings.cells
-    taken = np.array([np.sum((runs.k == one) & (runs.n == other)) for one, other in zip(k, n, strict=True)])
+    taken = np.array([np.sum((runs.k == width) & (runs.n == size)) for width, size in zip(k, n, strict=True)])
     open_ = (taken < settings.cap) & np.isfinite(cost)
     for first_k, first_n in settings.start():
         place = np.flatnonzero((k == first_k) & (n == first_n))

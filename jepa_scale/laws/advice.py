@@ -1,4 +1,4 @@
-"""Is (n, k) sufficient, and which run should be bought next?"""
+"""Advice from a study: whether (n, k) is sufficient, and which runs to buy next."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from jepa_scale.shapes import Float64
 Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
 
 TOLERANCE = 1.05
-"""Regret over its least from which a width is called too far from the best."""
+"""Ratio of regret to its minimum above which a width is called too far from the best."""
 _PER_DECADE = 6
-"""Sizes and widths tried within a factor of ten."""
+"""Number of sizes and widths tried per decade."""
 _SLACK = 0.1
-"""Decades beyond the largest checked distance that still count as checked: sizes like 300, 1000, 3000 step unevenly."""
+"""Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
 
 
 def advise(
@@ -76,7 +76,7 @@ def advise(
 
 
 def _width_asked(model: Mixture, ask: Ask, n: int, best: tuple[int, int, int] | None) -> int:
-    """Return the width asked about: the best that was run at n, else the best that is predicted."""
+    """Return the width asked about: the best one that was run at n, else the best one predicted."""
     if ask.k is not None:
         return ask.k
     row = np.flatnonzero((model.cells.n == n) & (model.cells.seeds > 1))
@@ -145,11 +145,11 @@ def _status(probability: float, level: float) -> Status:
 
 
 def _candidates(model: Mixture) -> tuple[Float64[np.ndarray, " widths"], Float64[np.ndarray, " sizes"]]:
-    """Return widths and sizes inside what was run, and as far beyond as forecasts were checked."""
+    """Return widths and sizes within the range of the runs, and as far beyond as forecasts were checked."""
     cells = model.cells
     low, high = np.log10(cells.k.min()), np.log10(cells.k.max()) + model.validated[1]
     widths = np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.k]))
-    if all("tail" in one.law.columns for one in model.models):
+    if all("tail" in member.law.columns for member in model.models):
         widths = widths[np.isfinite(columns_at(model.table, widths, widths)["tail"])]
     low, high = np.log10(cells.n.min()), np.log10(cells.n.max()) + model.validated[0]
     sizes = np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.n]))
@@ -184,7 +184,7 @@ def _best_width(
 def _cheapest(
     model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, cost: Cost | None, seed: int
 ) -> Verdict | None:
-    """Return the least n, with its best width, that is sufficient; a cell that was run costs nothing more."""
+    """Return the least sufficient n with its best width; a cell that was run costs nothing more."""
     k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
     allowed = np.isfinite(model.predicted(k, n))
     if ask.budget_hours is not None and cost is not None:
@@ -202,16 +202,16 @@ def _cheapest(
         row = np.flatnonzero(n == size)
         place = row[probability[row].argmax()]
         # Again by itself: the best of many probabilities is a little too good.
-        one = verdict(model, int(n[place]), int(k[place]), ask, seed + 1)
-        if one.status == "sufficient":
-            return one
+        judgement = verdict(model, int(n[place]), int(k[place]), ask, seed + 1)
+        if judgement.status == "sufficient":
+            return judgement
     return None
 
 
 def _least_n(
     model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, seed: int
 ) -> tuple[float, float, float] | None:
-    """Return the least n at which each draw reaches the target, at the width that the prediction prefers there.
+    """Return, for each draw, the least n at which it reaches the target at the predicted best width.
 
     Not each draw at a width of its own: the least of many noisy numbers arrives long before any of them.
     """
@@ -228,10 +228,10 @@ def _least_n(
 
 
 def _limits(model: Mixture, k: int, n: int) -> dict[str, float]:
-    """Return how much of the sum inside the heaviest law each kind of term has at (k, n)."""
-    heaviest = max(model.models, key=lambda one: model.weights[one.fit.law])
+    """Return the share of each kind of term in the sum inside the law of largest weight, at (k, n)."""
+    heaviest = max(model.models, key=lambda member: model.weights[member.fit.law])
     columns = columns_at(model.table, np.array([float(k)]), np.array([float(n)]))
-    values = {one.name: one.value for one in heaviest.fit.parameters}
+    values = {parameter.name: parameter.value for parameter in heaviest.fit.parameters}
     if not isinstance(heaviest.law, Law):
         return {}
     shares: dict[str, float] = {}
@@ -268,7 +268,7 @@ def _surface(model: Mixture, widths: np.ndarray, sizes: np.ndarray, level: float
 def next_runs(
     model: Mixture, n: int, k: int, cost: Cost | None, ask: Ask, steps: int, seed: int
 ) -> tuple[NextRun, ...]:
-    """Return the runs that narrow the answer at (n, k) most for their cost.
+    """Return the runs that narrow the answer at (n, k) most per cost.
 
     The answer is the expected regret at (n, k). Candidates are the cells of the study and those between and a step
     beyond them; what they would tell is read off the joint scatter of the draws (V-optimality), each next run given
@@ -302,55 +302,60 @@ def next_runs(
     draws, noise = joint[:, :-1], model.noise(points_k, points_n)
     price = np.ones(len(points_k)) if hours is None else hours[usable]
     chosen = greedy(deviations(joint[:, -1:]), deviations(draws), noise, price, steps)
-    found = []
+    runs = []
     for index, remaining in zip(chosen.order, chosen.remaining, strict=True):
         at_n, at_k = int(points_n[index]), int(points_k[index])
         place = np.flatnonzero((cells.n == at_n) & (cells.k == at_k))
         why = f"seed {int(cells.seeds[place[0]]) + 1} of a cell that was run" if len(place) else "a new cell"
-        found.append(
+        runs.append(
             NextRun(at_n, at_k, 1, None if hours is None else float(price[index]), float(np.sqrt(remaining)), why)
         )
-    return tuple(found)
+    return tuple(runs)
 
 
 def _calibration(model: Mixture) -> str:
     parts = []
     for place, axis in enumerate("nk"):
         learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
-        count, farthest = sum(one.forecasts for one in learned), max(one.farthest for one in learned)
+        count, farthest = (
+            sum(inflation.forecasts for inflation in learned),
+            max(inflation.farthest for inflation in learned),
+        )
         parts.append(f"along {axis} by {count} forecasts up to {farthest:.2f} decades")
     return " and ".join(parts)
 
 
 def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
-    found = list(model.reasons)
+    warnings = list(model.reasons)
     if model.cells.excluded:
-        found.append(f"{len(model.cells.excluded)} runs left out, the first: {model.cells.excluded[0]}")
+        warnings.append(f"{len(model.cells.excluded)} runs left out, the first: {model.cells.excluded[0]}")
     random = np.nanmean(model.cells.ceiling) if np.isfinite(model.cells.ceiling).any() else np.inf
     if ask.target_regret >= random:
-        found.append(f"random plans reach {random:.3g}: the target {ask.target_regret:g} asks for nothing")
+        warnings.append(f"random plans reach {random:.3g}: the target {ask.target_regret:g} asks for nothing")
     for place, axis in enumerate("nk"):
         learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
-        if not any(one.forecasts for one in learned):
-            found.append(f"intervals along {axis} are {learned[0].source}")
+        if not any(inflation.forecasts for inflation in learned):
+            warnings.append(f"intervals along {axis} are {learned[0].source}")
     idle = [law for law, weight in model.weights.items() if weight == 0]
     if idle:
-        found.append(f"{', '.join(idle)} could not be back-tested along n, and has no weight")
-    for one in model.models:
-        if one.fit.lack_of_fit_p is not None and one.fit.lack_of_fit_p < 0.01:
-            found.append(
-                f"{one.fit.law} misses cell means by more than seeds scatter (p = {one.fit.lack_of_fit_p:.1g})"
+        warnings.append(f"{', '.join(idle)} could not be back-tested along n, and has no weight")
+    for member in model.models:
+        if member.fit.lack_of_fit_p is not None and member.fit.lack_of_fit_p < 0.01:
+            warnings.append(
+                f"{member.fit.law} misses cell means by more than seeds scatter (p = {member.fit.lack_of_fit_p:.1g})"
             )
     noisy = np.median(model.noise(model.cells.k, model.cells.n))
     if noisy > 0.5 * ask.target_regret:
-        found.append(f"one run scatters by {noisy:.2g}, more than half the target: no law can be sure of a single run")
-    return tuple(found)
+        warnings.append(
+            f"one run scatters by {noisy:.2g}, more than half the target: no law can be sure of a single run"
+        )
+    return tuple(warnings)
 
 
 def score(
     families: Sequence[LawFamily], table: RunTable, target_regret: float, *, level: float = 0.9, draws: int = 200
 ) -> tuple[tuple[Verdict, float], ...]:
-    """Advise from the smaller half of the sizes on every larger cell; return verdicts with the mean regret that came.
+    """Advise on every larger cell from the smaller half of the sizes; return verdicts with the observed mean regret.
 
     The forecast is for one more run, the truth the mean over seeds.
 

@@ -1,4 +1,4 @@
-"""Forecasts of runs that are known: how far intervals have to be widened, by the distance of the forecast."""
+"""Back-tests: forecasts of known runs, from which the widening of intervals with distance is learned."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from jepa_scale.laws.rows import Rows
 from jepa_scale.shapes import Float64
 
 FITS = Callable[[np.ndarray], "Predictive | None"]
-"""From a mask of rows to a fitted law; None where it cannot be fitted."""
+"""Function from a mask of rows to a fitted law; None if it cannot be fitted."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """Forecasts of one law from smaller runs, against what came."""
+    """Back-tests of one law: errors of its forecasts from smaller runs."""
 
     distance: Float64[np.ndarray, " forecasts"]
-    """log10 of scale over the largest scale that was fitted."""
+    """Distance of each forecast: log10 of its scale over the largest fitted scale."""
     ratio: Float64[np.ndarray, " forecasts"]
     """|error| over the half-width of the uncalibrated interval, on the side of the error."""
     error: Float64[np.ndarray, " forecasts"]
-    """Predicted less observed, on the scale of the law's residuals."""
+    """Predicted minus observed, on the scale of the law's residuals."""
     origins: int
-    """Cuts from which forecasts were made."""
+    """Number of cuts from which forecasts were made."""
     reasons: tuple[str, ...] = ()
-    """Why some cuts gave none."""
+    """Reasons why some cuts gave no forecast."""
 
     @property
     def farthest(self) -> float:
-        """Largest distance at which a forecast was checked; 0 where none was."""
+        """Largest distance at which a forecast was checked; 0 if there is none."""
         return float(self.distance.max(initial=0.0))
 
 
 @dataclass(frozen=True)
 class Inflation:
-    """λ(d) = a + b d: the factor on half-widths at d decades beyond the fitted runs."""
+    """Factor on half-widths, λ(d) = a + b d at d decades beyond the fitted runs."""
 
     intercept: float
-    """≥ 1: no interval is narrowed."""
+    """a ≥ 1: no interval is narrowed."""
     slope: float
     farthest: float
     """Largest distance at which a forecast was checked."""
@@ -51,7 +51,7 @@ class Inflation:
     source: str
 
     def at(self, distance: np.ndarray | float) -> Float64[np.ndarray, " points"]:
-        """Return λ; beyond what was validated the line goes on, and a forecast there is refused elsewhere."""
+        """Return λ(d), also beyond the validated distance; forecasts there are refused elsewhere."""
         return np.asarray(self.intercept + self.slope * np.maximum(np.asarray(distance, dtype=float), 0.0))
 
 
@@ -66,7 +66,7 @@ def rolling(
     level: float,
     seed: int,
 ) -> Track:
-    """For each cut, fit the rows with scale ≤ cut and forecast the larger ones, or those that ``judge`` marks."""
+    """Fit, for each cut, the rows with scale ≤ cut and forecast the larger ones, or those that ``judge`` marks."""
     distances, ratios, errors, reasons, origins = [], [], [], [], 0
     for cut in cuts:
         inside = scale <= cut
@@ -80,11 +80,11 @@ def rolling(
         if not later.any():
             continue
         outside = rows.where(later)
-        found = band(model, outside.columns, np.broadcast_to(runs, len(rows))[later], level, seed)
+        interval = band(model, outside.columns, np.broadcast_to(runs, len(rows))[later], level, seed)
         origins += 1
         distances.append(np.log10(scale[later] / scale[inside].max()))
-        ratios.append(error_ratio(model, found, outside.target))
-        errors.append(model.straight(found.predicted) - model.straight(outside.target))
+        ratios.append(error_ratio(model, interval, outside.target))
+        errors.append(model.straight(interval.predicted) - model.straight(outside.target))
     empty = [np.empty(0)]
     return Track(
         np.concatenate(distances or empty),
@@ -96,7 +96,7 @@ def rolling(
 
 
 def learn_inflation(tracks: Sequence[Track], level: float) -> Inflation:
-    """Return the line a + b d, a ≥ 1, b ≥ 0, below which a share ``level`` of |error|/half-width lies.
+    """Return the line a + b d, a ≥ 1, b ≥ 0, below which a share ``level`` of the |error|/half-width lies.
 
     Bootstrap intervals do not know that a law bends beyond its data: nominal 90 % intervals covered 58 % of ten
     public held-out sets. All laws and origins are pooled; quantile regression at the level of one more forecast
@@ -126,7 +126,7 @@ def learn_growth(tracks: Sequence[Track], level: float) -> Inflation:
 
 
 def _pooled(tracks: Sequence[Track]) -> tuple[np.ndarray, np.ndarray, Inflation]:
-    """Return distances and ratios of all forecasts, and the record without its line."""
+    """Return distances and ratios of all forecasts, and an ``Inflation`` whose line is not yet fitted."""
     distance = np.concatenate([track.distance for track in tracks] or [np.empty(0)])
     ratio = np.concatenate([track.ratio for track in tracks] or [np.empty(0)])
     usable = np.isfinite(ratio) & (distance > 0)
@@ -142,16 +142,16 @@ def _pooled(tracks: Sequence[Track]) -> tuple[np.ndarray, np.ndarray, Inflation]
 
 
 def _quantile_line(x: np.ndarray, y: np.ndarray, quantile: float) -> tuple[float, float]:
-    """Return a ≥ 1, b ≥ 0 minimising Σ ρ(y − a − b x), ρ the check function of ``quantile``."""
+    """Return a ≥ 1 and b ≥ 0 that minimise Σ ρ(y − a − b x), ρ the check function of ``quantile``."""
     count = len(x)
     if quantile >= 1.0 or np.ptp(x) < 1e-9:
         return max(1.0, float(np.quantile(y, quantile))), 0.0
     cost = np.concatenate([[0.0, 0.0], np.full(count, quantile), np.full(count, 1 - quantile)])
     equal = sparse.hstack([np.ones((count, 1)), x[:, None], sparse.eye(count), -sparse.eye(count)], format="csc")
     bounds = [(1.0, None), *[(0.0, None)] * (2 * count + 1)]
-    found = linprog(cost, A_eq=equal, b_eq=y, bounds=bounds, method="highs")
+    solution = linprog(cost, A_eq=equal, b_eq=y, bounds=bounds, method="highs")
     return (
-        (float(found.x[0]), float(found.x[1]))
-        if found.status == 0
+        (float(solution.x[0]), float(solution.x[1]))
+        if solution.status == 0
         else (max(1.0, float(np.quantile(y, quantile))), 0.0)
     )

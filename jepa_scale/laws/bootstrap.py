@@ -1,4 +1,4 @@
-"""Bootstrap of a fitted law: configurations are drawn, each with all its rows."""
+"""Bootstrap of a fitted law: resamples of configurations, each with all its rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jepa_scale.laws.varpro import Grid
 from jepa_scale.shapes import Float64
 
 _GRID = 144
-"""Grid points that each draw is compared on, besides the full fit."""
+"""Number of grid points on which each draw is compared, besides the full fit."""
 _CHUNK = 500
 FEW = 12
-"""Configurations up to which resamples degenerate and signs are drawn instead."""
+"""Number of configurations up to which resamples degenerate and signs are drawn instead."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Bootstrap:
     """Refits on resampled configurations."""
 
     draws: Float64[np.ndarray, "draws parameters"]
-    """Parameters in natural units; failed refits left out."""
+    """Parameters in natural units, without failed refits."""
     failed: int
-    """Resamples that did not identify the law, or whose refit did not converge."""
+    """Number of resamples that did not identify the law or whose refit did not converge."""
     kind: str
     """``cluster pairs`` or ``wild cluster``"""
 
@@ -119,7 +119,7 @@ def _unshrunk(
     weights: Float64[np.ndarray, " rows"],
     cluster: np.ndarray,
 ) -> Float64[np.ndarray, " rows"]:
-    """Return residuals as large as before the fit took its share of each configuration."""
+    """Return the residuals, corrected for the share that the fit took of each configuration."""
     root = np.sqrt(np.maximum(weights, 1e-300))
     result = residual * root
     for index in range(int(cluster.max()) + 1):
@@ -132,7 +132,7 @@ def _unshrunk(
 
 
 def wild_is_possible(problem: Problem) -> bool:
-    """Whether targets with other residuals still have a meaning: rates of counted episodes do not."""
+    """Whether targets with perturbed residuals are still valid; rates of counted episodes are not."""
     return problem.rows.episodes is None
 
 
@@ -142,9 +142,9 @@ def refit(
     theta: Float64[np.ndarray, " parameters"],
     target: Float64[np.ndarray, "draws rows"] | None = None,
 ) -> Minima:
-    """Minimise for each draw of weights (and targets) from the full fit or from the best grid point."""
+    """Refit each draw of weights (and targets), from the full fit or from the best grid point."""
     grid = Grid(problem, _GRID)
-    found = []
+    chunks = []
     for first in range(0, len(weights), _CHUNK):
         part = slice(first, first + _CHUNK)
         targets = problem.rows.target[None] if target is None else target[part]
@@ -152,9 +152,9 @@ def refit(
         warm = np.broadcast_to(theta, start.shape)
         cold = problem.objective(problem.state(start), weights[part], targets)
         better = cold < problem.objective(problem.state(warm), weights[part], targets)
-        found.append(minimise(problem, weights[part], np.where(better[:, None], start, warm), targets))
+        chunks.append(minimise(problem, weights[part], np.where(better[:, None], start, warm), targets))
     return Minima(
-        *(np.concatenate([getattr(one, name) for one in found]) for name in ("theta", "objective", "converged"))
+        *(np.concatenate([getattr(minima, name) for minima in chunks]) for name in ("theta", "objective", "converged"))
     )
 
 
@@ -165,7 +165,7 @@ def _collect(problem: Problem, minima: Minima, draws: int, kind: str) -> Bootstr
 
 
 def _identified(problem: Problem, counts: np.ndarray) -> np.ndarray:
-    """Return which resamples hold as many configurations as free parameters, and two levels of each column."""
+    """Return which resamples hold at least as many configurations as free parameters, and two levels per column."""
     drawn = counts > 0
     enough = drawn.sum(axis=1) >= problem.free.sum()
     rows = problem.rows

@@ -1,4 +1,4 @@
-"""The runs of a study grouped by their dials."""
+"""Cells: the runs of a study grouped by their dials."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ class Cells:
     sd: Float64[np.ndarray, " cells"]
     """Standard deviation over seeds (ddof 1); NaN for one seed."""
     seeds: Int64[np.ndarray, " cells"]
-    """Number of finished runs."""
+    """Number of finished runs of each cell."""
     tail: Float64[np.ndarray, " cells"]
     """Σ_{i>k} σ_i², mean over actions: a property of the world; NaN where the world is not exact."""
     ceiling: Float64[np.ndarray, " cells"]
-    """Regret of random plans; NaN where it is not known."""
+    """Regret of random plans; NaN if unknown."""
     values: tuple[Float64[np.ndarray, " _"], ...]
     """The target of each run, by cell."""
     seed_labels: tuple[Int64[np.ndarray, " _"], ...]
     """The seed of each run, in the order of ``values``: runs with one seed share data order and initialisation."""
     excluded: tuple[str, ...]
-    """One sentence for each cell or run left out."""
+    """One sentence for each cell or run that was left out."""
     dials: Mapping[str, Float64[np.ndarray, " cells"]] = field(default_factory=dict)
-    """Dials beside n and k, by name."""
+    """Values of the dials other than n and k, by name."""
     others: Mapping[str, Float64[np.ndarray, " cells"]] = field(default_factory=dict)
-    """Mean of every other column of numbers, NaN where no run of the cell has one."""
+    """Mean of every other numeric column, NaN if no run of the cell has a value."""
 
     def __len__(self) -> int:
         return len(self.k)
 
     @property
     def runs(self) -> int:
-        """Finished runs in all cells."""
+        """Number of finished runs in all cells."""
         return int(self.seeds.sum())
 
     @property
     def columns(self) -> dict[str, Float64[np.ndarray, " cells"]]:
-        """What a law can read, by the name that formulas use."""
+        """Columns that a law can read, by their names in formulas."""
         return {
             **self.others,
             **self.dials,
@@ -116,24 +116,24 @@ def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> C
 
 
 def _means(table: RunTable, groups: Sequence[np.ndarray], without: set[str]) -> dict[str, np.ndarray]:
-    """Mean of the finite entries of every column of numbers, by group of rows."""
+    """Return the mean of the finite entries of every numeric column, by group of rows."""
     label = np.full(len(table), -1)
     for index, rows in enumerate(groups):
         label[rows] = index
     inside = label >= 0
-    found = {}
+    means = {}
     for name, column in table.columns.items():
         if name in without or column.dtype.kind not in "if":
             continue
         known = inside & np.isfinite(column)
         counts = np.bincount(label[known], minlength=len(groups))
         sums = np.bincount(label[known], weights=column[known], minlength=len(groups))
-        found[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return found
+        means[name] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return means
 
 
 def check_target(table: RunTable, target: str) -> None:
-    """Refuse a target that no law describes.
+    """Refuse a target that is no numeric column.
 
     Raises
     ------

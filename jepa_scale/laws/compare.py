@@ -1,4 +1,4 @@
-"""Compare laws on the same cells, and say what the comparison means for the theory."""
+"""Comparison of laws on the same cells, and its meaning for the theory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jepa_scale.laws.u_turn import established_u_turns
 from jepa_scale.records import Comparison, LawFit, Parameter, TheoryVerdict, Vuong
 
 _PAIRS = (("theory_free", "generic"), ("theory_fixed", "generic"), ("theory_free", "nested"))
-"""Laws that are no case of one another: the theory against its rival, and the measured tail against a power of k in its
+"""Pairs of laws that are not nested: the theory against its rival, and the measured tail against a power of k in its
 place (the tail substitution)."""
 
 
@@ -36,13 +36,13 @@ def akaike_weights(fits: Sequence[LawFit]) -> dict[str, float]:
 
 
 def bayes_weights(fits: Sequence[LawFit]) -> dict[str, float]:
-    """Return exp(−ΔBIC/2), normalised, by law; as ``akaike_weights``, with a larger price for a parameter."""
+    """Return exp(−ΔBIC/2), normalised, by law; like ``akaike_weights``, with a larger penalty per parameter."""
     return _weights(_same_cells(fits), information)
 
 
 def information(fit: LawFit) -> float:
-    """Return BIC, from AICc and the number of fitted parameters."""
-    return bayes(fit.aicc, fit.cells, sum(not one.fixed for one in fit.parameters))
+    """Return the BIC of a fit, from its AICc and the number of fitted parameters."""
+    return bayes(fit.aicc, fit.cells, sum(not parameter.fixed for parameter in fit.parameters))
 
 
 def _same_cells(fits: Sequence[LawFit]) -> list[LawFit]:
@@ -69,7 +69,7 @@ def _weights(fits: Sequence[LawFit], criterion: Callable[[LawFit], float]) -> di
 
 def log_likelihoods(law: Law, fit: LawFit, cells: Cells) -> np.ndarray:
     """Return each cell's Gaussian ln L at the fit, with a common factor on the variances at its maximum; (cells,)"""
-    theta = np.array([one.value for one in fit.parameters])
+    theta = np.array([parameter.value for parameter in fit.parameters])
     fitted = law.predict(theta, cells.columns)
     variance = mean_variance(cells, fitted, fit.noise)
     squares = (cells.mean - fitted) ** 2 / variance
@@ -99,7 +99,9 @@ def likelihood_ratio(free: LawFit, fixed: LawFit) -> float:
     ValueError
         If ``fixed`` has no fewer parameters than ``free``.
     """
-    degrees = sum(not one.fixed for one in free.parameters) - sum(not one.fixed for one in fixed.parameters)
+    degrees = sum(not parameter.fixed for parameter in free.parameters) - sum(
+        not parameter.fixed for parameter in fixed.parameters
+    )
     if degrees <= 0:
         raise ValueError(f"expected {fixed.law} to have fewer free parameters than {free.law}")
     # Undo the penalties: −2 ln L of either law.
@@ -108,7 +110,7 @@ def likelihood_ratio(free: LawFit, fixed: LawFit) -> float:
 
 
 def _deviance(fit: LawFit) -> float:
-    q = sum(not one.fixed for one in fit.parameters) + 1
+    q = sum(not parameter.fixed for parameter in fit.parameters) + 1
     return fit.aicc - 2 * q - 2 * q * (q + 1) / (fit.cells - q - 1)
 
 
@@ -128,9 +130,9 @@ def horizon_slope(horizon: np.ndarray, regret: np.ndarray, level: float = 0.95) 
             f"expected at least three cells with positive regrets at two horizons or more, got T = {horizon.tolist()} "
             f"and regrets {regret.tolist()}: run other values of planner.horizon"
         )
-    found = stats.linregress(np.log(horizon), np.log(regret))
-    half = float(stats.t.ppf((1 + level) / 2, len(horizon) - 2) * found.stderr)
-    slope = float(found.slope)
+    regression = stats.linregress(np.log(horizon), np.log(regret))
+    half = float(stats.t.ppf((1 + level) / 2, len(horizon) - 2) * regression.stderr)
+    slope = float(regression.slope)
     return Parameter("d ln R / d ln T", slope, slope - half, slope + half, False, 1.0)
 
 
@@ -144,16 +146,16 @@ def comparable(fits: Sequence[LawFit]) -> list[LawFit]:
 
 
 def compare(fits: Sequence[LawFit], laws: Mapping[str, Law], cells: Cells) -> Comparison:
-    """Rank the laws of one target on the same cells, and hold the theory's exponents against them."""
+    """Rank the laws of one target on the same cells, and test the theory's exponents."""
     usable = comparable(fits)
     if len(usable) < 2:
         reason = f"laws not compared: {len(usable)} law with a finite AICc on the same cells"
         return Comparison(cells.target, {}, {}, (), None, (), TheoryVerdict("refused", reason))
     by_name = {fit.law: fit for fit in usable}
     tests = tuple(
-        vuong((laws[one], by_name[one]), (laws[other], by_name[other]), cells)
-        for one, other in _PAIRS
-        if one in by_name and other in by_name
+        vuong((laws[first], by_name[first]), (laws[second], by_name[second]), cells)
+        for first, second in _PAIRS
+        if first in by_name and second in by_name
     )
     ratio = None
     if {"theory_free", "theory_fixed"} <= by_name.keys():
@@ -171,7 +173,7 @@ def compare(fits: Sequence[LawFit], laws: Mapping[str, Law], cells: Cells) -> Co
 
 
 def theory_verdict(fits: Sequence[LawFit], u_turns: Sequence[int]) -> TheoryVerdict:
-    """Say whether these cells speak for the theory's law, against it, or not at all.
+    """Return whether these cells speak for the theory's law, against it, or not at all.
 
     The growth of the sample term in k is seen only where the regret turns up again. Without such a row, or with
     sd(p) ≥ 0.3, the theory's exponents win by AICc over their rivals also where they are wrong: no verdict then.
@@ -182,10 +184,13 @@ def theory_verdict(fits: Sequence[LawFit], u_turns: Sequence[int]) -> TheoryVerd
             "at no n is a width inside the grid better than both ends beyond chance: run larger k at the smaller n, or "
             "more seeds",
         )
-    free = next((fit for fit in fits if any(one.name == "p" and not one.fixed for one in fit.parameters)), None)
+    free = next(
+        (fit for fit in fits if any(parameter.name == "p" and not parameter.fixed for parameter in fit.parameters)),
+        None,
+    )
     if free is None:
         return TheoryVerdict("refused", "no law with a free exponent p was fitted: add theory_free or nested to laws")
-    place = [one.name for one in free.parameters].index("p")
+    place = [parameter.name for parameter in free.parameters].index("p")
     p = free.parameters[place]
     spread = float(free.bootstrap_draws[:, place].std()) if len(free.bootstrap_draws) else float("inf")
     if not spread < MAX_P_SD or p.at_boundary:

@@ -1,4 +1,4 @@
-"""A law as the mean of a Gaussian process: between cells that were run, what the law misses there is known."""
+"""A law as the mean of a Gaussian process, which interpolates what the law misses between cells that were run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jepa_scale.shapes import Float64
 
 _DRAWS = 1000
 _LENGTHS = (0.15, 0.3, 0.6, 1.2)
-"""Decades of k or n over which the miss of a law may stay alike."""
+"""Correlation lengths of the miss of a law that are tried, in decades of k or n."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Corrected(Predictive):
         return best[1], best[2]
 
     def _gain(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights of the cells' residuals at some places, and what of the process they leave open."""
+        """Return the weights of the cells' residuals at some places, and the remaining variance of the process."""
         tau, length = self.scale
         covariance = tau**2 * np.exp(-_distance(self._places, self._places) / length) + np.diag(self._seed_variance)
         covariance += 1e-12 * np.trace(covariance) * np.eye(len(covariance))
@@ -69,12 +69,12 @@ class Corrected(Predictive):
         return weights, left
 
     def predicted(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " points"]:
-        """Return R of the fit, corrected by what it misses nearby."""
+        """Return R of the fit, corrected by the residuals of nearby cells."""
         weights, _ = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
         return _cut(super().predicted(columns), columns) + weights @ self._residual
 
     def mean_draws(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "draws points"]:
-        """Return R of each bootstrap refit, corrected by its own residuals, plus a draw of what stays open."""
+        """Return R of each bootstrap refit, corrected by its own residuals, plus a draw of what remains uncertain."""
         weights, left = self._gain(np.log10(np.column_stack([columns["k"], columns["n"]])))
         # What stays open has draws of its own: as many as that takes, not only one for each refit.
         times = max(1, round(_DRAWS / len(self.fit.bootstrap_draws)))
@@ -91,5 +91,5 @@ def _cut(values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return values if ceiling is None else np.minimum(values, np.where(np.isfinite(ceiling), ceiling, np.inf))
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.sqrt(((one[:, None] - other[None]) ** 2).sum(axis=-1))
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.sqrt(((first[:, None] - second[None]) ** 2).sum(axis=-1))

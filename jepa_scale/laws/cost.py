@@ -1,4 +1,4 @@
-"""What a run costs: hours by n and k, from the wall times of the runs that there are."""
+"""Cost of a run: hours by n and k, fitted to the wall times of finished runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jepa_scale.shapes import Float64
 
 @dataclass(frozen=True)
 class Cost:
-    """hours = exp(a) n^b k^c"""
+    """Cost model hours = exp(a) n^b k^c."""
 
     a: float
     b: float
     c: float
 
     def hours(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return hours of one run."""
+        """Return the hours of one run at each (n, k)."""
         return np.exp(self.a + self.b * np.log(n) + self.c * np.log(k))
 
 
 def cost_from_table(table: RunTable) -> Cost | None:
-    """Fit ln hours to ln n and ln k by least squares, slopes ≥ 0; None where no wall time was recorded.
+    """Fit ln hours to ln n and ln k by least squares, slopes ≥ 0; None if no wall time was recorded.
 
     A budget of fixed steps costs the same at every n: then b is about 0, and data, not hours, are what an n costs.
     """

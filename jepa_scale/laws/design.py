@@ -1,4 +1,4 @@
-"""Which cell to run next: variance of an answer that an observation takes away, per cost."""
+"""Sequential design: choose the cell whose observation reduces the variance of an answer most per cost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jepa_scale.shapes import Float64
 
 @dataclass(frozen=True)
 class Choice:
-    """Cells in the order in which they are worth running."""
+    """Candidate cells in the order in which to run them."""
 
     order: tuple[int, ...]
-    """Indices of candidates; a candidate may come more than once: another seed."""
+    """Indices of candidates; a candidate that comes again is run with another seed."""
     remaining: Float64[np.ndarray, " steps"]
-    """Variance of the answer after each, as a share of the variance now."""
+    """Variance of the answer after each run, as a share of the variance now."""
 
 
 def variance_gain(
@@ -25,7 +25,7 @@ def variance_gain(
     candidates: Float64[np.ndarray, "directions candidates"],
     noise: Float64[np.ndarray, " candidates"],
 ) -> Float64[np.ndarray, " candidates"]:
-    """Return Σ_t (g_tᵀ g_x)²/(s_x² + g_xᵀ g_x): what one observation at x takes from the variances of the targets.
+    """Return Σ_t (g_tᵀ g_x)²/(s_x² + g_xᵀ g_x): by how much one observation at x reduces the targets' variances.
 
     V-optimality for a linear model. The columns g are in directions of unit prior variance: deviations of S draws of
     the quantity divided by √S, or L ᵀ j with covariance L Lᵀ of the parameters and sensitivities j.
@@ -45,7 +45,7 @@ def greedy(
     per_cost: float = 1.0,
     cap: int | Sequence[int] = 3,
 ) -> Choice:
-    """Choose ``steps`` observations one after the other, each by gain/cost^``per_cost`` given those before it.
+    """Choose ``steps`` observations one after another, each by gain/cost^``per_cost`` given those before it.
 
     A best design piles its runs on as few points as there are parameters (Elfving), which leaves nothing to test the
     law with; ``cap`` is how often a cell may still be chosen.
@@ -69,7 +69,7 @@ def greedy(
 def _observe(
     index: int, target: np.ndarray, candidates: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take an observation into account: a square-root Kalman update of every column."""
+    """Condition on an observation: a square-root Kalman update of every column."""
     seen = candidates[:, index]
     own, variance = float(seen @ seen), float(noise[index] ** 2)
     if own <= 0:
@@ -80,7 +80,7 @@ def _observe(
 
 
 def deviations(draws: Float64[np.ndarray, "draws points"]) -> Float64[np.ndarray, "draws points"]:
-    """Return draws less their mean over √S, so that products of columns are covariances.
+    """Return (draws − mean)/√S, so that inner products of columns are covariances.
 
     Each point is first cut to the middle 95 % of its draws: a bootstrap refit that lost its way is wrong everywhere
     at once, and one such draw would make all points look correlated.

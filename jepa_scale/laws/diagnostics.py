@@ -1,4 +1,4 @@
-"""Reasons to distrust a fit: what the rows cannot identify, and what the fitted law cannot explain."""
+"""Diagnostics of a fit: what the rows cannot identify, and what the fitted law cannot explain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_P_SD = 0.3
 """Largest bootstrap sd of p at which a grid is said to test it: the rival p = 0 and p = 1 are then 3 sd apart."""
 
 MAX_MOVE = 0.3
-"""Largest change of an exponent between the two passes of a fit that goes unmentioned."""
+"""Change of an exponent between the two passes of a fit above which there is a warning."""
 
 MAX_COLLINEAR = 0.9
 """Largest correlation of the logarithms of two columns: beyond it, two exponents cannot be told apart."""
@@ -64,7 +64,7 @@ def why_not_identified(law: Law, rows: Rows) -> Finding | None:
 
 
 def nothing_to_explain(target: str, rows: Rows) -> Finding | None:
-    """Say if there are no rows, or all of one value."""
+    """Return a finding if there are no rows, or if all have the same target; else None."""
     if len(rows) == 0:
         return Finding("no_rows")
     if np.ptp(rows.target) <= 1e-12 * np.abs(rows.target).max():
@@ -73,7 +73,7 @@ def nothing_to_explain(target: str, rows: Rows) -> Finding | None:
 
 
 def _collinear(law: Law, rows: Rows) -> Finding | None:
-    """Say which two columns with free exponents move together, whatever the law."""
+    """Return a finding if two columns with free exponents are collinear, whatever the law; else None."""
     free = {
         power.column
         for term in law.parsed.terms
@@ -81,16 +81,16 @@ def _collinear(law: Law, rows: Rows) -> Finding | None:
         if isinstance(power.exponent, str) and power.exponent not in law.fixed and rows.columns[power.column].min() > 0
     }
     names = sorted(free)
-    for i, one in enumerate(names):
-        for other in names[:i]:
-            correlation = float(np.corrcoef(np.log(rows.columns[one]), np.log(rows.columns[other]))[0, 1])
+    for i, second in enumerate(names):
+        for first in names[:i]:
+            correlation = float(np.corrcoef(np.log(rows.columns[second]), np.log(rows.columns[first]))[0, 1])
             if abs(correlation) > 0.995:
-                return Finding("columns_move_together", other, {"other": one, "correlation": correlation})
+                return Finding("columns_move_together", first, {"other": second, "correlation": correlation})
     return None
 
 
 def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
-    """Return each peculiarity of the rows themselves."""
+    """Return warnings about the rows themselves."""
     warnings = []
     table = np.column_stack([*rows.columns.values(), rows.target])
     copies = len(table) - len(np.unique(table, axis=0))
@@ -105,12 +105,12 @@ def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
         warnings.append(Finding("negative_target", law.target, {"negative": int((rows.target < 0).sum())}))
     logs = {name: np.log(column) for name, column in rows.columns.items() if column.min() > 0 and np.ptp(column) > 0}
     names = list(logs)
-    for i, one in enumerate(names):
-        for other in names[:i]:
-            correlation = float(np.corrcoef(logs[one], logs[other])[0, 1])
+    for i, second in enumerate(names):
+        for first in names[:i]:
+            correlation = float(np.corrcoef(logs[second], logs[first])[0, 1])
             if abs(correlation) > MAX_COLLINEAR:
-                values = {"other": one, "correlation": correlation}
-                warnings.append(Finding("exponents_trade_off", other, values))
+                values = {"other": second, "correlation": correlation}
+                warnings.append(Finding("exponents_trade_off", first, values))
     return tuple(warnings)
 
 
@@ -123,7 +123,7 @@ def interior_optimum(means: Float64[np.ndarray, " widths"]) -> bool:
 
 
 def shows_interior_optimum(cells: Cells) -> bool:
-    """Whether any n has an interior optimum in k."""
+    """Whether the row of any n has an interior optimum in k."""
     rows = (cells.mean[cells.n == n][np.argsort(cells.k[cells.n == n])] for n in np.unique(cells.n))
     return any(interior_optimum(row) for row in rows)
 
@@ -165,7 +165,7 @@ def lack_of_fit(
 def fit_warnings(
     problem: Problem, theta: Float64[np.ndarray, " parameters"], lack_of_fit_p: float | None
 ) -> tuple[Finding, ...]:
-    """Return each reason to distrust the fit; ``theta`` in natural units."""
+    """Return the reasons to distrust a fit; ``theta`` in natural units."""
     law, rows = problem.law, problem.rows
     values = dict(zip(law.names, theta.tolist(), strict=True))
     warnings = [
@@ -191,7 +191,7 @@ def fit_warnings(
 def interior_warnings(
     problem: Problem, cells: Cells, draws: Float64[np.ndarray, "draws parameters"]
 ) -> tuple[Finding, ...]:
-    """Return why this grid does not test the growth p of the sample term in k, which only a U-turn shows."""
+    """Return warnings that the grid does not test the growth p of the sample term in k, which only a U-turn shows."""
     law = problem.law
     warnings = []
     for shape in (shape for shape in law.shapes if shape.name == "p"):
@@ -208,7 +208,7 @@ def interior_warnings(
 def weight_warnings(
     problem: Problem, first: Float64[np.ndarray, " parameters"], second: Float64[np.ndarray, " parameters"]
 ) -> tuple[Finding, ...]:
-    """Return each shape that moved by more than 0.3 between the two passes of the fit.
+    """Return a warning for each shape that moved by more than 0.3 between the two passes of the fit.
 
     If the law holds, weights change the precision of its parameters; if it does not, they decide their values.
     """
@@ -221,7 +221,7 @@ def weight_warnings(
 
 
 def at_bound(problem: Problem | GeneralProblem, theta: Float64[np.ndarray, " parameters"]) -> np.ndarray:
-    """Return which free parameters lie at a bound, (parameters,) boolean."""
+    """Return which free parameters lie at a bound, as booleans (parameters,)."""
     return problem.free & ((theta <= problem.low) | (theta >= problem.high))
 
 
@@ -230,15 +230,15 @@ class Curvature:
     """The Hessian of a fit in centred coordinates, scaled to a unit diagonal."""
 
     condition: float
-    """Infinite where a direction is flat; NaN where nothing is free inside its bounds."""
+    """Condition number; infinite if a direction is flat, NaN if no parameter lies inside its bounds."""
     correlations: Float64[np.ndarray, "parameters parameters"]
-    """Of the parameters inside their bounds, from the inverse Hessian; NaN elsewhere."""
+    """Correlations of the parameters inside their bounds, from the inverse Hessian; NaN elsewhere."""
 
 
 def curvature(
     problem: Problem | GeneralProblem, weights: Float64[np.ndarray, " rows"], theta: Float64[np.ndarray, " parameters"]
 ) -> Curvature:
-    """Return condition and correlations at a minimum; of the majorant where the loss has no curvature."""
+    """Return condition number and correlations at a minimum; those of the majorant if the loss has no curvature."""
     inside = np.flatnonzero(problem.free & (theta > problem.low) & (theta < problem.high))
     correlations = np.full((len(theta), len(theta)), np.nan)
     if len(inside) == 0:

@@ -1,4 +1,4 @@
-"""Formulas of any form as symbolic expressions, with their derivatives; nothing of a text is evaluated."""
+"""Formulas of any form as symbolic expressions with derivatives; the text is parsed, never evaluated."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _LONGEST, _DEEPEST = 1000, 30
 
 @dataclass(frozen=True)
 class Expression:
-    """A formula, taken apart."""
+    """A parsed formula."""
 
     target: str
     body: sympy.Expr
     columns: tuple[str, ...]
     parameters: tuple[str, ...]
-    """Both in the order of the text."""
+    """Names of the parameters; like the columns in the order of the text."""
 
 
 def parse_expression(text: str, columns: Collection[str]) -> Expression:
-    """Read a formula; names among ``columns`` are columns, other names are parameters.
+    """Parse a formula; names in ``columns`` are columns, other names are parameters.
 
     Two factors side by side are multiplied, ``^`` binds tighter than a sign before it and to the right.
 
@@ -44,9 +44,9 @@ def parse_expression(text: str, columns: Collection[str]) -> Expression:
 
     Examples
     --------
-    >>> found = parse_expression("loss = 1.6 + A C^-alpha", {"loss", "C"})
-    >>> found.columns, found.parameters, str(found.body)
-    (('C',), ('A', 'alpha'), 'A*C**(-alpha) + 1.6')
+    >>> formula = parse_expression("loss = 1.6 + A C^-alpha", {"loss", "C"})
+    >>> formula.columns, formula.parameters, str(formula.body)
+    (('C',), ('A', 'alpha'), 'A/C**alpha + 1.6')
     """
     reader = _Reader(text, columns)
     target = reader.take()
@@ -105,7 +105,7 @@ class _Reader(Tokens):
         return self.number(base, exponent) if base.is_number and exponent.is_number else base**exponent
 
     def number(self, base: Any, exponent: Any) -> Any:
-        """A power of two numbers, as a float: an exact one may be longer than any memory."""
+        """Return a power of two numbers as a float: the exact one may not fit into memory."""
         import sympy
 
         try:

@@ -1,4 +1,4 @@
-"""Fit a law: to the runs of a study, or to anybody's table."""
+"""Fits of a law to the runs of a study or to any table of runs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from jepa_scale.records import Finding, LawFit, RunTable
 from jepa_scale.shapes import Float64
 
 STARTS = 64
-"""Grid points, few neighbours among them, polished for a fit: half are the best by least squares, half by the loss."""
+"""Number of grid points polished for a fit, few of them neighbours: half best by least squares, half by the loss."""
 _ROUGH = 30
-"""Steps of every start, which tell basins apart before the lowest ``KEPT`` go all the way."""
+"""Number of steps of every start, enough to tell basins apart before the lowest ``KEPT`` converge."""
 _PATIENT = 5000
 POINTS = 1800
-"""Grid points of the shapes that are compared."""
+"""Number of grid points of the shapes that are compared."""
 
 
 def solve(
@@ -45,7 +45,7 @@ def solve(
     weights: Float64[np.ndarray, " rows"],
     warm: Float64[np.ndarray, " parameters"] | None = None,
 ) -> Solution:
-    """Minimise Σ_i w_i ℓ_i: the best grid points, and ``warm`` if given, are polished and the lowest kept."""
+    """Minimise Σ_i w_i ℓ_i: polish the best grid points, and ``warm`` if given, and keep the lowest minimum."""
     grid, target = Grid(problem, POINTS), problem.rows.target[None]
     halves = [grid.starts(weights[None], target, STARTS // 2, judged)[0] for judged in (False, True)]
     if warm is not None:
@@ -81,7 +81,7 @@ def solve(
 def _switched_on(
     problem: Problem, theta: Float64[np.ndarray, " parameters"]
 ) -> Float64[np.ndarray, "starts parameters"]:
-    """Return the minimum with each coefficient that is 0 at a twentieth of the largest, at several exponents.
+    """Return starts from the minimum with each zero coefficient set to 1/20 of the largest, at several exponents.
 
     At 0 its exponents have no slope, so no step from there finds where they would have helped.
     """
@@ -90,11 +90,11 @@ def _switched_on(
     for off in np.flatnonzero(theta[:terms] <= 0):
         shapes = {q for j, q, _ in problem.slots if j == off and problem.free[q]}
         for share in np.linspace(0.02, 0.98, 6) if shapes else (0.5,):
-            one = theta.copy()
-            one[off] = 0.05 * max(theta[:terms].max(), 1e-12)
+            candidate = theta.copy()
+            candidate[off] = 0.05 * max(theta[:terms].max(), 1e-12)
             for q in shapes:
-                one[q] = problem.low[q] + share * (problem.high[q] - problem.low[q])
-            starts.append(one)
+                candidate[q] = problem.low[q] + share * (problem.high[q] - problem.low[q])
+            starts.append(candidate)
     return np.array(starts).reshape(-1, len(theta))
 
 
@@ -103,7 +103,7 @@ def _distinct(problem: Problem, theta: Float64[np.ndarray, "minima parameters"])
     y = problem.state(theta).y
     kept: list[np.ndarray] = []
     for row in y:
-        if all(np.abs(row - other).max() > 0.01 for other in kept):
+        if all(np.abs(row - previous).max() > 0.01 for previous in kept):
             kept.append(row)
     return max(len(kept), 1)
 
@@ -121,7 +121,7 @@ def fit_table(
     seed: int = 0,
     kind: str = "auto",
 ) -> LawFit:
-    """Fit ``law`` to a table of anybody's runs, one row for each run.
+    """Fit ``law`` to any table of runs, one row for each run.
 
     min_θ Σ_i w_i ℓ(R_θ(x_i); R_i) over every combination of exponents within bounds; intervals are percentiles of a
     bootstrap of configurations, rows that agree in all columns of the law unless ``cluster`` names them.
@@ -155,14 +155,14 @@ def fit_table(
     solution = solve(problem, rows.weight)
     if not solution.converged:
         return without_fit(law, rows, loss, level, "failed", Finding("not_converged", values={"starts": STARTS}))
-    found = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else no_draws(law)
+    resamples = bootstrap(problem, rows.weight, solution.theta, draws, seed, kind) if draws else no_draws(law)
     spread = residual_spread(problem, solution)
     noise = (0.0, spread) if loss.relative else (spread, 0.0)
     lack = lack_of_fit(rows, solution.fitted, int(problem.free.sum()), loss.relative)
     natural = problem.natural(solution.theta)
     warnings = fit_warnings(problem, natural, lack) + rows_warnings(law, rows)
     return fit_record(
-        problem, solution, found, level, noise, lack, scaled_deviance(loss, solution.objective, rows), (), warnings
+        problem, solution, resamples, level, noise, lack, scaled_deviance(loss, solution.objective, rows), (), warnings
     )
 
 
@@ -224,14 +224,14 @@ def fit(
         return without_fit(law, rows, Squares(), level, "failed", reason, cells)
     variance = mean_variance(cells, first.fitted, noise)
     final = solve(problem, 1.0 / variance, first.theta)
-    found = bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
+    resamples = bootstrap(problem, 1.0 / variance, final.theta, draws, seed)
     lack = lack_of_fit(rows, final.fitted, int(problem.free.sum()), False, cells, variance)
     natural = problem.natural(final.theta)
     warnings = fit_warnings(problem, natural, lack)
-    warnings += interior_warnings(problem, cells, found.draws)
+    warnings += interior_warnings(problem, cells, resamples.draws)
     warnings += weight_warnings(problem, first.theta, final.theta)
     akaike = corrected_akaike(2 * final.objective, variance, int(problem.free.sum()))
-    return fit_record(problem, final, found, level, noise, lack, akaike, cells.excluded, warnings, cells)
+    return fit_record(problem, final, resamples, level, noise, lack, akaike, cells.excluded, warnings, cells)
 
 
 def rows_of_cells(law: Law | GeneralLaw, cells: Cells) -> Rows:

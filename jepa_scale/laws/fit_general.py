@@ -1,4 +1,4 @@
-"""The fit of a law of any formula: starts by variable projection, the Newton steps of all other laws."""
+"""Fits of laws of any formula: starts by variable projection, then the same Newton steps as for other laws."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from jepa_scale.shapes import Float64
 
 _EXPONENTS = (0.05, 0.12, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5)
 _COMBINATIONS = 3000
-"""Points of the grid of parameters in which a law is not linear."""
+"""Number of grid points of the parameters in which a law is not linear."""
 _KEPT = 24
 _RANK = 1e-7
-"""Smallest singular value of the scaled Jacobian, as a share of the largest, with which all parameters are told."""
+"""Ratio of smallest to largest singular value of the scaled Jacobian above which all parameters are identified."""
 
 
 def fit_general(
@@ -64,7 +64,7 @@ def fit_general(
         optima=1,
         hits=int((objective <= objective[best] * (1 + 1e-7) + 1e-300).sum()),
     )
-    found = bootstrap_general(problem, weights, theta, draws, seed) if draws else no_draws(law)
+    resamples = bootstrap_general(problem, weights, theta, draws, seed) if draws else no_draws(law)
     free = len(law.names)
     if cells is None or noise is None:
         spread = residual_spread(problem, solution)
@@ -78,11 +78,11 @@ def fit_general(
         akaike = corrected_akaike(2 * solution.objective, variance, free)
         warnings = general_warnings(problem, theta, lack)
     excluded = () if cells is None else cells.excluded
-    return fit_record(problem, solution, found, level, noise, lack, akaike, excluded, warnings, cells)
+    return fit_record(problem, solution, resamples, level, noise, lack, akaike, excluded, warnings, cells)
 
 
 def starts(law: GeneralLaw, rows: Rows, weights: np.ndarray, seed: int = 0) -> Float64[np.ndarray, "starts parameters"]:
-    """Return points in natural units: the other parameters on a grid, those in which the law is linear solved for.
+    """Return starting points in natural units: nonlinear parameters on a grid, linear ones solved for.
 
     Exponents are tried between 0.05 and 2.5; any other parameter over the range of the columns and about 1.
     """
@@ -107,16 +107,16 @@ def starts(law: GeneralLaw, rows: Rows, weights: np.ndarray, seed: int = 0) -> F
     base = law.values(theta, rows.columns)
     basis = []
     for place in places:
-        one = theta.copy()
-        one[:, place] = 1.0
-        basis.append(law.values(one, rows.columns) - base)
+        shifted = theta.copy()
+        shifted[:, place] = 1.0
+        basis.append(law.values(shifted, rows.columns) - base)
     # Relative residuals: what is small counts as well.
     root = np.sqrt(weights) / np.maximum(np.abs(rows.target), 1e-12 * np.abs(rows.target).max() + 1e-300)
     design = np.nan_to_num(np.stack(basis, axis=-1) * root[:, None], nan=0.0, posinf=0.0, neginf=0.0)
     size = np.maximum(np.linalg.norm(design, axis=1, keepdims=True), 1e-300)
     right = np.nan_to_num((rows.target - base) * root, nan=0.0, posinf=0.0, neginf=0.0)
-    found = np.linalg.pinv(design / size, rcond=1e-9) @ right[..., None]
-    theta[:, places] = found[..., 0] / size[:, 0]
+    coefficients = np.linalg.pinv(design / size, rcond=1e-9) @ right[..., None]
+    theta[:, places] = coefficients[..., 0] / size[:, 0]
     return theta
 
 
@@ -131,7 +131,7 @@ def _middle(law: GeneralLaw, name: str) -> float:
 
 
 def solve_general(law: GeneralLaw, rows: Rows, loss: Loss, weights: np.ndarray) -> tuple[GeneralProblem, Minima, int]:
-    """Return the problem in units of its minimum, the minima of the best starts, and the index of the lowest."""
+    """Return the problem in units of its minimum, the minima of the best starts and the index of the lowest one."""
     unit = GeneralProblem(law, rows, loss, np.ones(len(law.names)))
     points = starts(law, rows, weights)
     value = unit.objective(unit.state(points), weights[None], rows.target[None])
@@ -153,7 +153,7 @@ def solve_general(law: GeneralLaw, rows: Rows, loss: Loss, weights: np.ndarray) 
 
 
 def rank_finding(problem: GeneralProblem, theta: np.ndarray, weights: np.ndarray) -> Finding | None:
-    """Say if the rows do not tell all parameters apart at a minimum: its Jacobian lacks rank."""
+    """Return a finding if the Jacobian at a minimum lacks rank, so that not all parameters are identified."""
     slope = problem.sensitivity(problem.state(theta[None]))[0] * np.sqrt(weights)
     size = np.linalg.norm(slope, axis=1, keepdims=True)
     if (size <= 0).any():
@@ -165,7 +165,7 @@ def rank_finding(problem: GeneralProblem, theta: np.ndarray, weights: np.ndarray
 
 
 def why_not_general(law: GeneralLaw, rows: Rows) -> Finding | None:
-    """Return why the rows cannot identify a law of any formula; None if nothing is seen before the fit."""
+    """Return why the rows cannot identify a law of any formula; None if no reason is known before the fit."""
     nothing = nothing_to_explain(law.target, rows)
     if nothing is not None:
         return nothing
@@ -185,19 +185,19 @@ def why_not_general(law: GeneralLaw, rows: Rows) -> Finding | None:
 
 
 def general_warnings(problem: GeneralProblem, theta: np.ndarray, lack_of_fit_p: float | None) -> tuple[Finding, ...]:
-    """Return each reason to distrust the fit; ``theta`` in units of the problem."""
+    """Return the reasons to distrust a fit; ``theta`` in units of the problem."""
     bound = (theta <= problem.low) | (theta >= problem.high)
     values = problem.natural(theta)
-    found = [
+    warnings = [
         Finding("at_bound", name, {"value": float(value)})
         for name, value, at in zip(problem.law.names, values, bound, strict=True)
         if at
     ]
     if lack_of_fit_p is None:
-        found.append(Finding("lack_of_fit_untested"))
+        warnings.append(Finding("lack_of_fit_untested"))
     elif lack_of_fit_p < 0.01:
-        found.append(Finding("lack_of_fit", values={"p": lack_of_fit_p}))
-    return tuple(found)
+        warnings.append(Finding("lack_of_fit", values={"p": lack_of_fit_p}))
+    return tuple(warnings)
 
 
 def bootstrap_general(

@@ -1,4 +1,4 @@
-"""Forecast runs that a law was not fitted to, with intervals that back-tests have widened."""
+"""Forecasts of runs that a law was not fitted to, with intervals widened by back-tests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from jepa_scale.records.quantities import BY_NAME
 from jepa_scale.shapes import Float64
 
 KNOWN = ("n", "k", "tail", "regret_random")
-"""Columns that ``columns_at`` says at any point."""
+"""Columns that ``columns_at`` can compute at any point."""
 DECIDED = ("parameters", "flops_per_step", "steps", "compute", "episodes")
-"""Columns that a run's configuration decides, so that they are known before it."""
+"""Columns that a run's configuration determines, so that they are known before the run."""
 
 
 def forecast(
@@ -92,7 +92,7 @@ def backtest(
     seed: int = 0,
     saturation: float = 0.9,
 ) -> Track:
-    """Forecast every n of a study from all smaller ones, from each n at which the law can be fitted."""
+    """Forecast the cells of each n of a study from all smaller n, as soon as the law can be fitted to these."""
     cells = cells_from_table(table, target, np.inf)
     rows = rows_of_cells(family.on(target), cells)
     options = {"level": level, "draws": draws, "seed": seed, "saturation": saturation}
@@ -109,7 +109,7 @@ def backtest(
 def columns_at(
     table: RunTable, k: Float64[np.ndarray, " points"], n: Float64[np.ndarray, " points"]
 ) -> dict[str, Float64[np.ndarray, " points"]]:
-    """Return what a law reads at points (k, n): the tail of a k wherever it was run, log-linear between such widths.
+    """Return the columns of a law at points (k, n); the tail is interpolated log-linearly between widths that were run.
 
     NaN where the tail is not known: beyond the widths of the study, unless it is 0 at a smaller one.
     """
@@ -166,18 +166,18 @@ def _points(
 def _others(
     law: Law | GeneralLaw, table: RunTable, n: int, places: np.ndarray, known: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What else a law reads, such as the compute of a run: the mean over runs of the place, at this n if there are any.
+    """Return further columns, such as the compute of a run: means over the runs at k, at this n if there are any.
 
     These are of ``DECIDED``: outcomes of the held-out runs are not for a forecast to see.
     """
     missing = [name for name in law.columns if name not in known]
-    found = {name: np.full(len(places), np.nan) for name in missing}
+    columns = {name: np.full(len(places), np.nan) for name in missing}
     for index, place in enumerate(places):
         rows = np.all([table[key] == value for key, value in zip(("k", *table.dials), place, strict=True)], axis=0)
         same = rows & (table["n"] == n)
         for name in missing:
-            found[name][index] = finite_mean(table[name][same if same.any() else rows].astype(float))
-    return found
+            columns[name][index] = finite_mean(table[name][same if same.any() else rows].astype(float))
+    return columns
 
 
 def _standard_error(cells: Cells, cell: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""The grammar of laws as text."""
+"""Grammar and parser of laws written as text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ GRAMMAR = (
 
 @dataclass(frozen=True)
 class Power:
-    """A column to an exponent inside a term."""
+    """A column raised to an exponent, a factor of a term."""
 
     column: str
     exponent: str | float
-    """Name of a parameter, or a number ≥ 0."""
+    """Exponent: the name of a parameter, or a number ≥ 0."""
     sign: int
     """The sign before the exponent."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """A coefficient times powers of columns; a constant where there are none."""
+    """A coefficient times powers of columns; a constant if there are no powers."""
 
     coefficient: str
     powers: tuple[Power, ...]
@@ -34,7 +34,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Formula:
-    """target = S(floor + (Σ terms)^power), S(h) = h/(1 + h/ceiling) where there is a ceiling."""
+    """A parsed law: target = S(floor + (Σ terms)^power), S(h) = h/(1 + h/ceiling) if there is a ceiling."""
 
     target: str
     terms: tuple[Term, ...]
@@ -42,11 +42,11 @@ class Formula:
     floor: str | None
     """A constant outside the power; inside it, where the power is 1, a constant is a term without columns."""
     ceiling: str | float | None
-    """Column or number."""
+    """Column or number at which the law saturates."""
 
 
 def parse(text: str) -> Formula:
-    """Read a law.
+    """Parse a law.
 
     Raises
     ------
@@ -109,19 +109,19 @@ class Tokens:
         self.tokens: list[str] = []
         self.place = place = 0
         while place < len(text.rstrip()):
-            found = pattern.match(text, place)
-            if not found:
+            match = pattern.match(text, place)
+            if not match:
                 raise ValueError(f"cannot read {text[place:].strip()!r} in the law {text!r}: expected {forms}")
-            self.tokens.append(next(part for part in found.groups() if part is not None))
-            place = found.end()
+            self.tokens.append(next(part for part in match.groups() if part is not None))
+            place = match.end()
 
     def peek(self, ahead: int = 0) -> str | None:
-        """Return a token without taking it; None behind the last."""
+        """Return a token without taking it; None after the last one."""
         place = self.place + ahead
         return self.tokens[place] if place < len(self.tokens) else None
 
     def take(self) -> str:
-        """Return the next token and go on."""
+        """Take the next token and return it."""
         token = self.peek()
         if token is None:
             self.fail("more")
@@ -129,7 +129,7 @@ class Tokens:
         return str(token)
 
     def fail(self, wanted: str) -> NoReturn:
-        """Say what was expected here."""
+        """Raise an error that says what was expected here."""
         left = " ".join(self.tokens[self.place :]) or "the end"
         raise ValueError(f"expected {wanted} at {left!r} in the law {self.text!r}: {self.forms}")
 

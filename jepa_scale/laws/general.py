@@ -1,4 +1,4 @@
-"""Laws of any formula: derivatives by sympy, starts by variable projection, the Newton steps of all other laws."""
+"""Laws of any formula: derivatives by sympy, starts by variable projection, the same Newton steps as other laws."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from jepa_scale.shapes import Float64
 
 _MOST_PARAMETERS = 10
 _FREE = 1e12
-"""Bounds where none are given."""
+"""Bounds of a parameter if none are given."""
 
 
 @dataclass(frozen=True)
 class GeneralLaw:
-    """R = any expression of columns and parameters.
+    """A law R = any expression of columns and parameters.
 
     ``columns_known`` says which names are columns; ``bounds`` are of parameters, and there are none otherwise.
 
@@ -55,7 +55,7 @@ class GeneralLaw:
 
     @cached_property
     def expression(self) -> Expression:
-        """The formula, taken apart."""
+        """The parsed formula."""
         return parse_expression(self.formula, self.columns_known)
 
     @property
@@ -65,7 +65,7 @@ class GeneralLaw:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that it reads."""
+        """Names of the columns that the law reads."""
         return self.expression.columns
 
     @property
@@ -75,22 +75,22 @@ class GeneralLaw:
 
     terms = names
     shapes: tuple[Any, ...] = ()
-    """Of laws that are sums of powers only."""
+    """Shapes, which only laws that are sums of powers have; empty here."""
 
     @property
     def free(self) -> np.ndarray:
-        """(parameters,) boolean: every one is fitted; a constant is written as its number."""
+        """(parameters,) boolean, all true: a fixed parameter is written as a number in the formula."""
         return np.ones(len(self.names), dtype=bool)
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
-        """Parameters in which the law is linear, all at once."""
+        """Parameters in which the law is jointly linear."""
         body = self.expression.body
-        found: list[Any] = []
+        symbols: list[Any] = []
         for symbol in self._symbols:
-            if body.diff(symbol, 2) == 0 and all(body.diff(symbol, other) == 0 for other in found):
-                found.append(symbol)
-        return tuple(str(symbol) for symbol in found)
+            if body.diff(symbol, 2) == 0 and all(body.diff(symbol, chosen) == 0 for chosen in symbols):
+                symbols.append(symbol)
+        return tuple(str(symbol) for symbol in symbols)
 
     @cached_property
     def _symbols(self) -> tuple[Any, ...]:
@@ -103,8 +103,8 @@ class GeneralLaw:
         """Parameters that stand in an exponent."""
         import sympy
 
-        found = {symbol for power in self.expression.body.atoms(sympy.Pow) for symbol in power.exp.free_symbols}
-        return frozenset(str(symbol) for symbol in found) & frozenset(self.names)
+        symbols = {symbol for power in self.expression.body.atoms(sympy.Pow) for symbol in power.exp.free_symbols}
+        return frozenset(str(symbol) for symbol in symbols) & frozenset(self.names)
 
     @cached_property
     def _compiled(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -124,11 +124,11 @@ class GeneralLaw:
         return value, every
 
     def values(self, theta: np.ndarray, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "*draws rows"]:
-        """Return R; ``theta`` (…, parameters)."""
+        """Return R for parameters ``theta`` (…, parameters)."""
         rows = np.broadcast_shapes(*(np.shape(columns[name]) for name in self.columns))
         with np.errstate(all="ignore"):
-            found = self._compiled[0](*np.moveaxis(theta, -1, 0)[..., None], *(columns[name] for name in self.columns))
-        return np.array(np.broadcast_to(found, (*theta.shape[:-1], *rows)), dtype=float)
+            values = self._compiled[0](*np.moveaxis(theta, -1, 0)[..., None], *(columns[name] for name in self.columns))
+        return np.array(np.broadcast_to(values, (*theta.shape[:-1], *rows)), dtype=float)
 
     def derivatives(
         self, theta: Float64[np.ndarray, "draws parameters"], columns: Mapping[str, np.ndarray]
@@ -136,8 +136,8 @@ class GeneralLaw:
         """Return R, ∂R and ∂²R: (draws, rows), (draws, parameters, rows), (draws, parameters, parameters, rows)."""
         count, rows = len(self.names), len(columns[self.columns[0]])
         with np.errstate(all="ignore"):
-            found = self._compiled[1](*np.moveaxis(theta, -1, 0)[..., None], *(columns[name] for name in self.columns))
-        every = [np.broadcast_to(np.asarray(one, dtype=float), (len(theta), rows)) for one in found]
+            parts = self._compiled[1](*np.moveaxis(theta, -1, 0)[..., None], *(columns[name] for name in self.columns))
+        every = [np.broadcast_to(np.asarray(array, dtype=float), (len(theta), rows)) for array in parts]
         first, second = np.stack(every[1 : count + 1], axis=1), np.empty((len(theta), count, count, rows))
         places = [(i, j) for i in range(count) for j in range(i + 1)]
         for (i, j), part in zip(places, every[count + 1 :], strict=True):
@@ -158,7 +158,7 @@ class GeneralLaw:
 
 
 def law_of(formula: str, columns: Collection[str]) -> Law | GeneralLaw:
-    """Return the law of a formula: a sum of powers where its names are in their places, else a general one.
+    """Return the law of a formula: a ``Law`` if it is a sum of powers, else a ``GeneralLaw``.
 
     Raises
     ------
@@ -180,13 +180,13 @@ def law_of(formula: str, columns: Collection[str]) -> Law | GeneralLaw:
 
 @dataclass(frozen=True)
 class FormulaFamily(LawFamily):
-    """A family of one formula of any form."""
+    """A family of laws with one formula of any form, for one target."""
 
     columns: frozenset[str] = frozenset()
-    """Names that are columns; others are parameters."""
+    """Names that are columns; other names are parameters."""
 
     def on(self, target: str) -> Law | GeneralLaw:  # type: ignore[override]
-        """Return the law of its target.
+        """Return the law of the family's target.
 
         Raises
         ------
@@ -204,7 +204,7 @@ def _none(*arguments: Any) -> float:
 
 @dataclass(frozen=True)
 class GeneralProblem:
-    """min_θ Σ_i w_i ℓ(ln R_θ(x_i); R_i) for a law of any formula, each parameter in units of its ``scale``."""
+    """The fit min_θ Σ_i w_i ℓ(ln R_θ(x_i); R_i) of a law of any formula, each parameter in units of its ``scale``."""
 
     law: GeneralLaw
     rows: Rows
@@ -229,7 +229,7 @@ class GeneralProblem:
 
     @cached_property
     def smooth(self) -> GeneralProblem:
-        """The same problem with the kinks of its loss rounded."""
+        """The same problem with the kinks of its loss smoothed."""
         stages = self.loss.stages(float(np.median(np.abs(self.rows.target))))
         return self if stages[-1] == self.loss else replace(self, loss=stages[1])
 
@@ -238,20 +238,20 @@ class GeneralProblem:
         return theta * self.scale
 
     def state(self, theta: Float64[np.ndarray, "draws parameters"]) -> State:
-        """Evaluate the law; ln R is NaN where R is not above 0, which the objective takes for infinite."""
+        """Evaluate the law; ln R is NaN where R ≤ 0, which makes the objective infinite."""
         value = self.law.values(theta * self.scale, self.rows.columns)
         with np.errstate(invalid="ignore", divide="ignore"):
             y = np.where(np.isfinite(value) & (value > 0), np.log(value), np.nan)
         return State(theta, theta, value, value, value, y)
 
     def objective(self, state: State, weights: np.ndarray, target: np.ndarray) -> Float64[np.ndarray, " draws"]:
-        """Return Σ w ℓ; infinite where the law gives no number above 0."""
+        """Return Σ w ℓ; infinite where the law is not above 0."""
         with np.errstate(over="ignore", invalid="ignore"):
             value = (weights * self.loss.value(state.y, self.rows, target)).sum(axis=1)
         return np.where(np.isfinite(value), value, np.inf)
 
     def _slopes(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        """Return ∂y and ∂²y, y = ln R."""
+        """Return first and second derivatives of y = ln R."""
         value, first, second = self.law.derivatives(state.theta * self.scale, self.rows.columns)
         with np.errstate(all="ignore"):
             slope = first * self.scale[:, None] / value[:, None]
@@ -269,12 +269,12 @@ class GeneralProblem:
         self, state: State, weights: np.ndarray, target: np.ndarray, exact: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return gradient, Hessian and a positive diagonal; see ``Problem.curvature``."""
-        found = self.loss.slopes(state.y, self.rows, target)
+        slopes = self.loss.slopes(state.y, self.rows, target)
         slope, bend = self._slopes(state)
-        first, major = weights * found.first, weights * found.majorant
+        first, major = weights * slopes.first, weights * slopes.majorant
         gradient = np.matmul(slope, first[..., None])[..., 0]
         diagonal = np.matmul(slope**2, major[..., None])[..., 0]
-        outer = np.where(exact[:, None], weights * found.second, major)
+        outer = np.where(exact[:, None], weights * slopes.second, major)
         hessian = np.matmul(slope * outer[:, None], slope.transpose(0, 2, 1))
         hessian += np.where(exact, 1.0, 0.0)[:, None, None] * np.einsum("dpqr,dr->dpq", bend, first)
         return gradient, hessian, diagonal

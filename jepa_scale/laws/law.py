@@ -1,4 +1,4 @@
-"""What a law is: a target as a saturating power of a sum of power terms over named columns."""
+"""Laws: a target as a saturating power of a sum of power terms over named columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jepa_scale.laws.formula import Formula, Power, parse
 from jepa_scale.shapes import Float64
 
 EXPONENT_BOUNDS = {-1: (0.0, 10.0), 1: (-4.0, 10.0)}
-"""Where an exponent is sought unless a law says otherwise, by the sign that stands before it in the formula."""
+"""Default bounds of an exponent, by the sign before it in the formula."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Shape:
     low: float
     high: float
     fixed: float | None = None
-    """Its value where it is not fitted."""
+    """Value of a parameter that is not fitted; None if it is fitted."""
     theory: float | None = None
-    """What the theory predicts for it."""
+    """Value that the theory predicts."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -33,7 +33,7 @@ class Shape:
             raise ValueError(f"expected a finite fixed value for {self.name}, got {self.fixed}")
 
     def grid(self, points: int) -> Float64[np.ndarray, " points"]:
-        """Starting values: geometric where the bounds allow it, so that slow and fast decays are told apart."""
+        """Return starting values: geometric if the bounds allow it, so that slow and fast decays are told apart."""
         if self.fixed is not None:
             return np.array([self.fixed])
         if self.low >= 0:
@@ -44,7 +44,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Law:
-    """R = S(c + (Σ_j A_j Π_i x_i^{e_ij})^m), with A_j, c ≥ 0 and S(h) = h or the saturating h / (1 + h/C).
+    """A law R = S(c + (Σ_j A_j Π_i x_i^{e_ij})^m), with A_j, c ≥ 0 and S(h) = h or the saturating h / (1 + h/C).
 
     Declared by its formula, for example ``loss = E + A N^-alpha + B D^-beta``, ``regret = c + (A k^-g + B k^p n^-q)^m``
     or ``regret = saturating(A tail + B k^p n^-q, regret_random)``; `formula.parse` has the grammar. m = 1 unless the
@@ -77,7 +77,7 @@ class Law:
 
     @property
     def parsed(self) -> Formula:
-        """The formula, taken apart."""
+        """The parsed formula."""
         return self._parsed  # type: ignore[attr-defined]
 
     @property
@@ -87,15 +87,15 @@ class Law:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that it reads, in the order of the formula."""
-        found = [power.column for term in self.parsed.terms for power in term.powers]
+        """Names of the columns that the law reads, in the order of the formula."""
+        names = [power.column for term in self.parsed.terms for power in term.powers]
         if isinstance(self.parsed.ceiling, str):
-            found.append(self.parsed.ceiling)
-        return tuple(dict.fromkeys(found))
+            names.append(self.parsed.ceiling)
+        return tuple(dict.fromkeys(names))
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the coefficients inside the power m, then of the floor outside it, if there is one."""
+        """Names of the coefficients inside the power m, then of the floor outside it if there is one."""
         floor = () if self.parsed.floor is None else (self.parsed.floor,)
         return (*(term.coefficient for term in self.parsed.terms), *floor)
 
@@ -147,16 +147,16 @@ class Law:
 
 @dataclass(frozen=True)
 class LawFamily:
-    """One idea for several targets: a formula for each, which share names, bounds and what the theory predicts."""
+    """A law for several targets: one formula each, with shared names, bounds and predictions of the theory."""
 
     name: str
     formulas: Mapping[str, str]
-    """By target, ``risk`` and ``regret`` for studies."""
+    """Formulas by target, ``risk`` and ``regret`` for studies."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     theory: Mapping[str, float] = field(default_factory=dict)
     otherwise: str = ""
-    """Right-hand side for every other target; empty: the family has none."""
+    """Right-hand side of the formula for every other target; empty: the family has none."""
 
     def on(self, target: str) -> Law:
         """Return the law of one target.
@@ -173,7 +173,7 @@ class LawFamily:
         return Law(self.name, formula, bounds, dict(self.fixed), dict(self.theory))
 
     def describes(self, target: str) -> bool:
-        """Whether the family has a law of a target."""
+        """Whether the family has a law for a target."""
         return target in self.formulas or bool(self.otherwise)
 
 
@@ -184,7 +184,7 @@ def asked(
     theta: np.ndarray,
     columns: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return parameters and columns as numbers.
+    """Return parameters and columns as arrays of floats.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Evidence for a law from the minimum of its loss."""
+"""Information criteria (AICc, BIC) of a law from the minimum of its loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jepa_scale.shapes import Float64
 
 
 def scaled_deviance(loss: Loss, objective: float, rows: Rows) -> float:
-    """Return −2 ln L of the rows, with the density ∝ exp(−ℓ/s) and the scale s at its maximum.
+    """Return −2 ln L of the rows, with the density ∝ exp(−ℓ/s) and the scale s of maximum likelihood.
 
     A binomial loss is a likelihood already; it has no scale. Constants that depend on the rows alone are left out.
     """
@@ -37,7 +37,7 @@ def scaled_deviance(loss: Loss, objective: float, rows: Rows) -> float:
 
 
 def akaike(deviance: float, rows: int, free: int) -> float:
-    """Return AICc from −2 ln L, ``free`` parameters of the law and one scale; infinite with too few rows."""
+    """Return AICc from −2 ln L, ``free`` parameters of the law and one scale; infinite if there are too few rows."""
     q = free + 1
     return float("inf") if rows <= q + 1 else deviance + 2 * q + 2 * q * (q + 1) / (rows - q - 1)
 
@@ -55,7 +55,7 @@ def corrected_akaike(squares: float, variance: Float64[np.ndarray, " cells"], fr
 
 
 def bayes(aicc: float, rows: int, free: int) -> float:
-    """Return BIC from AICc: the penalty ln N for each parameter and the scale in place of AICc's."""
+    """Return BIC from AICc: its penalty replaced by ln N for each parameter and the scale."""
     q = free + 1
     if rows <= q + 1:
         return float("inf")

@@ -1,4 +1,4 @@
-"""How far a prediction is from an observation: losses with both derivatives, in the logarithm of the prediction."""
+"""Losses between prediction and observation, with two derivatives in the logarithm of the prediction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jepa_scale.shapes import Float64
 
 @dataclass(frozen=True)
 class Slopes:
-    """A loss at y = ln R̂, for draws × rows."""
+    """Value and derivatives of a loss at y = ln R̂, for draws × rows."""
 
     value: Float64[np.ndarray, "draws rows"]
     first: Float64[np.ndarray, "draws rows"]
@@ -23,11 +23,11 @@ class Slopes:
     second: Float64[np.ndarray, "draws rows"]
     """∂²ℓ/∂y²"""
     majorant: Float64[np.ndarray, "draws rows"]
-    """A positive curvature with which a step descends also where ``second`` is 0 or negative."""
+    """A positive curvature, with which a step descends even where ``second`` is 0 or negative."""
 
 
 class Loss(Protocol):
-    """ℓ(y; observation), y = ln R̂: positive predictions need no bounds there."""
+    """A loss ℓ(y; observation) in y = ln R̂, where positive predictions need no bounds."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Loss(Protocol):
         """Whether residuals are differences of logarithms."""
 
     def check(self, rows: Rows) -> None:
-        """Raise ValueError for targets that the loss has no meaning for."""
+        """Raise ValueError for targets for which the loss is undefined."""
 
     def value(self, y: np.ndarray, rows: Rows, target: np.ndarray) -> Float64[np.ndarray, "draws rows"]:
         """Return ℓ; infinite where the prediction is impossible."""
@@ -47,7 +47,7 @@ class Loss(Protocol):
         """Return ℓ with its derivatives."""
 
     def stages(self, scale: float = 1.0) -> Sequence[Loss]:
-        """Return the smooth losses to minimise one after the other, itself last if it is smooth.
+        """Return the smooth losses to minimise one after another; the loss itself is the last if it is smooth.
 
         ``scale`` is the size of the target, for losses in its units.
         """
@@ -83,7 +83,7 @@ class HuberLog:
 
     @property
     def relative(self) -> bool:
-        """Residuals are logarithms."""
+        """Whether residuals are logarithms: yes."""
         return True
 
     def check(self, rows: Rows) -> None:
@@ -109,7 +109,7 @@ class HuberLog:
         return Slopes(np.abs(first) * (size - 0.5 * np.abs(first)), first, inside.astype(float), majorant)
 
     def stages(self, scale: float = 1.0) -> Sequence[Loss]:
-        """It is smooth enough itself."""
+        """Return the loss itself, which is smooth enough."""
         del scale
         return (self,)
 
@@ -129,7 +129,7 @@ class Squares:
         return False
 
     def check(self, rows: Rows) -> None:
-        """Every finite target has squares."""
+        """Accept every target."""
 
     def value(self, y: np.ndarray, rows: Rows, target: np.ndarray) -> Float64[np.ndarray, "draws rows"]:
         """Return ℓ."""
@@ -214,14 +214,14 @@ class Absolute:
         return Slopes(self.value(y, rows, target), toward * slope, second, side / np.maximum(size, width) * slope**2)
 
     def stages(self, scale: float = 1.0) -> Sequence[Loss]:
-        """Round the kink ever less, in units of ``scale``; the rest is left to ``vertex.settle``."""
+        """Return losses with ever less smoothing of the kink, in units of ``scale``; ``vertex.settle`` ends the fit."""
         scale = 1.0 if self.logarithmic else scale
         return tuple(replace(self, smoothing=scale * 10.0**power) for power in (-1, -2, -3, -4, -5, -7, -9))
 
 
 @dataclass(frozen=True)
 class Binomial:
-    """−ln likelihood of failures in ``rows.episodes`` trials with failure probability R̂, less that of R̂ = R.
+    """Binomial loss: −ln likelihood of failures in ``rows.episodes`` trials at probability R̂, less that at R̂ = R.
 
     Half the deviance; ``target`` is the observed rate of failure. With overdispersion ρ > 0 the beta-binomial, where
     trials of one run are correlated by ρ: planners that share a model fail together.
@@ -244,7 +244,7 @@ class Binomial:
         return False
 
     def check(self, rows: Rows) -> None:
-        """Refuse anything but rates of a whole number of episodes."""
+        """Refuse targets that are not rates of whole numbers of episodes."""
         if rows.episodes is None:
             raise ValueError("a binomial loss needs the number of episodes behind each rate: name that column")
         if (rows.episodes % 1 != 0).any():

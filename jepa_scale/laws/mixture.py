@@ -1,4 +1,4 @@
-"""All laws of a study together: draws weighted by how well each forecast what is known, widened as back-tests ask."""
+"""Model average of all laws of a study: draws weighted by back-test errors and widened as back-tests require."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jepa_scale.records import RunTable
 from jepa_scale.shapes import Float64
 
 DRAWS = 1000
-"""Draws of the average, shared among the laws by weight."""
+"""Number of draws of the average, divided among the laws by weight."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,26 @@ class Mixture:
     cells: Cells
     models: tuple[Corrected, ...]
     weights: Mapping[str, float]
-    """By law, see ``mix``."""
+    """Weights by law, see ``mix``."""
     inflation: Mapping[str, tuple[Inflation, Inflation]]
-    """By law: along n and along k."""
+    """Inflation of intervals by law: along n and along k."""
     reasons: tuple[str, ...]
-    """Why laws of the study are not in it."""
+    """Reasons why some laws of the study are left out."""
 
     @property
     def validated(self) -> tuple[float, float]:
-        """Decades beyond the fitted n and the fitted k at which a forecast of a law with weight was ever checked."""
+        """Largest decades beyond the fitted n and k at which a forecast of a law with weight was checked."""
         pairs = [self.inflation[law] for law, weight in self.weights.items() if weight > 0]
         return max(pair[0].farthest for pair in pairs), max(pair[1].farthest for pair in pairs)
 
     def factor(self, law: str, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return λ of one law: that of the direction that needs the wider interval."""
+        """Return λ of one law: the larger of those along n and along k."""
         far = self.decades(k, n)
         along_n, along_k = self.inflation[law]
         return np.maximum(along_n.at(far[0]), along_k.at(far[1]))
 
     def decades(self, k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return distances beyond the runs in n and in k, log10."""
+        """Return the distances beyond the range of the runs in n and in k, log10."""
         cells = self.cells
         over_n = np.maximum(np.log10(n / cells.n.max()), 0.0)
         over_k = np.maximum(np.maximum(np.log10(k / cells.k.max()), np.log10(cells.k.min() / k)), 0.0)
@@ -59,7 +59,7 @@ class Mixture:
     def draws(
         self, k: np.ndarray, n: np.ndarray, seed: int, runs: float = np.inf
     ) -> Float64[np.ndarray, "draws points"]:
-        """Return calibrated draws of R(k, n), with the noise of the mean of ``runs`` runs; NaN where no law can say."""
+        """Return calibrated draws of R(k, n) with the noise of a mean of ``runs`` runs; NaN if no law has any."""
         columns = columns_at(self.table, np.asarray(k, float), np.asarray(n, float))
         generator = np.random.default_rng([seed, 11])
         parts = []
@@ -75,7 +75,7 @@ class Mixture:
         return np.concatenate(parts)
 
     def curves(self, k: np.ndarray, n: np.ndarray, seed: int) -> Float64[np.ndarray, "draws points"]:
-        """Return draws of the laws as they are, neither widened nor clipped: for where a curve has its least."""
+        """Return raw draws of the laws, neither widened nor clipped, to find the minimum of each curve."""
         columns = columns_at(self.table, np.asarray(k, float), np.asarray(n, float))
         generator = np.random.default_rng([seed, 13])
         counts = {model.fit.law: round(DRAWS * self.weights[model.fit.law]) for model in self.models}
@@ -89,20 +89,20 @@ class Mixture:
 
     @property
     def ceiling(self) -> float:
-        """Largest possible value of the target."""
+        """Return the largest possible value of the target."""
         return 1.0 if self.cells.target == "regret" else np.inf
 
     def predicted(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return the weighted mean of the laws' predictions; NaN where one that has weight cannot say."""
+        """Return the weighted mean of the laws' predictions; NaN where a law with weight has none."""
         return np.clip(self.unclipped(k, n), 0.0, self.ceiling)
 
     def unclipped(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return the same before it is cut to the target's range: where several widths reach 0, one is still best."""
+        """Return the weighted mean before clipping to the target's range: of several widths at 0, one is still best."""
         columns = columns_at(self.table, np.asarray(k, float), np.asarray(n, float))
         return np.asarray(sum(self.weights[model.fit.law] * model.predicted(columns) for model in self.models))
 
     def noise(self, k: np.ndarray, n: np.ndarray) -> Float64[np.ndarray, " points"]:
-        """Return the sd of one run at (k, n)."""
+        """Return the standard deviation of one run at (k, n)."""
         offset, slope = self.models[0].fit.noise
         return np.hypot(offset, slope * self.predicted(k, n))
 
@@ -152,7 +152,7 @@ def mix(
 
 
 def check_target_values(cells: Cells) -> None:
-    """Refuse cells that no law is about.
+    """Refuse missing cells and a regret outside [0, 1].
 
     Raises
     ------

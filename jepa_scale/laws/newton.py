@@ -1,4 +1,4 @@
-"""Bounded minimisation of many weightings of the same rows at once, by damped exact-Hessian Newton steps."""
+"""Bounded minimisation for many weightings of the same rows at once, by damped Newton steps with exact Hessians."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _MAX_ITERATIONS = 400
 _MAJORANT = 6
-"""Steps with the majorant before the exact Hessian: far from a minimum of a robust loss most rows do not bend."""
+"""Number of steps with the majorant before the exact Hessian: far from a robust loss's minimum most rows are flat."""
 _REDUCTION = 1e-13
-"""Relative decrease of the objective by an accepted step that counts as none."""
+"""Relative decrease of the objective below which an accepted step counts as no decrease."""
 _QUIET = 2
-"""Accepted steps in a row without a decrease after which a draw has converged."""
+"""Number of consecutive accepted steps without a decrease after which a draw has converged."""
 _MAX_DAMPING = 1e12
 _CHUNK = 96
-"""Draws that advance together: their arrays stay in the cache of one core."""
+"""Number of draws that advance together: their arrays stay in the cache of one core."""
 
 
 @dataclass(frozen=True)
 class Minima:
-    """End points, one per draw, in centred coordinates."""
+    """End points of the minimisation, one per draw, in centred coordinates."""
 
     theta: Float64[np.ndarray, "draws parameters"]
     objective: Float64[np.ndarray, " draws"]
@@ -35,7 +35,7 @@ class Minima:
     """(draws,) boolean"""
 
     def best_of(self, groups: int) -> Minima:
-        """Return the lowest converged minimum of each of ``groups`` equal runs of draws."""
+        """Return the lowest converged minimum of each of ``groups`` equal blocks of draws."""
         objective = np.where(self.converged, self.objective, np.inf).reshape(groups, -1)
         best = objective.argmin(axis=1) + np.arange(groups) * objective.shape[1]
         return Minima(self.theta[best], self.objective[best], self.converged[best])
@@ -63,14 +63,14 @@ def minimise(
     targets = problem.rows.target[None] if target is None else target
     fixed = np.broadcast_to(~problem.free if held is None else held | ~problem.free, start.shape)
     parts = [slice(first, first + _CHUNK) for first in range(0, draws, _CHUNK)]
-    found = [_staged(problem, weights[part], start[part], _of(targets, part), fixed[part], limit) for part in parts]
+    chunks = [_staged(problem, weights[part], start[part], _of(targets, part), fixed[part], limit) for part in parts]
     return Minima(
-        *(np.concatenate([getattr(one, name) for one in found]) for name in ("theta", "objective", "converged"))
+        *(np.concatenate([getattr(minima, name) for minima in chunks]) for name in ("theta", "objective", "converged"))
     )
 
 
 def _of(target: np.ndarray, draws: slice | np.ndarray) -> np.ndarray:
-    """Return the targets of some draws; one row stands for all, so that its logarithm is taken once."""
+    """Return the targets of some draws; a single row is for all draws, so that its logarithm is taken once."""
     return target if len(target) == 1 else target[draws]
 
 
@@ -142,8 +142,8 @@ def _merge(mask: np.ndarray, new: State, old: State) -> State:
         return new
     parts = {}
     for name in _FIELDS:
-        one, other = getattr(new, name), getattr(old, name)
-        parts[name] = np.where(mask.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+        fresh, stale = getattr(new, name), getattr(old, name)
+        parts[name] = np.where(mask.reshape(-1, *[1] * (fresh.ndim - 1)), fresh, stale)
     return State(**parts)
 
 
@@ -160,7 +160,7 @@ def _step(
     diagonal: np.ndarray,
     damping: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the damped step, 0 in parameters that are held, and the decrease that it promises."""
+    """Return the damped step, 0 in parameters that are held, and its predicted decrease."""
     held = fixed | ((theta <= problem.low) & (gradient > 0)) | ((theta >= problem.high) & (gradient < 0))
     # An exponent whose coefficient is 0 has no gradient and no curvature: it stays where it is.
     held = held | (diagonal <= 1e-200)

@@ -1,4 +1,4 @@
-"""How much one seed's result scatters about its cell."""
+"""Noise model: how much the result of one seed scatters about the mean of its cell."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from jepa_scale.laws.cells import Cells
 from jepa_scale.shapes import Float64
 
 NOISE_FLOOR = {"risk": 1e-4}
-"""Smallest s0 as a share of the range of the cell means, where it is not ``_FLOOR``."""
+"""Smallest s0 as a share of the range of the cell means, for targets not in ``_FLOOR``."""
 _FLOOR = 1e-2
 
 _PRIOR_DEGREES = 8.0
-"""Degrees of freedom of a cell's own variance about the curve: a scatter of about half the variance between cells."""
+"""Degrees of freedom of a cell's own variance about the curve: a scatter between cells of about half the variance."""
 
 
 def noise_floor(cells: Cells) -> float:

@@ -1,4 +1,4 @@
-"""The record of a fit, from its minimum and its bootstrap."""
+"""Records of fits, from their minimum and their bootstrap."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from jepa_scale.records import Finding, LawFit, Parameter
 from jepa_scale.shapes import Float64
 
 KEPT = 24
-"""Starts that go all the way to a minimum."""
+"""Number of starts that are followed to their minimum."""
 UNREPLICATED = 0.1
-"""Relative noise assumed in the first pass where no cell has two seeds; the second pass estimates it."""
+"""Relative noise assumed in the first pass if no cell has two seeds; the second pass estimates it."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Solution:
     """The minimum of one weighted problem."""
 
     theta: Float64[np.ndarray, " parameters"]
-    """Centred coordinates."""
+    """Parameters in centred coordinates."""
     objective: float
     converged: bool
     fitted: Float64[np.ndarray, " rows"]
     optima: int
-    """Distinct minima within χ² of one of the lowest, itself included."""
+    """Number of distinct minima within χ² of one of the lowest, itself included."""
     hits: int
-    """Starts that ended in the lowest."""
+    """Number of starts that ended in the lowest minimum."""
 
 
 def no_draws(law: Law | GeneralLaw) -> Bootstrap:
-    """Return a bootstrap that was not asked for."""
+    """Return an empty bootstrap, for fits without intervals."""
     return Bootstrap(np.empty((0, len(law.names))), 0, "none")
 
 
 def residual_spread(problem: Problem | GeneralProblem, solution: Solution) -> float:
-    """Return a robust sd of the residuals, 1.4826 × their median size, for the freedom that the fit took."""
+    """Return a robust sd of the residuals, 1.4826 × their median size, corrected for the fitted parameters."""
     rows = problem.rows
     with np.errstate(divide="ignore"):
         residual = (
@@ -58,7 +58,7 @@ def residual_spread(problem: Problem | GeneralProblem, solution: Solution) -> fl
 def fit_record(
     problem: Problem | GeneralProblem,
     solution: Solution,
-    found: Bootstrap,
+    resamples: Bootstrap,
     level: float,
     noise: tuple[float, float],
     lack: float | None,
@@ -67,10 +67,10 @@ def fit_record(
     warnings: tuple[Finding, ...],
     cells: Cells | None = None,
 ) -> LawFit:
-    """Return the record of a minimum with its intervals."""
+    """Return the record of a fit: its minimum with intervals."""
     law, rows = problem.law, problem.rows
-    if found.failed:
-        warnings += (Finding("refits_failed", values={"failed": found.failed}),)
+    if resamples.failed:
+        warnings += (Finding("refits_failed", values={"failed": resamples.failed}),)
     if solution.optima > 1:
         warnings += (Finding("several_minima", values={"minima": solution.optima}),)
     weights = rows.weight if cells is None else 1.0 / mean_variance(cells, solution.fitted, noise)
@@ -81,7 +81,7 @@ def fit_record(
         target=law.target,
         status="converged",
         reason=None,
-        parameters=_parameters(problem, problem.natural(solution.theta), found.draws, level),
+        parameters=_parameters(problem, problem.natural(solution.theta), resamples.draws, level),
         level=level,
         objective=solution.objective * (1.0 if cells is None else 2.0),
         aicc=aicc,
@@ -90,11 +90,11 @@ def fit_record(
         lack_of_fit_p=lack,
         excluded=excluded,
         warnings=warnings,
-        bootstrap_draws=found.draws,
-        failed_refits=found.failed,
+        bootstrap_draws=resamples.draws,
+        failed_refits=resamples.failed,
         noise=noise,
         loss=problem.loss.name,
-        bootstrap=found.kind,
+        bootstrap=resamples.kind,
         optima=solution.optima,
         starts=(solution.hits, KEPT),
         condition=bent.condition,
@@ -137,7 +137,7 @@ def without_fit(
     reason: Finding,
     cells: Cells | None = None,
 ) -> LawFit:
-    """Return the record of a law that could not be fitted: every number in it is missing."""
+    """Return the record of a law that could not be fitted; all its numbers are missing."""
     nan = float("nan")
     theory = [None] * len(law.terms) + [shape.theory for shape in law.shapes]
     fixed = [None] * len(law.terms) + [shape.fixed for shape in law.shapes]

@@ -1,4 +1,4 @@
-"""What a fitted law says at points that were not run: draws with the uncertainty of the fit and of one more run."""
+"""Predictive distribution of a fitted law at points that were not run: fit uncertainty and the noise of a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Predictive:
 
     @property
     def usable(self) -> bool:
-        """Whether there is a fit with an interval."""
+        """Whether the fit exists and has intervals."""
         return self.fit.status == "converged" and len(self.fit.bootstrap_draws) > 0
 
     def predicted(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, " points"]:
-        """Return R of the fit itself."""
-        return self.law.predict(np.array([one.value for one in self.fit.parameters]), columns)
+        """Return R of the fit."""
+        return self.law.predict(np.array([parameter.value for parameter in self.fit.parameters]), columns)
 
     def mean_draws(self, columns: Mapping[str, np.ndarray]) -> Float64[np.ndarray, "draws points"]:
         """Return R of each bootstrap refit: the uncertainty of the mean."""
@@ -47,7 +47,7 @@ class Predictive:
         return mean + normal * np.sqrt((offset**2 + (slope * mean) ** 2) / runs)
 
     def straight(self, values: np.ndarray) -> np.ndarray:
-        """Return values on the scale of the residuals."""
+        """Transform values to the scale of the residuals."""
         return np.log(np.maximum(values, 1e-300)) if self.relative else values
 
     def back(self, values: np.ndarray) -> np.ndarray:
@@ -67,24 +67,26 @@ class Band:
 def band(
     model: Predictive, columns: Mapping[str, np.ndarray], runs: np.ndarray | float, level: float, seed: int
 ) -> Band:
-    """Return the prediction with the middle ``level`` of its draws."""
+    """Return the prediction with the interval of the middle ``level`` of its draws."""
     predicted, draws = model.predicted(columns), model.draws(columns, runs, seed)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     # A skewed bootstrap can lie on one side of the fit altogether; an interval holds its own forecast.
     return Band(predicted, np.minimum(low, predicted), np.maximum(high, predicted))
 
 
-def widen(model: Predictive, found: Band, factor: np.ndarray | float) -> Band:
-    """Multiply both half-widths, on the scale of the residuals."""
-    centre, low, high = (model.straight(values) for values in (found.predicted, found.low, found.high))
+def widen(model: Predictive, interval: Band, factor: np.ndarray | float) -> Band:
+    """Multiply both half-widths of a band by a factor, on the scale of the residuals."""
+    centre, low, high = (model.straight(values) for values in (interval.predicted, interval.low, interval.high))
     return Band(
-        found.predicted, model.back(centre - factor * (centre - low)), model.back(centre + factor * (high - centre))
+        interval.predicted, model.back(centre - factor * (centre - low)), model.back(centre + factor * (high - centre))
     )
 
 
-def error_ratio(model: Predictive, found: Band, observed: np.ndarray) -> Float64[np.ndarray, " points"]:
+def error_ratio(model: Predictive, interval: Band, observed: np.ndarray) -> Float64[np.ndarray, " points"]:
     """Return |error| / half-width on the side where each observation fell, on the scale of the residuals."""
-    centre, low, high, seen = (model.straight(values) for values in (found.predicted, found.low, found.high, observed))
+    centre, low, high, seen = (
+        model.straight(values) for values in (interval.predicted, interval.low, interval.high, observed)
+    )
     above = seen > centre
     half = np.where(above, high - centre, centre - low)
     # A skewed bootstrap can leave this side without width; the mean half-width is positive, as the noise is.

@@ -1,4 +1,4 @@
-"""A law on rows, in coordinates centred on them: predictions with both derivatives for a batch of parameters."""
+"""Fit problem of a law on rows, in coordinates centred on them: predictions and derivatives for parameter batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TINY = 1e-60
 
 @dataclass(frozen=True)
 class State:
-    """A batch of parameters with what they predict."""
+    """Predictions of a batch of parameters, with intermediate values."""
 
     theta: Float64[np.ndarray, "draws parameters"]
     basis: Float64[np.ndarray, "draws terms rows"]
@@ -37,7 +37,7 @@ class State:
 
 @dataclass(frozen=True)
 class Problem:
-    """min_θ Σ_i w_i ℓ(ln R_θ(x_i); R_i) over c ≥ 0 and bounded shapes.
+    """The fit min_θ Σ_i w_i ℓ(ln R_θ(x_i); R_i) over c ≥ 0 and bounded shapes.
 
     A coefficient is measured as the size of its term at the centre of the rows (geometric mean of each column):
     c̃_j = c_j φ_j(centre). That centres the logarithms of all columns; without it A and α have correlation .999.
@@ -53,7 +53,7 @@ class Problem:
 
     @cached_property
     def free(self) -> np.ndarray:
-        """(parameters,) boolean"""
+        """(parameters,) boolean: which parameters are fitted."""
         return self.law.free
 
     @cached_property
@@ -69,7 +69,7 @@ class Problem:
 
     @cached_property
     def smooth(self) -> Problem:
-        """The same problem with the kinks of its loss rounded, for curvatures: a kink has none, or an infinite one."""
+        """The same problem with the kinks of its loss smoothed, for curvatures, which kinks do not have."""
         stages = self.loss.stages(float(np.median(np.abs(self.rows.target))))
         return self if stages[-1] == self.loss else replace(self, loss=stages[1])
 
@@ -81,20 +81,20 @@ class Problem:
     @cached_property
     def logarithms(self) -> dict[str, np.ndarray]:
         """ln of each column less its mean over the rows; −∞ at 0."""
-        found = {}
+        logarithms = {}
         with np.errstate(divide="ignore"):
             for term in self.law.parsed.terms:
                 for power in term.powers:
                     column = np.log(self.rows.columns[power.column])
-                    found[power.column] = column - column[np.isfinite(column)].mean()
-        return found
+                    logarithms[power.column] = column - column[np.isfinite(column)].mean()
+        return logarithms
 
     @cached_property
     def means(self) -> dict[str, float]:
         """Mean of the logarithm of each column."""
         with np.errstate(divide="ignore"):
-            found = {name: np.log(self.rows.columns[name]) for name in self.logarithms}
-        return {name: float(column[np.isfinite(column)].mean()) for name, column in found.items()}
+            logarithms = {name: np.log(self.rows.columns[name]) for name in self.logarithms}
+        return {name: float(column[np.isfinite(column)].mean()) for name, column in logarithms.items()}
 
     @cached_property
     def offsets(self) -> Float64[np.ndarray, "rows terms"]:
@@ -110,42 +110,42 @@ class Problem:
     def slots(self) -> tuple[tuple[int, int, np.ndarray], ...]:
         """Term j, parameter q and the column that q multiplies inside ln φ_j, for every exponent with a name."""
         place = {name: index for index, name in enumerate(self.law.names)}
-        found: dict[tuple[int, int], np.ndarray] = {}
+        columns: dict[tuple[int, int], np.ndarray] = {}
         for j, term in enumerate(self.law.parsed.terms):
             for power in term.powers:
                 if isinstance(power.exponent, str):
                     key = j, place[power.exponent]
-                    found[key] = found.get(key, 0.0) + power.sign * self.logarithms[power.column]
-        return tuple((j, q, column) for (j, q), column in found.items())
+                    columns[key] = columns.get(key, 0.0) + power.sign * self.logarithms[power.column]
+        return tuple((j, q, column) for (j, q), column in columns.items())
 
     @cached_property
     def power_index(self) -> int | None:
-        """Place of m among the parameters; None where it is a number."""
+        """Index of m among the parameters; None if it is a number."""
         m = self.law.parsed.power
         return self.law.names.index(m) if isinstance(m, str) else None
 
     @property
     def floor_index(self) -> int | None:
-        """Place of the floor outside the power among the parameters; None where there is none."""
+        """Index of the floor outside the power among the parameters; None if there is none."""
         return None if self.law.parsed.floor is None else self.inner
 
     @cached_property
     def ceiling(self) -> np.ndarray | None:
-        """(rows,) or (1,) C of the saturating link; None without one."""
+        """Ceiling C of the saturating link, (rows,) or (1,); None without one."""
         top = self.law.parsed.ceiling
         if top is None:
             return None
         return self.rows.columns[top] if isinstance(top, str) else np.array([top])
 
     def powers(self, theta: Float64[np.ndarray, "draws parameters"]) -> np.ndarray:
-        """(draws, 1) or (1, 1) m"""
+        """Return m as (draws, 1) or (1, 1)."""
         if self.power_index is None:
             return np.full((1, 1), float(self.law.parsed.power))
         return theta[:, self.power_index, None]
 
     @cached_property
     def plain(self) -> bool:
-        """Whether H is S itself: m = 1 and no floor outside."""
+        """Whether H = S: m = 1 and no floor outside."""
         return self.power_index is None and self.floor_index is None and float(self.law.parsed.power) == 1.0
 
     def natural(self, theta: Float64[np.ndarray, "*draws parameters"]) -> Float64[np.ndarray, "*draws parameters"]:
@@ -273,8 +273,8 @@ class Problem:
             mixed = pulled @ column
             result[:, j, q] += mixed
             result[:, q, j] += mixed
-            for other, r, second in self.slots:
-                if other == j:
+            for term, r, second in self.slots:
+                if term == j:
                     result[:, q, r] += state.theta[:, j] * (pulled @ (column * second))
         if not simple:
             self._bend_outside(state, pull, total, result)

@@ -1,4 +1,4 @@
-"""Profile likelihoods: how much worse a law fits with one parameter held."""
+"""Profile likelihoods: how much worse a law fits with one parameter held fixed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Profile:
-    """One parameter of a fit."""
+    """Profile likelihood of one parameter of a fit."""
 
     name: str
     values: Float64[np.ndarray, " points"]
     rise: Float64[np.ndarray, " points"]
-    """(N − q) (objective/least − 1): χ² with one degree of freedom for Gaussian residuals."""
+    """(N − q) (objective/minimum − 1): χ² with one degree of freedom for Gaussian residuals."""
     low: float
     high: float
-    """Where the rise passes the F quantile of the level; the end of the range where it does not."""
+    """Ends of the interval, where the rise passes the F quantile of the level; ends of the range if it does not."""
     open_ends: tuple[bool, bool]
-    """Whether the interval runs into the end of the range that was searched."""
+    """Whether the interval reaches the lower and the upper end of the range that was searched."""
 
 
 def profile(
@@ -39,7 +39,7 @@ def profile(
     points: int = 41,
     reach: float = 3.0,
 ) -> Profile:
-    """Hold ``name`` at values around its fit and minimise over everything else.
+    """Hold the parameter ``name`` at values around its fit and minimise over all others.
 
     A coefficient is held in units of the formula only where its term has no columns; elsewhere as the size of the
     term at the centre of the rows, in which it is not tied to its exponent. The range is ``reach`` times the

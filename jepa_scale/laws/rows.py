@@ -1,4 +1,4 @@
-"""What a law is fitted to: named columns, a target, and which rows belong together."""
+"""Rows that a law is fitted to: named columns, a target, and clusters of rows that belong together."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Observations of one target."""
+    """Observations of one target with the columns that a law reads."""
 
     columns: Mapping[str, Float64[np.ndarray, " rows"]]
-    """What the law reads."""
+    """Columns that the law reads, by name."""
     target: Float64[np.ndarray, " rows"]
     weight: Float64[np.ndarray, " rows"]
-    """≥ 0; a row of weight 2 counts as two rows."""
+    """Weights ≥ 0; a row of weight 2 counts as two rows."""
     cluster: Int64[np.ndarray, " rows"]
-    """0 … clusters − 1: rows of one configuration, which a bootstrap draws together."""
+    """Configuration of each row, 0 … clusters − 1; a bootstrap draws the rows of one together."""
     episodes: Float64[np.ndarray, " rows"] | None = None
-    """Trials behind a rate, for binomial losses."""
+    """Number of trials behind a rate, for binomial losses."""
 
     def __len__(self) -> int:
         return len(self.target)
@@ -57,7 +57,7 @@ class Rows:
         weight: np.ndarray | None = None,
         episodes: np.ndarray | None = None,
     ) -> Rows:
-        """Pick a law's columns and target out of a table.
+        """Take a law's columns and target from a table.
 
         Rows with the same values in all columns of the law are one configuration unless ``cluster`` says otherwise.
 

@@ -1,4 +1,4 @@
-"""Back-tests and forecasts of anybody's table of runs."""
+"""Fits, back-tests and forecasts of any table of runs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from jepa_scale.records import LawFit
 from jepa_scale.shapes import Float64
 
 SHARES = (0.4, 0.5, 0.6, 0.75, 0.9)
-"""Shares of the runs, the smaller ones, from which back-tests forecast the rest."""
+"""Shares of the runs, smallest first, from which back-tests forecast the rest."""
 
 
 @dataclass(frozen=True)
 class TableForecast:
-    """What a law fitted to a table says at other points."""
+    """Forecasts of a law fitted to a table."""
 
     plain: Band
-    """Bootstrap and the noise of one run."""
+    """Interval from the bootstrap and the noise of one run, not calibrated."""
     calibrated: Band
-    """Half-widths times λ of the distance."""
+    """Interval whose half-widths are multiplied by λ of the distance."""
     distance: Float64[np.ndarray, " points"]
-    """Decades of scale beyond the largest run; 0 inside."""
+    """Decades of scale beyond the largest run; 0 within the range of the runs."""
     refused: np.ndarray
-    """(points,) boolean: beyond the largest distance at which a forecast was checked."""
+    """(points,) boolean: whether the point lies beyond the largest distance at which a forecast was checked."""
     inflation: Inflation
     draws: Float64[np.ndarray, "draws points"]
     """Calibrated draws of one run, for the probability of a target."""
@@ -100,7 +100,7 @@ def forecast_table(
     *,
     seed: int = 0,
 ) -> TableForecast:
-    """Forecast one more run at each point, with intervals widened by what back-tests of this law missed.
+    """Forecast one more run at each point, with intervals widened by the back-test errors of this law.
 
     Raises
     ------
@@ -128,20 +128,20 @@ def forecast_table(
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """One law on a table, with everything that says how far to trust it."""
+    """One law fitted to a table, with its profiles, back-tests and forecast."""
 
     law: Law | GeneralLaw
     fit: LawFit
     track: Track
     profiles: tuple[Profile, ...]
     fitted: Float64[np.ndarray, " rows"]
-    """R of the fit at every row; empty where it failed."""
+    """R of the fit at every row; empty if the fit failed."""
     forecast: TableForecast | None
 
 
 @dataclass(frozen=True)
 class TableStudy:
-    """A table of anybody's runs, fitted by one or several laws."""
+    """Any table of runs, fitted by one or several laws."""
 
     source: str
     columns: Mapping[str, Float64[np.ndarray, " rows"]]
@@ -149,16 +149,16 @@ class TableStudy:
     scale: Float64[np.ndarray, " rows"]
     scale_name: str
     dropped: int
-    """Rows left out for want of a number."""
+    """Number of rows left out because a number is missing."""
     loss: str
     relative: bool
     laws: tuple[FittedLaw, ...]
     akaike: Mapping[str, float]
-    """exp(−ΔAICc/2), normalised, where several laws can be compared."""
+    """Akaike weights exp(−ΔAICc/2), normalised, if several laws can be compared."""
     at: Mapping[str, Float64[np.ndarray, " points"]]
-    """Where a forecast was asked for; empty columns where none was."""
+    """Points at which a forecast was asked for, as columns; these are empty if none was."""
     goal: float | None
-    """A value of the target asked about."""
+    """Value of the target whose probability is asked for."""
 
 
 def study_table(
@@ -199,22 +199,22 @@ def study_table(
     # Two laws that read different columns must still be ordered alike.
     order = default_scale(laws[0], columns) if scale is None else np.asarray(scale, dtype=float)
     points = {name: np.asarray(values, dtype=float) for name, values in (at or {}).items()}
-    found = []
+    results = []
     for law in laws:
         fitted = fit_table(law, columns, loss, draws=draws, **options)  # type: ignore[arg-type]
         track = backtest_table(law, columns, order, loss, **options)  # type: ignore[arg-type]
         forecast, predicted = None, np.empty(0)
         profiles: tuple[Profile, ...] = ()
         if fitted.status == "converged":
-            theta = np.array([one.value for one in fitted.parameters])
+            theta = np.array([parameter.value for parameter in fitted.parameters])
             predicted = law.predict(theta, columns)
             if isinstance(law, Law):
                 profiles = _profiles(law, fitted, columns, loss, level, rows)
             if points and draws:
                 reach = default_scale(law, points) if at_scale is None else at_scale
                 forecast = forecast_table(law, fitted, track, points, order, reach, loss.relative, seed=seed)
-        found.append(FittedLaw(law, fitted, track, profiles, predicted, forecast))
-    converged = [one.fit for one in found if one.fit.status == "converged" and np.isfinite(one.fit.aicc)]
+        results.append(FittedLaw(law, fitted, track, profiles, predicted, forecast))
+    converged = [result.fit for result in results if result.fit.status == "converged" and np.isfinite(result.fit.aicc)]
     return TableStudy(
         source,
         {name: np.asarray(values) for name, values in columns.items()},
@@ -224,7 +224,7 @@ def study_table(
         dropped,
         loss.name,
         loss.relative,
-        tuple(found),
+        tuple(results),
         akaike_weights(converged) if len(converged) > 1 else {},
         points,
         goal,
@@ -239,9 +239,9 @@ def _profiles(
     level: float,
     rows: Mapping[str, np.ndarray | None],
 ) -> tuple[Profile, ...]:
-    """Return profiles of the exponents and of a constant, the parameters that are questions in their own right."""
+    """Return profiles of the exponents and of the constant, the parameters that are of interest by themselves."""
     problem = Problem(law, Rows.of(law, columns, **rows), loss)
-    theta = problem.centred(np.array([one.value for one in fitted.parameters]))
+    theta = problem.centred(np.array([parameter.value for parameter in fitted.parameters]))
     constants = [term.coefficient for term in law.parsed.terms if not term.powers]
     wanted = [*constants, *([law.parsed.floor] if law.parsed.floor else [])]
     wanted += [shape.name for shape in law.shapes if shape.fixed is None]

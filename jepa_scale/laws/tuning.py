@@ -1,4 +1,4 @@
-"""What one learning rate for all widths loses at each width against the best rate that was tried there."""
+"""Loss of a shared learning rate at each width, against the best rate that was tried there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Target = Literal["regret", "risk"]
 
 @dataclass(frozen=True)
 class SharingLoss:
-    """One width of a tuning check."""
+    """Loss of the shared rate at one width of a tuning check."""
 
     k: int
     best_rate: float
-    """Of the least mean; the one nearest to the shared rate where several are equal. NaN if no rate has all runs."""
+    """Rate of the lowest mean; of equal ones the nearest to the shared rate. NaN if no rate has all runs."""
     at_edge: bool
-    """Whether the best is the smallest or largest rate tried and not the shared one: the true best may lie beyond."""
+    """Whether the best rate is the smallest or largest one tried, not the shared one: the true best may lie beyond."""
     best_mean: float
     shared_mean: float
     """Mean at the shared rate; NaN if one of its runs was lost."""
@@ -38,28 +38,28 @@ def loss_of_sharing(check: TuningCheck, target: Target) -> tuple[SharingLoss, ..
     """
     rates = sorted({run.rate for run in check.runs})
     seeds = sorted({run.seed for run in check.runs})
-    found = []
+    losses = []
     for k in sorted({run.k for run in check.runs}):
         values = {(run.rate, run.seed): getattr(run, target) for run in check.runs if run.k == k}
         grid = np.array([[values.get((rate, seed), np.nan) for seed in seeds] for rate in rates])
-        found.append(_loss(k, grid, np.array(rates), check.shared))
-    return tuple(found)
+        losses.append(_loss(k, grid, np.array(rates), check.shared))
+    return tuple(losses)
 
 
 def rate_means(check: TuningCheck, target: Target) -> dict[int, dict[float, tuple[float, float]]]:
     """Return (mean, s/√m) over finished seeds by width, then rate; NaN for the error of one seed."""
-    found: dict[int, dict[float, tuple[float, float]]] = {}
+    means: dict[int, dict[float, tuple[float, float]]] = {}
     for k, rate in sorted({(run.k, run.rate) for run in check.runs}):
         values = np.array([getattr(run, target) for run in check.runs if (run.k, run.rate) == (k, rate)])
         values = values[np.isfinite(values)]
         if len(values):
             error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-            found.setdefault(k, {})[rate] = (float(values.mean()), error)
-    return found
+            means.setdefault(k, {})[rate] = (float(values.mean()), error)
+    return means
 
 
 def _loss(k: int, grid: np.ndarray, rates: np.ndarray, shared: float) -> SharingLoss:
-    """``grid`` is (rates, seeds)."""
+    """Return the loss at one width; ``grid`` is (rates, seeds)."""
     nan, seeds = float("nan"), grid.shape[1]
     means = grid.mean(1)
     at = int(np.abs(np.log(rates / shared)).argmin())
@@ -83,7 +83,7 @@ def _loss(k: int, grid: np.ndarray, rates: np.ndarray, shared: float) -> Sharing
 
 @dataclass(frozen=True)
 class TunedGap:
-    """One end of the widths of a check against its best width, each at its own best rate."""
+    """Narrowest or widest width of a check against its best width, each at its own best rate."""
 
     k: int
     best_k: int
@@ -94,7 +94,7 @@ class TunedGap:
 
 
 def tuned_gaps(check: TuningCheck, target: Target) -> tuple[TunedGap, TunedGap] | None:
-    """Return the narrowest and the widest end; None unless every width has a rate at which all runs finished."""
+    """Return the gaps of the narrowest and the widest width; None unless each width has a rate without lost runs."""
     losses = loss_of_sharing(check, target)
     if not losses or not all(np.isfinite(loss.best_mean) for loss in losses):
         return None

@@ -1,4 +1,4 @@
-"""Is there a best width? Tests on the cells alone, without any law."""
+"""Tests for a best width (U-turn) on the cells alone, without any law."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jepa_scale.laws.noise import mean_variance, seed_noise
 from jepa_scale.records import RunTable
 
 SIGNIFICANCE = 0.05
-"""Chance of a U-turn somewhere on a grid that has none."""
+"""Significance level: probability of a false U-turn anywhere on the grid."""
 
 
 @dataclass(frozen=True)
@@ -21,25 +21,25 @@ class WidthDifference:
     """Mean of the target at one end of a row minus its mean at the best k."""
 
     k: int
-    """The end that is compared."""
+    """Width at the end of the row that is compared."""
     mean: float
-    """All seeds of both cells."""
+    """Difference of the means over all seeds of both cells."""
     welch_standard_error: float
     """√(s_1²/m_1 + s_2²/m_2); NaN with one seed in either cell."""
     paired_mean: float
-    """Seeds that both cells have; NaN if none."""
+    """Mean difference over the seeds that both cells have; NaN if none."""
     paired_standard_error: float
-    """NaN with fewer than two pairs."""
+    """Standard error of the paired mean; NaN with fewer than two pairs."""
     pairs: int
 
 
 @dataclass(frozen=True)
 class UTurn:
-    """The row of one n: where the target is lowest in k, and by how much the ends are worse."""
+    """Best width at one n, and by how much the ends of the row are worse."""
 
     n: int
     best_k: int
-    """The smallest one among ties."""
+    """Width of the lowest mean; the smallest one among ties."""
     best_mean: float
     interior: bool
     """Whether some width inside the row is strictly better than both ends."""
@@ -50,7 +50,7 @@ class UTurn:
 
 
 def u_turn(table: RunTable, target: str) -> tuple[UTurn, ...]:
-    """Return the best width at each n, with the differences that make it an optimum; no law is assumed.
+    """Return the best width at each n, with its differences to both ends; no law is assumed.
 
     The theory (T6) predicts an interior k*(n) that grows with n, a law that falls in k everywhere predicts
     none. Saturated cells are kept: they are no worse than they look. Runs of one seed share data and
@@ -98,7 +98,7 @@ def _difference(cells: Cells, end: int, best: int) -> WidthDifference:
 
 
 def established_u_turns(cells: Cells) -> tuple[int, ...]:
-    """Return the n at which a width inside the grid is better than both ends beyond chance.
+    """Return the n at which a width inside the grid is significantly better than both ends.
 
     Noise alone puts the lowest of several equal means inside a row most of the time, and the best is chosen on the
     same runs. So the difference to each end is held against the seed noise pooled over all cells, √(v_end + v_best),
@@ -110,7 +110,7 @@ def established_u_turns(cells: Cells) -> tuple[int, ...]:
     variance = mean_variance(cells, cells.mean, noise)
     degrees = int((cells.seeds - 1).sum())
     threshold = stats.t.ppf(1 - SIGNIFICANCE / max(len(cells), 1), degrees)
-    found = []
+    sizes = []
     for n in np.unique(cells.n):
         row = np.flatnonzero(cells.n == n)
         inside = row[1:-1]
@@ -121,5 +121,5 @@ def established_u_turns(cells: Cells) -> tuple[int, ...]:
             (cells.mean[end] - cells.mean[best]) / np.sqrt(variance[end] + variance[best]) for end in (row[0], row[-1])
         ]
         if min(apart) > threshold:
-            found.append(int(n))
-    return tuple(found)
+            sizes.append(int(n))
+    return tuple(sizes)

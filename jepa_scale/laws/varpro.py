@@ -1,4 +1,4 @@
-"""Starting values by variable projection: the shapes on a grid, the coefficients solved for."""
+"""Starting values by variable projection: shapes on a grid, coefficients solved for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jepa_scale.shapes import Float64
 _RIDGE = 1e-12
 """Relative ridge on a Gram matrix: two terms can be proportional on a small resample of rows."""
 _FLOORS = (0.0, 0.5, 0.9)
-"""Floors outside the power that are tried, as shares of the smallest target."""
+"""Floors outside the power to try, as shares of the smallest target."""
 
 
 class Grid:
-    """Every combination of shapes on a grid, with the products that all draws share.
+    """Grid of all combinations of shapes, with the products that all draws share.
 
     For given shapes, m and floor the law is linear in its coefficients on the scale z = (S⁻¹(R) − C)^(1/m), S the
     link, so they follow from non-negative least squares with weights w (dR/dz)², or w R² (d ln R/dz)² for relative
@@ -42,7 +42,7 @@ class Grid:
     def starts(
         self, weights: Float64[np.ndarray, "draws rows"], target: np.ndarray, count: int, judged: bool = False
     ) -> Float64[np.ndarray, "draws starts parameters"]:
-        """Return ``count`` grid points of each draw, best first, in centred coordinates, no two of them neighbours.
+        """Return the ``count`` best grid points of each draw, best first, no two neighbours, in centred coordinates.
 
         Best by the least-squares stand-in, or by the loss itself where ``judged``: with outliers the two disagree.
         """
@@ -99,7 +99,7 @@ class Grid:
     def _straighten(
         self, weights: np.ndarray, target: np.ndarray, m: float, floor: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return z and |d residual / dz| at the observations."""
+        """Return the linearised observations z and |d residual / dz| there."""
         relative = self.problem.loss.relative
         level = np.atleast_2d(target)
         link = np.ones_like(level)
@@ -114,7 +114,7 @@ class Grid:
         return z, slope / np.maximum(np.atleast_2d(target), 1e-300) if relative else slope
 
     def _spread(self, theta: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-        """Reorder: the best, then the best that is no neighbour of one already chosen, and so on."""
+        """Reorder grid points: the best, then the best that is no neighbour of those already chosen, and so on."""
         shape = theta[..., len(self.problem.law.terms) :]
         span = np.maximum(np.ptp(self.shapes, axis=0), 1e-12) if len(self.shapes) > 1 else np.ones(shape.shape[-1])
         result = np.empty((len(theta), count), dtype=order.dtype)
@@ -185,7 +185,7 @@ def _small_solve(gram: np.ndarray, right: np.ndarray, index: list[int]) -> np.nd
     if len(index) == 2:
         r, d = gram[..., index[0], index[1]], 1 + _RIDGE
         determinant = np.maximum(d * d - r * r, _RIDGE)
-        one = (d * right[..., 0] - r * right[..., 1]) / determinant
-        return np.stack([one, (d * right[..., 1] - r * right[..., 0]) / determinant], axis=-1)
+        first = (d * right[..., 0] - r * right[..., 1]) / determinant
+        return np.stack([first, (d * right[..., 1] - r * right[..., 0]) / determinant], axis=-1)
     block = gram[..., index, :][..., :, index] + _RIDGE * np.eye(len(index))
     return np.linalg.solve(block, right[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""The last step for losses with kinks: solve for the rows that a law passes through exactly."""
+"""Final step for losses with kinks: solve for the rows through which the law passes exactly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROUNDS = 40
 def settle(
     problem: Problem, weights: Float64[np.ndarray, " rows"], theta: Float64[np.ndarray, " parameters"], objective: float
 ) -> tuple[Float64[np.ndarray, " parameters"], float]:
-    """Return the minimum of an absolute loss near ``theta``; other losses are returned as they came.
+    """Return the minimum of an absolute loss near ``theta``; for other losses return the input.
 
     At the minimum of a sum of absolute deviations the law passes through as many rows as it has free parameters, and
     the gradient jumps there, so rounding never ends. The linearised problem is a linear program whose solution is
@@ -57,5 +57,5 @@ def _linear_step(
     low = np.maximum(problem.low[problem.free] - theta[problem.free], -reach)
     high = np.minimum(problem.high[problem.free] - theta[problem.free], reach)
     bounds = [*zip(low, high, strict=True), *[(0.0, None)] * (2 * rows)]
-    found = linprog(cost, A_eq=equal, b_eq=-residual, bounds=bounds, method="highs")
-    return found.x[:free] if found.status == 0 else None
+    solution = linprog(cost, A_eq=equal, b_eq=-residual, bounds=bounds, method="highs")
+    return solution.x[:free] if solution.status == 0 else None

@@ -23,6 +23,16 @@ class Search(ABC):
 
     It owns no loop, device or random numbers: these come in from outside, so that a task's plan does not depend on who
     else plans.
+
+    Contract, which ``tests/contracts/test_planners.py`` holds every leaf of ``conf/planner`` to:
+
+    * Settings are frozen, hashable, all in the leaf; impossible ones raise ``ValueError``.
+    * The same ``drawn`` numbers give the same plan, and a task's plan is the same whoever is planned beside it.
+    * Every plan that a step asks the cost of, and ``best``, lies inside the action space; no step asks for more than
+      ``rows`` plans of a task.
+    * On a quadratic cost the plan is no worse than the first guess, and better over tasks by more than half; starting
+      from the minimum (``warm``) does no harm.
+    * A cost that is NaN or infinite raises ``ValueError`` with its share of the candidates.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The frozen record on every arrow of the programme, with units and shapes.
+"""Frozen records that the parts of the program exchange, with units and shapes.
 
 A number that is missing is ``None`` or NaN, never a default in its place. A failure that a study must survive is a
 status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an exception.

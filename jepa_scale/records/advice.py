@@ -1,4 +1,4 @@
-"""Questions to a study, and their answers."""
+"""Questions asked of a study, and their answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jepa_scale.records.dials import K_KEY, N_KEY, Value, read, run_at
 
 @dataclass(frozen=True)
 class Ask:
-    """What a user wants to know before a run is paid for."""
+    """A user's question about a run before paying for it: is (n, k) sufficient?"""
 
     target_regret: float
     level: float = 0.9
-    """Probability from which an answer is given."""
+    """Probability of being right that an answer needs."""
     n: int | None = None
     """Training transitions asked about; None: the largest of the study."""
     k: int | None = None
@@ -36,15 +36,15 @@ class Verdict:
     k: int
     status: Literal["sufficient", "insufficient", "undecided", "cannot say"]
     probability: float | None
-    """P(regret of one run ≤ target); None where it cannot be said."""
+    """P(regret of one run ≤ target); None if it cannot be estimated."""
     predicted: float | None
     low: float | None
     high: float | None
-    """Middle ``level`` of the calibrated draws for one run."""
+    """Ends of the interval for one run: the middle ``level`` of the calibrated draws."""
     basis: str
-    """``measured``, ``forecast`` or why nothing can be said."""
+    """``measured``, ``forecast`` or the reason why there is no answer."""
     decades: tuple[float, float]
-    """Distance beyond the runs in n and in k, log10; 0 inside."""
+    """Distance beyond the range of the runs in n and in k, log10; 0 inside."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,24 @@ class NextRun:
     k: int
     seeds: int
     hours: float | None
-    """Predicted from the study's own wall times; None where none were recorded."""
+    """Duration predicted from the study's own wall times; None if none were recorded."""
     shrinkage: float
-    """Expected width of the answer's interval after it, as a share of the width now."""
+    """Expected width of the answer's interval after this run, as a share of the width now."""
     why: str
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The regret that the average of all laws predicts, where forecasts were checked."""
+    """Regret over (n, k) as the average of all laws predicts it, as far as forecasts were checked."""
 
     k: NDArray[np.float64]
     """(K,)"""
     n: NDArray[np.float64]
     """(N,)"""
     regret: NDArray[np.float64]
-    """(N, K); NaN where no law can say."""
+    """(N, K); NaN where no law has a prediction."""
     best_k: NDArray[np.float64]
-    """(3, N): k*(n), and the ends of its interval over draws."""
+    """(3, N): k*(n) and the ends of its interval over draws."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class Advice:
     best_k: tuple[int, int, int] | None
     """k*(n) at the n asked about: median and ends of the interval over draws."""
     tolerated_k: tuple[int, int] | None
-    """Widths between which the predicted regret stays below 1.05 of its least."""
+    """Range of widths in which the predicted regret stays below 1.05 of its minimum."""
     limits: Mapping[str, float]
-    """Share of the predicted regret at (n, k) by what limits it: tail, samples, floor."""
+    """Shares of the predicted regret at (n, k) that come from the tail, the samples and the floor."""
     noise: float | None
-    """sd of one run at (n, k)."""
+    """Standard deviation of one run at (n, k)."""
     next_runs: tuple[NextRun, ...]
     laws: Mapping[str, float]
-    """Weight of each law in the average, from the errors of its back-tests."""
+    """Weight of each law in the average, from its errors in back-tests."""
     inflation: str
-    """How the intervals were calibrated."""
+    """How the intervals were calibrated, in words."""
     warnings: tuple[str, ...]
     surface: Surface
 
@@ -110,7 +110,7 @@ class Advice:
         the first; dials beside n and k stay at their reference. Where n or k is no dial, nothing is added.
         """
         dials = [read(key, written) for key, written in content.get("dials", {N_KEY: [1], K_KEY: [1]}).items()]
-        extra: list[dict[str, Value]] = [dict(one) for one in content.get("extra") or ()]
+        extra: list[dict[str, Value]] = [dict(entry) for entry in content.get("extra") or ()]
         if not {N_KEY, K_KEY} <= {dial.key for dial in dials}:
             return extra
         sizes, widths = (next(dial.values for dial in dials if dial.key == key) for key in (N_KEY, K_KEY))
@@ -121,7 +121,7 @@ class Advice:
         for run in self.next_runs:
             for _ in range(run.seeds):
                 free = (run_at(dials, run.n, run.k, seed) for seed in range(10**6))
-                extra.append(next(one for one in free if _key(one) not in there))
+                extra.append(next(entry for entry in free if _key(entry) not in there))
                 there.add(_key(extra[-1]))
         return extra
 

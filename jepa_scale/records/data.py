@@ -1,4 +1,4 @@
-"""Trajectories of worlds, recorded episodes, and the batches that are made of them."""
+"""Trajectories of worlds, recorded episodes, and the batches made from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What an action is: one of ``count``, or ``size`` real coordinates in [low, high].
+    """Actions of a world: one of ``count`` discrete ones, or ``size`` real coordinates in [low, high].
 
     Raises
     ------
@@ -34,22 +34,22 @@ class ActionSpace:
 
     @property
     def discrete(self) -> bool:
-        """Whether actions are numbers 0 … count − 1."""
+        """Whether actions are integers 0 … count − 1."""
         return self.count is not None
 
     def unit(self, actions: Any) -> Any:
-        """Continuous actions moved to [−1, 1], whatever their limits are; arrays or tensors."""
+        """Rescale continuous actions, arrays or tensors, from their limits to [−1, 1]."""
         return (actions - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
 
     @property
     def code_size(self) -> int:
-        """Coordinates of an action as a network reads it: a one-hot code, or the action itself."""
+        """Number of coordinates of an action as a network reads it: a one-hot code, or the action itself."""
         return self.size if self.count is None else self.count
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """Recorded episodes, one after another, in flat rows; the form that every data format is read into.
+    """Recorded episodes as flat rows, one episode after another; every data format is read into this form.
 
     Row r of an episode holds the observation x_t and the action a_t taken on it, so that (x_t, a_t, x_{t+1}) is
     (row r, row r, row r + 1). The last row of an episode has an observation and no action of its own.
@@ -65,20 +65,20 @@ class Episodes:
     """(R,) whether the row's action is known and leads to the next row of the same episode."""
     action_space: ActionSpace
     states: NDArray[np.float32] | None = None
-    """(R, S) simulator's state, where it was recorded."""
+    """(R, S) state of the simulator; None if it was not recorded."""
     source: str = ""
-    """Format and path, in words."""
+    """Format and path of the recording, in words."""
     notes: tuple[str, ...] = ()
-    """What was skipped, repaired or doubtful on reading, each with its count."""
+    """What the reader skipped, repaired or doubted, each with its count."""
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """(E,) first row of each episode."""
+        """(E,) index of the first row of each episode."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
 
     @property
     def transitions(self) -> int:
-        """Usable rows: transitions (x, a, x⁺) that can be trained on."""
+        """Number of usable rows: transitions (x, a, x⁺) that can be trained on."""
         return int(self.usable.sum())
 
     @property
@@ -93,43 +93,43 @@ class Episodes:
 
 
 _BLOCK = 4096
-"""Rows hashed at a time."""
+"""Number of rows hashed at a time."""
 _TRAJECTORIES = 256
-"""The same of trajectories."""
+"""Number of trajectories hashed at a time."""
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Sampled trajectories of one world, in the order in which they were drawn."""
+    """Trajectories sampled from one world, in the order in which they were drawn."""
 
     observations: NDArray[np.float32] | NDArray[np.uint8]
     """(E, T+1, *shape): vectors (D,), or images (H, W, C) as bytes; may be read from a file when indexed."""
     actions: NDArray[np.int64] | NDArray[np.float32]
     """(E, T) for discrete actions, (E, T, size) for continuous ones; where not usable, any number of the space."""
     states: NDArray[np.int64] | NDArray[np.float32] | None
-    """(E, T+1) index into X of a finite world, (E, T+1, S) state of a simulator; None where it is not known."""
+    """(E, T+1) index into X of a finite world, (E, T+1, S) state of a simulator; None if unknown."""
     seed: int
     policy: str
     """Name of the behaviour policy."""
     usable: NDArray[np.bool_] | None = None
-    """(E, T) which transitions are some; None: all. Not usable are restarts, and what fills up a short trajectory."""
+    """(E, T) which transitions are real ones; None: all. Restarts and the padding of short trajectories are not."""
     episodes: NDArray[np.int64] | None = None
-    """(E,) number of the episode that each trajectory is a piece of; None: trajectories are independent."""
+    """(E,) number of the episode that each trajectory is cut from; None: trajectories are independent."""
 
     @property
     def transitions(self) -> int:
-        """Usable transitions."""
+        """Number of usable transitions."""
         count, length = self.actions.shape[:2]
         return count * length if self.usable is None else int(self.usable.sum())
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """(E,) what is independent of what: trajectories with one number are pieces of one episode."""
+        """(E,) group of each trajectory: those of one group are pieces of one episode, groups are independent."""
         return np.arange(len(self.actions)) if self.episodes is None else self.episodes
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over what the fields hold: two data sets with one checksum are the same data.
+        """SHA-256 over the contents of the fields: two data sets with the same checksum hold the same data.
 
         In blocks, as observations may be larger than memory, and once, as they may be in a file.
         """
@@ -152,7 +152,7 @@ class Batch:
     """(B, H) integer, or (B, H, size)"""
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """Return the same batch on ``device``; Lightning asks for it."""
+        """Return the same batch on ``device``; Lightning calls this."""
         return Batch(
             self.observations.to(device, non_blocking=non_blocking),
             self.actions.to(device, non_blocking=non_blocking),
@@ -161,7 +161,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class View:
-    """What an objective sees of a batch; the fields are tensors on one device."""
+    """The part of a batch that an objective reads; the fields are tensors on one device."""
 
     observations: Any
     """(B, H+1, *shape)"""

@@ -1,4 +1,4 @@
-"""What a study varies: configuration keys, each a parameter of its runs, a column of its table and a name in laws."""
+"""Dials of a study: the configuration keys that it varies, which are columns of its table and names in laws."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Dial:
     key: str
     """Dotted path in a run's configuration."""
     name: str
-    """Column of the table, parameter of Optuna, name in laws."""
+    """Name of the column of the table, of Optuna's parameter and of the variable in laws."""
     scale: Scale
     values: tuple[Value, ...]
-    """Numbers in ascending order, categories as written."""
+    """Values that the study gives it: numbers in ascending order, categories as written."""
     label: str
-    """Of an axis."""
+    """Label of the dial's axis in figures."""
 
     @property
     def numeric(self) -> bool:
-        """Whether laws can read it."""
+        """Whether the values are numbers, which laws can read."""
         return self.scale != "categorical"
 
     @property
@@ -44,7 +44,7 @@ class Dial:
         return self.values[-1] if self.numeric else self.values[0]
 
     def written(self) -> Any:
-        """As in a study file: a list where nothing but the values was said."""
+        """The dial as a study file writes it: a plain list where only the values are given."""
         plain = declare(self.key, self.values)
         if (plain.name, plain.scale) == (self.name, self.scale):
             return list(self.values)
@@ -53,11 +53,11 @@ class Dial:
 
 N_KEY, K_KEY = "data.n", "model.k"
 _DECLARED = {N_KEY: ("n", "training transitions n"), K_KEY: ("k", "latent width k")}
-"""Name and label of the dials that the theory is about."""
+"""Names and labels of the dials that the theory is about, by configuration key."""
 
 
 def declare(key: str, values: Sequence[Value], scale: Scale | None = None, name: str | None = None) -> Dial:
-    """Return the dial of a key; name and scale are told by the key and the values unless they are given.
+    """Return the dial of a key; name and scale follow from the key and the values unless they are given.
 
     A scale is logarithmic where all numbers are above 0, so that it stays the same when the study grows.
     """
@@ -73,7 +73,7 @@ def declare(key: str, values: Sequence[Value], scale: Scale | None = None, name:
 
 
 def wrong_dials(content: Any, taken: Sequence[str]) -> list[str]:
-    """Return one sentence for everything that is wrong with the dials of a study file.
+    """Return one sentence for each mistake in the dials of a study file.
 
     ``taken`` are names of columns that a dial must not have.
     """
@@ -82,29 +82,29 @@ def wrong_dials(content: Any, taken: Sequence[str]) -> list[str]:
             f"dials: expected configuration keys with lists of values, such as {{{N_KEY}: [1000, 3000], {K_KEY}: "
             f"[4, 8]}}, got {content!r}"
         ]
-    found = [problem for key, written in content.items() for problem in _wrong(key, written)]
-    if found:
-        return found
+    problems = [problem for key, written in content.items() for problem in _wrong(key, written)]
+    if problems:
+        return problems
     names: dict[str, str] = {}
     for key, written in content.items():
         name = read(key, written).name
         if key not in _DECLARED and name in ("n", "k", "seed", *taken):
-            found.append(f"dials.{key}: the table has a column {name!r} of its own; add name: to the dial")
+            problems.append(f"dials.{key}: the table has a column {name!r} of its own; add name: to the dial")
         elif name in names:
-            found.append(f"dials.{key}: expected another name than that of {names[name]}; add name: to one of them")
+            problems.append(f"dials.{key}: expected another name than that of {names[name]}; add name: to one of them")
         names[name] = str(key)
-    return found
+    return problems
 
 
 def read(key: str, written: Any) -> Dial:
-    """Return a dial of a study file that ``wrong_dials`` found right."""
+    """Return a dial of a study file in which ``wrong_dials`` found no mistake."""
     if isinstance(written, Mapping):
         return declare(key, written["values"], written.get("scale"), written.get("name"))
     return declare(key, written)
 
 
 def run_at(dials: Sequence[Dial], n: int, k: int, seed: int) -> dict[str, Value]:
-    """Return a single run of a study as its file says it, other dials at their reference."""
+    """Return a single run as a study file writes it, with dials other than n and k at their reference."""
     sizes = {N_KEY: n, K_KEY: k}
     return {dial.key: sizes.get(dial.key, dial.reference) for dial in dials} | {"seed": seed}
 
@@ -118,26 +118,26 @@ def _wrong(key: Any, written: Any) -> list[str]:
     if strange or "values" not in settings:
         return [f"{where}: expected a list, or values, scale and name, got {written!r}"]
     values, scale, name = settings["values"], settings.get("scale"), settings.get("name")
-    if not isinstance(values, list) or not values or not all(isinstance(one, int | float | str) for one in values):
+    if not isinstance(values, list) or not values or not all(isinstance(value, int | float | str) for value in values):
         return [f"{where}: expected a list of numbers, texts or truth values, got {values!r}"]
-    if len({(type(one), one) for one in values}) != len(values):
+    if len({(type(value), value) for value in values}) != len(values):
         return [f"{where}: expected different values, got {values}"]
     if key in _DECLARED:
-        if isinstance(written, Mapping) or not all(type(one) is int and one >= 1 for one in values):
+        if isinstance(written, Mapping) or not all(type(value) is int and value >= 1 for value in values):
             return [f"{where}: expected a list of whole numbers ≥ 1, got {written!r}"]
         return []
-    numbers = all(not isinstance(one, bool | str) for one in values)
-    found = []
-    if numbers and not all(abs(one) < float("inf") for one in values):
-        found.append(f"{where}: expected finite numbers, got {values}")
-    if not numbers and len({type(one) for one in values}) > 1:
-        found.append(f"{where}: expected values of one kind, got {values}")
+    numbers = all(not isinstance(value, bool | str) for value in values)
+    problems = []
+    if numbers and not all(abs(value) < float("inf") for value in values):
+        problems.append(f"{where}: expected finite numbers, got {values}")
+    if not numbers and len({type(value) for value in values}) > 1:
+        problems.append(f"{where}: expected values of one kind, got {values}")
     if scale is not None and scale not in SCALES:
-        found.append(f"{where}.scale: expected one of {', '.join(SCALES)}, got {scale!r}")
+        problems.append(f"{where}.scale: expected one of {', '.join(SCALES)}, got {scale!r}")
     elif scale in ("log", "linear") and not numbers:
-        found.append(f"{where}.scale: expected categorical, as the values are no numbers, got {scale}")
+        problems.append(f"{where}.scale: expected categorical, as the values are no numbers, got {scale}")
     elif scale == "log" and min(values) <= 0:
-        found.append(f"{where}.scale: expected numbers above 0 on a logarithmic scale, got {min(values)}")
+        problems.append(f"{where}.scale: expected numbers above 0 on a logarithmic scale, got {min(values)}")
     if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,40}", name)):
-        found.append(f"{where}.name: expected letters, digits and _, got {name!r}")
-    return found
+        problems.append(f"{where}.name: expected letters, digits and _, got {name!r}")
+    return problems

@@ -1,4 +1,4 @@
-"""Every estimate that runs log, declared once: what it is, its unit, which end is better, where it is shown.
+"""Declarations of every estimate that runs log: meaning, unit, which end is better, where it is shown.
 
 A column of the table that is an estimate at the last epoch is declared in ``records.quantities``; summaries and panels
 in W&B, and the list of ``jepa-scale quantities``, follow from these.
@@ -16,24 +16,24 @@ from jepa_scale.records.quantities import Better
 
 @dataclass(frozen=True)
 class EstimateKind:
-    """Estimates of one kind, by the pattern of their names."""
+    """A kind of estimate, recognised by a pattern of names."""
 
     pattern: str
-    """Name; ``{…}`` stands for one part of it, such as a score, an action or a number of steps."""
+    """Pattern of the names; ``{…}`` stands for one part, such as a score, an action or a number of steps."""
     what: str
     unit: str
-    """What it is measured in; empty for numbers without a unit."""
+    """Unit of measurement; empty for numbers without one."""
     better: Better = ""
     panel: str = ""
-    """Title of the W&B panel that shows it over epochs; empty where none does."""
+    """Title of the W&B panel that shows it over epochs; empty if none does."""
 
     def matches(self, name: str) -> bool:
-        """Whether a name is of this kind."""
+        """Whether an estimate of this name is of this kind."""
         return _expression(self.pattern).fullmatch(name) is not None
 
     @property
     def summaries(self) -> tuple[str, ...]:
-        """What W&B keeps of it at the end: best and last; empty, which means the last, where no end is better."""
+        """Summaries that W&B keeps at the end: best and last; empty, which means the last, where no end is better."""
         return ({"lower": "min", "higher": "max"}[self.better], "last") if self.better else ()
 
 
@@ -166,24 +166,24 @@ ESTIMATES = (
     ),
     EstimateKind("prediction/copy/horizon_{steps}", "the same of predicting no change", ""),
 )
-"""In the order in which ``jepa-scale quantities`` lists them."""
+"""All kinds of estimates, in the order in which ``jepa-scale quantities`` lists them."""
 
 
 @lru_cache(maxsize=1024)
 def kind_of(name: str) -> EstimateKind | None:
-    """Return what an estimate is; None if nothing declares it. An action's own is of its mean's kind."""
+    """Return the kind of an estimate; None if undeclared. Estimates of one action are of the kind of their mean."""
     whole = re.sub(r"/action_\d+/", "/", name)
     return next((kind for kind in ESTIMATES if kind.matches(whole)), None)
 
 
 def summaries_of(name: str) -> tuple[str, ...]:
-    """Return what W&B keeps of an estimate at the end; empty: the last value under its own name."""
+    """Return the summaries that W&B keeps of an estimate; empty: the last value under its own name."""
     kind = kind_of(name)
     return () if kind is None or "/action_" in name or "{steps}" in kind.pattern else kind.summaries
 
 
 def shown(names: Iterable[str], title: str) -> tuple[str, ...]:
-    """Return the names that a panel shows, in the order of the declarations, then by name."""
+    """Return the names of the estimates that a panel shows, in the order of the declarations, then by name."""
     places = {id(kind): place for place, kind in enumerate(ESTIMATES)}
     chosen = [
         (places[id(kind)], name)

@@ -1,4 +1,4 @@
-"""How models are tried by planning with them."""
+"""Settings and records of the evaluation of models by planning with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Success = Literal["any_time", "final"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Tasks that planning is tried on; part of every number that comes of them.
+    """Settings of the tasks on which planning is evaluated; every number obtained depends on them.
 
     Raises
     ------
@@ -24,20 +24,20 @@ class Evaluation:
     """
 
     episodes: int = 50
-    """Tasks of each difficulty."""
+    """Number of tasks of each difficulty."""
     same_cost_episodes: int | None = None
     """The first so many of them are also planned with true dynamics and the model's distances; None: all, 0: none.
     Every step that such a plan looks at is observed and encoded: with images that is most of an evaluation."""
     required_steps: tuple[int, ...] | None = None
-    """Difficulties; None: the world's own."""
+    """Difficulties, as numbers of required steps; None: the world's own."""
     success: Success = "any_time"
-    """Which of the two is the headline and makes the regret; both are measured where episodes run on."""
+    """Definition of success in the headline and in the regret; both are measured where episodes run on."""
     stop_at_goal: bool = False
-    """Whether an episode ends when its goal is reached: that saves planning, but success at the end is not known."""
+    """Whether an episode ends when its goal is reached: this saves planning, but hides success at the end."""
     keep_solved: bool = False
     """Whether tasks whose start already lies at the goal count. Otherwise they are removed, and counted as such."""
     pairs: int | None = None
-    """Start/goal pairs that are planned for at a time, which bounds memory; None: all of them."""
+    """Number of start/goal pairs planned for at a time, which bounds memory; None: all of them."""
 
     def __post_init__(self) -> None:
         steps = self.required_steps
@@ -65,37 +65,37 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TaskOutcomes:
-    """What became of each task under one policy, for comparisons that pair tasks."""
+    """Outcome of each task under one policy, for comparisons that pair tasks."""
 
     numbers: Sequence[int]
-    """Place of each task among all that were drawn."""
+    """Index of each task among all that were drawn."""
     ever: Sequence[bool]
     """Whether the goal was reached at any step of the budget."""
     final: Sequence[bool] | None
     """Whether the episode ended at its goal; None where episodes end when the goal is reached."""
     first: Sequence[int | None]
-    """Steps after which the goal was first reached; None: never."""
+    """Number of steps after which the goal was first reached; None: never."""
 
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """One checkpoint, evaluated; the same checkpoint and settings give the same record."""
+    """Evaluation of one checkpoint; the same checkpoint and settings give the same record."""
 
     checkpoint: str
-    """SHA-256 of the file."""
+    """SHA-256 of the checkpoint file."""
     run_id: str
-    """Of the run that wrote it."""
+    """Id of the run that wrote the checkpoint."""
     trained: str
     """``pretrained``, or ``fine-tuned`` and how."""
     settings: Mapping[str, Any]
-    """All that decides the numbers: world, planner, evaluation, sizes of the data, seed, threads, device."""
+    """Everything that the numbers depend on: world, planner, evaluation, data sizes, seed, threads, device."""
     protocol: Mapping[str, Any]
-    """As in a run's record."""
+    """How success and regret were measured, as in ``RunRecord.protocol``."""
     estimates: Sequence[Estimate]
     required_steps: Sequence[int]
-    """Of every task that was drawn, removed ones included; empty where there are none."""
+    """Required steps of every task that was drawn, removed ones included; empty if there are none."""
     outcomes: Mapping[str, TaskOutcomes]
-    """By policy."""
+    """Outcomes of the tasks by policy."""
     versions: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,11 +110,11 @@ class PairedDifference:
     kind: Success
     value: float
     standard_error: float | None
-    """Over tasks, of the paired difference; None of one task."""
+    """Standard error of the paired difference over tasks; None for a single task."""
     n: int
-    """Tasks that both were tried on."""
+    """Number of tasks on which both were evaluated."""
     only_model: int
-    """Tasks that the model alone solves."""
+    """Number of tasks that the model alone solves."""
     only_reference: int
     p: float
     """Exact two-sided McNemar p value."""

@@ -1,4 +1,4 @@
-"""What was found, as a code with its values; the only place where a code is put into words."""
+"""Findings as codes with values, and the sentence of each code; no other module puts a code into words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact that code may act upon: by its code and subject, never by its words.
+    """One fact about a fit or table; programs act upon its code and subject, never upon its words.
 
     Raises
     ------
@@ -25,7 +25,7 @@ class Finding:
 
     code: str
     subject: str = ""
-    """What it is about: a parameter, a column, a target; empty where it is about the whole."""
+    """Subject of the finding: a parameter, a column, a target; empty if it is about the whole."""
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -20,10 +20,10 @@ class Parameter:
     value: float
     low: float
     high: float
-    """Ends of the ``level`` cluster-bootstrap interval of the LawFit that it belongs to; NaN if it was fixed."""
+    """Ends of the cluster-bootstrap interval at the ``level`` of its LawFit; NaN if the parameter was fixed."""
     fixed: bool
     theory: float | None
-    """What the theory predicts for it; None where it predicts nothing."""
+    """Value that the theory predicts; None if it predicts none."""
     at_boundary: bool = False
 
 
@@ -32,13 +32,13 @@ class LawFit:
     """One law fitted to one target over cells (k, n)."""
 
     law: str
-    """Name, for example ``generic``, ``theory_free`` or ``theory_fixed``."""
+    """Name of the law, for example ``generic``, ``theory_free`` or ``theory_fixed``."""
     formula: str
     target: str
     """``risk`` or ``regret`` for a study."""
     status: Literal["converged", "not_identified", "failed"]
     reason: Finding | None
-    """None if converged."""
+    """Why the fit did not converge; None if it did."""
     parameters: tuple[Parameter, ...]
     level: float
     objective: float
@@ -49,7 +49,7 @@ class LawFit:
     lack_of_fit_p: float | None
     """p value of the lack-of-fit F test against pure seed error; None without replicates."""
     excluded: tuple[str, ...]
-    """One sentence for each cell left out, with the reason."""
+    """One sentence for each cell that was left out, with the reason."""
     warnings: tuple[Finding, ...]
     bootstrap_draws: NDArray[np.float64]
     """(draws, parameters): the cluster bootstrap, failed refits left out."""
@@ -57,13 +57,13 @@ class LawFit:
     noise: tuple[float, float]
     """(s0, c): the sd of one seed is √(s0² + (c·R)²)"""
     loss: str = ""
-    """What was minimised."""
+    """Name of the loss that was minimised."""
     bootstrap: str = ""
-    """What was drawn: ``cluster pairs`` or ``wild cluster``."""
+    """Kind of bootstrap: ``cluster pairs`` or ``wild cluster``."""
     optima: int = 1
     """Distinct minima within χ² of one of the lowest, itself included."""
     starts: tuple[int, int] = (0, 0)
-    """Starts that ended in the lowest minimum, of how many."""
+    """Number of starts that ended in the lowest minimum, and number of all starts."""
     condition: float = float("nan")
     """Condition number of the scaled Hessian in centred coordinates."""
     correlations: NDArray[np.float64] | None = None
@@ -72,48 +72,48 @@ class LawFit:
 
 @dataclass(frozen=True)
 class Vuong:
-    """Which of two laws is closer to the truth."""
+    """Vuong's test of which of two laws is closer to the truth."""
 
     one: str
     other: str
     z: float
     """Positive for ``one``; standard normal if both are equally close."""
     p: float
-    """Two-sided."""
+    """Two-sided p value."""
 
 
 @dataclass(frozen=True)
 class TheoryVerdict:
-    """What the cells say of the theory's law."""
+    """Whether the cells speak for or against the theory's law."""
 
     status: Literal["for", "against", "refused"]
     reason: str
-    """For a refusal, with what to run."""
+    """Grounds of the verdict; if there is none, why, and what to run to get one."""
     law: str = ""
-    """The law that BIC prefers; empty for a refusal."""
+    """The law that BIC prefers; empty if there is no verdict."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Laws of one target, fitted to the same cells."""
+    """Comparison of the laws of one target that were fitted to the same cells."""
 
     target: str
     akaike: Mapping[str, float]
-    """exp(−ΔAICc/2), normalised; empty where the laws could not be compared."""
+    """Akaike weights exp(−ΔAICc/2), normalised; empty if the laws could not be compared."""
     bayes: Mapping[str, float]
-    """exp(−ΔBIC/2), normalised."""
+    """Weights exp(−ΔBIC/2), normalised."""
     vuong: tuple[Vuong, ...]
-    """The theory's laws against the generic one."""
+    """Tests of the theory's laws against their rivals."""
     fixed_exponents_p: float | None
     """p value of p = 2, q = 1/2 inside the law with free exponents."""
     u_turns: tuple[int, ...]
-    """Every n at which a width inside the grid is better than both ends beyond chance."""
+    """Every n at which a width inside the grid is significantly better than both ends."""
     verdict: TheoryVerdict
 
 
 @dataclass(frozen=True)
 class ForecastPoint:
-    """A forecast of one cell's mean over seeds, against what came."""
+    """A forecast of one cell's mean over seeds, with the observed mean."""
 
     k: int
     n: int
@@ -123,15 +123,15 @@ class ForecastPoint:
     uncalibrated_low: float
     uncalibrated_high: float
     observed: float | None
-    """Mean over seeds; None if that cell has not been run."""
+    """Observed mean over seeds; None if the cell has not been run."""
     observed_standard_error: float | None
     seeds: int
     dials: Mapping[str, float] = field(default_factory=dict)
-    """Dials beside n and k."""
+    """Values of the dials other than n and k."""
 
     @property
     def covered(self) -> bool | None:
-        """Whether the observed mean fell inside the interval; None before it was observed."""
+        """Whether the observed mean lies inside the interval; None before it was observed."""
         return None if self.observed is None else bool(self.low <= self.observed <= self.high)
 
 
@@ -149,7 +149,7 @@ class Forecast:
     extrapolation_decades: float
     """log10 of (held-out n / largest n that the law was fitted to)."""
     reason: Finding | None = None
-    """Why there are no points; None where there are."""
+    """Why there are no points; None if there are some."""
     validated_decades: float = 0.0
     """Largest such distance at which a forecast of this law was checked inside the training part."""
 

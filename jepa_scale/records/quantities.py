@@ -1,4 +1,4 @@
-"""Every quantity of a run that the table holds, declared once: what it is, where it comes from, which end is better."""
+"""Declarations of every quantity in the run table: meaning, source, which end is better."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Quantity:
     """
 
     name: str
-    """Column, and name in laws."""
+    """Name of the column, also used in laws."""
     what: str
     final: str = ""
     truth: str = ""
     sampled: str = ""
     pretrained: str = ""
     better: Better = ""
-    """Which end is better; empty where neither is."""
+    """Which end is better, ``lower`` or ``higher``; empty if neither is."""
     low: float = -math.inf
     high: float = math.inf
 
     def of(self, record: RunRecord) -> float:
-        """Return its number in a record; NaN where it has none."""
+        """Return the quantity's value in a record; NaN if the record has none."""
         place: Mapping[str, Any]
         if self.pretrained:
             place, name = record.pretrained, self.pretrained
@@ -159,14 +159,14 @@ MEASURED = (
     Quantity("bound_t5", "2 T c3 max_a √R(a)", "bound/t5", low=0.0),
     Quantity("bound_b1_prime", "2 √(ω Σ_a R(a))", "bound/b1_prime", low=0.0),
 )
-"""In the order of the table's columns."""
+"""All quantities, in the order of the table's columns."""
 
 BY_NAME: Mapping[str, Quantity] = {quantity.name: quantity for quantity in MEASURED}
 
 
 @dataclass(frozen=True)
 class Target:
-    """The quantity that a study is about, which its laws and forecasts describe."""
+    """The quantity that a study is about: its laws and forecasts describe it."""
 
     quantity: str = "regret"
     """A column of the table, or an estimate such as ``prediction/horizon_5``."""
@@ -174,27 +174,27 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The quantity as a column of the table."""
+        """Name of the quantity's column in the table."""
         return column_name(self.quantity)
 
     @property
     def column(self) -> str:
-        """What laws describe: the quantity itself, or what it lacks of its upper end, so that less is better."""
+        """Column that laws describe: the quantity, or its distance to the upper end, so that less is better."""
         return self.name if self.better == "lower" else f"{self.name}_shortfall"
 
     @property
     def what(self) -> str:
-        """The column in words."""
+        """Description of the column in words."""
         if self.better == "lower":
             return self.quantity
         return f"{BY_NAME[self.name].high:g} − {self.quantity}"
 
     def of(self, values: Any) -> Any:
-        """Return the column's numbers from the quantity's own."""
+        """Return the values of ``column`` from values of the quantity."""
         return values if self.better == "lower" else BY_NAME[self.name].high - values
 
     def written(self) -> Any:
-        """As in a study file."""
+        """The target as a study file writes it."""
         declared = BY_NAME.get(self.name)
         if declared is not None and declared.better == self.better:
             return self.quantity

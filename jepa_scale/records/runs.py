@@ -1,4 +1,4 @@
-"""What runs are made of, and what they leave."""
+"""Choices that define a run, and the records that it leaves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Negatives = Literal["same_action", "pooled"]
 """Law of the independent x' in the spectral loss: q_a of the row's own action, or q = Σ_a π(a) q_a."""
 
 GoalLaw = Literal["uniform", "data", "reachable"]
-"""μ(x_g | x_0): uniform on X, the sampling law p, or T steps of the behaviour policy from x_0."""
+"""Law of goals μ(x_g | x_0): uniform on X, the sampling law p, or T steps of the behaviour policy from x_0."""
 
 Score = Literal["distance", "inner", "density"]
 """How a planner ranks plans: −‖ẑ_T − f(x_g)‖², ẑ_Tᵀf(x_g), or q_a(x_g) ẑ_Tᵀf(x_g)."""
 
 BoundedQuantity = Literal["regret", "excess_risk", "identity_error", "risk_floor"]
-"""What a bound is on: E(ã), R(f̂, ĝ) − R(f*, g*) or the rounding error of an identity from above, a risk from below."""
+"""Quantity that a bound is on. Upper: E(ã), R(f̂, ĝ) − R(f*, g*), an identity's rounding error; lower: a risk."""
 
 RunStatus = Literal["finished", "diverged"]
 
@@ -31,23 +31,23 @@ class Estimate:
     """One number, or one list of numbers, with its uncertainty, its sample size and its place in training."""
 
     name: str
-    """Path-like, for example ``spectrum/action_0/total``."""
+    """Path-like name, for example ``spectrum/action_0/total``."""
     value: float | tuple[float, ...] | None
-    """None: not identified, see ``flag``."""
+    """The number or numbers; None if not identified, see ``flag``."""
     standard_error: float | tuple[float, ...] | None
-    """Same shape as ``value``; 0 where the value is an exact expectation; None where it was not estimated."""
+    """Standard error, shaped like ``value``; 0 if the value is an exact expectation, None if not estimated."""
     n: int | None
-    """Transitions behind the number; None where the value is exact."""
+    """Number of transitions behind the value; None if the value is exact."""
     epoch: int
     step: int
-    """Optimiser steps taken."""
+    """Number of optimiser steps taken."""
     flag: str = ""
     """A reason to distrust the value: ``n_too_small``, ``rank_deficient``, …; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One assumption of a theorem, checked."""
+    """One assumption of a theorem, with the result of its check."""
 
     statement: str
     holds: bool
@@ -57,17 +57,17 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class BoundValue:
-    """A bound on expected regret or on a risk, never clipped."""
+    """A bound on expected regret or on a risk; never clipped."""
 
     name: str
     label: str
     """Label of the theorem in the documentation and in the paper, for example ``T4 (Theorem 4.1)``."""
     value: float
-    """Units of the quantity that is bounded."""
+    """Value of the bound, in units of the bounded quantity."""
     hypotheses: tuple[Hypothesis, ...]
     quantity: BoundedQuantity = "regret"
     trivial: float = 1.0
-    """What holds without any theorem: a regret is ≤ 1; a risk is ≥ 0."""
+    """Bound that holds without any theorem: a regret is ≤ 1; a risk is ≥ 0."""
 
     @property
     def lower(self) -> bool:
@@ -87,16 +87,16 @@ class BoundValue:
 
 @dataclass(frozen=True)
 class Regret:
-    """Expected regret of a planner, E over starts and goals of max_a V − V(ã)."""
+    """Expected regret of a planner: E[max_a V − V(ã)] over starts and goals."""
 
     value: float
-    """In [0, 1]: lost probability of ending at the goal."""
+    """Lost probability of ending at the goal, in [0, 1]."""
     standard_error: float
-    """0 where the expectation over starts and goals is exact."""
+    """Standard error; 0 if the expectation over starts and goals is exact."""
     goal_law: GoalLaw
     score: str
     episodes: int | None
-    """Start/goal pairs that were sampled; None where the expectation is exact."""
+    """Number of sampled start/goal pairs; None if the expectation is exact."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class RunRecord:
     config: Mapping[str, Any]
     status: RunStatus
     reason: str
-    """Empty for a finished run, else one sentence."""
+    """One sentence on why the run did not finish; empty if it did."""
     dials: Mapping[str, int]
     """n, episodes (that the n transitions come from), k, seed, parameters, flops_per_step"""
     final: Mapping[str, float | None]
@@ -123,13 +123,13 @@ class RunRecord:
     data_checksum: str
     """SHA-256 of what was trained on; of recordings, of their split as well."""
     times: Mapping[str, float | str] = field(default_factory=dict)
-    """wall_seconds, fit_seconds, callback_seconds (since the last resumption), finished_at: all that is not
-    reproducible."""
+    """All that is not reproducible: wall_seconds, fit_seconds, callback_seconds (since the last resumption) and
+    finished_at."""
     pretrained: Mapping[str, float | None] = field(default_factory=dict)
     """``final`` at the last epoch of pretraining; empty where no stage followed it."""
     pretrained_standard_errors: Mapping[str, float | None] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    """How success and regret were measured: tolerance, budget, law of goals, planner, removed tasks; empty: unknown."""
+    """How success and regret were measured: tolerance, budget, goal law, planner, removed tasks; empty: unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, ready for JSON."""
@@ -147,7 +147,7 @@ class RunTable:
     columns: Mapping[str, NDArray[Any]]
 
     dials: tuple[str, ...] = ()
-    """Columns of the study's dials beside n and k."""
+    """Columns of the study's dials other than n and k."""
 
     COLUMNS: ClassVar[Mapping[str, str]] = {
         "run_id": "hash of the resolved configuration",
@@ -165,7 +165,7 @@ class RunTable:
         **{quantity.name: quantity.what for quantity in MEASURED},
         "wall_seconds": "training and estimation, since the last resumption",
     }
-    """Columns of every table; one may have more: dials, and estimates that its laws read."""
+    """Meaning of the columns of every table; a table may have more: dials, and estimates that its laws read."""
 
     def __len__(self) -> int:
         return len(self.columns["run_id"])
@@ -178,7 +178,7 @@ class RunTable:
         return RunTable({name: column[mask] for name, column in self.columns.items()}, self.dials)
 
     def at(self, values: Mapping[str, Any]) -> RunTable:
-        """Return the rows at some values of dials beside n and k, which are then no dials of it."""
+        """Return the rows at fixed values of dials other than n and k; the result no longer has these dials."""
         mask = np.ones(len(self), dtype=bool)
         for name, value in values.items():
             mask &= self[name] == value

@@ -1,4 +1,4 @@
-"""What a study's report is written from."""
+"""Results of a study, from which its report is written."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from jepa_scale.records.quantities import Target
 from jepa_scale.records.runs import ArmValues, RunRecord, RunTable
 
 SAMPLED = "sampled tasks"
-"""Goal law of a study whose regret is measured, not computed."""
+"""Goal law of a study whose regret is measured on sampled tasks, not computed exactly."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long the runs of a study trained."""
+    """Training budget of the runs of a study."""
 
     rule: Literal["fixed_steps", "fixed_epochs", "tuned"]
     sentence: str
-    """The rule in words."""
+    """The rule of the budget in words."""
     steps: Mapping[int, int]
-    """Optimiser steps by n."""
+    """Number of optimiser steps by n."""
 
 
 @dataclass(frozen=True)
 class TuningRun:
-    """One run of the check of a study's learning rate; it enters no cell of the laws."""
+    """One run of a study's learning rate check; it enters no cell that laws are fitted to."""
 
     k: int
     rate: float
     seed: int
     regret: float
-    """Exact expected regret of the study's score; NaN where the run diverged."""
+    """Exact expected regret of the study's score; NaN if the run diverged."""
     risk: float
-    """Exact R, mean over actions; NaN where the run diverged."""
+    """Exact R, mean over actions; NaN if the run diverged."""
 
 
 @dataclass(frozen=True)
 class TuningCheck:
-    """Runs of every width at several rates, on seeds that the study does not use."""
+    """Learning rate check: runs of every width at several rates, on seeds that the study does not use."""
 
     key: str
-    """Which setting was varied, for example ``optimizer.lr``."""
+    """Setting that was varied, for example ``optimizer.lr``."""
     shared: float
-    """Its value in all runs of the study."""
+    """Value of that setting in all runs of the study."""
     n: int
-    """Training transitions of the check's runs."""
+    """Number of training transitions of the check's runs."""
     runs: tuple[TuningRun, ...]
     unfinished: tuple[str, ...]
     """One sentence per run that has no record."""
@@ -60,64 +60,64 @@ class Arm:
     """One arm of a study that compares settings."""
 
     label: str
-    """As on the command line."""
+    """Settings of the arm as on the command line."""
     folder: str
-    """Where its files are, inside ``arms/``."""
+    """Folder of its files, inside ``arms/``."""
     values: ArmValues
     result: StudyResult
-    """Of its runs alone, with its own laws and advice."""
+    """Result of this arm's runs alone, with its own laws and advice."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """All that a report is written from."""
+    """Everything from which the report of a study is written."""
 
     name: str
     question: str
     table: RunTable
     records: Mapping[str, RunRecord]
-    """By run id: the exact and learned spectra, the bounds with their hypotheses, the versions."""
+    """Records by run id: the exact and learned spectra, the bounds with their hypotheses, the versions."""
     histories: Mapping[str, Sequence[Mapping[str, Any]]]
     """By run id: every epoch's estimates as ``metrics.jsonl`` holds them (the fields of ``Estimate``)."""
     fits: tuple[LawFit, ...]
     """Every law on every target, fitted without the held-out cells."""
     forecasts: tuple[Forecast, ...]
     held_out_n: int | None
-    """None where nothing was held out."""
+    """Size whose cells were held out; None if there is none."""
     score: str
-    """The study's score: what the column ``regret`` was planned with."""
+    """Score of the planner behind the column ``regret``."""
     goal_law: str
-    """How goals are drawn; ``sampled tasks`` where a simulator is controlled."""
+    """Law from which goals are drawn; ``sampled tasks`` if a simulator is controlled."""
     horizon: int
     target_regret: float
-    """The regret that the study calls sufficient."""
+    """Regret that the study calls sufficient."""
     unfinished: tuple[str, ...]
     """One sentence per run that has no record: not run yet, or failed with an error."""
     settings: Mapping[str, Any]
-    """The configuration that all runs share, dials left out."""
+    """Configuration that all runs share, without the dials."""
     unusable: tuple[str, ...] = ()
     """One sentence per record that is damaged or another run's; they are among the unfinished."""
     mixed: tuple[str, ...] = ()
-    """Where runs were computed by different code: one phrase for each, with how many runs."""
+    """One phrase for each version of the code with its number of runs, if versions differ."""
     comparisons: tuple[Comparison, ...] = ()
-    """One for each target."""
+    """Comparison of laws, one for each target."""
     advice: Advice | None = None
-    """On the largest n, for the target regret, from all runs; None where nothing can be said."""
+    """Advice on the largest n for the target regret, from all runs; None if there is none."""
     no_advice: str = ""
-    """Why not."""
+    """Why there is no advice."""
     judged: tuple[tuple[Verdict, float], ...] = ()
-    """Advice from the smaller half of the sizes on each larger cell, with the mean regret that came."""
+    """Verdicts from the smaller half of the sizes on each larger cell, with the mean regret observed there."""
     budget: Budget | None = None
-    """None where it was not recorded."""
+    """Training budget; None if it was not recorded."""
     tuning: TuningCheck | None = None
-    """None where the study file asks for no check of the learning rate."""
+    """Learning rate check; None if the study file asks for none."""
 
     dials: tuple[Dial, ...] = ()
-    """Dials beside n and k; ``table`` holds the runs at their reference, ``whole`` all of them."""
+    """Dials other than n and k; ``table`` holds the runs at their reference, ``whole`` all runs."""
     whole: RunTable | None = None
-    """None where the study has no such dials."""
+    """Table of all runs; None if the study has no such dials."""
     target: Target = field(default_factory=Target)
-    """What the study's laws and forecasts are about."""
+    """Quantity that the study's laws and forecasts describe."""
 
     arms: tuple[Arm, ...] = ()
     """Where the study compares settings. Its table, records and failures are then those of all arms; fits, forecasts,

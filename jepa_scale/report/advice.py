@@ -1,4 +1,4 @@
-"""Advice in words."""
+"""Sentences of a study's advice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIMITS = {
 
 
 def advice_lines(advice: Advice) -> list[str]:
-    """Return the answer, sentence by sentence, the verdict first."""
+    """Return the sentences of the answer, the verdict first."""
     ask = advice.ask
     lines = [f"{advice.verdict.status.upper()}: {verdict_line(advice.verdict, ask.target_regret, ask.level)}"]
     lines += _cheapest(advice)
@@ -36,7 +36,7 @@ def advice_lines(advice: Advice) -> list[str]:
 
 
 def verdict_line(verdict: Verdict, target: float, level: float) -> str:
-    """Return one sentence on (n, k)."""
+    """Return the verdict on (n, k) as one sentence."""
     where = f"n = {whole(verdict.n)}, k = {verdict.k}"
     if verdict.probability is None or verdict.low is None or verdict.high is None:
         return f"{where}: {verdict.basis}"
@@ -68,9 +68,10 @@ def _cheapest(advice: Advice) -> list[str]:
             f"P ≥ {advice.ask.level:g}{budget}."
         )
     else:
-        one = advice.cheapest
+        verdict = advice.cheapest
         lines.append(
-            f"Least data: n = {whole(one.n)} with k = {one.k} ({one.basis}, P = {number(one.probability, 2)})."
+            f"Least data: n = {whole(verdict.n)} with k = {verdict.k} ({verdict.basis}, "
+            f"P = {number(verdict.probability, 2)})."
         )
     if advice.cheapest_n is not None:
         median, low, high = advice.cheapest_n
@@ -84,7 +85,7 @@ def _cheapest(advice: Advice) -> list[str]:
 
 
 def next_lines(advice: Advice) -> list[str]:
-    """Return the next runs."""
+    """Return the lines on the next runs."""
     lines = []
     for place, run in enumerate(advice.next_runs, start=1):
         hours = "" if run.hours is None else f", about {number(run.hours, 2)} h"
@@ -96,23 +97,28 @@ def next_lines(advice: Advice) -> list[str]:
 
 
 def score_lines(judged: Sequence[tuple[Verdict, float]], target: float) -> list[str]:
-    """Say how advice from the smaller half of the sizes fared on the larger ones."""
+    """Return lines on how advice from the smaller half of the sizes fared on the larger ones."""
     if not judged:
         return []
-    hits = [one for one, came in judged if one.status == ("sufficient" if came <= target else "insufficient")]
-    wrong = [
-        (one, came)
-        for one, came in judged
-        if one.status in ("sufficient", "insufficient")
-        and one.status != ("sufficient" if came <= target else "insufficient")
+    hits = [
+        verdict for verdict, came in judged if verdict.status == ("sufficient" if came <= target else "insufficient")
     ]
-    refused = sum(one.status == "cannot say" for one, _ in judged)
-    undecided = sum(one.status == "undecided" for one, _ in judged)
+    wrong = [
+        (verdict, came)
+        for verdict, came in judged
+        if verdict.status in ("sufficient", "insufficient")
+        and verdict.status != ("sufficient" if came <= target else "insufficient")
+    ]
+    refused = sum(verdict.status == "cannot say" for verdict, _ in judged)
+    undecided = sum(verdict.status == "undecided" for verdict, _ in judged)
     lines = [
         f"Advice from the smaller half of the sizes on the {plural(len(judged), 'larger cell')}: {len(hits)} right, "
         f"{len(wrong)} wrong, {undecided} undecided, {refused} refused as too far."
     ]
     if wrong:
-        where = [f"n = {whole(one.n)}, k = {one.k} ({one.status}, regret came {number(came)})" for one, came in wrong]
+        where = [
+            f"n = {whole(verdict.n)}, k = {verdict.k} ({verdict.status}, regret came {number(came)})"
+            for verdict, came in wrong
+        ]
         lines.append(f"Wrong at {listed(where)}.")
     return lines

@@ -1,4 +1,4 @@
-"""Several studies on one page: their answers, their regret and their fits side by side."""
+"""Comparison of several studies on one page: their answers, regret and fits side by side."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from jepa_scale.report.summary import lacking
 from jepa_scale.report.wording import interval, listed, number, over, probability, whole
 
 Studies = Mapping[Path, StudyResult]
-"""By folder."""
+"""Results of the studies by folder."""
 
 
 def write_comparison(studies: Studies, page: Path) -> Path:
-    """Write one page on several studies, and the files of its figure into ``figures`` beside it.
+    """Write one page that compares several studies, and the files of its figure into ``figures`` next to it.
 
     Arms of a study are compared as studies of their own.
 
@@ -46,11 +46,11 @@ def write_comparison(studies: Studies, page: Path) -> Path:
 
 
 def _labelled(studies: Studies) -> dict[str, tuple[StudyResult, Path]]:
-    """Every study, or each of its arms, with the folder of its page, by a name that no other has."""
+    """Return every study, or each of its arms, with the folder of its page, by a unique name."""
     every = [
-        one
+        entry
         for folder, result in studies.items()
-        for one in ([(arm.result, folder / "arms" / arm.folder) for arm in result.arms] or [(result, folder)])
+        for entry in ([(arm.result, folder / "arms" / arm.folder) for arm in result.arms] or [(result, folder)])
     ]
     names = [result.name for result, _ in every]
     return {
@@ -77,7 +77,7 @@ def _answers(named: Mapping[str, tuple[StudyResult, Path]], page: Path) -> str:
 
 
 def _alike(results: Mapping[str, StudyResult]) -> str:
-    """What decides what the regret means, and whether it is the same in all studies."""
+    """Return the table of what the regret means in each study, and whether it means the same in all."""
     rows, facts = [], []
     for label, result in results.items():
         world = result.settings.get("world", {})
@@ -87,12 +87,12 @@ def _alike(results: Mapping[str, StudyResult]) -> str:
         rows.append((text(label), *map(text, fact), number(result.target_regret)))
     head = ("study", "world", "score", "goals", "T", "regret is", "target")
     same = len(set(facts)) == 1
-    said = (
+    caption = (
         "World, score, goals and horizon are the same in all studies."
         if same
         else "World, score, goals or horizon differ: a lower line is then not a better model, but maybe an easier task."
     )
-    return paragraph(said, "note" if same else "alarm") + table(head, rows, "What the regret is of.", (4, 6))
+    return paragraph(caption, "note" if same else "alarm") + table(head, rows, "What the regret is of.", (4, 6))
 
 
 def _fits(results: Mapping[str, StudyResult]) -> str:
@@ -100,8 +100,8 @@ def _fits(results: Mapping[str, StudyResult]) -> str:
     if not rows:
         return paragraph("No law was fitted in any of these studies.")
     head = ("study", "law", "target", "parameters", "cells", "runs", "AICc", "lack of fit", "held-out cells inside")
-    said = "Laws fitted without the held-out cells; parameters with intervals of the cluster bootstrap."
-    return table(head, rows, said, (4, 5, 6)) + paragraph(
+    caption = "Laws fitted without the held-out cells; parameters with intervals of the cluster bootstrap."
+    return table(head, rows, caption, (4, 5, 6)) + paragraph(
         "AICc compares laws of one study on the same cells, never two studies."
     )
 

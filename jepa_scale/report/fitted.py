@@ -1,4 +1,4 @@
-"""Laws fitted to a table: terminal table, page and JSON."""
+"""Report on laws fitted to a table: terminal table, page and JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def head(study: TableStudy) -> str:
 
 
 def parameters_table(study: TableStudy) -> Table:
-    """Return every parameter with its intervals, for a terminal."""
+    """Return the table of all parameters with their intervals, for a terminal."""
     level = percent(study.laws[0].fit.level)
     shown = Table(title=f"{level} intervals")
     for column in _HEAD:
@@ -44,54 +44,54 @@ def parameters_table(study: TableStudy) -> Table:
 
 
 def sentences(study: TableStudy) -> list[str]:
-    """Return what a reader has to know beside the parameters."""
-    found = []
-    for one in study.laws:
-        fit = one.fit
+    """Return the sentences that a reader needs besides the parameters."""
+    lines = []
+    for fitted in study.laws:
+        fit = fitted.fit
         if fit.status != "converged":
-            found.append(f"{fit.law}: {fit.status.replace('_', ' ')}: {fit.reason}")
+            lines.append(f"{fit.law}: {fit.status.replace('_', ' ')}: {fit.reason}")
             continue
         hits, starts = fit.starts
         quality = "" if fit.lack_of_fit_p is None else f", lack of fit {probability(fit.lack_of_fit_p)}"
-        found.append(
+        lines.append(
             f"{fit.law}: objective {fit.objective:.10g}, AICc {number(fit.aicc, 4)}, {hits} of {starts} starts ended "
             f"in it, condition {number(fit.condition, 2)}{quality}; bootstrap of "
             f"{plural(len(fit.bootstrap_draws), 'draw')} ({fit.bootstrap})"
         )
-        found += [f"{fit.law}: {warning}" for warning in fit.warnings]
-        found.append(f"{fit.law}: {back_test(one)}")
+        lines += [f"{fit.law}: {warning}" for warning in fit.warnings]
+        lines.append(f"{fit.law}: {back_test(fitted)}")
     if study.akaike:
         weights = ", ".join(f"{law} {number(weight, 2)}" for law, weight in study.akaike.items())
-        found.append(f"AICc weights (evidence among these laws, not for any): {weights}")
-    return found
+        lines.append(f"AICc weights (evidence among these laws, not for any): {weights}")
+    return lines
 
 
-def back_test(one: FittedLaw) -> str:
-    """Say how the law would have forecast the larger runs of the table from the smaller ones."""
-    track = one.track
+def back_test(fitted: FittedLaw) -> str:
+    """Return a sentence on how the law would have forecast the larger runs of the table from the smaller ones."""
+    track = fitted.track
     ratio = track.ratio[np.isfinite(track.ratio)]
     if len(ratio) == 0:
         return "not back-tested: " + (track.reasons[0] if track.reasons else "too few runs")
     inside = int((ratio <= 1).sum())
     error = float(np.median(np.abs(track.error)))
-    unit = "of ln R" if one.forecast is None or one.fit.loss.find("ln") >= 0 else "of R"
+    unit = "of ln R" if fitted.forecast is None or fitted.fit.loss.find("ln") >= 0 else "of R"
     return (
         f"back-tests from {plural(track.origins, 'origin')}, up to {track.farthest:.2f} decades: {inside} of "
-        f"{plural(len(ratio), 'forecast')} inside plain {percent(one.fit.level)} intervals; median error "
+        f"{plural(len(ratio), 'forecast')} inside plain {percent(fitted.fit.level)} intervals; median error "
         f"{number(error)} {unit}"
     )
 
 
 def forecast_lines(study: TableStudy) -> list[str]:
-    """Return a line for each point and law."""
+    """Return one line of forecast for each point and law."""
     lines = []
-    for one in study.laws:
-        if one.forecast is None:
+    for fitted in study.laws:
+        if fitted.forecast is None:
             continue
-        seen = one.forecast
+        seen = fitted.forecast
         for index in range(len(seen.distance)):
             where = ", ".join(f"{name} = {number(values[index])}" for name, values in study.at.items())
-            start = f"{one.fit.law} at {where}: "
+            start = f"{fitted.fit.law} at {where}: "
             if seen.refused[index]:
                 lines.append(
                     f"{start}cannot say: {seen.distance[index]:.2f} decades beyond the largest run, forecasts were "
@@ -114,9 +114,9 @@ def forecast_lines(study: TableStudy) -> list[str]:
 
 def _rows(study: TableStudy) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for one in study.laws:
-        profiled = {item.name: item for item in one.profiles}
-        for item in one.fit.parameters:
+    for fitted in study.laws:
+        profiled = {item.name: item for item in fitted.profiles}
+        for item in fitted.fit.parameters:
             shown = profiled.get(item.name)
             known = math.isfinite(item.low) and math.isfinite(item.high)
             ends = ""
@@ -126,7 +126,7 @@ def _rows(study: TableStudy) -> list[tuple[str, ...]]:
             note = " (bound)" if item.at_boundary else ""
             rows.append(
                 (
-                    one.fit.law,
+                    fitted.fit.law,
                     item.name,
                     number(item.value, 5) + note,
                     "fixed" if item.fixed else interval(item.low, item.high) if known else "–",
@@ -144,7 +144,7 @@ def write_fit(study: TableStudy, folder: Path) -> Path:
     forecasts = forecast_lines(study)
     body = "\n".join(
         (
-            f"<header><h1>{text('; '.join(one.fit.formula for one in study.laws))}</h1></header>",
+            f"<header><h1>{text('; '.join(fitted.fit.formula for fitted in study.laws))}</h1></header>",
             paragraph(head(study), "lead"),
             section(
                 "parameters",
@@ -173,22 +173,22 @@ def _json(study: TableStudy) -> str:
         "rows": len(study.scale),
         "dropped": study.dropped,
         "loss": study.loss,
-        "fits": [asdict(one.fit) for one in study.laws],
-        "profiles": [asdict(item) | {"law": one.fit.law} for one in study.laws for item in one.profiles],
-        "back_tests": [asdict(one.track) | {"law": one.fit.law} for one in study.laws],
+        "fits": [asdict(fitted.fit) for fitted in study.laws],
+        "profiles": [asdict(item) | {"law": fitted.fit.law} for fitted in study.laws for item in fitted.profiles],
+        "back_tests": [asdict(fitted.track) | {"law": fitted.fit.law} for fitted in study.laws],
         "akaike": dict(study.akaike),
         "forecasts": [
             {
-                "law": one.fit.law,
+                "law": fitted.fit.law,
                 "at": {name: values.tolist() for name, values in study.at.items()},
-                "predicted": one.forecast.plain.predicted,
-                "plain": [one.forecast.plain.low, one.forecast.plain.high],
-                "calibrated": [one.forecast.calibrated.low, one.forecast.calibrated.high],
-                "decades": one.forecast.distance,
-                "refused": one.forecast.refused,
+                "predicted": fitted.forecast.plain.predicted,
+                "plain": [fitted.forecast.plain.low, fitted.forecast.plain.high],
+                "calibrated": [fitted.forecast.calibrated.low, fitted.forecast.calibrated.high],
+                "decades": fitted.forecast.distance,
+                "refused": fitted.forecast.refused,
             }
-            for one in study.laws
-            if one.forecast is not None
+            for fitted in study.laws
+            if fitted.forecast is not None
         ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"

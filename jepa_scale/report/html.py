@@ -1,4 +1,4 @@
-"""Write the report of a study: one page that needs nothing else, and its figures as files."""
+"""Report of a study: one self-contained page, and its figures as files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_report(result: StudyResult, folder: Path) -> Path:
 
 
 def _of_arms(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
-    """Sections of a study that compares settings; each arm has an ordinary page of its own."""
+    """Return the sections of a study that compares settings; each arm has an ordinary page of its own."""
     links = [
         f'<li><a href="arms/{text(arm.folder)}/report.html">{text(arm.label)}</a>: {text(headline(arm.result))}</li>'
         for arm in result.arms

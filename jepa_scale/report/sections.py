@@ -1,4 +1,4 @@
-"""The sections of a study's page, from its answer to how to do it again."""
+"""Sections of a study's page, from the answer to how to reproduce it."""
 
 from __future__ import annotations
 
@@ -32,38 +32,40 @@ TITLES = {
     "runs": "All runs",
     "reproducibility": "Reproducibility",
 }
-"""In the order of the page, after the answer."""
+"""Titles of the sections by id, in the order of the page, after the answer."""
 
 
 def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     """Return title and content of each section by its id; the figures' files go into ``folder``/figures."""
-    said = conclusions(result)
+    by_topic = conclusions(result)
     drawn = {name: [plot.place(result, folder / "figures") for plot in plots] for name, plots in BY_SECTION.items()}
     figures = {name: "\n".join(parts) for name, parts in drawn.items()}
-    tuning, epochs = drawn["diagnostics"]
     content = {
         "u-turn": figures["u-turn"]
         + (figures["dials"] if result.dials else "")
-        + _sentences(said, "Success", "Best width", "Fine-tuning")
+        + _sentences(by_topic, "Success", "Best width", "Fine-tuning")
         + _means(result, _U_TURN)
         + finetuned_table(result.table),
-        "spectrum": figures["spectrum"] + _sentences(said, "Risk") + _means(result, _SPECTRUM),
-        "bounds": figures["bounds"] + _sentences(said, "Bounds") + tables.bounds(result),
-        "laws": figures["laws"] + _sentences(said, "Laws", "Theory") + tables.parameters(result),
-        "forecasts": figures["forecasts"] + _sentences(said, "Forecast") + tables.forecasts(result) + _judged(result),
+        "spectrum": figures["spectrum"] + _sentences(by_topic, "Risk") + _means(result, _SPECTRUM),
+        "bounds": figures["bounds"] + _sentences(by_topic, "Bounds") + tables.bounds(result),
+        "laws": figures["laws"] + _sentences(by_topic, "Laws", "Theory") + tables.parameters(result),
+        "forecasts": figures["forecasts"]
+        + _sentences(by_topic, "Forecast")
+        + tables.forecasts(result)
+        + _judged(result),
         "advice": _advice(result) + figures["advice"] + next_sweep(result, folder),
-        "diagnostics": _sentences(said, "Completeness")
+        "diagnostics": _sentences(by_topic, "Completeness")
         + tables.failures(result)
         + "<h3>Learning rate</h3>"
-        + tuning
-        + _sentences(said, "Tuning")
+        + figures["learning-rate"]
+        + _sentences(by_topic, "Tuning")
         + tables_tuning.rates(result)
         + "<h3>Noise of seeds</h3>"
         + seed_noise(result)
         + "<h3>Budget</h3>"
         + paragraph(result.budget.sentence if result.budget is not None else "No rule was recorded.", "")
         + "<h3>Training</h3>"
-        + epochs,
+        + figures["training"],
         "runs": runs(result),
         "reproducibility": reproducibility(result, folder) + definitions(result),
     }
@@ -71,11 +73,16 @@ def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def opening(result: StudyResult) -> str:
-    """Return the answer, then what is wrong, then the key numbers."""
+    """Return the opening: the answer, then problems, then the key numbers."""
     lines = "".join(f"<li>{text(sentence)}</li>" for sentence in answer(result))
-    alarms = [one for group in conclusions(result).values() for one in group if one.alarm and one.text not in lines]
-    loud = "".join(f'<p class="alarm">{text(one.text)}</p>' for one in alarms if one.headline)
-    quiet = sum(not one.headline for one in alarms)
+    alarms = [
+        conclusion
+        for group in conclusions(result).values()
+        for conclusion in group
+        if conclusion.alarm and conclusion.text not in lines
+    ]
+    loud = "".join(f'<p class="alarm">{text(conclusion.text)}</p>' for conclusion in alarms if conclusion.headline)
+    quiet = sum(not conclusion.headline for conclusion in alarms)
     more = paragraph(f"{quiet} more warnings stand in the sections below.") if quiet > 1 else ""
     return (
         '<section id="answer" aria-label="The answer">'
@@ -85,15 +92,15 @@ def opening(result: StudyResult) -> str:
 
 
 def topics(result: StudyResult, *wanted: str) -> str:
-    """Return the conclusions of some topics as a list; nothing where there are none."""
+    """Return the conclusions of some topics as a list; empty if there are none."""
     return _sentences(conclusions(result), *wanted)
 
 
-def _sentences(said: dict[str, tuple[Conclusion, ...]], *topics: str) -> str:
-    group = [one for topic in topics for one in said.get(topic, ())]
+def _sentences(by_topic: dict[str, tuple[Conclusion, ...]], *topics: str) -> str:
+    group = [conclusion for topic in topics for conclusion in by_topic.get(topic, ())]
     # What is wrong and what the opening would say is read by everybody; the rest by who wants to know.
-    first = [one for one in group if one.alarm or one.headline] or group[:1]
-    rest = [one for one in group if one not in first]
+    first = [conclusion for conclusion in group if conclusion.alarm or conclusion.headline] or group[:1]
+    rest = [conclusion for conclusion in group if conclusion not in first]
     more = folded(f"In words: {plural(len(rest), 'more sentence')}", _list(rest)) if rest else ""
     return (_list(first) if first else "") + more
 
@@ -103,7 +110,7 @@ _HINT = "Point at a mark, or reach it by Tab and the arrow keys, for its numbers
 
 def _list(group: Iterable[Conclusion]) -> str:
     kinds = {True: "alarm", False: "plain"}
-    items = "".join(f'<li class="{kinds[one.alarm]}">{text(one.text)}</li>' for one in group)
+    items = "".join(f'<li class="{kinds[conclusion.alarm]}">{text(conclusion.text)}</li>' for conclusion in group)
     return f'<ul class="says">{items}</ul>'
 
 
@@ -124,27 +131,27 @@ _SPECTRUM = {
 def _means(result: StudyResult, wanted: dict[str, tuple[str, bool]]) -> str:
     estimated = bool(len(result.table)) and not cells(result.table, "risk")
     chosen = {title: target for title, (target, if_estimated) in wanted.items() if if_estimated == estimated}
-    found = {title: target for title, target in chosen.items() if cells(result.table, target)} or dict(
+    targets = {title: target for title, target in chosen.items() if cells(result.table, target)} or dict(
         list(chosen.items())[:1]
     )
-    return "".join(f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in found.items())
+    return "".join(f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in targets.items())
 
 
 def _judged(result: StudyResult) -> str:
-    """How advice from the smaller sizes would have fared on the larger ones, cell by cell."""
+    """Return the table of how advice from the smaller sizes would have fared on the larger ones, cell by cell."""
     if not result.judged:
         return paragraph("No back-test of the advice: too few sizes to learn from half of them.")
     rows = [
         (
-            whole(one.n),
-            str(one.k),
-            text(one.status),
-            number(one.probability, 2),
-            number(one.predicted),
-            "–" if one.low is None or one.high is None else interval(one.low, one.high),
+            whole(verdict.n),
+            str(verdict.k),
+            text(verdict.status),
+            number(verdict.probability, 2),
+            number(verdict.predicted),
+            "–" if verdict.low is None or verdict.high is None else interval(verdict.low, verdict.high),
             number(came),
         )
-        for one, came in result.judged
+        for verdict, came in result.judged
     ]
     head = ("n", "k", "verdict", f"P(regret ≤ {number(result.target_regret)})", "predicted", "interval", "came")
     return (
@@ -164,7 +171,7 @@ def _advice(result: StudyResult) -> str:
 def _key_numbers(result: StudyResult) -> str:
     data = result.table
     # Means over different arms would be of nothing.
-    found = [] if result.arms else list(cells(data, "regret").values())
+    regrets = [] if result.arms else list(cells(data, "regret").values())
     every = len(result.runs)
     numbers = [(f"{every - len(lacking(result))} of {every + len(result.unfinished)}", "runs finished")]
     if len(data):
@@ -175,16 +182,16 @@ def _key_numbers(result: StudyResult) -> str:
             ),
             (f"{widths(data)[0]} – {widths(data)[-1]}", f"latent width k, {len(widths(data))} values"),
         ]
-    if found:
-        lowest = min(found, key=lambda cell: (cell.mean, cell.n, cell.k))
+    if regrets:
+        lowest = min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
         numbers.append((measured(lowest), f"lowest mean regret, first at {place(lowest)}"))
-        reached = [cell for cell in found if cell.mean <= result.target_regret]
+        reached = [cell for cell in regrets if cell.mean <= result.target_regret]
         first = place(min(reached, key=lambda cell: (cell.n, cell.k))) if reached else "not reached"
         numbers.append((first, f"first cell at the target regret {number(result.target_regret)}"))
     floor = level(data, "regret_random")
     if floor is not None:
-        said = "regret of random actions (same tasks)" if result.sampled else "regret of random plans (exact)"
-        numbers.append((number(floor), said))
+        title = "regret of random actions (same tasks)" if result.sampled else "regret of random plans (exact)"
+        numbers.append((number(floor), title))
     seen = [point.covered for item in result.forecasts for point in item.points if point.covered is not None]
     if seen:
         numbers.append(

@@ -14,17 +14,17 @@ from jepa_scale.laws.u_turn import SIGNIFICANCE, UTurn, established_u_turns, u_t
 from jepa_scale.records import RunRecord, RunTable, StudyResult
 
 Place = Literal["interior", "lowest", "highest", "plateau", "single"]
-"""Where the best width lies: inside the grid, at its lowest or highest k, on a stretch of equal means that reaches the
+"""Location of the best width: inside the grid, at its lowest or highest k, on a stretch of equal means that reaches the
 highest k, or nowhere because the row has one k."""
 
 ZERO = 1e-12
-"""Rounding of sums over a finite world: exact values that differ by less are equal, and less than this is 0."""
+"""Rounding error of sums over a finite world: values that differ by less are equal, smaller ones are 0."""
 
 BEYOND_CHANCE = f"beyond chance ({100 * SIGNIFICANCE:g} % for the whole grid)"
-"""Of a width inside the grid against both ends, in words."""
+"""Phrase for a width inside the grid that is significantly better than both ends."""
 
 DECISIVE = 2.0
-"""Standard errors from which a difference is called established."""
+"""Number of standard errors from which a difference is called established."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Difference:
 
     value: float
     standard_error: float | None
-    """Welch: √(SE₁² + SE₂²); None if either cell has one seed."""
+    """Welch's standard error √(SE₁² + SE₂²); None if either cell has one seed."""
 
     @classmethod
-    def of(cls, one: Cell, other: Cell) -> Difference:
-        """Compare two cells."""
-        if one.standard_error is None or other.standard_error is None:
-            return cls(one.mean - other.mean, None)
-        return cls(one.mean - other.mean, math.hypot(one.standard_error, other.standard_error))
+    def of(cls, minuend: Cell, subtrahend: Cell) -> Difference:
+        """Return the difference of the means of two cells."""
+        if minuend.standard_error is None or subtrahend.standard_error is None:
+            return cls(minuend.mean - subtrahend.mean, None)
+        return cls(minuend.mean - subtrahend.mean, math.hypot(minuend.standard_error, subtrahend.standard_error))
 
     @property
     def in_standard_errors(self) -> float | None:
-        """Size in standard errors; infinite where the seeds do not differ at all, None where nothing is known."""
+        """Size in standard errors; infinite if the seeds do not differ at all, None if the error is unknown."""
         if self.standard_error is None:
             return None
         if self.standard_error < ZERO:
@@ -66,7 +66,7 @@ class Difference:
 
     @property
     def decisive(self) -> bool:
-        """Whether it is at least ``DECISIVE`` standard errors."""
+        """Whether the difference is at least ``DECISIVE`` standard errors."""
         size = self.in_standard_errors
         return size is not None and size >= DECISIVE
 
@@ -76,18 +76,18 @@ class Optimum:
     """The best width at one n."""
 
     best: Cell
-    """Lowest mean; the smallest k where several share it."""
+    """Cell of the lowest mean; the one of smallest k if several share it."""
     ends: tuple[int, int]
     """Smallest and largest k of the row."""
     place: Place
     shared_by: tuple[int, ...]
     """Every k with the lowest mean, ``best`` included."""
     below: Difference | None
-    """Smallest k minus best; None where the best is the smallest k."""
+    """Smallest k minus best; None if the best is the smallest k."""
     above: Difference | None
-    """Largest k minus best; None where the best is the largest k."""
+    """Largest k minus best; None if the best is the largest k."""
     indistinguishable: tuple[int, ...]
-    """Every k with a higher mean, less than ``DECISIVE`` standard errors above the best; empty without replicates."""
+    """Every other k whose mean is less than ``DECISIVE`` standard errors above the best; empty without replicates."""
 
     established: bool
     """Whether both ends are worse than a width inside the grid beyond chance, see ``laws.u_turn.established_u_turns``:
@@ -100,17 +100,17 @@ def cells(table: RunTable, target: str) -> dict[tuple[int, int], Cell]:
         return {}
     values = table[target].astype(float)
     usable = (table["status"] == "finished") & np.isfinite(values)
-    found = {}
+    grouped = {}
     for n, k in sorted({(int(n), int(k)) for n, k in zip(table["n"][usable], table["k"][usable], strict=True)}):
         mean = mean_of(values[usable & (table["n"] == n) & (table["k"] == k)])
         assert mean is not None
-        found[n, k] = Cell(n, k, mean.value, mean.standard_error, mean.seeds)
-    return found
+        grouped[n, k] = Cell(n, k, mean.value, mean.standard_error, mean.seeds)
+    return grouped
 
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean over the seeds of a cell."""
+    """Mean over the seeds of a cell with its standard error."""
 
     value: float
     standard_error: float | None
@@ -119,7 +119,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float] | np.ndarray) -> Mean | None:
-    """Mean of the finite values with its standard error; None where there are none."""
+    """Return the mean of the finite values with its standard error; None if there are none."""
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
@@ -128,10 +128,10 @@ def mean_of(values: Sequence[float] | np.ndarray) -> Mean | None:
     return Mean(float(finite.mean()), error, len(finite))
 
 
-def rows_by_n(found: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:
+def rows_by_n(grouped: dict[tuple[int, int], Cell]) -> dict[int, list[Cell]]:
     """Return the cells of each n, sorted by k."""
     rows: dict[int, list[Cell]] = {}
-    for cell in found.values():
+    for cell in grouped.values():
         rows.setdefault(cell.n, []).append(cell)
     return rows
 
@@ -172,7 +172,7 @@ def _place(turn: UTurn, sharing: tuple[int, ...], row: list[Cell]) -> Place:
 
 
 def level(table: RunTable, column: str) -> float | None:
-    """Return the mean of the finite entries of a column that describes the world, None if there is none."""
+    """Return the mean of the finite entries of a column that describes the world; None if there are none."""
     values = np.asarray(table[column], dtype=float)
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else None
@@ -181,22 +181,22 @@ def level(table: RunTable, column: str) -> float | None:
 def by_width(table: RunTable, column: str) -> dict[int, float]:
     """Return a property of the world by k; widths without a finite value are left out."""
     widths = np.asarray(table["k"], dtype=int)
-    found = {int(k): level(table.where(widths == k), column) for k in np.unique(widths)}
-    return {k: value for k, value in found.items() if value is not None}
+    levels = {int(k): level(table.where(widths == k), column) for k in np.unique(widths)}
+    return {k: value for k, value in levels.items() if value is not None}
 
 
 def sizes(table: RunTable) -> list[int]:
-    """Return every n of the table, sorted, runs that did not finish included."""
+    """Return every n of the table, sorted, including runs that did not finish."""
     return sorted({int(n) for n in table["n"]})
 
 
 def widths(table: RunTable) -> list[int]:
-    """Return every k of the table, sorted, runs that did not finish included."""
+    """Return every k of the table, sorted, including runs that did not finish."""
     return sorted({int(k) for k in table["k"]})
 
 
 def finished(result: StudyResult) -> Iterator[tuple[int, RunRecord]]:
-    """Yield row and record of every finished run that has a record, in the order of the table."""
+    """Yield row number and record of every finished run that has a record, in the order of the table."""
     for row in range(len(result.table)):
         record = result.records.get(str(result.table["run_id"][row]))
         if record is not None and result.table["status"][row] == "finished":
@@ -204,5 +204,5 @@ def finished(result: StudyResult) -> Iterator[tuple[int, RunRecord]]:
 
 
 def lacking(result: StudyResult) -> list[int]:
-    """Return the rows of ``result.runs`` that did not finish."""
+    """Return the runs of ``result.runs`` that did not finish."""
     return np.flatnonzero(result.runs["status"] != "finished").tolist()

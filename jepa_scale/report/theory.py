@@ -1,4 +1,4 @@
-"""The page about the theory: which statements hold, where, and how tight the bounds are."""
+"""Report on the theory: which statements hold, where, and how tight the bounds are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from jepa_scale.theory.trial import to_json
 from jepa_scale.worlds.survey import Survey, octaves, widths_of
 
 _TAILS = 7
-"""Widths that eighty columns have room for beside k = 0."""
+"""Number of widths for which 80 columns have room besides k = 0."""
 
 NO_BREAK = "\u00a0"
 
@@ -50,7 +50,7 @@ HEAD = (
 
 
 def rows(findings: Findings) -> list[tuple[str, ...]]:
-    """One row for each statement, as plain text in the order of ``HEAD``."""
+    """Return one row for each statement, as plain text in the order of ``HEAD``."""
     return [_row(claim, findings.total(claim.name)) for claim in STATEMENTS]
 
 
@@ -71,7 +71,7 @@ def _row(claim: Statement, tally: Tally) -> tuple[str, ...]:
 
 
 def statements_table(findings: Findings) -> Table:
-    """The table of statements for a terminal, without the claims: 80 columns have no room for them."""
+    """Return the table of statements for a terminal, without the claims: 80 columns have no room for them."""
     shown = Table(title="What the theory says (median and least of bound/actual)")
     columns = ("statement", "trials met", "violations", "median", "least", "vacuous")
     for place, column in enumerate(columns):
@@ -86,7 +86,7 @@ def statements_table(findings: Findings) -> Table:
 
 
 def widths_table(points: Sequence[TightnessPoint], problem: PlanningProblem) -> Table:
-    """Bounds by width on one world, for a terminal."""
+    """Return the table of bounds by width on one world, for a terminal."""
     steps = f"T = {problem.horizon}, {problem.goal_law} goals"
     shown = Table(title=f"Your world (N = {points[0].states}, {steps}), best shared encoder")
     if points[0].unreachable > 0:
@@ -94,16 +94,16 @@ def widths_table(points: Sequence[TightnessPoint], problem: PlanningProblem) -> 
             f"No plan reaches the goal from {percent(points[0].unreachable)} of the starts and goals; their regret is "
             "0 and dilutes the mean. planner.goal_law=reachable leaves them out."
         )
-    for column in ("k", "regret", *(statement(found.name).label for found in points[0].bounds)):
+    for column in ("k", "regret", *(statement(entry.name).label for entry in points[0].bounds)):
         shown.add_column(column, justify="right")
     for point in points:
-        cells = [bound(found.value) + ("" if found.applies else ", does not apply") for found in point.bounds]
+        cells = [bound(entry.value) + ("" if entry.applies else ", does not apply") for entry in point.bounds]
         shown.add_row(*(Text(cell) for cell in (str(point.k), number(point.regret), *cells)))
     return shown
 
 
 def spectrum_table(world: FiniteWorld, negatives: Negatives) -> Table:
-    """Spectral tails by action and width, for a terminal: what no model of width k gets below, action by action."""
+    """Return the table of spectral tails by action and width, for a terminal: lower bounds of any model of width k."""
     values = singular_values(world, negatives)
     stacked = stacked_singular_values(world, negatives)
     widths = octaves(world.states)[:-1]
@@ -124,7 +124,7 @@ def spectrum_table(world: FiniteWorld, negatives: Negatives) -> Table:
 
 
 def world_tables(world: FiniteWorld, problem: PlanningProblem, negatives: Negatives) -> Group:
-    """Spectrum by action, then bounds by width, of one world.
+    """Return two tables of one world: the spectrum by action, then the bounds by width.
 
     Raises
     ------
@@ -135,10 +135,10 @@ def world_tables(world: FiniteWorld, problem: PlanningProblem, negatives: Negati
 
 
 def verdict(findings: Findings) -> str:
-    """Say in a sentence or two what held and what did not."""
+    """Return one or two sentences on which statements held and which did not."""
     failed = [claim for claim in STATEMENTS if fails(claim, findings.total(claim.name))]
-    held = [claim for claim in STATEMENTS if claim not in failed and findings.total(claim.name).met]
-    parts = [f"No more violations than allowed: {listed([claim.label for claim in held])}."] if held else []
+    supported = [claim for claim in STATEMENTS if claim not in failed and findings.total(claim.name).met]
+    parts = [f"No more violations than allowed: {listed([claim.label for claim in supported])}."] if supported else []
     for claim in failed:
         example = findings.counterexamples.get(claim.name)
         size = ""
@@ -179,13 +179,13 @@ def write_theory(survey: Survey, folder: Path) -> Path:
     for module in (tightness, learning, looseness):
         drawn, caption = module.draw(survey), module.caption(survey)
         cards.append(place_figure(drawn, module.NAME, module.TITLE, caption, folder / "figures"))
-    found = folder / "counterexamples"
+    examples = folder / "counterexamples"
     for claim in STATEMENTS:
         # One of an earlier attack would pass for this one's.
-        (found / f"{claim.name}.json").unlink(missing_ok=True)
+        (examples / f"{claim.name}.json").unlink(missing_ok=True)
     for name, example in findings.counterexamples.items():
         numbers = {"bound": example.bound, "actual": example.actual}
-        write_whole(found / f"{name}.json", to_json(example.trial, name, numbers).encode())
+        write_whole(examples / f"{name}.json", to_json(example.trial, name, numbers).encode())
     write_whole(folder / "findings.json", json.dumps(_numbers(survey), indent=1, ensure_ascii=False).encode())
     page = folder / "report.html"
     write_whole(page, _page(survey, cards).encode())
@@ -271,7 +271,7 @@ def _counterexamples(findings: Findings) -> str:
 
 
 def _numbers(survey: Survey) -> dict[str, Any]:
-    """Everything that is in the tables, for other programmes."""
+    """Return all numbers of the tables, for other programs."""
     return {
         "seed": survey.findings.seed,
         "trials": survey.trials,

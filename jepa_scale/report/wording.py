@@ -1,4 +1,4 @@
-"""Numbers in words: never without their uncertainty and their n where these exist."""
+"""Formatting of numbers in sentences, with their uncertainty and their n where these exist."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def whole(value: float) -> str:
-    """Return a count with its thousands apart."""
+    """Return a count with separated thousands."""
     return f"{value:,.0f}".replace(",", THIN)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return three significant digits without an exponent where that is readable; a dash for a missing number."""
+    """Return a number with three significant digits, if readable without an exponent; a dash if it is missing."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -37,7 +37,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def over(result: StudyResult) -> str:
-    """Return what a finite world's regret is taken over: all starts and goals, or pairs where plans are searched."""
+    """Return over what a finite world's regret is averaged: all starts and goals, or pairs if plans are searched."""
     planner, episodes = result.settings.get("planner", {}), result.settings.get("evaluation", {}).get("episodes")
     # Only a search has candidates; whoever enumerates plans is judged everywhere.
     if "candidates" not in planner:
@@ -48,7 +48,7 @@ def over(result: StudyResult) -> str:
 
 
 def with_error(mean: float, standard_error: float | None) -> str:
-    """Return mean ± SE, both rounded where the SE has one or two significant digits; the mean alone without an SE."""
+    """Return mean ± SE, rounded to one or two significant digits of the SE; the mean alone without an SE."""
     if standard_error is None or not math.isfinite(standard_error) or standard_error < ZERO:
         return number(mean) + (" ± 0" if standard_error is not None and standard_error < ZERO else "")
     size = math.floor(math.log10(standard_error))
@@ -71,17 +71,17 @@ def with_interval(mean: float, standard_error: float | None, low: float, high: f
 
 
 def seeds(count: int) -> str:
-    """Return how many seeds are behind a mean."""
+    """Return the number of seeds behind a mean, in words."""
     return "1 seed, no standard error" if count == 1 else f"{count} seeds"
 
 
 def measured(cell: Cell) -> str:
-    """Return a cell's mean with everything that is known of its uncertainty."""
+    """Return a cell's mean with all that is known about its uncertainty."""
     return f"{with_error(cell.mean, cell.standard_error)} ({seeds(cell.seeds)})"
 
 
 def place(cell: Cell) -> str:
-    """Return where a cell lies."""
+    """Return the n and k of a cell."""
     return f"n = {whole(cell.n)}, k = {cell.k}"
 
 
@@ -96,13 +96,13 @@ def difference(gap: Difference) -> str:
 
 
 def bound(value: float) -> str:
-    """Return a bound on a regret; one that says nothing is called so, its value kept."""
+    """Return a bound on a regret with its value; a vacuous bound is called so."""
     # Not ``value >= 1``: a bound that is NaN says nothing either.
     return number(value) if value < 1 else f"vacuous ({number(value)})"
 
 
 def interval(low: float, high: float) -> str:
-    """Return both ends."""
+    """Return both ends of an interval."""
     return f"[{number(low)}, {number(high)}]"
 
 
@@ -112,12 +112,12 @@ def percent(level: float) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Return a p value with its sign of relation; a dash where no test was possible."""
+    """Return a p value with = or <; a dash if no test was possible."""
     return "–" if value is None else "p < 0.001" if value < 0.001 else f"p = {number(value, 2)}"
 
 
 def listed(items: Sequence[object]) -> str:
-    """Return items with commas and a last ``and``."""
+    """Return items joined by commas and a final ``and``."""
     words = [str(item) for item in items]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
 

@@ -1,1 +1,1 @@
-"""One resolved configuration in, one run record out."""
+"""Runs: from a resolved configuration to a run record."""

@@ -1,4 +1,4 @@
-"""Live objects from a resolved configuration."""
+"""Building a run's objects from its resolved configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import yaml
 
 from jepa_scale.callbacks.base import Context, EpochCallback
 from jepa_scale.callbacks.tasks import trial_of
@@ -23,9 +24,11 @@ from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.runs.checkpoint import KEY
+from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
 from jepa_scale.runs.instantiate import instantiate
+from jepa_scale.runs.targets import target_of
 from jepa_scale.streams import stream_seed
 from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import AdamWOneCycle
@@ -54,7 +57,7 @@ def _world(text: str) -> World:
 
 
 def build_world(config: Mapping[str, Any]) -> World:
-    """The world of a configuration; one object for all runs of a process, so that its truth is computed once.
+    """Build the world of a configuration; runs of one process share it, so that its truth is computed once.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def build_world(config: Mapping[str, Any]) -> World:
 
 
 def build_context(config: Mapping[str, Any]) -> Context:
-    """World, negatives, planner and width; refuses what cannot be enumerated.
+    """Build world, negatives, planner and width; refuse plans that cannot be enumerated.
 
     Raises
     ------
@@ -84,15 +87,15 @@ def build_context(config: Mapping[str, Any]) -> Context:
 
 
 def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, evaluation: Evaluation) -> None:
-    """Continuous planners control simulators, discrete ones plan in finite worlds, nobody plans elsewhere."""
+    """Check that planner and world fit: continuous ones need a simulator, discrete ones a finite world; else none."""
     name = type(planner).__name__
     if isinstance(world, ExactWorld):
         if isinstance(planner, DiscretePlanner):
             _check_plans(world, planner)
             return
         raise UserError(
-            "planner: expected planner=exhaustive, spectral or categorical_cem, which choose among the plans of a "
-            f"finite world, got {name}, which does not"
+            f"planner: expected planner={_planners(DiscretePlanner)}, which choose among the plans of a finite world, "
+            f"got {name}, which does not"
         )
     if isinstance(planner, NoPlanner):
         return
@@ -102,8 +105,8 @@ def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner,
         )
     if not isinstance(planner, Planner):
         raise UserError(
-            "planner: expected planner=cem, icem, mppi or gradient, which control simulators, got "
-            f"{name}, which chooses among the plans of a finite world"
+            f"planner: expected planner={_planners(Planner)}, which control simulators, got {name}, which "
+            "chooses among the plans of a finite world"
         )
     if planner.needs_gradient and len(world.observation_shape) == 3 and evaluation.same_cost_episodes != 0:
         raise UserError(
@@ -116,8 +119,16 @@ def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner,
         raise UserError(f"evaluation.required_steps: {error}") from None
 
 
+def _planners(kind: type) -> str:
+    """Options of ``planner`` that are of a kind, listed for a sentence."""
+    leaves = sorted((conf_dir() / "planner").glob("*.yaml"))
+    targets = {leaf.stem: yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for leaf in leaves}
+    *others, last = [name for name, target in targets.items() if issubclass(target_of(target, "planner"), kind)]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _check_plans(world: ExactWorld, planner: DiscretePlanner) -> None:
-    """Every regret is measured against the best of all plans, so these are enumerated whoever plans."""
+    """Check that all plans can be enumerated, as any planner's regret is measured against the best of them."""
     try:
         check_enumerable(world.actions, world.finite.states, planner.horizon)
     except ValueError as error:
@@ -125,12 +136,12 @@ def _check_plans(world: ExactWorld, planner: DiscretePlanner) -> None:
 
 
 def build_data(config: Mapping[str, Any], world: World) -> RunData:
-    """Training, held-out and test data of a run.
+    """Build training, held-out and test data of a run.
 
     Raises
     ------
     UserError
-        If there is not as much as was asked for.
+        If there are fewer data than requested.
     """
     settings = {**config["data"], "steps_per_epoch": config["trainer"]["steps_per_epoch"], "seed": config["seed"]}
     try:
@@ -145,7 +156,7 @@ def build_data(config: Mapping[str, Any], world: World) -> RunData:
 def build_model(
     config: Mapping[str, Any], world: World, size: ModelSize, normaliser: Normaliser | None = None
 ) -> torch.nn.ModuleDict:
-    """Encoder and predictor of a size, drawn from torch's generator.
+    """Build encoder and predictor of a size, with weights drawn from torch's generator.
 
     Raises
     ------
@@ -158,8 +169,8 @@ def build_model(
     encoder = instantiate("encoder", config["encoder"], observation_shape=world.observation_shape, **sizes)
     if seen is not None:
         encoder = StandardisedObservations(encoder, Standardise(seen.mean, seen.deviation))
-    told = space if acting is None else standardised_space(space)
-    predictor = instantiate("predictor", config["predictor"], action_space=told, **sizes)
+    action_space = space if acting is None else standardised_space(space)
+    predictor = instantiate("predictor", config["predictor"], action_space=action_space, **sizes)
     if acting is not None:
         predictor = StandardisedActions(predictor, Standardise(acting.mean, acting.deviation))
     if config["model"]["normalise"]:
@@ -170,7 +181,7 @@ def build_model(
 def build_objective(
     config: Mapping[str, Any], world: World, size: ModelSize, action_counts: torch.Tensor, encoder: torch.nn.Module
 ) -> Objective:
-    """Objective, with its own networks drawn from torch's generator.
+    """Build the objective, with its own networks drawn from torch's generator.
 
     Raises
     ------
@@ -191,7 +202,7 @@ def build_objective(
 
 
 def check_model(config: Mapping[str, Any], world: World) -> None:
-    """Build model and objective without drawing or storing a number.
+    """Build model and objective without allocating weights, to check their settings.
 
     Raises
     ------
@@ -224,7 +235,7 @@ def build(config: Mapping[str, Any]) -> Parts:
 def build_module(
     config: Mapping[str, Any], world: World, action_counts: torch.Tensor, normaliser: Normaliser | None = None
 ) -> Pretrain:
-    """Build the module that is trained, of what it needs to know of its training data.
+    """Build the training module, given the statistics of the training data that it needs.
 
     Raises
     ------
@@ -242,7 +253,7 @@ def build_module(
         base = ModelSize.of(optimizer.base_k, config["model"]["hidden"])
         by_name = width_factors(lambda probe: build_model(config, world, probe, normaliser), size, base)
         scale_initial(parts, by_name)
-        rates = {name: found.rate for name, found in by_name.items()}
+        rates = {name: group.rate for name, group in by_name.items()}
     with torch.random.fork_rng(devices=[]):
         # A stream of its own: an objective with networks is not to shift the draws of one without.
         torch.manual_seed(stream_seed(config["seed"], "init/objective"))

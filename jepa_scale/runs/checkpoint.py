@@ -1,4 +1,4 @@
-"""Models in files: what a run saved, and putting it back into a model of the same configuration."""
+"""Reading checkpoints, and restoring their weights into a model of the same configuration."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
 
 KEY = "jepa_scale"
-"""Entry of a checkpoint that holds the configuration that it was trained with."""
+"""Entry of a checkpoint for the configuration of its run."""
 STAGE = "jepa_scale_stage"
-"""Entry that says which stage of the run it is of."""
+"""Entry of a checkpoint for the stage of the run that it was saved in."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Checkpoint:
     path: Path
     config: Mapping[str, Any]
     state: Mapping[str, Tensor]
-    """By name, statistics of normalisation among them."""
+    """Weights by name, including the statistics of normalisation."""
     digest: str
-    """SHA-256 of the file."""
+    """SHA-256 digest of the file."""
     epoch: int
     step: int
     """Optimiser steps taken."""
     stage: str
-    """``pretrain`` or ``finetune``"""
+    """Stage of the run: ``pretrain`` or ``finetune``."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -52,8 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     UserError
-        If there is none, it cannot be read, it holds more than tensors and plain values, or it was not written by a
-        run of this project and version.
+        If there is no checkpoint, it cannot be read, it holds more than tensors and plain values, or it was not written
+        by a run of this project and version.
     """
     file = RunFolder(path).checkpoint_path if path.is_dir() else path
     if not file.is_file() and (path / "config.yaml").is_file():
@@ -81,11 +81,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 class _Foreign(ValueError):
-    """A file that is whole in itself, and no checkpoint of plain values."""
+    """An intact file that is not a checkpoint of tensors and plain values."""
 
 
 class _Damaged(_Foreign):
-    """A file that is not what was written: cut off, or with other bytes."""
+    """A damaged file: truncated, or with other bytes than were written."""
 
 
 def _content(written: bytes) -> Any:
@@ -121,7 +121,7 @@ def _content(written: bytes) -> Any:
 
 
 def steps_in(file: Path, config: Mapping[str, Any]) -> int | None:
-    """Steps that a stage has taken by its checkpoint; None without one.
+    """Number of steps that a stage has taken, from its checkpoint; None without a checkpoint.
 
     A file that is proven damaged, cut off or with other bytes than were written, is renamed, so that the stage starts
     over. Any other trouble leaves it as it is.
@@ -129,9 +129,9 @@ def steps_in(file: Path, config: Mapping[str, Any]) -> int | None:
     Raises
     ------
     UserError
-        If it is another run's, or holds more than tensors and plain values.
+        If the file belongs to another run, or holds more than tensors and plain values.
     OSError, MemoryError
-        If it could not be read this time.
+        If the file could not be read this time.
     """
     if not file.exists():
         return None
@@ -153,10 +153,10 @@ def steps_in(file: Path, config: Mapping[str, Any]) -> int | None:
     return int(content["global_step"])
 
 
-def _check_owner(file: Path, held: Any, config: Mapping[str, Any]) -> None:
+def _check_owner(file: Path, stored: Any, config: Mapping[str, Any]) -> None:
     # A pretrained checkpoint that was fine-tuned later knows nothing of the second stage.
     later = {name: config[name] for name in ("stages", "finetune") if name in config}
-    owner = run_id({**held, **later}) if isinstance(held, Mapping) else "unknown"
+    owner = run_id({**stored, **later}) if isinstance(stored, Mapping) else "unknown"
     if owner != run_id(config):
         raise UserError(
             f"{file} is a checkpoint of another run, expected one of run {run_id(config)}: put the right file back, or "
@@ -172,9 +172,9 @@ def restore(checkpoint: Checkpoint, module: nn.Module) -> None:
     UserError
         If names or shapes differ, as for a model of another world, or without statistics of normalisation.
     """
-    held = module.state_dict()
-    missing = sorted(set(held) - set(checkpoint.state))
-    strange = sorted(set(checkpoint.state) - set(held))
+    state = module.state_dict()
+    missing = sorted(set(state) - set(checkpoint.state))
+    strange = sorted(set(checkpoint.state) - set(state))
     unscaled = [name for name in missing if name.endswith(("scale.mean", "scale.deviation"))]
     if unscaled:
         raise UserError(
@@ -184,7 +184,7 @@ def restore(checkpoint: Checkpoint, module: nn.Module) -> None:
     if missing or strange:
         what = f"has no {missing[0]}" if missing else f"has {strange[0]}, which the model has not"
         raise UserError(f"{checkpoint.path}: expected a checkpoint of this model and this world, but it {what}")
-    for name, tensor in held.items():
+    for name, tensor in state.items():
         if tensor.shape != checkpoint.state[name].shape:
             raise UserError(
                 f"{checkpoint.path}: expected {name} of shape {tuple(tensor.shape)}, as this world and model have, got "

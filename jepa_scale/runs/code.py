@@ -1,4 +1,4 @@
-"""Which code computes a run's numbers: this package's and that of every other package that its configuration names."""
+"""Identity of the code that computes a run: this package's and that of each package its configuration names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import jepa_scale
 from jepa_scale.runs.errors import UserError
 
 KEY = "code"
-"""Entry of a resolved configuration, by module: version, digest of its source, distribution, commit."""
+"""Entry of a resolved configuration: version, digest of the source, distribution and commit of each module."""
 
 MIXED = "put the old code back, choose another folder, or add --accept-mixed to go on with both"
-"""What to do where code has changed."""
+"""Advice of errors about changed code."""
 
 _NUMBERS = (
     "callbacks",
@@ -31,11 +31,11 @@ _NUMBERS = (
     "training",
     "worlds",
 )
-"""Folders of this package that a run's numbers come from: not how studies are led, laws fitted and reports written."""
+"""Folders of this package that a run's numbers depend on; those for studies, laws and reports are left out."""
 
 
 def code_of(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The code of a configuration's parts, as this process imports it."""
+    """Identity of the code of a configuration's parts, as this process imports it."""
     modules = {target.partition(".")[0] for target in targets(config)} - {"jepa_scale"}
     environment = config["world"].get("environment")
     if isinstance(environment, str) and ":" in environment:
@@ -55,9 +55,9 @@ def targets(value: Any) -> Iterator[str]:
             yield from targets(item)
 
 
-def changed(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Say of each module that two configurations name how its code differs; what is not known of both is left out."""
-    before, after = held.get(KEY, {}), wanted.get(KEY, {})
+def changed(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """One sentence for each module whose code differs between two configurations; unknown code is left out."""
+    before, after = recorded.get(KEY, {}), current.get(KEY, {})
     return [
         f"{module} {_shown(before[module])} → {_shown(after[module])}"
         for module in before
@@ -66,7 +66,7 @@ def changed(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 
 def check_code(config: Mapping[str, Any]) -> None:
-    """Refuse to compute a run with other code than its configuration was composed with: another copy, or edited since.
+    """Refuse to compute a run if its code is another copy, or was edited, since its configuration was composed.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def check_code(config: Mapping[str, Any]) -> None:
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """The code of a configuration in one line, the same for the same code; empty where it is not known."""
+    """Label of a configuration's code in one line, equal for equal code; empty if unknown."""
     return ", ".join(f"{module} {_shown(code)}" for module, code in config.get(KEY, {}).items())
 
 
@@ -96,24 +96,24 @@ def _shown(code: Mapping[str, str]) -> str:
 def _own() -> dict[str, str]:
     root = Path(jepa_scale.__file__).parent
     files = [file for folder in _NUMBERS for file in (root / folder).rglob("*.py")]
-    found = {"version": jepa_scale.__version__, "source": _digest(root, files)}
+    entry = {"version": jepa_scale.__version__, "source": _digest(root, files)}
     commit = _commit(root.parent)
-    return {**found, "commit": commit} if commit else found
+    return {**entry, "commit": commit} if commit else entry
 
 
 @lru_cache(maxsize=64)
 def _foreign(module: str) -> dict[str, str]:
-    """Of the whole package: a part's own file need not be where its numbers come from."""
+    """Identity of a foreign module's whole package, as its numbers may come from any file in it."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return {"source": "unknown"}
     origin = Path(spec.origin)
     root = origin.parent
     files = list(root.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    found = {"source": _digest(root, files)}
+    entry = {"source": _digest(root, files)}
     for name in metadata.packages_distributions().get(module, ())[:1]:
-        found |= {"distribution": name, "version": metadata.version(name)}
-    return found
+        entry |= {"distribution": name, "version": metadata.version(name)}
+    return entry
 
 
 def _digest(root: Path, files: list[Path]) -> str:
@@ -124,7 +124,7 @@ def _digest(root: Path, files: list[Path]) -> str:
 
 
 def _commit(root: Path) -> str:
-    """Commit of the checkout that a folder is, read without git; empty for an installed package."""
+    """Commit of the git checkout at a folder, read without git; empty for an installed package."""
     git = root / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()

@@ -34,7 +34,7 @@ def data_dir(name: str, marker: str) -> Path:
 
 
 def conf_dir() -> Path:
-    """The folder of configuration groups."""
+    """Folder of the configuration groups, ``conf``."""
     return data_dir("conf", "config.yaml")
 
 
@@ -50,7 +50,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     UserError
-        Names every unknown key, wrong type and impossible value, all at once.
+        If the configuration is wrong; names every unknown key, wrong type and impossible value at once.
     """
     choices, values = _split(overrides)
     return _replaced(_composed(choices), values)
@@ -81,12 +81,12 @@ def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 
 
 def keys_of(overrides: Sequence[str]) -> list[str]:
-    """Groups and dotted paths that overrides replace.
+    """Groups and dotted paths that overrides change.
 
     Raises
     ------
     UserError
-        If one cannot be read.
+        If an override cannot be parsed.
     """
     choices, values = _split(overrides)
     return [*choices, *(path for path, _ in values)]
@@ -94,21 +94,21 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
 
 def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     copy: dict[str, Any] = _deep_copy(config)
-    found = [problem for path, value in values for problem in _set(copy, path, value)]
+    problems = [problem for path, value in values for problem in _set(copy, path, value)]
     if copy.get("stages", ()) is None:
         # Said once, so that a run is the same whether or not its stages were spelt out.
         copy["stages"] = ["pretrain", "finetune"] if _fine_tunes(copy) else ["pretrain"]
-    found += schema.problems(copy)
-    if not found:
-        found += impossible(copy)
-    if found:
-        raise UserError("; ".join(dict.fromkeys(found)))
+    problems += schema.problems(copy)
+    if not problems:
+        problems += impossible(copy)
+    if problems:
+        raise UserError("; ".join(dict.fromkeys(problems)))
     whole = schema.with_defaults(copy)
     return {**whole, code.KEY: code.code_of(whole)}
 
 
 def with_sizes(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``with_values`` for values of the right type, fast: a study's cells share whatever they do not change.
+    """Fast ``with_values`` for values of the right type: a study's cells share the parts that they do not change.
 
     Raises
     ------
@@ -123,9 +123,9 @@ def with_sizes(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
             node[group] = dict(node[group])
             node = node[group]
         node[key] = value
-    found = impossible(changed)
-    if found:
-        raise UserError("; ".join(dict.fromkeys(found)))
+    problems = impossible(changed)
+    if problems:
+        raise UserError("; ".join(dict.fromkeys(problems)))
     return changed
 
 
@@ -138,18 +138,18 @@ def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
     if stages not in (["pretrain"], ["pretrain", "finetune"]):
         return [f"stages: expected [pretrain] or [pretrain, finetune], got {stages}"]
     if chosen != ("finetune" in stages):
-        said = "a way of fine-tuning is chosen" if chosen else "finetune=none"
-        wanted = "[pretrain, finetune]" if chosen else "[pretrain], or a way of fine-tuning (finetune=rollout)"
-        return [f"stages: expected {wanted}, as {said}, got {stages}"]
+        reason = "a way of fine-tuning is chosen" if chosen else "finetune=none"
+        expected = "[pretrain, finetune]" if chosen else "[pretrain], or a way of fine-tuning (finetune=rollout)"
+        return [f"stages: expected {expected}, as {reason}, got {stages}"]
     return []
 
 
 _PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed", "16")
-"""Of weights in 32 bits: what is estimated of them is."""
+"""Precisions with weights in 32 bits, in which estimates are computed."""
 
 
 def impossible(config: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for every value that is well typed and cannot be run."""
+    """Return one sentence for every well-typed value with which a run is impossible."""
     model, data, trainer = config["model"], config["data"], config["trainer"]
     positive = {
         "model.k": model["k"],
@@ -160,61 +160,61 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         "trainer.devices": trainer["devices"],
         "trainer.threads": trainer["threads"],
     }
-    found = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
+    problems = [f"{path}: expected a whole number ≥ 1, got {value}" for path, value in positive.items() if value < 1]
     if trainer["precision"] not in _PRECISIONS:
-        found.append(f"trainer.precision: expected 32-true or bf16-mixed, got {trainer['precision']}")
+        problems.append(f"trainer.precision: expected 32-true or bf16-mixed, got {trainer['precision']}")
     if trainer["precision"] in ("16-mixed", "16") and trainer["gradient_clip"]:
-        found.append(
+        problems.append(
             f"trainer.precision={trainer['precision']}: expected bf16-mixed, or trainer.gradient_clip=null: gradients "
             "of 16 bits are scaled inside the optimizer, after they would be clipped"
         )
     every = trainer.get("checkpoint_every")
     if every is not None and every < 1:
-        found.append(f"trainer.checkpoint_every: expected a number of steps ≥ 1, or null, got {every}")
+        problems.append(f"trainer.checkpoint_every: expected a number of steps ≥ 1, or null, got {every}")
     if trainer["devices"] > 1 and data["batch_size"] % trainer["devices"]:
-        found.append(
+        problems.append(
             f"data.batch_size={data['batch_size']}: expected a multiple of trainer.devices={trainer['devices']}, as "
             "each device takes as many rows of a batch"
         )
     if data["batch_size"] < 2:
-        found.append(f"data.batch_size: expected at least 2 (the loss compares pairs), got {data['batch_size']}")
+        problems.append(f"data.batch_size: expected at least 2 (the loss compares pairs), got {data['batch_size']}")
     elif data["n"] < data["batch_size"]:
-        found.append(
+        problems.append(
             f"data.n={data['n']} is below data.batch_size={data['batch_size']}: raise data.n or lower data.batch_size"
         )
     if data["horizon"] > data["length"]:
-        found.append(
+        problems.append(
             f"data.horizon={data['horizon']} is above data.length={data['length']}: no trajectory holds such a window"
         )
     for split in ("heldout", "test"):
         if data[split] < 32 * max(data["length"], 1):
-            found.append(
+            problems.append(
                 f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}"
             )
-    found += _wrong_stages(config)
+    problems += _wrong_stages(config)
     if model["normalise"] and model["k"] < 2:
-        found.append("model.normalise: expected model.k ≥ 2, got 1: one coordinate alone is normalised to 0")
+        problems.append("model.normalise: expected model.k ≥ 2, got 1: one coordinate alone is normalised to 0")
     if model["hidden"] is not None and model["hidden"] < 1:
-        found.append(f"model.hidden: expected a whole number ≥ 1 or null, got {model['hidden']}")
+        problems.append(f"model.hidden: expected a whole number ≥ 1 or null, got {model['hidden']}")
     if trainer["divergence"] <= 0 or (trainer["gradient_clip"] or 1) <= 0:
-        found.append(
+        problems.append(
             "trainer.divergence and trainer.gradient_clip: expected numbers above 0 (gradient_clip may be null)"
         )
-    return found + limits.unfit(config)
+    return problems + limits.unfit(config)
 
 
 SEVERAL = ("logger",)
-"""Groups of which several options may be chosen at once, as in ``logger=[wandb,csv]``."""
+"""Groups with several options at once, as in ``logger=[wandb,csv]``."""
 
 
 def _composed(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
-    """Compose the chosen options; of several of a group, a mapping of leaves by name."""
+    """Compose the chosen options; several options of a group become a mapping of leaves by name."""
     first = {group: option if isinstance(option, str) else option[0] for group, option in choices.items()}
     config = dict(_compose_groups(tuple(sorted(first.items()))))
     for group, options in choices.items():
         if not isinstance(options, str):
-            one = ({**first, group: option} for option in options)
-            leaves = (_compose_groups(tuple(sorted(chosen.items())))[group] for chosen in one)
+            compositions = ({**first, group: option} for option in options)
+            leaves = (_compose_groups(tuple(sorted(chosen.items())))[group] for chosen in compositions)
             config[group] = dict(zip(options, leaves, strict=True))
     return config
 

@@ -1,4 +1,4 @@
-"""What ends a run without a record: mistakes that a user can mend, and requests to stop."""
+"""Exceptions that end a run without a record: errors that a user can fix, and requests to stop."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """What was expected, what came, and what to do, in one line; commands print it and end with exit code 2."""
+    """A user's error, told in one line: what was expected, what came, what to do; commands exit with code 2."""
 
 
 class Interrupted(Exception):
-    """The run stopped because a signal asked for it; the same command goes on from there, to the same end."""
+    """The run stopped because of a signal; rerun the same command to resume, with the same result."""
 
     def __init__(self, checkpoint: Path, request: int) -> None:
         super().__init__(checkpoint, request)
         self.checkpoint = checkpoint
-        """Where everything is saved; there is none yet before the first step."""
+        """Path of the checkpoint, which exists only after the first step."""
         self.request = request
-        """As of ``signals.request``, the strongest of all ranks."""
+        """Request to stop, as ``signals.request`` returns it; the strongest of all ranks."""
 
     def __str__(self) -> str:
         if not self.checkpoint.exists():

@@ -1,4 +1,4 @@
-"""Checkpoints tried again, under a protocol of the user's choice."""
+"""Evaluation of checkpoints under a protocol that the user chooses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from jepa_scale.worlds.base import SampledWorld
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One checkpoint's evaluation and the file that holds it."""
+    """Evaluation of one checkpoint, and the file that holds it."""
 
     path: Path
     record: EvaluationRecord
@@ -52,7 +52,7 @@ class Evaluated:
 def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | None = None) -> list[Evaluated]:
     """Evaluate checkpoints, all of them in the same world and on the same tasks, and write each into its run's folder.
 
-    Or into the folder ``out``. Code that differs from what a model was trained with is warned of.
+    If given, the folder ``out`` is used instead. A warning reports code that differs from a model's training code.
 
     Raises
     ------
@@ -61,16 +61,18 @@ def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | N
         written, or the checkpoints would not be tried alike: different worlds, planners or tasks.
     """
     _check_overrides(overrides)
-    found = [read_checkpoint(path) for path in paths]
-    folders = [_writable(checkpoint.path, out) for checkpoint in found]
-    configs = [with_overrides(checkpoint.config, overrides) for checkpoint in found]
+    checkpoints = [read_checkpoint(path) for path in paths]
+    folders = [_writable(checkpoint.path, out) for checkpoint in checkpoints]
+    configs = [with_overrides(checkpoint.config, overrides) for checkpoint in checkpoints]
     _check_alike(paths, configs)
-    loaded = [_load(checkpoint, config) for checkpoint, config in zip(found, configs, strict=True)]
+    loaded = [_load(checkpoint, config) for checkpoint, config in zip(checkpoints, configs, strict=True)]
     done = []
-    for checkpoint, config in zip(found, configs, strict=True):
+    for checkpoint, config in zip(checkpoints, configs, strict=True):
         for differs in changed(checkpoint.config, config):
             warnings.warn(f"{checkpoint.path} was trained by other code: {differs}", stacklevel=2)
-    for checkpoint, config, (context, module, heldout), folder in zip(found, configs, loaded, folders, strict=True):
+    for checkpoint, config, (context, module, heldout), folder in zip(
+        checkpoints, configs, loaded, folders, strict=True
+    ):
         record = _evaluated(checkpoint, config, context, module, heldout)
         text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         path = folder / f"{_identity(record)}.json"
@@ -80,7 +82,7 @@ def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | N
 
 
 def _writable(checkpoint: Path, out: Path | None) -> Path:
-    """Beside the ``checkpoints`` of a run, beside the file, or another folder that was asked for."""
+    """Folder to write an evaluation into: the run's, next to the file, or ``out``; must be writable."""
     place = checkpoint.resolve().parent
     owner = place.parent if place.name == "checkpoints" else place
     if out is not None:
@@ -133,7 +135,7 @@ def _flat(value: Any, path: str) -> dict[str, Any]:
 
 
 def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, WorldModel, Trajectories]:
-    """World and planner, the model with its weights, and held-out data; training data are not drawn."""
+    """Load world, planner, model with weights, and held-out data; training data are not drawn."""
     # As in training: a sum over several threads is not the same to the last bit.
     torch.set_num_threads(config["trainer"]["threads"])
     context = build_context(config)
@@ -165,8 +167,8 @@ def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, W
 
 
 def _device(config: Mapping[str, Any]) -> str:
-    wanted = config["trainer"]["accelerator"] in ("auto", "gpu", "cuda")
-    return "cuda" if wanted and torch.cuda.is_available() else "cpu"
+    accelerated = config["trainer"]["accelerator"] in ("auto", "gpu", "cuda")
+    return "cuda" if accelerated and torch.cuda.is_available() else "cpu"
 
 
 def _evaluated(
@@ -180,9 +182,9 @@ def _evaluated(
         if context.exact is not None:
             estimates = exact_estimates(context.exact, module, context.evaluation, *moment)
         elif not isinstance(context.planner, NoPlanner):
-            found = tried(context, module)
-            estimates = estimates_of(found, context.evaluation, *moment)
-            outcomes, required = _outcomes(found), found.trial.drawn.required_steps.tolist()
+            results = tried(context, module)
+            estimates = estimates_of(results, context.evaluation, *moment)
+            outcomes, required = _outcomes(results), results.trial.drawn.required_steps.tolist()
         estimates += prediction_estimates(module, heldout, horizon_of(context, module, heldout), *moment)
     except NotFiniteError as error:
         raise UserError(f"{checkpoint.path}: {error}: this model has diverged") from None
@@ -208,36 +210,36 @@ def _trained(checkpoint: Checkpoint) -> str:
     return f"fine-tuned, {checkpoint.config['finetune']['_target_'].rpartition('.')[2]}"
 
 
-def _outcomes(found: Tried) -> dict[str, TaskOutcomes]:
+def _outcomes(results: Tried) -> dict[str, TaskOutcomes]:
     return {
         name: TaskOutcomes(
-            found.numbers[name].tolist(),
+            results.numbers[name].tolist(),
             outcome.ever.tolist(),
             None if outcome.final is None else outcome.final.tolist(),
             [step or None for step in outcome.first.tolist()],
         )
-        for name, outcome in found.outcomes.items()
+        for name, outcome in results.outcomes.items()
     }
 
 
 def difference(model: EvaluationRecord, reference: EvaluationRecord, kind: Success) -> PairedDifference | None:
-    """Success of one model minus that of another on the tasks of both; None where it is not known of both.
+    """Difference in success of two models on the tasks of both; None if success of either is unknown.
 
     Raises
     ------
     ValueError
-        If they were not tried on the same tasks.
+        If the models were not tried on the same tasks.
     """
     if model.protocol != reference.protocol or model.settings["world"] != reference.settings["world"]:
         raise ValueError("expected two evaluations by the same protocol in the same world, got different ones")
     ours, theirs = (record.outcomes.get("model") for record in (model, reference))
     if ours is None or theirs is None:
         return None
-    solved = [found.ever if kind == "any_time" else found.final for found in (ours, theirs)]
+    solved = [outcomes.ever if kind == "any_time" else outcomes.final for outcomes in (ours, theirs)]
     if solved[0] is None or solved[1] is None:
         return None
-    one, other = (np.asarray(values, dtype=float) for values in solved)
-    gaps = one - other
+    first, second = (np.asarray(values, dtype=float) for values in solved)
+    gaps = first - second
     error = float(gaps.std(ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else None
     only = int((gaps > 0).sum()), int((gaps < 0).sum())
     return PairedDifference(kind, float(gaps.mean()), error, len(gaps), *only, mcnemar(*only))

@@ -1,30 +1,30 @@
-"""How a process of a run ends, for whoever started it."""
+"""Exit codes of a run's processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 FINISHED = 0
-"""``record.json`` is there: finished, or diverged."""
+"""The run has a ``record.json``: it finished, or diverged."""
 FAILED = 1
-"""An error of the program; ``error.txt`` in the run's folder holds the traceback."""
+"""An error in the program; ``error.txt`` in the run's folder holds the traceback."""
 REFUSED = 2
-"""An error that a user can mend; its sentence is on standard error."""
+"""An error that a user can fix; its message is on standard error."""
 UNWRITTEN = 74
-"""A file could not be written, as on a full disk: no fault of the run's. EX_IOERR of sysexits.h."""
+"""A file could not be written, as on a full disk, which is no error of the run. EX_IOERR of sysexits.h."""
 STOPPED = 75
-"""Stopped at a signal with everything saved: the same command goes on. EX_TEMPFAIL of sysexits.h."""
+"""Stopped by a signal with everything saved: rerun the same command to resume. EX_TEMPFAIL of sysexits.h."""
 INTERRUPTED = 130
-"""Ctrl-C: what was saved last is there."""
+"""Interrupted by Ctrl-C; the last checkpoint remains."""
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The code that stands for several ranks: any failure, else that they were stopped, else that all is done.
+    """Combine the exit codes of several ranks: a failure if there is one, else stopped, else finished.
 
-    Negative codes are those of ranks that a signal killed. What a rank found wrong comes before what its end did to
-    the others.
+    Negative codes are those of ranks killed by a signal. A rank's own error takes precedence over its consequences for
+    other ranks.
     """
-    found = list(codes)
-    order = [REFUSED, FAILED, INTERRUPTED, *sorted(code for code in found if code < 0)]
-    order += [code for code in found if code not in (FINISHED, STOPPED)] + [STOPPED]
-    return next((code for code in order if code in found), FINISHED)
+    received = list(codes)
+    order = [REFUSED, FAILED, INTERRUPTED, *sorted(code for code in received if code < 0)]
+    order += [code for code in received if code not in (FINISHED, STOPPED)] + [STOPPED]
+    return next((code for code in order if code in received), FINISHED)

@@ -1,4 +1,4 @@
-"""The folder of one run: who owns it, what is in it, and whether it is finished."""
+"""The folder of one run: its identity and lock, its files, and whether the run is finished."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from jepa_scale.texts import first_line, parse_json, parse_yaml
 
 
 class RunFolder:
-    """``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, last of all, ``record.json``.
+    """A run's folder: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, written last, ``record.json``.
 
-    Each says which run it is of, and is read as that run's alone. ``expected`` is the id of the run that a study keeps
+    Each file names its run, and is refused as another run's. ``expected`` is the id of the run that a study keeps
     here; without it, it is that of the folder's configuration.
     """
 
@@ -31,31 +31,31 @@ class RunFolder:
 
     @property
     def record_path(self) -> Path:
-        """Its existence says that the run is finished."""
+        """Path of the record, which exists once the run is finished."""
         return self.path / "record.json"
 
     @property
     def metrics_path(self) -> Path:
-        """Every epoch's estimates."""
+        """Path of the estimates of every epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoint_path(self) -> Path:
-        """State of the run's last stage, after an epoch or after a step of one."""
+        """Path of the latest checkpoint of the run's last stage, after an epoch or a step."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def pretrained_path(self) -> Path:
-        """The same of the first stage of two; what follows never writes to it."""
+        """Path of the checkpoint of the first of two stages; the second never writes to it."""
         return self.path / "checkpoints" / "pretrained.ckpt"
 
     @property
     def error_path(self) -> Path:
-        """Traceback of the run's last failure; gone once the run is finished."""
+        """Path of the traceback of the run's last failure; removed once the run is finished."""
         return self.path / "error.txt"
 
     def identity(self) -> str | None:
-        """Id of the run that the folder belongs to; None where nothing says so."""
+        """Id of the run that the folder belongs to; None if unknown."""
         if self._expected is not None:
             return self._expected
         config = self.peek_config()
@@ -67,8 +67,8 @@ class RunFolder:
         Raises
         ------
         UserError
-            If the folder holds another configuration, files that are not a run's, or, unless ``accept_mixed``, what
-            other code has computed.
+            If the folder holds another configuration, files that are not a run's, or, unless ``accept_mixed``, results
+            that other code has computed.
         """
         written = self.path / "config.yaml"
         if not written.exists():
@@ -81,14 +81,14 @@ class RunFolder:
             return
         try:
             content = parse_yaml(written.read_text(encoding="utf-8"))
-            held = run_id(content)
+            owner = run_id(content)
         except (ValueError, AttributeError, TypeError) as error:
             raise UserError(
                 f"{written} cannot be read ({first_line(error)}): delete the folder and run again"
             ) from None
-        if held != run_id(config):
+        if owner != run_id(config):
             raise UserError(
-                f"{self.path} belongs to run {held}, but this configuration is run {run_id(config)}: "
+                f"{self.path} belongs to run {owner}, but this configuration is run {run_id(config)}: "
                 "choose another folder, or delete that one"
             )
         differs = code.changed(content, config)
@@ -96,9 +96,9 @@ class RunFolder:
             raise UserError(f"{self.path} was computed by other code: {'; '.join(differs)}; {code.MIXED}")
 
     def claim(self, config: Mapping[str, Any], accept_mixed: bool = False) -> None:
-        """Make the folder this configuration's; call it while holding the lock.
+        """Assign the folder to this configuration; call it while holding the lock.
 
-        What does not enter a run's identity, as where it reports to, is what it was asked for last.
+        Settings outside a run's identity, such as its loggers, are replaced by the current ones.
 
         Raises
         ------
@@ -112,12 +112,12 @@ class RunFolder:
         atomic_write(written, text)
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration that the folder was claimed for.
+        """Read and check the configuration that the folder was claimed for.
 
         Raises
         ------
         UserError
-            If there is none, it cannot be read, or this version cannot run it.
+            If there is no configuration, it cannot be read, or this version cannot run it.
         """
         from jepa_scale.runs import config as settings
         from jepa_scale.runs import schema
@@ -135,7 +135,7 @@ class RunFolder:
         return config
 
     def peek_config(self) -> dict[str, Any] | None:
-        """What the folder was claimed for, unchecked and without torch; None where that cannot be read, or not yet."""
+        """Read the folder's configuration, unchecked and without torch; None if it is missing or cannot be read."""
         try:
             config = parse_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -144,9 +144,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, patience: float = 0.0) -> Iterator[None]:
-        """Hold the run; the operating system lets go of it when the process dies, however it dies.
+        """Hold the run's lock; the operating system releases it when the process dies, however it dies.
 
-        One that is held is waited for ``patience`` seconds: a predecessor may still be dying.
+        If another process holds the lock, wait ``patience`` seconds: a predecessor may still be dying.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class RunFolder:
             lock.release()
 
     def read_record(self) -> RunRecord | None:
-        """Return the record, None while the run is unfinished.
+        """Read the record; None while the run is unfinished.
 
         Raises
         ------
@@ -198,17 +198,17 @@ class RunFolder:
         return UserError(f"{self.record_path} is corrupted ({reason}): delete it to run that run again")
 
     def write_record(self, record: RunRecord) -> None:
-        """Write ``record.json`` whole or not at all."""
+        """Write ``record.json`` atomically."""
         text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write(self.record_path, text + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return every estimate, the last where an epoch was written twice; a line torn by a kill is left out.
+        """Read all estimates, the latest if an epoch was written twice; lines torn by a kill are left out.
 
         Raises
         ------
         UserError
-            If the file says that it is another run's.
+            If the file belongs to another run.
         """
         latest: dict[tuple[str, int], dict[str, Any]] = {}
         if not self.metrics_path.exists():
@@ -227,12 +227,12 @@ class RunFolder:
 
 
 def header(run: str) -> str:
-    """First line of ``metrics.jsonl``: which run the estimates are of."""
+    """First line of ``metrics.jsonl``, which names the run."""
     return json.dumps({"run_id": run}) + "\n"
 
 
 def parsed_line(line: str | bytes) -> Any:
-    """Content of a line of ``metrics.jsonl``; None of one that is torn or damaged."""
+    """Parse a line of ``metrics.jsonl``; None if it is torn or damaged."""
     try:
         return parse_json(line)
     except ValueError:
@@ -240,7 +240,7 @@ def parsed_line(line: str | bytes) -> Any:
 
 
 def rows_of(content: Any) -> list[dict[str, Any]]:
-    """Estimates on a line; what is none is left out."""
+    """Estimates on a line of ``metrics.jsonl``; anything else is left out."""
     if not isinstance(content, list):
         return []
     return [
@@ -254,12 +254,12 @@ _ROW = len(fields(Estimate))
 
 
 def record_from(content: Any) -> RunRecord:
-    """The record that a file holds.
+    """Build a record from the content of its file.
 
     Raises
     ------
     ValueError
-        If it is none, or its parts do not belong together.
+        If the content is not a record, or its parts are inconsistent.
     """
     names = {field.name for field in fields(RunRecord)}
     # Fields with a default came later: records from before them are read too.
@@ -276,7 +276,7 @@ def record_from(content: Any) -> RunRecord:
 
 
 def _numbers(value: Any) -> bool:
-    """By name, missing ones allowed."""
+    """Whether a value is a mapping of numbers by name; missing ones (None) are allowed."""
     return isinstance(value, dict) and all(
         item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in value.values()
     )
@@ -293,7 +293,7 @@ def _counts(value: Any) -> bool:
 
 
 def _lists(value: Mapping[str, Any]) -> bool:
-    """Lists of numbers by name."""
+    """Whether a value is a mapping of lists of numbers by name."""
     return all(isinstance(item, list) and _numbers(dict(enumerate(item))) for item in value.values())
 
 
@@ -321,7 +321,7 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _id_of(config: Any) -> str | None:
-    """Id of what may be a configuration; None of what is none."""
+    """Id of a configuration; None if the value is not one."""
     try:
         return run_id(config)
     except (AttributeError, TypeError, ValueError):
@@ -337,35 +337,35 @@ def _to_yaml(content: Mapping[str, Any]) -> str:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse to write into a folder through which something would be written elsewhere.
+    """Refuse to write into a folder that leads to other places.
 
     Raises
     ------
     UserError
-        If it holds a symbolic link that leads out of it.
+        If the folder holds a symbolic link that leads out of it.
     """
-    found = links_out(folder) if folder.is_dir() else []
-    if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    links = links_out(folder) if folder.is_dir() else []
+    if links:
+        more = f", and {len(links) - 1} more" if len(links) > 1 else ""
         raise UserError(
-            f"{found[0]} is a symbolic link to {os.path.realpath(found[0])}, out of {folder}{more}: nothing is written "
+            f"{links[0]} is a symbolic link to {os.path.realpath(links[0])}, out of {folder}{more}: nothing is written "
             "through it; put a folder or file in its place, or move all of it and link the whole folder"
         )
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text so that a reader sees the old file or the new one, whatever happens in between.
+    """Write a text so that readers see either the old file or the new one, whatever happens in between.
 
     Raises
     ------
     NotWritten
-        If the system refuses.
+        If the operating system refuses.
     """
     write_whole(path, text.encode())
 
 
 def missing_for_nan(value: Any) -> Any:
-    """Plain values with None for every number that is not finite, which JSON has not."""
+    """Plain values with None for every number that is not finite, which JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

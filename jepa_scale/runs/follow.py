@@ -1,4 +1,4 @@
-"""Fine-tuning of a run that is already there, as the second stage of the same run."""
+"""Fine-tuning of an existing pretrained run, as the second stage of one run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _OURS = ("finetune", "logger")
 
 
 def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any]:
-    """Configuration of the run that pretrains as the checkpoint was pretrained, and fine-tunes.
+    """Configuration of the run that repeats the checkpoint's pretraining and then fine-tunes.
 
-    The same as of a run with ``stages=[pretrain, finetune]`` from the start, and so the same run.
+    It equals that of a run with ``stages=[pretrain, finetune]`` from the start, and so is the same run.
 
     Raises
     ------
@@ -51,17 +51,17 @@ def following(checkpoint: Checkpoint, overrides: Sequence[str]) -> dict[str, Any
         overrides = ["finetune=rollout", *overrides]
     composed = compose([*overrides, "stages=[pretrain, finetune]"])
     named = {text.partition("=")[0].split(".")[0] for text in overrides}
-    taken = {name: composed[name] for name in named}
-    return with_values({**checkpoint.config, **taken, "stages": composed["stages"]}, {})
+    chosen = {name: composed[name] for name in named}
+    return with_values({**checkpoint.config, **chosen, "stages": composed["stages"]}, {})
 
 
 def adopt(checkpoint: Checkpoint, config: Mapping[str, Any], path: Path, accept_mixed: bool = False) -> None:
-    """Give the run folder of ``config`` the pretrained checkpoint, and the estimates that were logged on the way.
+    """Copy the pretrained checkpoint and the estimates logged in pretraining into the run folder of ``config``.
 
     Raises
     ------
     UserError
-        If the folder is another run's or in use, or, unless ``accept_mixed``, other code has pretrained.
+        If the folder is another run's or in use, or, unless ``accept_mixed``, other code did the pretraining.
     """
     folder = RunFolder(path)
     differs = changed(checkpoint.config, config)
@@ -81,7 +81,7 @@ def _lines(folder: RunFolder) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Whole or not at all; what is already there stays."""
+    """Copy a file atomically, unless the target exists."""
     if target.exists():
         return
     temporary = target.with_suffix(".tmp")

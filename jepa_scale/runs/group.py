@@ -23,13 +23,13 @@ from jepa_scale.runs.errors import Interrupted, UserError
 from jepa_scale.runs.ranks import Place, check_place, place
 
 _MEETING = timedelta(minutes=5)
-"""Ranks that have not met by then will not."""
+"""Longest time to wait for all ranks to join."""
 _TOGETHER = timedelta(days=7)
-"""Between two exchanges, as while one rank tries the last tasks: whoever started the ranks notices the dead ones."""
+"""Longest time between two exchanges, as while one rank tries the last tasks; the launcher notices dead ranks."""
 
 
 class _Ranks(ClusterEnvironment):
-    """Ranks that somebody else has started, for Lightning: it starts none, handles no signal and requeues nothing."""
+    """Lightning environment for ranks started elsewhere: it starts none, handles no signals and requeues nothing."""
 
     def __init__(self, here: Place) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class _Ranks(ClusterEnvironment):
 
 
 def trainer_of(settings: Mapping[str, Any], here: Place, **more: Any) -> L.Trainer:
-    """A trainer for this rank.
+    """Build the trainer of this rank.
 
     Raises
     ------
     UserError
-        If Lightning refuses the settings, or has not as many devices.
+        If Lightning refuses the settings, or there are not enough devices.
     """
     # Lightning speaks of devices and of adverts once per run, which is a hundred times per study.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -125,14 +125,14 @@ def _keep_handlers(trainer: L.Trainer) -> None:
 
 @contextlib.contextmanager
 def joined(settings: Mapping[str, Any]) -> Iterator[Place]:
-    """Meet the other ranks of a run, if the trainer's settings ask for several, and part at its end.
+    """Join the process group of a run's ranks, if the trainer's settings ask for several, and leave it at the end.
 
     Raises
     ------
     UserError
         If there are more or fewer processes than devices.
     RuntimeError
-        If the others do not come.
+        If the other ranks do not join.
     """
     here = place()
     check_place(settings["devices"], here)
@@ -188,6 +188,6 @@ def _part() -> None:
 
 
 def _port() -> int:
-    """A port that the ranks of one step of SLURM's agree on, and that its other steps do not take."""
+    """Port that the ranks of one SLURM step agree on, different from those of its other steps."""
     job, step = (int(os.environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
     return 10000 + (31 * job + 977 * step) % 20000

@@ -10,26 +10,26 @@ from typing import Any
 from jepa_scale.runs import code
 
 NOT_IDENTITY = ("logger",)
-"""Where a run reports to does not change what it computes."""
+"""Groups outside a run's identity: loggers do not change what it computes."""
 
 
 def canonical(config: Mapping[str, Any]) -> str:
     """Return the canonical text of a resolved configuration."""
     kept = {key: _computed(value) if key == "trainer" else value for key, value in config.items()}
     kept = {key: value for key, value in kept.items() if key not in (*NOT_IDENTITY, code.KEY)}
-    foreign = {name: _release(found) for name, found in config.get(code.KEY, {}).items() if name != "jepa_scale"}
+    foreign = {name: _release(entry) for name, entry in config.get(code.KEY, {}).items() if name != "jepa_scale"}
     if foreign:
         kept[code.KEY] = foreign
     return json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _release(found: Mapping[str, str]) -> list[str]:
-    """Of another package its release alone: digests of its source are compared, so that a change is told, not lost."""
-    return [found.get("distribution", ""), found.get("version", "")]
+def _release(entry: Mapping[str, str]) -> list[str]:
+    """Release of another package, which alone enters the identity; digests of its source are compared separately."""
+    return [entry.get("distribution", ""), entry.get("version", "")]
 
 
 def _computed(trainer: Any) -> Any:
-    """What of the trainer's settings enters the numbers: not how often it saves, nor a compiler that is off."""
+    """Trainer settings that affect the numbers: not how often it saves, nor a compiler that is off."""
     if not isinstance(trainer, Mapping):
         return trainer
     off = {"checkpoint_every"} if trainer.get("compile") else {"checkpoint_every", "compile"}

@@ -1,4 +1,4 @@
-"""Objects from leaves of ``conf/``; no torch, which those who only read runs must not wait for."""
+"""Instantiation of leaves of ``conf/``; does not import torch, so that commands that only read runs start fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jepa_scale.runs.targets import target_of
 
 
 def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
-    """Call a leaf's target with its keywords, nested leaves built first, and with what it asks for of ``supplied``.
+    """Call a leaf's target with its keywords, nested leaves built first, and the ``supplied`` arguments that it takes.
 
     Raises
     ------
@@ -21,11 +21,13 @@ def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
         If the target is not trusted or refuses its arguments; the message names the leaf.
     """
     target = target_of(leaf["_target_"], path)
-    asked = inspect.signature(target).parameters
+    parameters = inspect.signature(target).parameters
     keywords = {
-        name: _built(f"{path}.{name}", value, asked.get(name)) for name, value in leaf.items() if name != "_target_"
+        name: _built(f"{path}.{name}", value, parameters.get(name))
+        for name, value in leaf.items()
+        if name != "_target_"
     }
-    keywords |= {name: value for name, value in supplied.items() if name in asked}
+    keywords |= {name: value for name, value in supplied.items() if name in parameters}
     try:
         return target(**keywords)
     except UserError:
@@ -52,7 +54,7 @@ def build_law(name: str) -> LawFamily:
     Raises
     ------
     UserError
-        If there is none of that name, or it refuses its settings.
+        If there is no law of that name, or it refuses its settings.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""A run on several devices, started from a process that is none of its ranks."""
+"""Starting a run on several devices from a process that is not one of its ranks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_ranks(
 ) -> int:
     """Start the ranks of a run on this machine, wait for them and return an exit code of ``runs.exits``.
 
-    The first rank prints a line for each epoch, if ``epochs`` are wanted. What went wrong is on standard error.
+    With ``epochs`` the first rank prints a line for each epoch. Errors are on standard error.
 
     Raises
     ------

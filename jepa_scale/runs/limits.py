@@ -1,7 +1,7 @@
-"""What no machine can run: sizes, seeds and numbers of a configuration, refused before anything is allocated.
+"""Limits of a configuration's sizes, seeds and numbers, checked before anything is allocated.
 
-Bytes are estimated from below, so that what is refused cannot fit: a world or model that is not known here counts for
-the least that any would take.
+Bytes are estimated from below, so that a refused run cannot fit: an unknown world or model counts for the least that
+any would take.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.worlds.memory import in_gb, machine_memory, table_bytes
 
 CEILING = 2**41
-"""Bytes, 2 TiB: what a run may need wherever it is done. A study is planned, and its report written, on machines that
-are not those of its runs, so a configuration is refused for one machine's memory only where it is to be run."""
+"""Most bytes that a run may need on any machine, 2 TiB. A study is planned, and its report written, on other machines
+than its runs, so a configuration is refused for one machine's memory only on the machine that is to run it."""
 LARGEST = 2**31 - 1
-"""Of seeds, as a study's queue has it, and of every whole number that is not named below."""
+"""Largest seed in a study's queue, and largest whole number of settings that are not in ``SIZES``."""
 SIZES = {
     "data.n": 2**40,
     "data.heldout": 2**40,
@@ -28,26 +28,26 @@ SIZES = {
     "model.hidden": 2**30,
     "trainer.divergence": 10**18,
 }
-"""Largest whole numbers; n and k as a study's queue has them."""
+"""Largest values of whole-number settings; those of n and k are the limits of a study's queue."""
 SPREAD = 1024
-"""Most threads of a run, and most processes of it."""
+"""Most threads, and most processes, of a run."""
 THREADS_PER_CORE = 4
 ACCELERATORS = ("cpu", "gpu", "auto", "cuda", "mps")
 _MOVES = 5
-"""Actions of a grid."""
+"""Number of actions in a grid world."""
 
 
 def unfit(config: Mapping[str, Any]) -> list[str]:
-    """One sentence for every number of a well-typed configuration that no machine can run."""
-    found = [problem for path, value in leaves(config) for problem in _unfit_number(path, value)]
+    """One sentence for every number of a well-typed configuration that is beyond any machine."""
+    problems = [problem for path, value in leaves(config) for problem in _unfit_number(path, value)]
     trainer = config["trainer"]
     for name in ("threads", "devices"):
         if trainer[name] > SPREAD:
-            found.append(f"trainer.{name}: expected at most {SPREAD}, got {trainer[name]}: lower it")
+            problems.append(f"trainer.{name}: expected at most {SPREAD}, got {trainer[name]}: lower it")
     if trainer["accelerator"] not in ACCELERATORS:
-        found.append(f"trainer: expected accelerator {', '.join(ACCELERATORS)}, got {trainer['accelerator']!r}")
+        problems.append(f"trainer: expected accelerator {', '.join(ACCELERATORS)}, got {trainer['accelerator']!r}")
     # The estimates multiply what has been found to be in range.
-    return found or _unfit_plans(config) or beyond(config, CEILING, "any run may need")
+    return problems or _unfit_plans(config) or beyond(config, CEILING, "any run may need")
 
 
 def check_here(config: Mapping[str, Any], memory: int | None = None, cores: int | None = None) -> None:
@@ -56,29 +56,29 @@ def check_here(config: Mapping[str, Any], memory: int | None = None, cores: int 
     Raises
     ------
     UserError
-        If it needs more memory than there is, or more threads or processes than four for each core.
+        If the run needs more memory than there is, or more than four threads or processes for each core.
     """
     memory, most = machine_memory() if memory is None else memory, most_threads(cores)
-    found = [] if memory is None else beyond(config, memory, "this machine has")
+    problems = [] if memory is None else beyond(config, memory, "this machine has")
     trainer = config["trainer"]
     spread = ("threads", "devices") if trainer["accelerator"] == "cpu" else ("threads",)
-    found += [
+    problems += [
         f"trainer.{name}: expected at most {most}, {THREADS_PER_CORE} for each core of this machine, got "
         f"{trainer[name]}: lower it"
         for name in spread
         if trainer[name] > most
     ]
-    if found:
-        raise UserError("; ".join(found))
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 def most_threads(cores: int | None = None) -> int:
-    """Threads, or processes, that are of any use: four for each core, which are this machine's unless given."""
+    """Most useful number of threads or processes: four for each core, by default of this machine."""
     return THREADS_PER_CORE * (cores or os.cpu_count() or 1)
 
 
 def beyond(config: Mapping[str, Any], memory: int, whose: str) -> list[str]:
-    """Return a sentence where the parts of a run need more than ``memory`` bytes together; none where they do not."""
+    """Return one sentence if the parts of a run together need more than ``memory`` bytes, else an empty list."""
     needs = needed_bytes(config)
     total = sum(size for size, _ in needs.values())
     if total <= memory:
@@ -91,7 +91,7 @@ def beyond(config: Mapping[str, Any], memory: int, whose: str) -> list[str]:
 
 
 def needed_bytes(config: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    """Least bytes that each part of a run needs, and what makes them fewer."""
+    """Fewest bytes that each part of a run needs, and the settings that reduce them."""
     data, k = config["data"], config["model"]["k"]
     shape = table_shape(config["world"])
     sizes = ", ".join(f"data.{name}={data[name]}" for name in ("n", "heldout", "test"))
@@ -107,7 +107,7 @@ def needed_bytes(config: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
 
 
 def data_bytes(config: Mapping[str, Any]) -> int:
-    """Training, held-out and test transitions: an observation and an action of a number each."""
+    """Bytes of training, held-out and test transitions, counting an action as one number."""
     data, world = config["data"], config["world"]
     rows = sum(max(data[name], 0) for name in ("n", "heldout", "test"))
     # Observations of a recording may stay in their file.
@@ -115,28 +115,28 @@ def data_bytes(config: Mapping[str, Any]) -> int:
 
 
 def model_bytes(config: Mapping[str, Any]) -> int:
-    """Parameters in float32, four times: the weights, their gradient and the optimiser's two moments.
+    """Bytes of the model: weights, gradient and the optimiser's two moments, all in float32.
 
-    A GPU takes the training; the weights are drawn in the memory of its machine all the same.
+    This counts for training on a GPU too, as the weights are drawn in the memory of its machine.
     """
     return 4 * parameters_of(config) * (4 if config["trainer"]["accelerator"] == "cpu" else 1)
 
 
 def plan_bytes(config: Mapping[str, Any]) -> int:
-    """What a search holds for one task: an action for each step of each candidate, and a latent for each candidate."""
+    """Bytes that a search holds for one task: an action for each step, and a latent, of each candidate."""
     planner = config["planner"]
     candidates, horizon = planner.get("candidates", 0), planner.get("horizon", 1)
     return 4 * max(candidates, 0) * (max(horizon, 0) + config["model"]["k"])
 
 
 def hidden_of(config: Mapping[str, Any]) -> int:
-    """Hidden width: max(128, 2k) unless given, as ``models.size`` has it."""
+    """Hidden width: max(128, 2k) unless given, as in ``models.size``."""
     hidden, k = config["model"]["hidden"], config["model"]["k"]
     return int(max(128, 2 * k) if hidden is None else hidden)
 
 
 def parameters_of(config: Mapping[str, Any]) -> int:
-    """Parameters of encoder and predictor, from below; biases and whatever does not grow with a size are left out."""
+    """Lower bound of the parameters of encoder and predictor, without biases and parts that do not grow with a size."""
     k, hidden, world = config["model"]["k"], hidden_of(config), config["world"]
     seen = observation_bytes(world) // 4
     return sum(_ESTIMATES[name](leaf, seen, k, hidden) for leaf, name in _networks(config) if name in _ESTIMATES)
@@ -163,11 +163,11 @@ _ESTIMATES: Mapping[str, Callable[[Mapping[str, Any], int, int, int], int]] = {
     "ResidualLinearPredictor": lambda leaf, seen, k, hidden: k**2,
     "TransformerPredictor": lambda leaf, seen, k, hidden: 12 * leaf.get("depth", 2) * leaf.get("units", 128) ** 2,
 }
-"""Weights by class, of its settings, the numbers of an observation, k and the hidden width."""
+"""Number of weights by class, from its settings, the numbers in an observation, k and the hidden width."""
 
 
 def observation_bytes(world: Mapping[str, Any]) -> int:
-    """Bytes of an observation; 4, one number, where the settings do not say."""
+    """Bytes of an observation; 4, one number, if the settings do not tell."""
     name, shape = _class_of(world), table_shape(world)
     if "observation_size" in world:
         return 4 * int(world["observation_size"])
@@ -183,7 +183,7 @@ def observation_bytes(world: Mapping[str, Any]) -> int:
 
 
 def table_shape(world: Mapping[str, Any]) -> tuple[int, int] | None:
-    """|A| and N of a finite world; None where its settings do not say, as of a file."""
+    """|A| and N of a finite world; None if its settings do not tell, as for a file."""
     name = _class_of(world)
     if name in ("Torus", "DeterministicGrid") and "side" in world:
         return _MOVES, int(world["side"]) ** 2
@@ -195,7 +195,7 @@ def table_shape(world: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration that is no mapping or list, by its dotted path."""
+    """Yield every value of a configuration that is not a mapping or list, with its dotted path."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from leaves(item, f"{path}.{key}" if path else str(key))
@@ -223,7 +223,7 @@ def _shown(value: int) -> str:
 
 
 def _unfit_plans(config: Mapping[str, Any]) -> list[str]:
-    """Every regret of a finite world is measured against the best of all plans, so these must fit into a table."""
+    """Sentences on plans that do not fit into a table: in finite worlds regret is measured against the best of all."""
     shape, horizon = table_shape(config["world"]), config["planner"].get("horizon")
     if shape is None or horizon is None or min(*shape, horizon) < 1:
         return []
@@ -239,12 +239,12 @@ def _class_of(leaf: Mapping[str, Any]) -> str:
 
 
 def check_option(name: str, value: int | None, least: int, most: int) -> None:
-    """Refuse an option of the command line that is out of range; None, which is not given, is in it.
+    """Refuse a command-line option that is out of range; None, an option that is not given, is accepted.
 
     Raises
     ------
     UserError
-        Says the range.
+        If the value is out of range; the message states the range.
     """
     if value is not None and not least <= value <= most:
         raise UserError(f"{name}: expected a whole number from {least} to {most}, got {_shown(value)}")

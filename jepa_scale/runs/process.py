@@ -1,4 +1,4 @@
-"""One process of the run whose configuration lies in a folder: ``python -m jepa_scale.runs.process FOLDER``."""
+"""Entry point of one process of a run, given the run's folder: ``python -m jepa_scale.runs.process FOLDER``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from jepa_scale.texts import cleaned
 # Nothing heavy is imported up here: a signal that comes while torch loads, which can take a minute, is to be noted.
 
 PATIENCE = 60.0
-"""Seconds to wait for a folder that is in use: the predecessor of a job that was queued again may still be dying."""
+"""Seconds to wait for a folder in use: the predecessor of a requeued job may still be dying."""
 SUPERVISED = "JEPA_SCALE_SUPERVISED"
-"""Environment variable: somebody else queues the job again, or takes the run up in another one."""
+"""Environment variable set by a supervisor, which requeues the job or resumes the run in another one."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run, or take part in, the run of a folder and return an exit code of ``runs.exits``."""
+    """Do the run of a folder, as its only process or as one rank; return an exit code of ``runs.exits``."""
     parser = argparse.ArgumentParser(prog="python -m jepa_scale.runs.process")
     parser.add_argument("folder", type=Path, help="folder of a run, with its config.yaml")
     parser.add_argument("--group", help="name of the study in W&B")
@@ -81,7 +81,7 @@ def _run(path: Path, group: str | None, tags: Sequence[str], epochs: bool) -> No
 
 
 def _leads() -> bool:
-    """Whether this process speaks for all ranks; one that cannot tell its rank speaks for itself."""
+    """Whether this process reports for all ranks; one that cannot determine its rank reports for itself."""
     try:
         return place().leads
     except UserError:
@@ -89,7 +89,7 @@ def _leads() -> bool:
 
 
 def _written(folder: Path) -> int | None:
-    """When the error file was written, in the file system's own time."""
+    """Modification time of the error file, in the file system's own time."""
     try:
         return (folder / "error.txt").stat().st_mtime_ns
     except OSError:
@@ -97,7 +97,7 @@ def _written(folder: Path) -> int | None:
 
 
 def _tell(folder: Path, text: str, before: int | None) -> None:
-    """Leave the traceback in the run's folder; the first rank to fail, as what it does to the others says nothing."""
+    """Write the traceback into the run's folder, of the first rank to fail only: other ranks' errors follow from it."""
     from jepa_scale.runs.folder import atomic_write
 
     if _written(folder) == before:
@@ -105,7 +105,7 @@ def _tell(folder: Path, text: str, before: int | None) -> None:
 
 
 def _follow_launcher() -> None:
-    """Stop, as at a signal, once the process that started this rank is gone: nobody would end it else."""
+    """Stop, as at a signal, once the process that started this rank is gone, since nothing else would end it."""
     launcher = os.environ.get(LAUNCHER, "")
     if not launcher.isdigit():
         return
@@ -119,20 +119,20 @@ def _follow_launcher() -> None:
 
 
 def requeue(stop: Interrupted) -> bool:
-    """Ask for another turn where the signal was the warning before a time limit, and return whether it was granted.
+    """Requeue the job if the signal was the warning before a time limit; return whether SLURM accepted.
 
-    Not at SIGTERM: whoever cancels a job means it, and SLURM itself queues again what it preempts.
+    Not at SIGTERM: a cancelled job is to stay cancelled, and SLURM itself requeues preempted jobs.
     """
     warned = stop.request > 0 and signals.SIGNALS[stop.request - 1] == getattr(signal, "SIGUSR1", None)
     return warned and ask_requeue()
 
 
 def ask_requeue() -> bool:
-    """Have SLURM queue this job again, unless somebody supervises it; return whether that was granted.
+    """Have SLURM requeue this job, unless a supervisor does; return whether SLURM accepted.
 
     The job needs ``#SBATCH --requeue --open-mode=append --signal=USR1@120`` and the run started by srun: then SLURM
-    warns the run 120 seconds before the limit, and the same job goes on with the same run. Of an array only this task
-    is queued again.
+    warns the run 120 seconds before the limit, and the requeued job resumes the run. Of an array only this task is
+    requeued.
     """
     if os.environ.get(SUPERVISED) or "SLURM_JOB_ID" not in os.environ:
         return False

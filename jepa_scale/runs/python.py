@@ -1,4 +1,4 @@
-"""Python processes that import what this one imports."""
+"""Commands of Python processes that import the same modules as this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _START = (
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
-    """Command that runs a module with this process's own search path.
+    """Command that runs a module with this process's module search path.
 
     ``python -m`` would search the caller's directory first: a file called ``optuna.py`` there would be imported in
     place of the library, and a checkout's ``jepa_scale`` in place of the installed one that this process runs.

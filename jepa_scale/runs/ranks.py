@@ -1,4 +1,4 @@
-"""Ranks of a run: which of them this process is, and starting them all on this machine. Imports nothing heavy."""
+"""Ranks of a run: this process's rank, and starting all ranks on this machine. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jepa_scale.runs.python import python_module
 from jepa_scale.signals import SIGNALS
 
 LAUNCHER = "JEPA_SCALE_LAUNCHER"
-"""Environment variable: the process that started a rank, without which the rank stops."""
+"""Environment variable: id of the process that started a rank; the rank stops once that process is gone."""
 GRACE = 5.0
-"""Seconds between the first rank that failed and the end of the others, which still say why they fail."""
+"""Seconds that the other ranks get after the first failure, to report errors of their own, before they are ended."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which rank a process is, of how many."""
+    """Place of a process among the ranks of its run: its rank and their number."""
 
     rank: int
     local_rank: int
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the rank that writes and prints."""
+        """Whether this is the first rank, which writes and prints."""
         return self.rank == 0
 
 
@@ -40,28 +40,28 @@ ALONE = Place(0, 0, 1)
 
 
 def place(environment: Mapping[str, str] | None = None) -> Place:
-    """This process's place among its ranks, by what started it: torchrun's variables, or a step of SLURM's.
+    """Determine this process's place among its ranks, from torchrun's variables or those of a SLURM step.
 
-    A batch script, and all that it starts without srun, carries the variables of its job but is no step: it is a
-    process on its own.
+    A batch script, and any process it starts without srun, has the variables of its job but is not a step: it is a
+    single process.
 
     Raises
     ------
     UserError
         If the variables make no sense, or the ranks are on several machines.
     """
-    found = os.environ if environment is None else environment
-    step = "SLURM_STEP_ID" in found and "SLURM_STEP_NUM_TASKS" in found
+    variables = os.environ if environment is None else environment
+    step = "SLURM_STEP_ID" in variables and "SLURM_STEP_NUM_TASKS" in variables
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    if not ("RANK" in found and "WORLD_SIZE" in found):
+    if not ("RANK" in variables and "WORLD_SIZE" in variables):
         if not step:
             return ALONE
         names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
     try:
-        rank, size = int(found[names[0]]), int(found[names[2]])
-        local = int(found.get(names[1], rank))
+        rank, size = int(variables[names[0]]), int(variables[names[2]])
+        local = int(variables.get(names[1], rank))
     except (KeyError, ValueError):
-        shown = ", ".join(f"{name}={found.get(name)!r}" for name in names)
+        shown = ", ".join(f"{name}={variables.get(name)!r}" for name in names)
         raise UserError(f"expected whole numbers in {', '.join(names)}, got {shown}: start the ranks anew") from None
     if not 0 <= rank < size:
         raise UserError(f"expected 0 ≤ {names[0]} < {names[2]}, got {rank} and {size}: start the ranks anew")
@@ -74,41 +74,41 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 
 
 def check_place(devices: int, here: Place) -> None:
-    """Refuse to train with other than ``devices`` processes: on one of two ranks a run would silently be another.
+    """Refuse to train unless there are ``devices`` processes; with fewer ranks a run would silently be another one.
 
     Raises
     ------
     UserError
-        If there are more or fewer.
+        If there are more or fewer processes.
     """
     if here.world_size == devices:
         return
-    wanted = f"trainer.devices={devices}: expected {devices} process{'es' * (devices > 1)}, got {here.world_size}"
+    mismatch = f"trainer.devices={devices}: expected {devices} process{'es' * (devices > 1)}, got {here.world_size}"
     if devices == 1:
-        raise UserError(f"{wanted}: start one task (srun --ntasks=1), or set trainer.devices={here.world_size}")
+        raise UserError(f"{mismatch}: start one task (srun --ntasks=1), or set trainer.devices={here.world_size}")
     raise UserError(
-        f"{wanted}: let `jepa-scale train` start them, or start them yourself with srun --nodes=1 "
+        f"{mismatch}: let `jepa-scale train` start them, or start them yourself with srun --nodes=1 "
         f"--ntasks-per-node={devices} or torchrun --nproc-per-node={devices}; sbatch without srun starts one"
     )
 
 
 class LocalRanks:
-    """Ranks that run on this machine; when one fails the others are ended, as they would wait for it."""
+    """Ranks that run on this machine; when one fails the others are ended, as they would wait for it forever."""
 
     def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self.processes = list(processes)
         self.failure = ""
-        """Which rank failed first and how; empty while none has."""
+        """Which rank failed first, and how; empty while none has failed."""
         self._deadline = 0.0
 
     def send_signal(self, number: int) -> None:
-        """Pass a signal on to every rank that lives."""
+        """Pass a signal on to every rank that is alive."""
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
 
     def poll(self) -> int | None:
-        """Exit code of the run (``exits.worst`` of its ranks), None while one lives; call it now and then."""
+        """Return the run's exit code (``exits.worst`` of its ranks), None while a rank is alive; call it regularly."""
         codes = [process.poll() for process in self.processes]
         failed = [rank for rank, code in enumerate(codes) if code not in (None, FINISHED, STOPPED)]
         if failed and not self.failure:
@@ -124,7 +124,7 @@ class LocalRanks:
         Raises
         ------
         subprocess.TimeoutExpired
-            If they are not done after so many seconds; they go on.
+            If the ranks have not ended after ``timeout`` seconds; they keep running.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
@@ -150,10 +150,10 @@ def _how(code: int) -> str:
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], ranks: int) -> LocalRanks:
-    """Start ``ranks`` processes of a command on this machine, which is to be ``command_of`` a run.
+    """Start ``ranks`` processes of a command, the ``command_of`` a run, on this machine.
 
-    They get the variables of torchrun and a session of their own, so that Ctrl-C reaches the caller alone. Signals that
-    ask to stop are held back in them until ``signals.install`` has run there.
+    They get the variables of torchrun and a session of their own, so that Ctrl-C reaches only the caller. Signals that
+    ask to stop stay blocked in them until ``signals.install`` has run there.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -180,13 +180,13 @@ def start(command: Sequence[str], environment: Mapping[str, str], ranks: int) ->
 
 
 def command_of(folder: str | os.PathLike[str], *options: str) -> list[str]:
-    """Command of one rank of the run in a folder; options are those of ``runs.process``."""
+    """Command of one rank of the run in a folder; further options are those of ``runs.process``."""
     return python_module("jepa_scale.runs.process", os.fspath(folder), *options)
 
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Children inherit what is blocked: a signal that comes before they have a handler waits instead of killing."""
+    """Block signals while children start: they inherit the mask, so that an early signal waits and does not kill."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -198,7 +198,7 @@ def _held_back() -> Iterator[None]:
 
 
 def attend(ranks: LocalRanks, patience: float = 60.0) -> int:
-    """Wait for ranks on behalf of a person: Ctrl-C, and signals noted here, ask them to stop and to save.
+    """Wait for ranks started by a user; Ctrl-C, and signals to this process, ask them to save and stop.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The record of a run, from what it logged and what it trained."""
+"""Building the record of a run from its logged estimates and its model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from jepa_scale.theory.spectrum import spectral_gap, spectral_tail
 def record_of(
     config: Mapping[str, Any], folder: RunFolder, parts: Parts, times: Mapping[str, float | str]
 ) -> RunRecord:
-    """What a run that has ended leaves: its last epoch's estimates, dials, bounds and truth."""
+    """Build the record of a run that has ended: its last epoch's estimates, dials, bounds and truth."""
     module, context = parts.module, parts.context
     rows = [row for row in folder.read_metrics() if isinstance(row["value"], float | int)]
     last = max((row["epoch"] for row in rows), default=-1)
@@ -98,21 +98,21 @@ def _truth(exact: Exact, k: int) -> dict[str, Any]:
 
 
 def _spectrum(folder: RunFolder, last: int) -> dict[str, list[float]]:
-    """Mean over actions of the last epoch's singular values: exact and estimated, of the learned features."""
-    found: dict[str, list[Any]] = {"learned": [], "estimated": [], "estimated_standard_error": []}
+    """Singular values of the learned features in the last epoch, exact and estimated, as means over actions."""
+    spectra: dict[str, list[Any]] = {"learned": [], "estimated": [], "estimated_standard_error": []}
     for row in folder.read_metrics():
         if row["epoch"] != last or not row["name"].endswith("/singular_values") or row["value"] is None:
             continue
         if row["name"].startswith("exact/action_"):
-            found["learned"].append(row["value"])
+            spectra["learned"].append(row["value"])
         elif row["name"].startswith("spectrum/"):
-            found["estimated"].append(row["value"])
-            found["estimated_standard_error"].append(row["standard_error"])
-    return {name: np.mean(np.array(values, dtype=float), axis=0).tolist() for name, values in found.items() if values}
+            spectra["estimated"].append(row["value"])
+            spectra["estimated_standard_error"].append(row["standard_error"])
+    return {name: np.mean(np.array(values, dtype=float), axis=0).tolist() for name, values in spectra.items() if values}
 
 
 def versions() -> dict[str, str]:
-    """Versions that a record's numbers may depend on."""
+    """Versions of the software that a record's numbers may depend on."""
     return {
         "jepa_scale": jepa_scale.__version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""One resolved configuration in, one run record out."""
+"""Doing a run: training by a resolved configuration, up to the run record."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def run(
     accept_mixed: bool = False,
     tags: Sequence[str] = (),
 ) -> RunRecord:
-    """Train what the configuration says and return its record; a finished run is not trained again.
+    """Do the run of a configuration and return its record; a finished run is not trained again.
 
-    An unfinished run goes on from its last checkpoint. ``group`` names the study in W&B, ``tags`` are further tags of
-    the run there; ``extra`` callbacks watch, they are not part of the run. A folder that is in use is waited for
-    ``patience`` seconds. What other code has computed is refused, unless ``accept_mixed``.
+    An unfinished run resumes from its last checkpoint. ``group`` names the study in W&B, ``tags`` are further tags of
+    the run there; ``extra`` callbacks only observe the run. If the folder is in use, wait for ``patience`` seconds.
+    Results that other code has computed are refused, unless ``accept_mixed``.
 
-    With ``trainer.devices`` above 1 this is to be called by as many processes, its ranks (``runs.ranks``). The first
+    With ``trainer.devices`` above 1, that many processes, the ranks (``runs.ranks``), must call this. The first
     writes everything and decides for all; they return the same record and raise the same errors.
 
     Raises
@@ -61,18 +61,18 @@ def run(
         If the folder is another run's, is in use, a part refuses its settings, there are more or fewer processes than
         devices, or the code is not that of the configuration.
     Interrupted
-        If a signal asked for it (``signals.install``); everything is saved.
+        If a signal asked to stop (``signals.install``); everything is saved.
     KeyboardInterrupt
-        If the user interrupts; the run resumes when asked for again.
+        If the user interrupts; rerun the same command to resume.
     """
     folder = RunFolder(path)
-    with joined(config["trainer"]) as here, contextlib.ExitStack() as held:
+    with joined(config["trainer"]) as here, contextlib.ExitStack() as stack:
 
         def begin() -> RunRecord | None:
             check_code(config)
             folder.check(config, accept_mixed)
             preflight(config)
-            held.enter_context(folder.locked(patience))
+            stack.enter_context(folder.locked(patience))
             folder.claim(config, accept_mixed)
             return folder.read_record()
 
@@ -85,9 +85,9 @@ def run(
 
 
 def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
-    """Build what is cheap to build, so that a setting that a part refuses is found before anything is written.
+    """Build the cheap parts of a run, so that settings they refuse are found before anything is written.
 
-    A run that is to be done ``elsewhere`` needs no device of this machine.
+    A run to be done ``elsewhere`` needs no device on this machine.
 
     Raises
     ------
@@ -113,12 +113,12 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
 
 
 def loggers_of(config: Mapping[str, Any]) -> list[LoggerSettings]:
-    """Return the settings of the loggers that a run has.
+    """Return the settings of a run's loggers.
 
     Raises
     ------
     UserError
-        If one refuses its settings.
+        If a logger refuses its settings.
     """
     leaves = by_name(config["logger"])
     return [instantiate(f"logger.{name}" if name else "logger", leaf) for name, leaf in leaves.items()]
@@ -179,7 +179,7 @@ def _train(
 def _loggers(
     config: Mapping[str, Any], folder: RunFolder, group: str | None, tags: Sequence[str]
 ) -> list[EstimateLogger]:
-    """The run folder's own file and those that are asked for, which are told what the file holds already."""
+    """Open the run's loggers: its ``metrics.jsonl`` and the configured ones, which replay what it already holds."""
     earlier = folder.read_metrics()
     run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config))
     others = [opened for settings in loggers_of(config) if (opened := settings.open(run)) is not None]
@@ -189,7 +189,7 @@ def _loggers(
 
 
 def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) -> None:
-    """Estimate from the test data once a stage is over, unless that was done already."""
+    """Compute estimates from the test data at the end of a stage, unless that was done already."""
     epochs, steps = parts.module.trained
 
     def done() -> bool:
@@ -212,7 +212,7 @@ def _fit(
     loggers: Sequence[EstimateLogger],
     extra: Sequence[L.Callback],
 ) -> float:
-    """Train one stage, or what is left of it, and return the seconds that it took."""
+    """Train one stage, or the rest of it; return the seconds that it took."""
     settings, path = dict(config["trainer"]), folder.checkpoint_path
     if isinstance(parts.module, FineTune):
         settings["epochs"] = parts.module.task.schedule.epochs

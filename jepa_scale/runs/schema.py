@@ -1,7 +1,7 @@
-"""The types behind the configuration, and the check of a composed configuration against them.
+"""Types of the configuration, and the check of a composed configuration against them.
 
-A leaf (``_target_`` and keywords) is checked against the signature of what it names, so a new world or model needs no
-entry here.
+A leaf (``_target_`` and keywords) is checked against its target's signature, so a new world or model needs no entry
+here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Budget and device of one run."""
+    """Training budget, precision and devices of one run."""
 
     epochs: int
     steps_per_epoch: int
@@ -56,7 +56,7 @@ class TrainerConfig:
     checkpoint_every: int | None = None
     """Steps between checkpoints inside an epoch."""
     compile: bool = False
-    """Whether encoder and predictor are compiled for training."""
+    """Whether to compile encoder and predictor for training."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Leaves:
-    """A leaf, or several by name (``logger=[wandb,csv]``)."""
+    """One leaf, or several by name (``logger=[wandb,csv]``)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class RunConfig:
     logger: Leaves
     callbacks: dict[str, Leaf]
     code: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Which code computes it, by module (``runs.code``): noted when it is composed, never set."""
+    """Code that computes the run, by module (``runs.code``); recorded on composition, never set by users."""
 
 
 INJECTED = {
@@ -99,7 +99,7 @@ INJECTED = {
     "finetune": ("k", "action_space", "planner", "head"),
     "callbacks": ("context",),
 }
-"""Constructor arguments that a run supplies itself; a configuration must not."""
+"""Constructor arguments that a run supplies itself, so that a configuration must not set them."""
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
@@ -136,16 +136,16 @@ def _has_no_default(item: Any) -> bool:
 
 
 def by_name(leaves: Any) -> dict[str, Any]:
-    """Return the leaves of a group that may have several, by name; a leaf alone has the empty name."""
+    """Return the leaves of a group that may have several, by name; a single leaf has the empty name."""
     if not isinstance(leaves, Mapping):
         return {}
     return {"": leaves} if "_target_" in leaves else dict(leaves)
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checked configuration whose leaves say every argument, those left to the target's own default too.
+    """Return a checked configuration whose leaves state every argument, including the target's defaults.
 
-    A run is then another one when such a default changes. Defaults that are no plain values are left to the target.
+    A changed default then makes another run. Defaults that are not plain values are left to the target.
     """
     return {name: _filled(value, name) for name, value in config.items()}
 
@@ -211,7 +211,7 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _arguments(target: Any) -> tuple[dict[str, Any], list[str]]:
-    """Types of a target's arguments by name, and which of them have no default."""
+    """Types of a target's arguments by name, and the names of those without a default."""
     signature = inspect.signature(target)
     # Of a dataclass the class itself: the types of inherited fields are names of their own module, not of its __init__.
     whole = inspect.isfunction(target) or is_dataclass(target)
@@ -222,7 +222,7 @@ def _arguments(target: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def unknown_key(path: str, allowed: list[str]) -> str:
-    """Return the sentence for a key that does not exist, with the closest one that does."""
+    """Return the sentence for an unknown key, with the closest existing one."""
     parent, _, name = path.rpartition(".")
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"did you mean {f'{parent}.{close[0]}'.lstrip('.')!r}? " if close else ""

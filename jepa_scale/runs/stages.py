@@ -1,4 +1,4 @@
-"""The second stage of a run: fine-tuning what the first one pretrained."""
+"""The second stage of a run: fine-tuning the model that the first stage pretrained."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from jepa_scale.training.finetune import FineTune
 from jepa_scale.training.finetuning.base import FineTuning
 
 FINETUNE = "finetune"
-"""The stage after ``pretrain``."""
+"""Name of the stage after ``pretrain``."""
 
 
 def build_task(config: Mapping[str, Any], context: Context) -> FineTuning:
-    """The way of fine-tuning, its own networks drawn from torch's generator.
+    """Build the fine-tuning method, with its own networks drawn from torch's generator.
 
     Raises
     ------
     UserError
-        If it refuses its settings, the world's actions or the planner.
+        If the method refuses its settings, the world's actions or the planner.
     """
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
     task = instantiate(
@@ -66,7 +66,7 @@ def second(config: Mapping[str, Any], task: FineTuning) -> dict[str, Any]:
 
 
 def finetuning(config: Mapping[str, Any], pretrained: Parts) -> Parts:
-    """Data, model and callbacks of the second stage; parts of the pretrained model and its callbacks go on.
+    """Build data, model and callbacks of the second stage, reusing the pretrained model and its callbacks.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The classes and functions that leaves of a configuration name."""
+"""Resolving the classes and functions that the leaves of a configuration name."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MOVED = {
     "jepa_scale.callbacks.logging.wandb_logger": "jepa_scale.integrations.wandb.logger.Wandb",
     "jepa_scale.callbacks.logging.no_logger": "jepa_scale.integrations.loggers.NoLogger",
 }
-"""Names in configurations of earlier runs, which resume."""
+"""Current names of targets that were renamed, so that earlier runs can resume."""
 
 
 def target_of(name: Any, path: str) -> Any:
-    """Return what the ``_target_`` of the leaf at ``path`` names, importing nothing that is not trusted.
+    """Return the object that the ``_target_`` of the leaf at ``path`` names, importing only trusted modules.
 
-    Of this package only what one of its own leaves in the same group of ``conf/`` names: other classes and functions
-    of it write files or run commands when they are called.
+    Of this package, only targets of its own leaves in the same group of ``conf/`` are allowed: other classes and
+    functions may write files or run commands when called.
 
     Raises
     ------
     UserError
-        If it is not trusted, or there is none of that name.
+        If the target is not trusted, or does not exist.
     """
     name = MOVED.get(name, name) if isinstance(name, str) else name
     module, _, attribute = str(name).rpartition(".")
@@ -52,7 +52,7 @@ def target_of(name: Any, path: str) -> Any:
 
 
 def leaves_of(group: str) -> frozenset[str]:
-    """Names of this package's classes and functions that leaves of a group of ``conf/`` name, nested ones too."""
+    """Names of this package's targets in the leaves of a group of ``conf/``, including nested ones."""
     from jepa_scale.runs.config import conf_dir
 
     return _leaves_of(conf_dir() / group)
@@ -61,5 +61,5 @@ def leaves_of(group: str) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def _leaves_of(folder: Path) -> frozenset[str]:
     texts = [leaf.read_text(encoding="utf-8") for leaf in sorted(folder.glob("*.yaml"))]
-    found = re.findall(r"_target_: *([\w.]+)", "\n".join(texts))
-    return frozenset(name for name in found if name.startswith("jepa_scale."))
+    names = re.findall(r"_target_: *([\w.]+)", "\n".join(texts))
+    return frozenset(name for name in names if name.startswith("jepa_scale."))

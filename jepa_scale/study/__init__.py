@@ -1,1 +1,1 @@
-"""Studies: design, queue, workers, collection."""
+"""Studies: design of the runs, their queue, its workers, and the collection of results."""

@@ -1,4 +1,4 @@
-"""Advice from a study folder or anybody's table, and the study file of the runs worth buying next."""
+"""Advice from a study folder or any table of runs, and the study file of the recommended next runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from jepa_scale.study.table import run_table
 
 
 def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
-    """Return a study's file and its runs.
+    """Return a study's specification and the table of its runs.
 
     Raises
     ------
     UserError
-        If the folder is no study's, or holds no finished run.
+        If the folder does not belong to a study, or holds no finished run.
     """
     spec = spec_of(study)
     if spec.arms:
@@ -47,12 +47,12 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
 
 
 def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[StudySpec, Advice]:
-    """Answer a question from the runs of a study, with the laws of its file or others.
+    """Answer a question from the runs of a study, with the laws of its file unless others are given.
 
     Raises
     ------
     UserError
-        If nothing can be said; the message says what to run.
+        If no answer is possible; the message says what to run.
     """
     spec, table = study_table_of(study)
     families = families_of(spec, laws or (StudySpec.laws if spec.others else ()))
@@ -65,32 +65,32 @@ def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[Stu
 def advise_table(
     path: Path, ask: Ask, laws: tuple[str, ...] = (), names: Mapping[str, str] | None = None
 ) -> tuple[Advice, tuple[str, ...]]:
-    """Answer a question from a table of runs, with the laws of a new study or others; also what is to be said of it.
+    """Answer a question from a table of runs, with a new study's laws unless others are given; also return remarks.
 
     Raises
     ------
     UserError
-        If the table is not one of runs by n and k, or nothing can be said.
+        If the table does not hold runs by n and k, or no answer is possible.
     """
     families = [build_law(name) for name in laws or StudySpec.laws]
-    table, said = table_of(path, names or {})
+    table, remarks = table_of(path, names or {})
     try:
-        return advise(families, table, ask, draws=StudySpec.bootstrap_draws), said
+        return advise(families, table, ask, draws=StudySpec.bootstrap_draws), remarks
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
 _OPTIONAL = ("tail", "regret_random", "wall_seconds")
-"""What laws, saturation and costs read, where a table has it."""
+"""Columns that laws, saturation and costs read, where a table has them."""
 
 
 def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
-    """Return the runs of a table on disk, and what is to be said of it; ``names`` maps n, k, … to its columns.
+    """Return the runs of a table on disk, and remarks on it; ``names`` maps n, k, … to its columns.
 
     Raises
     ------
     UserError
-        If it lacks n, k or regret, mixes the arms of a study, or has a size that is not a whole number above 0.
+        If the table lacks n, k or regret, mixes the arms of a study, or has a size that is not a whole number above 0.
     """
     columns = read_columns(path)
     unknown = sorted(set(names) - {"n", "k", "regret", "seed", *_OPTIONAL})
@@ -128,35 +128,35 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     seeded = "seed" in kept and all(abs(seed) <= LARGEST and seed % 1 == 0 for seed in kept["seed"].tolist())
     if not seeded:
         kept["seed"] = counted_seeds(kept["n"], kept["k"])
-    said = [] if seeded else ["no seed for every run: they are numbered in the order of the rows of each (n, k)"]
+    remarks = [] if seeded else ["no seed for every run: they are numbered in the order of the rows of each (n, k)"]
     if not usable.all():
-        said.append(f"rows left out, without a number in n, k or regret: {int((~usable).sum())}")
-    return filled_table(kept), tuple(said)
+        remarks.append(f"rows left out, without a number in n, k or regret: {int((~usable).sum())}")
+    return filled_table(kept), tuple(remarks)
 
 
 def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
-    """Write the study with the next runs added; running it in the same folder does only those.
+    """Write the study file with the next runs added; running it in the same folder does only those.
 
-    A cell that was run gets its next seed, a new cell the first.
+    A cell that was already run gets its next seed, a new cell the first seed.
 
     Raises
     ------
     UserError
-        If there is a file that is not such a study's.
+        If ``path`` exists and is not such a study file.
     """
     import yaml
 
     if path.exists() and read_spec(path).name != spec.name:
         raise UserError(f"{path} holds another study: give another --next")
     content = {**spec.to_dict(), "extra": advice.extra(spec.to_dict())}
-    said = "".join(f"# {line}\n" for line in _why(advice))
+    header = "".join(f"# {line}\n" for line in _why(advice))
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, said + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    atomic_write(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _why(advice: Advice) -> list[str]:
-    asked = advice.ask
-    lines = [f"The runs that most narrow the regret forecast at n = {asked.n}, k = {asked.k}, each given those before:"]
+    ask = advice.ask
+    lines = [f"The runs that most narrow the regret forecast at n = {ask.n}, k = {ask.k}, each given those before:"]
     for run in advice.next_runs:
         hours = "" if run.hours is None else f", about {run.hours:.3g} h"
         lines.append(f"n = {run.n}, k = {run.k}{hours}: interval at {run.shrinkage:.0%} of now ({run.why})")

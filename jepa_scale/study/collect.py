@@ -1,4 +1,4 @@
-"""From the runs on disk to table, fits and forecasts: everything here can be rebuilt at any time."""
+"""Table, fits and forecasts from a study's runs on disk; they can be rebuilt at any time."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from jepa_scale.study.table import run_table, table_for, targets_of, write_table
 
 
 def collect_folder(study: Path, into: Path | None) -> StudyResult:
-    """``collect`` a study that was planned, by what its folder says: nothing of it is composed or instantiated.
+    """Collect a planned study from the files in its folder, without composing or instantiating a configuration.
 
     Raises
     ------
     UserError
-        If the folder is not a planned study's, the runs that decide its budget are not finished, or the folder that is
+        If the folder holds no planned study, the runs that decide its budget are not finished, or the folder that is
         written ``into`` holds a link that leads out of it.
     """
     if into is not None:
@@ -66,20 +66,19 @@ def collect_folder(study: Path, into: Path | None) -> StudyResult:
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None) -> StudyResult:
     """Read every record and return what the report needs; table, fits, budget and tuning check are written ``into``.
 
-    That is the study's own folder, another one, or None: nothing is written.
+    ``into`` is the study's own folder, another one, or None to write nothing.
 
     Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
-    ``arms/``, and the whole has the table of all. A run whose record cannot be used has none, and is told among the
-    unfinished.
+    ``arms/``, and the result as a whole has the table of all. A run with an unusable record counts as unfinished.
     """
     if not spec.arms:
         return _collected(spec, points, study, into)
     arms = []
     for values in combinations(spec.arms):
         named = label_of_arm(values)
-        mine = [point for point in points if point.arm == named]
+        own = [point for point in points if point.arm == named]
         folder = None if into is None else into / "arms" / arm_folder(named)
-        result = replace(_collected(spec, mine, study, folder), name=f"{spec.name}: {named}")
+        result = replace(_collected(spec, own, study, folder), name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
     whole = _empty(spec, points)
     unusable: dict[str, str] = {}
@@ -100,7 +99,7 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
 
 
 def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None) -> StudyResult:
-    """Result of points of one arm, whose files go into ``folder``, if there is one."""
+    """Result of the points of one arm; its files go into ``folder``, if given."""
     checks = [point for point in points if point.purpose == "tuning"]
     points = [point for point in points if point.purpose == "cell"]
     tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
@@ -147,7 +146,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
 
 
 def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
-    """What is known of a study before anything has run."""
+    """Result of a study before anything has run."""
     known = _configs(spec, points)
     planner = known[0]["planner"]
     return StudyResult(
@@ -171,7 +170,7 @@ def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
 
 
 def _configs(spec: StudySpec, points: Sequence[DesignPoint]) -> list[Mapping[str, Any]]:
-    """Configurations of the points; an old plan knows those of the runs alone that were begun."""
+    """Configurations of the points; plans of older versions hold only those of the runs that were started."""
     known = [point.config for point in points if point.config]
     if not known:
         raise UserError(f"study {spec.name} has no run that was begun: run `jepa-scale study` first")
@@ -185,7 +184,7 @@ def _unfinished(
     records: Mapping[str, RunRecord],
     unusable: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Say why runs have no record; a run that a design has not chosen lacks nothing."""
+    """One sentence for each run without a record; runs that a design has not chosen are left out."""
     lacking = [point for point in points if point.run_id not in records]
     if spec.design is not None:
         left = {point.run_id for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()}
@@ -229,12 +228,12 @@ def _comparisons(
     spec: StudySpec, table: RunTable, held_out: int | None, fits: Sequence[LawFit]
 ) -> tuple[Comparison, ...]:
     inside = table if held_out is None or not len(table) else table.where(table["n"] < held_out)
-    found = []
+    comparisons = []
     for target in targets_of(spec) if fits else ():
         chosen = [fit for fit in fits if fit.target == target]
         laws = {family.name: family.on(target) for family in families_of(spec) if family.describes(target)}
-        found.append(compare(chosen, laws, cells_from_table(inside, target)))
-    return tuple(found)
+        comparisons.append(compare(chosen, laws, cells_from_table(inside, target)))
+    return tuple(comparisons)
 
 
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
@@ -274,7 +273,7 @@ _OF_A_RUN = ("seed", "logger", "code")
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings that all runs have alike; n, k and what else differs are left out."""
+    """The settings that all runs share; n, k and whatever else differs are left out."""
     first = {key: value for key, value in configs[0].items() if key not in _OF_A_RUN}
     return _common(first, configs)
 
@@ -282,10 +281,10 @@ def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _common(first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     shared = {}
     for key, value in first.items():
-        found = [other.get(key) for other in others]
-        if all(one == value for one in found):
+        values = [config.get(key) for config in others]
+        if all(candidate == value for candidate in values):
             shared[key] = value
-        elif isinstance(value, Mapping) and all(isinstance(one, Mapping) for one in found):
-            inner = _common(value, [one for one in found if one is not None])
+        elif isinstance(value, Mapping) and all(isinstance(candidate, Mapping) for candidate in values):
+            inner = _common(value, [candidate for candidate in values if candidate is not None])
             shared |= {key: inner} if inner else {}
     return shared

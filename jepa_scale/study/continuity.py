@@ -1,4 +1,4 @@
-"""Whether the runs that a study has and those that it is to do are of one program."""
+"""Checks that the runs a study already has and those still to do come from the same code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jepa_scale.study.manifest import differences, read_plan
 def check_code(
     points: Sequence[DesignPoint], records: Mapping[str, RunRecord], study: Path, accept_mixed: bool = False
 ) -> None:
-    """Refuse to add runs to those that other code has computed; with ``accept_mixed`` begun ones become this code's.
+    """Refuse to add runs to those that other code has computed; ``accept_mixed`` lets this code resume them.
 
     Raises
     ------
     UserError
-        If runs that are done or begun are of other code, or planned cells would have other settings now.
+        If finished or started runs come from other code, or planned cells would now have other settings.
     """
     lacking = [point for point in points if point.run_id not in records]
     if not lacking:
@@ -33,11 +33,11 @@ def check_code(
 
 def _check_done(points: Sequence[DesignPoint], records: Mapping[str, RunRecord], accept_mixed: bool) -> None:
     configs = {point.run_id: point.config for point in points}
-    other = {run: differs for run, record in records.items() if (differs := changed(record.config, configs[run]))}
-    if other and not accept_mixed:
+    differing = {run: differs for run, record in records.items() if (differs := changed(record.config, configs[run]))}
+    if differing and not accept_mixed:
         raise UserError(
-            f"{len(other)} of {len(records)} runs of this study were computed by other code: "
-            f"{'; '.join(next(iter(other.values())))}; {MIXED}"
+            f"{len(differing)} of {len(records)} runs of this study were computed by other code: "
+            f"{'; '.join(next(iter(differing.values())))}; {MIXED}"
         )
 
 
@@ -55,18 +55,18 @@ def _check_begun(lacking: Sequence[DesignPoint], study: Path, accept_mixed: bool
 
 
 def _check_planned(points: Sequence[DesignPoint], study: Path, accept_mixed: bool) -> None:
-    """A setting that nobody sets has another default now: the same cell is another run."""
+    """Refuse planned cells that would be other runs now, because the default of a setting has changed."""
     try:
         before = {_cell(point): point for point in read_plan(study)} if (study / "plan.json").is_file() else {}
     except UserError:
         # It is about to be written anew.
         return
-    other = [
+    differing = [
         (before[_cell(point)], point)
         for point in points
         if _cell(point) in before and before[_cell(point)].run_id != point.run_id
     ]
-    lost = [(old, new) for old, new in other if old.folder(study).record_path.exists()]
+    lost = [(old, new) for old, new in differing if old.folder(study).record_path.exists()]
     if not lost or accept_mixed:
         return
     old, new = lost[0]

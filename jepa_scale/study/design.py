@@ -1,4 +1,4 @@
-"""Design points of a study: one resolved configuration for each run."""
+"""Design points of a study, one for each run: its purpose, sizes and resolved configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jepa_scale.study.specification.spec import StudySpec
 from jepa_scale.study.specification.tuning import setting
 
 Purpose = Literal["cell", "tuning", "budget"]
-"""What a run is for: a cell of the table and the laws, the check of the learning rate, or the choice of a budget."""
+"""Purpose of a run: a cell of the table and the laws, the check of the learning rate, or the choice of a budget."""
 
 if TYPE_CHECKING:
     from jepa_scale.study.sampler import ScalingDesignSampler
@@ -38,30 +38,30 @@ class DesignPoint:
     run_id: str
     purpose: Purpose = "cell"
     label: str = ""
-    """What sets a run apart that is no cell."""
+    """Distinguishes runs that are not cells, such as those of the tuning check; empty for cells."""
     arm: str = ""
-    """Which arm of the study; empty where it has none."""
+    """Arm of the study that the run belongs to; empty if the study has none."""
     dials: Mapping[str, Value] = field(default_factory=dict)
-    """Values of the dials beside n and k, by name."""
+    """Values of the dials other than n and k, by name."""
     resources: str = "cpu1"
-    """What one run needs: ``cpuN`` or ``gpuN``, N processes on cores or devices of one node."""
+    """Class of resources of the run: ``cpuN`` or ``gpuN``, N processes on cores or devices of one node."""
 
     @property
     def ranks(self) -> int:
-        """Processes that one run is made of."""
+        """Number of processes of the run."""
         return int(self.resources[3:])
 
     def group(self, study: str) -> str:
-        """Its group in W&B: the study's name, or one of its own for runs that are no cells of it."""
+        """The run's group in W&B: the study's name for cells, a separate group for each other purpose."""
         return study if self.purpose == "cell" else f"{study}-{self.purpose}"
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its dials beside n and k, as tags in W&B."""
+        """The run's dials other than n and k, as tags in W&B."""
         return tuple(f"{name}={value}" for name, value in self.dials.items())
 
     def folder(self, study: Path) -> RunFolder:
-        """Its run folder inside the study."""
+        """The run's folder inside the study."""
         return RunFolder(study / "runs" / self.run_id, self.run_id)
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def base_config(spec: StudySpec, arm: ArmValues | None = None) -> dict[str, Any]
     Raises
     ------
     UserError
-        If it is wrong, before anything has run.
+        If the configuration is wrong, before anything has run.
     """
     values = combinations(spec.arms)[0] if arm is None else arm
     try:
@@ -118,17 +118,17 @@ def design(spec: StudySpec, study: Path | None = None) -> list[DesignPoint]:
     UserError
         If any run's configuration is wrong, before anything has run, or the budget is not decided yet.
     """
-    found: list[DesignPoint] = []
+    cells: list[DesignPoint] = []
     for arm in combinations(spec.arms):
         base = base_config(spec, arm)
         steps = resolved_steps(spec, base, study)
-        found += [replace(point, arm=label(arm)) for point in _cells(spec, base, steps)]
-    if len({point.run_id for point in found}) < len(found):
+        cells += [replace(point, arm=label(arm)) for point in _cells(spec, base, steps)]
+    if len({point.run_id for point in cells}) < len(cells):
         raise UserError(f"study {spec.name}: expected arms that differ in what they run, got two alike")
     # A replicate of every arm before the next seed; the order within is kept.
-    found.sort(key=lambda point: spec.seeds.index(point.seed) if spec.arms else 0)
+    cells.sort(key=lambda point: spec.seeds.index(point.seed) if spec.arms else 0)
     # A study with a tuning check has a single arm, whose base is the last one.
-    return [*found, *_tuning(spec, base, steps)]
+    return [*cells, *_tuning(spec, base, steps)]
 
 
 def pilots(spec: StudySpec) -> list[DesignPoint]:
@@ -164,7 +164,7 @@ def resolved_steps(spec: StudySpec, base: Mapping[str, Any], study: Path | None)
         If a tuned budget lacks its runs.
     """
     sizes = spec.sizes or (int(base["data"]["n"]),)
-    beside = sorted({int(one.get(N_KEY, sizes[0])) for one in spec.extra} - set(sizes))
+    beside = sorted({int(run.get(N_KEY, sizes[0])) for run in spec.extra} - set(sizes))
     if spec.budget.rule != "tuned":
         return steps_by_n(spec.budget, (*sizes, *beside), base)
     scores: dict[tuple[int, int], list[float]] = {}
@@ -182,9 +182,9 @@ def resolved_steps(spec: StudySpec, base: Mapping[str, Any], study: Path | None)
 
 
 def _cells(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -> Iterable[DesignPoint]:
-    """A whole replicate of the grid before the next seed, then the single runs beside it.
+    """Cells in the order in which they run: the whole grid for one seed after another, then the single extra runs.
 
-    Wide models come first inside a replicate, so that the last runs of a study are short ones and no core waits.
+    For each seed wide models come first, so that the last runs of a study are short and no core waits.
     """
     sizes, widths = spec.sizes or (int(base["data"]["n"]),), spec.widths or (int(base["model"]["k"]),)
     wide_first = sorted(widths, reverse=True)
@@ -192,12 +192,12 @@ def _cells(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) -
     grid = itertools.product(spec.seeds, wide_first, others, sizes)
     extra = (
         (
-            int(one["seed"]),
-            int(one.get(K_KEY, widths[0])),
-            tuple(one[dial.key] for dial in spec.others),
-            int(one.get(N_KEY, sizes[0])),
+            int(run["seed"]),
+            int(run.get(K_KEY, widths[0])),
+            tuple(run[dial.key] for dial in spec.others),
+            int(run.get(N_KEY, sizes[0])),
         )
-        for one in spec.extra
+        for run in spec.extra
     )
     for seed, k, chosen, n in dict.fromkeys([*grid, *extra]):
         values = {dial.key: value for dial, value in zip(spec.others, chosen, strict=True)}
@@ -243,7 +243,7 @@ def _point(
 
 
 def resources_of(config: Mapping[str, Any]) -> str:
-    """Which class of jobs a run belongs to."""
+    """Class of resources that a configuration needs."""
     trainer = config["trainer"]
     return f"{'cpu' if trainer['accelerator'] == 'cpu' else 'gpu'}{trainer['devices']}"
 

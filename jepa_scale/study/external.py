@@ -1,4 +1,4 @@
-"""Tables of runs from anywhere: CSV, parquet, JSON lines, a W&B export."""
+"""Tables of runs from other sources: CSV, parquet, JSON lines, W&B exports."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from jepa_scale.records import RunTable
 from jepa_scale.runs.errors import UserError
 
 LARGEST = 2**53
-"""Larger whole numbers are not told apart as floating ones."""
+"""Largest whole number: beyond it floats no longer tell neighbours apart."""
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
 class ExternalTable:
-    """Columns of equal length, rows with a missing number left out."""
+    """Columns of equal length, without the rows that lack a number."""
 
     path: Path
     columns: Mapping[str, np.ndarray]
-    """Under the names that the law uses."""
+    """Values by the names that the law uses."""
     label: np.ndarray | None
-    """Names of what rows belong to, such as their run; None where none was asked for."""
+    """Group of each row, such as its run; None if no column for it was requested."""
     dropped: int
-    """Rows without a finite number in a column that is needed."""
+    """Number of rows left out because a required column has no finite number."""
 
 
 def pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
-    """Read NAME=VALUE texts of an option.
+    """Parse the NAME=VALUE arguments of an option.
 
     Raises
     ------
     UserError
-        Shows what one looks like.
+        If an argument has another form; the message shows an example.
     """
     for text in texts:
         name, equal, value = text.partition("=")
@@ -56,7 +56,7 @@ def pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
 
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
-    """Read a table as it stands.
+    """Read all columns of a table file.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def pick(
     needed: Sequence[str],
     label: str | None = None,
 ) -> ExternalTable:
-    """Take the columns that are needed, under the law's names; rows that lack one of their numbers are left out.
+    """Select the required columns under the law's names; leave out rows that lack one of their numbers.
 
     ``names`` maps a name of the law to a column of the table, or to a product such as ``n_embd*n_layer``.
 
@@ -91,21 +91,21 @@ def pick(
     UserError
         If a column is missing, or no row has all numbers.
     """
-    found = {name: column(path, columns, names.get(name, name), name) for name in needed}
-    usable = np.all([np.isfinite(values) for values in found.values()], axis=0)
+    picked = {name: column(path, columns, names.get(name, name), name) for name in needed}
+    usable = np.all([np.isfinite(values) for values in picked.values()], axis=0)
     if not usable.any():
-        empty = [names.get(name, name) for name, values in found.items() if not np.isfinite(values).any()]
+        empty = [names.get(name, name) for name, values in picked.items() if not np.isfinite(values).any()]
         raise UserError(
             f"{path}: no row has a number in every one of {', '.join(needed)}; without any: {', '.join(empty)}"
         )
     if label is not None and label not in columns:
         raise UserError(_no_column(path, columns, label))
     grouped = None if label is None else np.array([str(value) for value in columns[label]])[usable]
-    return ExternalTable(path, {name: values[usable] for name, values in found.items()}, grouped, int((~usable).sum()))
+    return ExternalTable(path, {name: values[usable] for name, values in picked.items()}, grouped, int((~usable).sum()))
 
 
 def column(path: Path, columns: Mapping[str, Sequence[Any]], source: str, name: str) -> np.ndarray:
-    """Return a column, or a product of columns, as numbers; NaN where there is none.
+    """Return a column, or a product of columns, as numbers; NaN for values that are not numbers.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def column(path: Path, columns: Mapping[str, Sequence[Any]], source: str, name: 
 
 
 def factors(source: str, known: Collection[str]) -> list[str | float]:
-    """Return the columns and numbers that a column's name, or a product such as ``6*params*tokens``, is made of."""
+    """Split a column's name, or a product such as ``6*params*tokens``, into columns and numbers."""
     if source in known:
         return [source]
     parts = [part.strip() for part in source.split("*")]
@@ -126,30 +126,30 @@ def factors(source: str, known: Collection[str]) -> list[str | float]:
 
 
 def product(columns: Mapping[str, Sequence[Any]], source: str, rows: int) -> np.ndarray:
-    """Return the product of the columns and numbers that ``source`` names; NaN where one is not a number."""
-    found = np.ones(rows)
+    """Return the product of the columns and numbers that ``source`` names; NaN where a factor is not a number."""
+    result = np.ones(rows)
     for part in factors(source, columns):
-        found = found * (part if isinstance(part, float) else np.array([_number(value) for value in columns[part]]))
-    return found
+        result = result * (part if isinstance(part, float) else np.array([_number(value) for value in columns[part]]))
+    return result
 
 
 def counted_seeds(n: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Return seeds where none is known: 0, 1, … in the order of the runs of each cell."""
+    """Number the runs of each cell 0, 1, … in order, as seeds for tables that have none."""
     seen = Counter[tuple[float, float]]()
-    found = []
+    seeds = []
     for cell in zip(n.tolist(), k.tolist(), strict=True):
-        found.append(seen[cell])
+        seeds.append(seen[cell])
         seen[cell] += 1
-    return np.array(found, dtype=np.int64)
+    return np.array(seeds, dtype=np.int64)
 
 
-def filled_table(given: Mapping[str, np.ndarray]) -> RunTable:
-    """Return a table of runs with all its columns, and more if given; what is not given is empty, or not a number."""
-    rows = len(next(iter(given.values())))
+def filled_table(values: Mapping[str, np.ndarray]) -> RunTable:
+    """Return a table of runs with all standard columns and any further ones; missing values are empty or NaN."""
+    rows = len(next(iter(values.values())))
     columns = {name: np.full(rows, np.nan) for name in RunTable.COLUMNS}
     columns |= {name: np.full(rows, "") for name in ("run_id", "arm", "status", "reason")}
-    columns |= given
-    for name in {"n", "k", "seed"} & set(given):
+    columns |= values
+    for name in {"n", "k", "seed"} & set(values):
         columns[name] = columns[name].astype(np.int64)
     return RunTable(columns)
 

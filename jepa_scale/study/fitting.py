@@ -1,4 +1,4 @@
-"""Fit laws to a table on disk: what `jepa-scale fit` does."""
+"""Fit laws to a table on disk, as `jepa-scale fit` does."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ LOSSES = (
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What a user asks of a table."""
+    """Settings of a fit: laws, columns, loss, and points to forecast."""
 
     laws: tuple[str, ...] = ("chinchilla",)
-    """Names of ``conf/law``, or formulas."""
+    """Laws to fit: names in ``conf/law``, or formulas."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """From a name of the law to a column of the table, or to a product of columns."""
+    """Column of the table, or product of columns, for each name in the law."""
     loss: str = "huber"
     scale: str | None = None
-    """Column by which runs are small or large; None: the product of the law's columns."""
+    """Column that orders runs by size, for back-tests; None: the product of the law's columns."""
     cluster: str | None = None
-    """Column that names what rows belong to, such as the run; None: equal configurations."""
+    """Column that groups rows, such as by run; None: rows of equal configuration form a group."""
     weight: str | None = None
     episodes: str | None = None
     at: tuple[Mapping[str, float], ...] = ()
-    """Points to forecast, by the law's names."""
+    """Points to forecast, each a value for every name in the law."""
     goal: float | None = None
     level: float = 0.9
     draws: int = 1000
@@ -52,7 +52,7 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
     Raises
     ------
     UserError
-        If the table, a law, a column or the loss is not what it should be.
+        If the table, a law, a column or the loss is invalid.
     """
     _check_numbers(settings)
     loss = parse_loss(settings.loss)
@@ -94,12 +94,12 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
 
 
 def parse_loss(text: str) -> Loss:
-    """Read the name of a loss, with its number after a colon.
+    """Parse the name of a loss, with its parameter after a colon.
 
     Raises
     ------
     UserError
-        Lists the losses.
+        If there is no such loss; the message lists the losses.
     """
     name, _, number = text.partition(":")
     try:
@@ -149,15 +149,15 @@ def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str,
 
 
 def _points(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Return the points to forecast as columns, with their scale where it is one of them."""
+    """Return the points to forecast as columns, and their scale if the points include it."""
     if not settings.at:
         return {}, None
     needed = list(dict.fromkeys(name for law in laws for name in law.columns))
     for point in settings.at:
-        wanted = {*needed, *([settings.scale] if settings.scale else [])}
-        if not set(needed) <= set(point) <= wanted or any(not 0 < value < math.inf for value in point.values()):
-            given = ", ".join(f"{name}={value:g}" for name, value in point.items())
-            raise UserError(f"--at {given}: expected a finite number above 0 for each of {', '.join(needed)}")
+        allowed = {*needed, *([settings.scale] if settings.scale else [])}
+        if not set(needed) <= set(point) <= allowed or any(not 0 < value < math.inf for value in point.values()):
+            shown = ", ".join(f"{name}={value:g}" for name, value in point.items())
+            raise UserError(f"--at {shown}: expected a finite number above 0 for each of {', '.join(needed)}")
     at = {name: np.array([point[name] for point in settings.at]) for name in needed}
     if settings.scale is None:
         return at, None

@@ -1,4 +1,4 @@
-"""What a study's folder holds of its runs: records, estimates of every epoch, and why a run has no record."""
+"""Reading a study's folder: records of runs, estimates of every epoch, and why a run has no record."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def read_records(
 ) -> dict[str, RunRecord]:
     """Return the records of finished runs by run id.
 
-    What is wrong with those that cannot be used goes into ``unusable``, by run id, and the others are read.
+    For records that cannot be used, the reason is added to ``unusable`` by run id, and the others are read.
 
     Raises
     ------
     UserError
-        If one cannot be used and ``unusable`` is None.
+        If a record cannot be used and ``unusable`` is None.
     """
-    found = {}
+    records = {}
     for point in points:
         try:
             record = point.folder(study).read_record()
@@ -39,8 +39,8 @@ def read_records(
             continue
         if record is not None:
             # The configuration has the same id; thousands of copies of it fill the memory.
-            found[point.run_id] = replace(record, config=point.config) if _same(record, point) else record
-    return found
+            records[point.run_id] = replace(record, config=point.config) if _same(record, point) else record
+    return records
 
 
 def _same(record: RunRecord, point: DesignPoint) -> bool:
@@ -48,12 +48,12 @@ def _same(record: RunRecord, point: DesignPoint) -> bool:
 
 
 def writable(study: Path, out: Path | None) -> Path:
-    """Folder that is written into: ``out``, or the study's own.
+    """Return the folder to write into: ``out``, or the study's own.
 
     Raises
     ------
     UserError
-        If that is the study's own and it cannot be written.
+        If it is the study's own and not writable.
     """
     if os.access(study, os.W_OK):
         return out or study
@@ -64,11 +64,11 @@ def writable(study: Path, out: Path | None) -> Path:
 
 
 _KEPT = 16
-"""Histories held at once: a figure shows a few runs, and asks for each of them several times."""
+"""Number of histories kept in memory: a figure shows a few runs and reads each of them several times."""
 
 
 class Histories(Mapping[str, Sequence[Mapping[str, Any]]]):
-    """Every epoch's estimates of runs by id, each read from its folder when it is asked for; the last few are kept."""
+    """Estimates of every epoch by run id, read from the run's folder on demand; the most recent ones are cached."""
 
     def __init__(self, points: Sequence[DesignPoint], study: Path) -> None:
         self._folders = {point.run_id: point.folder(study) for point in points}
@@ -99,7 +99,7 @@ def why_missing(point: DesignPoint, study: Path) -> str:
 
 
 def mixed_code(records: Mapping[str, RunRecord]) -> tuple[str, ...]:
-    """How many runs which code has computed, the most first; empty where all are of one, as far as is known."""
+    """Count the runs by the code that computed them, most frequent first; empty if, as far as known, it is the same."""
     kinds = Counter(label(record.config) for record in records.values())
     if len(kinds) < 2:
         return ()

@@ -1,4 +1,4 @@
-"""What a study's workers and readers must know of its runs, without composing or instantiating anything."""
+"""``plan.json``: the runs of a study, for workers and readers that compose or instantiate nothing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FIELDS = [field.name for field in fields(DesignPoint) if field.name != "config"
 
 
 def study_id(spec: StudySpec) -> str:
-    """Hash of what a study keeps while it grows, as what is kept of it belongs to it and no other."""
+    """Hash of the settings that a study keeps while it grows; stored in its files to show which study they are of."""
     kept = [spec.name, spec.sampler, spec.overrides, {key: list(values) for key, values in spec.arms.items()}]
     text = json.dumps([*kept, spec.budget.to_dict()], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def write_plan(study: Path, points: Iterable[DesignPoint]) -> None:
-    """Write ``plan.json``: whose it is, a configuration for each arm, and every run by what it sets in that.
+    """Write ``plan.json``: the study's id, a configuration for each arm, and each run's changes to it.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def write_plan(study: Path, points: Iterable[DesignPoint]) -> None:
 
 
 def read_plan(study: Path) -> list[DesignPoint]:
-    """The runs of a study with their configurations, checked against the study's own file and each run's id.
+    """Read the runs of a study with their configurations, checked against the study's file and each run's id.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_plan(study: Path) -> list[DesignPoint]:
         content = parse_json(path.read_text(encoding="utf-8"))
         if isinstance(content, list):
             return _old_points(study, content)
-        owner, wanted = content["study"], study_id(spec_of(study))
+        owner, own = content["study"], study_id(spec_of(study))
         points = [_point(row, content["bases"]) for row in content["runs"]]
     except UserError:
         raise
@@ -68,9 +68,9 @@ def read_plan(study: Path) -> list[DesignPoint]:
         raise UserError(
             f"{path} is damaged ({first_line(error)}): run the study or sweep command again, which writes it"
         ) from None
-    if owner != wanted:
+    if owner != own:
         raise UserError(
-            f"{path} is the plan of study {owner}, expected that of study {wanted}, as study.yaml beside it says: put "
+            f"{path} is the plan of study {owner}, expected that of study {own}, as study.yaml beside it says: put "
             "the right file back, or run the study or sweep command again, which writes it"
         )
     return points
@@ -87,7 +87,7 @@ def _point(row: Mapping[str, Any], bases: Mapping[str, Any]) -> DesignPoint:
 
 
 def _checked(point: DesignPoint) -> DesignPoint:
-    """Names in it become names of files."""
+    """Check the parts of a design point that become names of files."""
     whole = all(type(value) is int and value >= 0 for value in (point.n, point.k, point.seed))
     texts = all(isinstance(value, str) for value in (point.run_id, point.label, point.arm, point.resources))
     simple = isinstance(point.dials, Mapping) and all(
@@ -102,17 +102,17 @@ def _checked(point: DesignPoint) -> DesignPoint:
 
 
 def _old_points(study: Path, rows: list[Any]) -> list[DesignPoint]:
-    """Of a plan from before it held configurations: those that the runs' own folders hold."""
+    """Design points of a plan that holds no configurations, as older versions wrote; they come from the run folders."""
     known = {str(row["run_id"]) for row in rows}
     if not all(re.fullmatch(r"[\w-]{1,64}", name) for name in known):
         raise ValueError("an id of a run is none")
-    held = {name: RunFolder(study / "runs" / name).peek_config() or {} for name in known}
-    given = [{name: row[name] for name in _FIELDS if name in row} for row in rows]
-    return [_checked(DesignPoint(config=held[row["run_id"]], **row)) for row in given]
+    configs = {name: RunFolder(study / "runs" / name).peek_config() or {} for name in known}
+    entries = [{name: row[name] for name in _FIELDS if name in row} for row in rows]
+    return [_checked(DesignPoint(config=configs[row["run_id"]], **row)) for row in entries]
 
 
 def differences(base: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What to set in one configuration to have the other, by dotted path."""
+    """Changes that turn one configuration into the other, as dotted paths and values."""
     if base is other:
         return
     alike = isinstance(base, Mapping) and isinstance(other, Mapping) and list(base) == list(other)
@@ -124,7 +124,7 @@ def differences(base: Any, other: Any, path: str = "") -> Iterator[tuple[str, An
 
 
 def _with(base: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration with values at dotted paths; what is not on their way is shared."""
+    """Copy of a configuration with values at dotted paths replaced; unchanged parts are shared."""
     if "" in values:
         whole: Mapping[str, Any] = values[""]
         return whole

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jepa_scale.laws.adaptive import DesignSettings, Proposal, Runs, propose
 
 SECONDS = "seconds"
-"""User attribute of a finished trial: how long its run took."""
+"""User attribute of a finished trial: the seconds that its run took."""
 
 _DIALS: dict[str, BaseDistribution] = {
     "n": IntDistribution(1, 2**40, log=True),
@@ -25,11 +25,11 @@ _DIALS: dict[str, BaseDistribution] = {
 
 @dataclass(frozen=True)
 class RunBudget:
-    """When a design ends, besides its tolerance."""
+    """Limits at which a design ends, besides its tolerance."""
 
     runs: int | None = None
     hours: float | None = None
-    """Of finished runs, and those of running ones as predicted."""
+    """Limit of hours: those of finished runs plus the predicted ones of running runs."""
 
 
 class ScalingDesignSampler(BaseSampler):
@@ -48,17 +48,17 @@ class ScalingDesignSampler(BaseSampler):
         self._generator = np.random.default_rng(seed)
 
     def proposal(self, trials: Sequence[FrozenTrial]) -> Proposal | None:
-        """Return the next cell; None where the budget is spent, the forecast is sure or no cell is left."""
+        """Return the next cell; None if the budget is spent, the forecast is sure enough or no cell is left."""
         used = [trial for trial in trials if {"n", "k"} <= trial.params.keys()]
         if self.budget.runs is not None and len(used) >= self.budget.runs:
             return None
         k, n = self.settings.cells
         hours = cost_hours(used, k, n)
         if self.budget.hours is not None and hours is not None:
-            mine = cost_hours(used, *(np.array([trial.params[name] for trial in used], float) for name in ("k", "n")))
-            assert mine is not None  # the same trials gave ``hours``
+            costs = cost_hours(used, *(np.array([trial.params[name] for trial in used], float) for name in ("k", "n")))
+            assert costs is not None  # the same trials gave ``hours``
             seconds = np.array([trial.user_attrs.get(SECONDS, np.nan) for trial in used], dtype=float)
-            spent = float(np.where(np.isfinite(seconds), seconds / 3600, mine).sum())
+            spent = float(np.where(np.isfinite(seconds), seconds / 3600, costs).sum())
             hours = np.where(hours <= self.budget.hours - spent, hours, np.inf)
         runs = Runs(
             np.array([trial.params["k"] for trial in used], dtype=float),
@@ -68,7 +68,7 @@ class ScalingDesignSampler(BaseSampler):
         return propose(self.settings, runs, np.ones(len(k)) if hours is None else hours)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return n and k: they are chosen together."""
+        """Return the distributions of n and k, which are chosen together."""
         del study, trial  # the dials are the same for every study
         return dict(_DIALS)
 
@@ -77,7 +77,7 @@ class ScalingDesignSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Return the next cell; where the design is done, stop the study and repeat the last start cell."""
         del search_space  # always both dials
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         chosen = self.proposal(others)
         if chosen is None:
             if _optimizing(study):
@@ -95,8 +95,8 @@ class ScalingDesignSampler(BaseSampler):
         """Return the next seed of the trial's cell; anything else at random."""
         if param_name == "seed":
             cell = trial.params.get("n"), trial.params.get("k")
-            others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
-            return sum((one.params.get("n"), one.params.get("k")) == cell for one in others)
+            others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+            return sum((other.params.get("n"), other.params.get("k")) == cell for other in others)
         if isinstance(param_distribution, IntDistribution):
             return int(self._generator.integers(param_distribution.low, param_distribution.high + 1))
         low, high = getattr(param_distribution, "low", 0.0), getattr(param_distribution, "high", 1.0)

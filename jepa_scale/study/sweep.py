@@ -40,9 +40,9 @@ _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
 def run_study(spec: StudySpec, study: Path, workers: int, console: Console, accept_mixed: bool = False) -> StudyResult:
-    """Do what is missing of a study, then collect it.
+    """Do the missing runs of a study, then collect it.
 
-    What other code has computed is refused, unless ``accept_mixed``.
+    Runs that other code has computed are refused, unless ``accept_mixed``.
 
     Raises
     ------
@@ -105,12 +105,12 @@ def _do_missing(
 
 @contextlib.contextmanager
 def study_folder(spec: StudySpec, study: Path) -> Iterator[None]:
-    """Hold a study's folder, creating it or checking that it is this study's.
+    """Hold the lock of a study's folder, after creating it or checking that it belongs to this study.
 
     Raises
     ------
     UserError
-        If the folder is another study's, not a study's, in use, or holds a link that leads out of it.
+        If the folder belongs to another study or to none, is in use, or holds a link that leads out of it.
     """
     import yaml
     from filelock import FileLock, Timeout
@@ -149,39 +149,39 @@ def _check_folder(spec: StudySpec, study: Path) -> None:
         raise UserError(f"{study} is not a study folder (no study.yaml): choose another with --folder")
 
 
-def _same_runs(held: StudySpec, wanted: StudySpec) -> bool:
-    """A study may be read differently (laws, level, tuning check) and may grow; what its runs share may not change."""
-    grows = held.dials.keys() == wanted.dials.keys() and all(
-        _grows(dial, wanted.dials[key]) for key, dial in held.dials.items()
+def _same_runs(stored: StudySpec, requested: StudySpec) -> bool:
+    """Whether two specifications share their runs: laws, level and tuning check may differ, and the study may grow."""
+    grows = stored.dials.keys() == requested.dials.keys() and all(
+        _grows(dial, requested.dials[key]) for key, dial in stored.dials.items()
     )
     return (
-        held.name == wanted.name
-        and held.sampler == wanted.sampler
-        and held.overrides == wanted.overrides
-        and held.arms == wanted.arms
-        and held.budget == wanted.budget
+        stored.name == requested.name
+        and stored.sampler == requested.sampler
+        and stored.overrides == requested.overrides
+        and stored.arms == requested.arms
+        and stored.budget == requested.budget
         and grows
-        and set(held.seeds) <= set(wanted.seeds)
-        and all(_holds(wanted, one) for one in held.extra)
+        and set(stored.seeds) <= set(requested.seeds)
+        and all(_holds(requested, run) for run in stored.extra)
     )
 
 
-def _grows(held: Dial, wanted: Dial) -> bool:
-    """Numbers may be added; Optuna cannot extend a set of categories."""
-    alike = (held.name, held.scale) == (wanted.name, wanted.scale)
-    if not held.numeric or not wanted.numeric:
-        return alike and held.values == wanted.values
-    whole = [all(isinstance(value, int) for value in dial.values) for dial in (held, wanted)]
-    return alike and whole[0] == whole[1] and set(held.values) <= set(wanted.values)
+def _grows(stored: Dial, requested: Dial) -> bool:
+    """Whether a dial is the same or only gains numbers; Optuna cannot extend a set of categories."""
+    alike = (stored.name, stored.scale) == (requested.name, requested.scale)
+    if not stored.numeric or not requested.numeric:
+        return alike and stored.values == requested.values
+    whole = [all(isinstance(value, int) for value in dial.values) for dial in (stored, requested)]
+    return alike and whole[0] == whole[1] and set(stored.values) <= set(requested.values)
 
 
 def _holds(spec: StudySpec, run: Mapping[str, Value]) -> bool:
     inside = all(run[key] in dial.values for key, dial in spec.dials.items()) and run["seed"] in spec.seeds
-    return inside or dict(run) in [dict(one) for one in spec.extra]
+    return inside or dict(run) in [dict(extra) for extra in spec.extra]
 
 
 class _Worker:
-    """A worker process; it ends when we do, because it reads our end of a pipe."""
+    """A worker process, which ends when its parent ends because it reads a pipe from it."""
 
     def __init__(self, study: Path, name: str, threads: int) -> None:
         self.name = name

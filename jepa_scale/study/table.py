@@ -24,17 +24,17 @@ _WHOLE = ("n", "k", "seed", "parameters", "flops_per_step")
 def run_table(
     records: Sequence[RunRecord], points: Sequence[DesignPoint] = (), estimates: Iterable[str] = ()
 ) -> RunTable:
-    """One row for each record; ``points`` say its arm and dials, ``estimates`` are further columns, see ``named``."""
+    """Table with a row for each record; ``points`` give arm and dials, ``estimates`` further columns (``named``)."""
     known = {point.run_id: point for point in points}
     dials = list(dict.fromkeys(name for point in points for name in point.dials))
-    wanted = list(dict.fromkeys(estimates))
+    columns = list(dict.fromkeys(estimates))
     rows = []
     for record in records:
         point = known.get(record.run_id)
         row = row_of(record) | {"arm": "" if point is None else point.arm}
         row |= {} if point is None else dict(point.dials)
-        rows.append(row | {name: _number(named(record, name)) for name in wanted})
-    return table_of(rows, dials, wanted)
+        rows.append(row | {name: _number(named(record, name)) for name in columns})
+    return table_of(rows, dials, columns)
 
 
 def targets_of(spec: StudySpec) -> list[str]:
@@ -46,8 +46,8 @@ def table_for(spec: StudySpec, records: Sequence[RunRecord], points: Sequence[De
     """Return the table of a study, with the columns that its target and its laws need."""
     own = [dial.name for dial in spec.others]
     needed = columns_read(families_of(spec), targets_of(spec))
-    wanted = [name for name in [*needed, spec.target.name] if name not in (*RunTable.COLUMNS, *own, "n", "k")]
-    table = run_table(records, points, wanted)
+    columns = [name for name in [*needed, spec.target.name] if name not in (*RunTable.COLUMNS, *own, "n", "k")]
+    table = run_table(records, points, columns)
     target = spec.target
     if target.column in table.columns:
         return table
@@ -55,7 +55,7 @@ def table_for(spec: StudySpec, records: Sequence[RunRecord], points: Sequence[De
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], dials: Sequence[str] = (), more: Sequence[str] = ()) -> RunTable:
-    """Rows as columns; each is a ``row_of`` a record with its arm, its dials and what more the table holds."""
+    """Turn rows into a table; a row is a ``row_of`` a record plus its arm, dials and further columns."""
     columns = {}
     for name in RunTable.COLUMNS:
         kind = np.int64 if name in _WHOLE else np.str_ if name in _TEXT else np.float64
@@ -66,7 +66,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], dials: Sequence[str] = (), more:
 
 
 def row_of(record: RunRecord) -> dict[str, Any]:
-    """What the table says of a run, its arm and dials left out."""
+    """Values of a run in the table, except its arm and dials."""
     dials, trainer = record.dials, record.config.get("trainer")
     # Of a run that was imported the configuration may be unknown.
     trainer = trainer if isinstance(trainer, Mapping) else {}
@@ -85,7 +85,7 @@ def row_of(record: RunRecord) -> dict[str, Any]:
 
 
 def named(record: RunRecord, column: str) -> Any:
-    """Return a run's last estimate by its name as a column, in which / and other signs are _; None without one."""
+    """Return a run's last estimate by column name, in which / and other signs become _; None if there is none."""
     return next((value for name, value in record.final.items() if column_name(name) == column), None)
 
 
@@ -94,12 +94,12 @@ def _number(value: Any) -> float:
 
 
 def write_table(table: RunTable, path: Path, study: str = "") -> None:
-    """Write the table as parquet, whole or not at all; ``study`` is the id of the study that it is of."""
+    """Write the table as parquet, atomically; ``study`` is the id of its study."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()}
-    said = ({"study": study} if study else {}) | ({"dials": json.dumps(table.dials)} if table.dials else {})
+    metadata = ({"study": study} if study else {}) | ({"dials": json.dumps(table.dials)} if table.dials else {})
     content = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, metadata=said or None), content)
+    pq.write_table(pa.table(columns, metadata=metadata or None), content)
     write_whole(path, content.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""A worker: takes runs from a study's queue, one after another, until none is left."""
+"""A worker process: takes runs from a study's queue, one after another, until none is left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jepa_scale.texts import cleaned
 
 
 def work(study: Path, queue: Queue, points: dict[str, DesignPoint], name: str) -> None:
-    """Do runs until the queue is empty; a run that raises is told as failed, and the next one is taken."""
+    """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken."""
     while (claim := queue.claim(name, points.values())) is not None:
         point = points.get(claim.run_id)
         if point is None:
@@ -66,7 +66,7 @@ def _by_ranks(point: DesignPoint, folder: RunFolder, group: str) -> RunRecord:
 
 
 def _die_with_parent() -> None:
-    """Exit when the process that started this worker is gone: its end of our standard input closes, however it dies."""
+    """Exit when the parent process is gone: its end of our standard input closes, however it dies."""
 
     def watch() -> None:
         # The descriptor itself: a reader blocked inside sys.stdin would be waited for at interpreter exit.
@@ -78,7 +78,7 @@ def _die_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Work as a process of its own on the study of a folder, under a worker's name, and return an exit code."""
+    """Entry point of a worker process: work on a study's folder under a worker's name; return the exit code."""
     _die_with_parent()
     try:
         _main(arguments)

@@ -62,7 +62,7 @@ from jepa_scale.study.queue.journal import JournalFile
 journal = JournalFile(Path(sys.argv[1]))
 journal._exclusive.acquire()
 print("held", flush=True)
-time.sleep(60)
+time.sleep(900)
 """
 
 
@@ -77,8 +77,10 @@ def test_a_killed_holder_of_the_lock_and_a_torn_line_stop_nobody(cluster, comman
     assert holder.stdout.readline() == "held\n"
     with (study / "journal.log").open("a") as journal:
         journal.write('{"op_code": 5, "wor')
-    # Long enough to be reported by whoever waits for it.
-    time.sleep(25)
+    # Until a worker has waited for it so long that it says so; a busy machine comes to it late.
+    end = time.monotonic() + 600
+    while "journal.lock for 10 s already" not in logs(study) and time.monotonic() < end:
+        time.sleep(1)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     killed = time.monotonic()

@@ -190,7 +190,7 @@ def test_another_kind_of_observation_than_the_encoder_reads(stored, tmp_path):
 def test_nothing_is_planned_without_a_planner_but_a_finite_world_wants_one(tmp_path):
     record = run(compose([*SETTINGS, "world=point_mass", "planner=none"]), tmp_path / "run")
     assert not [name for name in record.final if name.startswith(PLANNED)]
-    with pytest.raises(UserError, match="expected planner=exhaustive"):
+    with pytest.raises(UserError, match="expected planner=categorical_cem, exhaustive or spectral"):
         run(compose([*SETTINGS, "planner=none"]), tmp_path / "finite")
 
 

@@ -167,7 +167,7 @@ def test_a_model_that_diverged_is_refused(runs, tmp_path):
         (["mass", "model.k=8"], "the rest belongs to the model"),
         (["mass", "evaluation.succes=final"], "did you mean 'evaluation.success'?"),
         (["mass", "evaluation.success=final", "evaluation.stop_at_goal=true"], "expected success=any_time"),
-        (["torus", "planner=cem"], "planner: expected planner=exhaustive"),
+        (["torus", "planner=cem"], "planner: expected planner=categorical_cem, exhaustive or spectral"),
         (["nowhere"], "nowhere: expected a checkpoint, or the folder of a run that has one, found none"),
         (["garbage.ckpt"], "garbage.ckpt cannot be read as a checkpoint"),
         (["planner.horizon=2"], "expected at least one run folder or .ckpt file"),

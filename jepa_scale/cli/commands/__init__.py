@@ -1,1 +1,1 @@
-"""The commands, a module each: ``add_parser`` adds its parser, ``run`` returns the exit code."""
+"""The commands, one module each: ``add_parser`` adds its parser, ``run`` returns the exit code."""

@@ -1,4 +1,4 @@
-"""Say whether a dataset size and a width suffice, and which runs to do next."""
+"""The ``advise`` command: whether a dataset size and a width suffice, and which runs to do next."""
 
 from __future__ import annotations
 
@@ -11,38 +11,45 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "advise",
-        help="is (n, k) sufficient, and which run should be bought next?",
-        description="Answer from the runs of a study, or of a table with columns n, k, regret and, where there are, "
-        "seed and status: sufficient, insufficient, undecided or cannot say.",
+        help="tell whether (n, k) is sufficient, and recommend the next run",
+        description="Tell whether n and k suffice: sufficient, insufficient, undecided or cannot say. The answer is "
+        "based on the runs of a study, or of a table with columns n, k, regret and, optionally, seed and status.",
     )
-    parser.add_argument("study", type=Path, metavar="SOURCE", help="study folder, or table (.parquet, .csv, .jsonl)")
+    parser.add_argument(
+        "study", type=Path, metavar="SOURCE", help="study folder, or table of runs (.parquet, .csv, .jsonl)"
+    )
     parser.add_argument(
         "--columns",
         nargs="+",
         default=[],
         metavar="NAME=COLUMN",
-        help="of a table: n=samples, k=dim, regret=failures …",
+        help="names of a table's columns: n=samples, k=dim, regret=failures …",
     )
     parser.add_argument(
-        "--target-regret", type=float, metavar="R", help="default: the study's; of a table that of a new study file"
+        "--target-regret",
+        type=float,
+        metavar="R",
+        help="regret to reach (default: the study's; for a table, a new study's)",
     )
-    parser.add_argument("--n", type=int, help="training transitions asked about (default: the largest there is)")
-    parser.add_argument("--k", type=int, help="latent width asked about (default: the best at n)")
-    parser.add_argument("--budget", type=float, metavar="HOURS", help="hours that one run may take")
-    parser.add_argument("--level", type=float, default=0.9, help="probability of an answer (default: 0.9)")
+    parser.add_argument(
+        "--n", type=int, help="number of training transitions to judge (default: the largest in the runs)"
+    )
+    parser.add_argument("--k", type=int, help="latent width to judge (default: the best at n)")
+    parser.add_argument("--budget", type=float, metavar="HOURS", help="maximum hours of one run")
+    parser.add_argument("--level", type=float, default=0.9, help="probability required for an answer (default: 0.9)")
     parser.add_argument("--law", nargs="+", default=[], metavar="LAW", help="laws to average (default: the study's)")
     parser.add_argument(
         "--next",
         type=Path,
         default=Path("sweeps/next.yaml"),
         metavar="FILE",
-        help="where the next runs of a study go (default: sweeps/next.yaml)",
+        help="study file to write with the next runs of a study (default: sweeps/next.yaml)",
     )
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Answer, print, write the next study file where the runs are a study's."""
+    """Print the answer; for the runs of a study, also write the study file of the next runs."""
     from jepa_scale.records import Ask
     from jepa_scale.report.advice import advice_lines
     from jepa_scale.runs import limits
@@ -66,14 +73,14 @@ def run(parsed: argparse.Namespace) -> int:
     ask, laws = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget), tuple(parsed.law)
     if is_table:
         spec, columns = None, pairs("--columns", parsed.columns, "n=samples")
-        advice, said = advise_table(parsed.study, ask, laws, columns)
+        advice, remarks = advise_table(parsed.study, ask, laws, columns)
         if parsed.target_regret is None:
-            said = (f"target regret {target:g}, as in a new study: --target-regret sets another", *said)
+            remarks = (f"target regret {target:g}, as in a new study: --target-regret sets another", *remarks)
     else:
         spec, advice = advise_study(parsed.study, ask, laws)
-        said = ()
+        remarks = ()
     console = Console()
-    for sentence in said:
+    for sentence in remarks:
         console.print(sentence, highlight=False, markup=False)
     for index, line in enumerate(advice_lines(advice)):
         console.print(

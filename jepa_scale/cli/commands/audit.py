@@ -1,4 +1,4 @@
-"""Audit the embeddings of a model trained elsewhere."""
+"""The ``audit`` command: audit the embeddings of a model trained elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
   z_next      z_{t+1}, row by row
   z_pred      predictions of z_{t+1}, if there are any
   action      integers (discrete) or floating numbers (n, d) (continuous)
-  trajectory  id of each row's trajectory: what is independent of what
+  trajectory  id of each row's trajectory; trajectories are independent
   weight      of each row
 
 Three layouts: (n, k) with z_next; (n, k) in order of time with trajectory and no z_next; (E, T+1, k) episodes with
@@ -20,7 +20,7 @@ neither, actions and predictions (E, T, ...). One more axis before the last is p
 may be larger than memory.
 """
 _MOST_FEATURES = 2**14
-"""Of the reference: its moments are square matrices of float64, 2 GB each."""
+"""Most reference features: at this number their moments are square matrices of float64, 2 GB each."""
 _MOST_CELLS = 2**20
 
 
@@ -28,28 +28,43 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "audit",
-        help="spectrum, tail and sizing from embeddings of any model",
-        description="Estimate what embeddings see of the dynamics, with intervals, and which width they ask for.",
+        help="estimate spectrum, tail and required width from embeddings of any model",
+        description="Estimate, with intervals, how much of the dynamics embeddings capture, and the required width.",
         epilog=_AUDIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="names in the file: z=latents …")
-    parser.add_argument("--folder", type=Path, help="where report and JSON go (default: audits/NAME)")
-    parser.add_argument("--tokens", default="mean", help="patch tokens: mean, sample or all (default: mean)")
-    parser.add_argument("--drop-nonfinite", action="store_true", help="leave rows with NaN or infinity out, and count")
-    parser.add_argument("--widths", type=int, nargs="+", default=[], metavar="K", help="k of top-k sums and tails")
-    parser.add_argument("--components", type=int, metavar="C", help="project on C principal directions: a lower bound")
+    parser.add_argument("path", type=Path, metavar="PATH", help="file or folder of embeddings")
     parser.add_argument(
-        "--dictionary", type=int, metavar="K_REF", help="reference features (default: 4 k, 128 to 512; 0: none)"
+        "--columns", nargs="+", default=[], metavar="NAME=ARRAY", help="array names in the file: z=latents …"
     )
-    parser.add_argument("--resolution", type=float, nargs="*", metavar="EPS", help="ε of T(ε), in deviations")
-    parser.add_argument("--cells", type=int, metavar="B", help="cells of continuous actions, a power of two")
-    parser.add_argument("--train-n", type=float, metavar="N", help="transitions to choose a width for")
-    parser.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study: calibrates the sample term")
+    parser.add_argument("--folder", type=Path, help="folder for report and JSON (default: audits/NAME)")
+    parser.add_argument("--tokens", default="mean", help="use of patch tokens: mean, sample or all (default: mean)")
+    parser.add_argument(
+        "--drop-nonfinite", action="store_true", help="leave out rows with NaN or infinity, and count them"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[], metavar="K", help="widths k of top-k sums and tails"
+    )
+    parser.add_argument(
+        "--components", type=int, metavar="C", help="project on C principal directions, which gives a lower bound"
+    )
+    parser.add_argument(
+        "--dictionary",
+        type=int,
+        metavar="K_REF",
+        help="number of reference features (default: 4 k, from 128 to 512; 0: none)",
+    )
+    parser.add_argument(
+        "--resolution", type=float, nargs="*", metavar="EPS", help="resolutions ε of T(ε), in standard deviations"
+    )
+    parser.add_argument("--cells", type=int, metavar="B", help="number of cells for continuous actions, a power of two")
+    parser.add_argument(
+        "--train-n", type=float, metavar="N", help="number of training transitions to choose a width for"
+    )
+    parser.add_argument("--fit", type=Path, metavar="FILE", help="fit.json of a study, to calibrate the sample term")
     parser.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="default: one for each core")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random draws (default: 0)")
+    parser.add_argument("--threads", type=int, help="number of threads (default: one per core)")
     return parser
 
 
@@ -107,13 +122,13 @@ def run(parsed: argparse.Namespace) -> int:
                 task = progress.add_task(f"{rows.rows} transitions", total=rows.rows)
                 return lambda count: progress.advance(task, count)
 
-            found = audit.run_audit(parsed.path, settings, started)
+            result = audit.run_audit(parsed.path, settings, started)
     except ValueError as error:
         raise UserError(str(error)) from None
-    console.print(head(found), highlight=False, markup=False)
-    console.print(terminal_table(found))
-    for sentence in (*found.warnings, sufficiency(found)):
+    console.print(head(result), highlight=False, markup=False)
+    console.print(terminal_table(result))
+    for sentence in (*result.warnings, sufficiency(result)):
         if sentence:
             console.print(f"• {sentence}", highlight=False, markup=False)
-    console.print(f"report: {write_audit(found, folder)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {write_audit(result, folder)}", highlight=False, soft_wrap=True)
     return 0

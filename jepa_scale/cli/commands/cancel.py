@@ -1,4 +1,4 @@
-"""Cancel a study's SLURM jobs."""
+"""The ``cancel`` command: cancel a study's SLURM jobs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "cancel",
-        help="cancel a study's SLURM jobs; what is done stays",
-        description="Cancel a study's SLURM jobs, so that none starts again. The sweep command goes on from there.",
+        help="cancel a study's SLURM jobs; finished runs are kept",
+        description="Cancel a study's SLURM jobs, so that none starts again. Rerun the sweep command to resume.",
     )
     parser.add_argument("study", type=Path, help="study folder")
     parser.set_defaults(resumes=True)
@@ -20,7 +20,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Cancel a study's jobs."""
+    """Cancel a study's jobs and print how many ended."""
     from jepa_scale.study.cluster.cancel import cancel_study
 
     tasks, runs = cancel_study(parsed.study)

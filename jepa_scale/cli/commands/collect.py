@@ -1,4 +1,4 @@
-"""Collect a study's table and fits, or a table of runs in W&B."""
+"""The ``collect`` command: collect a study's table and fits, or a table of W&B runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jepa_scale.cli.common import print_gaps, print_line
 _COLLECT = """\
 sources of W&B runs:
   wandb://ENTITY/PROJECT[?group=G&job_type=J&tag=T&state=finished&host=SERVER]
-                         runs on a server; host is one of your own, else the one that W&B is set up for
+                         runs on a server; host is a self-hosted one (default: the one W&B is set up for)
   FOLDER                 a folder with offline runs (offline-run-*) anywhere below
 
-Runs of jepa-scale need no more. Of other runs, --columns says which keys of the configuration (dotted), of the summary
-(eval/regret, loss.min), or products of them (n=trajectories*100), are n, k and regret; seed is optional. Other names
-are kept as columns for `fit`.
+Runs of jepa-scale need no options. For other runs, --columns names the keys of the configuration (dotted) or summary
+(eval/regret, loss.min), or products of them (n=trajectories*100), that hold n, k and regret; seed is optional. Other
+names are kept as columns for `fit`.
 
 examples:
   jepa-scale collect wandb://me/torus?group=quickstart
@@ -30,28 +30,28 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "collect",
-        help="write a study's table and fits from its runs; a table from runs in W&B, yours or anybody's",
+        help="write a study's table and fits from its runs, or a table from any W&B runs",
         description="Write table.parquet and fit.json from a study's runs, and list those without a record. "
-        "Of runs in W&B, on a server or offline, write a table that `advise` and `fit` take.",
+        "For runs in W&B, on a server or offline, write a table that `advise` and `fit` read.",
         epilog=_COLLECT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", metavar="SOURCE", help="study folder, folder of offline W&B runs, or wandb://…")
     parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME=KEY", help="n=data.num_samples regret=eval/regret …"
+        "--columns", nargs="+", default=[], metavar="NAME=KEY", help="keys of W&B runs: n=data.num_samples …"
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="PATH",
-        help="of a study, a folder to write into instead of its own; of W&B runs, their table (default: "
+        help="for a study, the folder to write into instead of its own; for W&B runs, the table to write (default: "
         "wandb/NAME.parquet)",
     )
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Write table and fits, list gaps; the exit code is 1 where there are some. Of W&B runs, write their table."""
+    """Write a study's table and fits and list missing runs, with exit code 1 if any; or write a table of W&B runs."""
     from jepa_scale.integrations.wandb.files import offline_folders
     from jepa_scale.integrations.wandb.server import SCHEME
     from jepa_scale.runs.errors import UserError
@@ -99,11 +99,11 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
         runs = read_server(address, needs_history=lambda run: not columns and is_ours(run))
     else:
         name = Path(parsed.study).resolve().name
-        runs = read_runs(Path(parsed.study), unreadable=lambda said: print_line(f"left out: {said}"))
-    table, said = import_runs(parsed.study, runs, columns)
+        runs = read_runs(Path(parsed.study), unreadable=lambda problem: print_line(f"left out: {problem}"))
+    table, remarks = import_runs(parsed.study, runs, columns)
     out = parsed.out or Path("wandb") / f"{name.replace('/', '_')}.parquet"
     write_import(table, out)
-    for sentence in said:
+    for sentence in remarks:
         print(sentence)
     print(f"{len(table)} run{'s' * (len(table) != 1)} in {out}")
     answerable = {"n", "k", "regret"} <= (set(columns) or set(table.COLUMNS)) and not unusable(table)

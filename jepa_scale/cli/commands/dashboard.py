@@ -1,4 +1,4 @@
-"""Save a study's W&B workspace."""
+"""The ``dashboard`` command: save a study's W&B workspace and its own W&B run."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import typing
 from pathlib import Path
 
 _EPILOG = """\
-What it needs: the extra `wandb` (pip install 'jepa-scale[wandb]'), and for saving a login (`wandb login`).
+Requires the extra `wandb` (pip install 'jepa-scale[wandb]') and, for saving, a login (`wandb login`).
 
 examples:
-  jepa-scale dashboard studies/quickstart --dry-run > spec.json   the workspace's spec; nothing is sent
-  jepa-scale dashboard studies/quickstart                         the study's run and the workspace, to W&B
-  jepa-scale sync studies/quickstart                              before it, where the runs were logged offline
+  jepa-scale dashboard studies/quickstart --dry-run > spec.json   write the workspace's spec; send nothing
+  jepa-scale dashboard studies/quickstart                         save the study's run and the workspace in W&B
+  jepa-scale sync studies/quickstart                              call this first if the runs were logged offline
 """
 _ENTITY = "your-entity"
-"""Stands for the user's own in a spec that is not sent."""
+"""Placeholder for the user's entity in a spec that is not sent."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "dashboard",
-        help="a W&B workspace that answers the study's question, and a run with its fits, forecasts and advice",
+        help="save a W&B workspace for a study, and a W&B run with its fits, forecasts and advice",
         description="Save a W&B workspace of a study's runs, and a run of the study itself: tables of its cells, fits, "
-        "forecasts and advice, and the report as an artifact. Again: it replaces what it saved.",
+        "forecasts and advice, and the report as an artifact. Calling it again replaces what it saved.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", type=Path, help="study folder")
-    parser.add_argument("--entity", help="W&B entity (default: the runs', else your default one)")
-    parser.add_argument("--project", help="W&B project (default: the one that the runs are in)")
-    parser.add_argument("--report", action="store_true", help="save the panels as a W&B Report too")
+    parser.add_argument("--entity", help="W&B entity (default: that of the runs, else your default one)")
+    parser.add_argument("--project", help="W&B project (default: that of the runs)")
+    parser.add_argument("--report", action="store_true", help="also save the panels as a W&B Report")
     parser.add_argument("--dry-run", action="store_true", help="print the workspace's spec as JSON; send nothing")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Build, and print or save."""
+    """Build the workspace, and print its spec or save it."""
     import json
 
     from jepa_scale.integrations.wandb.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
@@ -82,12 +82,12 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, str]:
-    """Entity and project of the study's runs, unless others are asked for.
+    """Entity and project of the study's runs, unless others are given.
 
     Raises
     ------
     UserError
-        If it has no runs, or they are not in W&B.
+        If the study has no runs, or they are not in W&B.
     """
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.schema import by_name
@@ -95,7 +95,7 @@ def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, 
     if not result.records:
         raise UserError(f"{parsed.study} has no finished run yet, and a dashboard shows what runs logged: run it first")
     loggers = [leaf for record in result.records.values() for leaf in by_name(record.config.get("logger", {})).values()]
-    mirrored = [one for one in loggers if one.get("project")]
+    mirrored = [logger for logger in loggers if logger.get("project")]
     if not mirrored:
         raise UserError(
             "the runs of this study were not logged to W&B (logger=none), so there is nothing for a dashboard to show: "
@@ -124,7 +124,7 @@ def _default_entity() -> str:
 
 
 def _saved(path: Path) -> str:
-    """URL of the workspace that was saved before, if any."""
+    """URL of the workspace saved earlier; empty if there is none."""
     import json
 
     try:

@@ -1,4 +1,4 @@
-"""Inspect, check and convert recorded episodes."""
+"""The ``data`` command: inspect, check and convert recorded episodes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _DATA = """\
 PATH is a store, a LeWM or stable-worldmodel .h5, a Minari, LeRobot or DINO-WM folder, OGBench's or a plain .npz.
 
 examples:
-  jepa-scale data pusht_expert_train.h5                       format, shapes, episodes, and are actions aligned?
-  jepa-scale data my_dataset --observation observation.state  a feature by its name
-  jepa-scale data episodes.npz --frameskip 5 --to train.h5    one store that is read without being loaded
+  jepa-scale data pusht_expert_train.h5                       print format, shapes and episodes; check alignment
+  jepa-scale data my_dataset --observation observation.state  read this feature as the observation
+  jepa-scale data episodes.npz --frameskip 5 --to train.h5    convert to a store that is read without loading it
 """
 
 
@@ -20,25 +20,29 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "data",
-        help="look at recorded episodes, check their actions, convert them",
-        description="Read recorded episodes of any known format, say what they hold and whether actions are aligned.",
+        help="inspect recorded episodes, check their actions, convert them",
+        description="Read recorded episodes of any known format, summarise them and check whether actions are aligned.",
         epilog=_DATA,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH")
-    parser.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to one HDF5 store")
-    parser.add_argument("--format", default="auto", help="name of the format (default: recognised)")
+    parser.add_argument("path", type=Path, metavar="PATH", help="file or folder of recorded episodes")
+    parser.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to an HDF5 store")
+    parser.add_argument("--format", default="auto", help="name of the format (default: detected)")
     parser.add_argument("--observation", metavar="NAME", help="column, part or feature to read as the observation")
     parser.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action")
-    parser.add_argument("--frameskip", type=int, default=1, metavar="F", help="steps of one step (default: 1)")
-    parser.add_argument("--allow-pickle", action="store_true", help="open pickles, which runs the code they hold")
-    parser.add_argument("--verify", action="store_true", help="compare with the checksum of a store")
-    parser.add_argument("--seed", type=int, default=0, help="of the rows that the check looks at")
+    parser.add_argument(
+        "--frameskip", type=int, default=1, metavar="F", help="recorded steps merged into one step (default: 1)"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="open pickle files, which runs the code that they contain"
+    )
+    parser.add_argument("--verify", action="store_true", help="verify the checksum of a store")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rows that are checked (default: 0)")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Read, check, print, convert; 1 where actions look misaligned."""
+    """Read and check episodes, print a summary, and convert them; exit code 1 if actions look misaligned."""
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.probe import alignment
@@ -51,12 +55,12 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)
     if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
         raise UserError(f"{parsed.to} is the file that is read: give another --to")
-    wanted = {name: getattr(parsed, name) for name in ("observation", "action", "allow_pickle", "verify")}
+    options = {name: getattr(parsed, name) for name in ("observation", "action", "allow_pickle", "verify")}
     console = Console()
     try:
         # An empty name is one that no column has, and is refused as such.
-        given = {name: value for name, value in wanted.items() if value not in (None, False)}
-        episodes = read_episodes(parsed.path, parsed.format, **given)
+        settings = {name: value for name, value in options.items() if value not in (None, False)}
+        episodes = read_episodes(parsed.path, parsed.format, **settings)
         # Before steps are put together: a shift by one row is one of the recorder's rows.
         probe = alignment(episodes, parsed.seed)
         episodes = frameskip(episodes, parsed.frameskip)
@@ -73,9 +77,9 @@ def run(parsed: argparse.Namespace) -> int:
         if error.filename is not None:
             raise
         # What HDF5 says of a file that is none of its own names no file.
-        said = str(error).splitlines()[0]
+        cause = str(error).splitlines()[0]
         raise UserError(
-            f"{parsed.path}: expected recorded episodes, got a file that cannot be read ({said}): give another file, "
+            f"{parsed.path}: expected recorded episodes, got a file that cannot be read ({cause}): give another file, "
             "or its --format"
         ) from None
     return 1 if probe.status == "misaligned" else 0

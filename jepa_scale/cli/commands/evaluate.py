@@ -1,4 +1,4 @@
-"""Evaluate trained models under a stated protocol."""
+"""The ``evaluate`` command: evaluate trained models under a chosen protocol."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from jepa_scale.cli.common import add_allow
 
 _EVALUATE = """\
-CKPT is the folder of a run (its last checkpoint) or a .ckpt file. Several are tried on the same tasks and compared.
+CKPT is a run folder (its last checkpoint) or a .ckpt file. Several are evaluated on the same tasks and compared.
 
-What may be set: evaluation.*, planner=NAME, planner.*, world.* (in the world that was trained in), data.heldout,
-data.test. The result goes to RUN/evaluations/, with the protocol and what became of every task.
+Settings: evaluation.*, planner=NAME, planner.*, world.* (of the world used in training), data.heldout, data.test.
+The result is written to RUN/evaluations/, with the protocol and the outcome of every task.
 
 examples:
-  jepa-scale evaluate runs/504e3ebe8f3a                             the protocol that it was trained with
-  jepa-scale evaluate runs/A runs/B evaluation.episodes=200         two models on the same tasks, with a paired test
-  jepa-scale evaluate runs/A evaluation.success=final               solved is what ends at its goal
-  jepa-scale evaluate runs/A planner.horizon=6 world.noise_std=0.4  plan farther, in more noise
-  jepa-scale evaluate runs/A evaluation.pairs=16                    fewer tasks at a time, for less memory
+  jepa-scale evaluate runs/504e3ebe8f3a                             the protocol of its training
+  jepa-scale evaluate runs/A runs/B evaluation.episodes=200         compare two models on the same tasks
+  jepa-scale evaluate runs/A evaluation.success=final               count tasks that end at their goal
+  jepa-scale evaluate runs/A planner.horizon=6 world.noise_std=0.4  plan further ahead, with more noise
+  jepa-scale evaluate runs/A evaluation.pairs=16                    plan fewer tasks at a time, to save memory
 """
 
 
@@ -28,14 +28,14 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "evaluate",
-        help="try trained models again: success, regret, prediction by horizon",
-        description="Plan with trained models under a stated protocol, beside oracle and floors, and compare them.",
+        help="evaluate trained models: success, regret, prediction error by horizon",
+        description="Plan with trained models under a chosen protocol, and compare them with oracle and floors.",
         epilog=_EVALUATE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoints", nargs="+", metavar="CKPT", help="run folder or .ckpt file")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write here instead of into each run's own evaluations/"
+        "--out", type=Path, metavar="FOLDER", help="folder to write into, instead of each run's evaluations/"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the evaluation")
     add_allow(parser)
@@ -43,7 +43,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Evaluate, print a block for each checkpoint, then the differences to the first."""
+    """Evaluate checkpoints; print a block for each, then the differences to the first."""
     from jepa_scale.report.parts.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import difference, evaluate
     from jepa_scale.terminal import Console
@@ -51,17 +51,17 @@ def run(parsed: argparse.Namespace) -> int:
     paths, overrides = _split([*parsed.checkpoints, *parsed.overrides])
     console = Console()
     done = evaluate(paths, overrides, parsed.out)
-    for path, found in zip(paths, done, strict=True):
-        _print(console, path, found)
-    table = compared_table([str(path) for path in paths], [found.record for found in done])
+    for path, evaluated in zip(paths, done, strict=True):
+        _print(console, path, evaluated)
+    table = compared_table([str(path) for path in paths], [evaluated.record for evaluated in done])
     if table is not None:
         console.print(table)
-    for path, found in zip(paths[1:], done[1:], strict=True):
+    for path, evaluated in zip(paths[1:], done[1:], strict=True):
         for kind in ("any_time", "final"):
-            gap = difference(found.record, done[0].record, kind)
+            gap = difference(evaluated.record, done[0].record, kind)
             if gap is not None:
-                said = difference_sentence(gap, str(path), str(paths[0]))
-                console.print(f"• {said}", highlight=False, markup=False, soft_wrap=True)
+                line = difference_sentence(gap, str(path), str(paths[0]))
+                console.print(f"• {line}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -75,15 +75,15 @@ def _split(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
     return paths, overrides
 
 
-def _print(console: typing.Any, path: Path, found: typing.Any) -> None:
+def _print(console: typing.Any, path: Path, evaluated: typing.Any) -> None:
     from jepa_scale.report.parts import evaluation
     from jepa_scale.report.parts.protocol import sentence
 
-    record, estimates = found.record, evaluation.by_name(found.record.estimates)
+    record, estimates = evaluated.record, evaluation.by_name(evaluated.record.estimates)
     console.print(f"{path} (run {record.run_id}, {record.trained})", highlight=False, markup=False, soft_wrap=True)
-    said = sentence(record.protocol)
-    if said:
-        console.print(f"• {said}", highlight=False, markup=False, soft_wrap=True)
+    protocol = sentence(record.protocol)
+    if protocol:
+        console.print(f"• {protocol}", highlight=False, markup=False, soft_wrap=True)
     for table in (
         evaluation.success_table(estimates, record.protocol),
         evaluation.regret_table(estimates, record.protocol),
@@ -91,4 +91,4 @@ def _print(console: typing.Any, path: Path, found: typing.Any) -> None:
     ):
         if table is not None:
             console.print(table)
-    console.print(f"record: {found.path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"record: {evaluated.path}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Fine-tune a pretrained run for planning."""
+"""The ``finetune`` command: fine-tune a pretrained run for planning."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "finetune",
         help="fine-tune a pretrained run for planning",
-        description="Fine-tune a pretrained run for planning, into a run of its own; the checkpoint is not changed.",
+        description="Fine-tune a pretrained run for planning, as a new run; the checkpoint is not changed.",
         epilog="ways: finetune=rollout (default), longer (the control), amortised, distill, value",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="run folder, or a checkpoint file of one")
-    parser.add_argument("overrides", nargs="*", help="finetune=WAY, finetune.key=value")
-    parser.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
+    parser.add_argument("overrides", nargs="*", help="settings: finetune=WAY, finetune.key=value")
+    parser.add_argument("--folder", type=Path, help="folder of the new run (default: runs/ID)")
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -29,7 +29,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Fine-tune, into a run of its own."""
+    """Fine-tune a pretrained run, as a new run."""
     signals.install()
     from jepa_scale.runs.checkpoint import read_checkpoint
     from jepa_scale.runs.follow import adopt, following

@@ -1,4 +1,4 @@
-"""Fit laws to any table of runs, and forecast."""
+"""The ``fit`` command: fit laws to any table of runs, and forecast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 _FIT = """\
---law takes a name (chinchilla, generic, nested, nested_fixed, …: conf/law) or a formula, several to compare them:
+--law takes names (chinchilla, generic, nested, nested_fixed, …: conf/law) or formulas; several are compared:
   TARGET = E + A N^-alpha + B D^-beta            a constant and powers of any columns
   TARGET = c + (A k^-g + B k^p n^-q)^0.5         a power of the sum, a number or a name
   TARGET = saturating(A k^-g + B n^-q, 1)        levels off at a number or column
@@ -19,31 +19,36 @@ examples:
   jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
 """
 _MOST_DRAWS = 1_000_000
-"""Refits: their parameters are kept until the quantiles are taken."""
+"""Most bootstrap refits: their parameters are kept in memory until the quantiles are computed."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "fit",
-        help="laws with intervals, back-tests and forecasts from anybody's table of runs",
-        description="Fit scaling laws to a CSV, parquet or JSON-lines table, one row for each run.",
+        help="fit laws, with intervals, back-tests and forecasts, to any table of runs",
+        description="Fit scaling laws to a CSV, parquet or JSON-lines table with one row per run.",
         epilog=_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", type=Path, metavar="TABLE")
-    parser.add_argument("--law", nargs="+", default=["chinchilla"], metavar="LAW", help="default: chinchilla")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="N=params, C=6*params*tokens …")
+    parser.add_argument("table", type=Path, metavar="TABLE", help="table of runs (.csv, .parquet, .jsonl)")
+    parser.add_argument(
+        "--law", nargs="+", default=["chinchilla"], metavar="LAW", help="names or formulas (default: chinchilla)"
+    )
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="columns: N=params, C=6*params*tokens …"
+    )
     parser.add_argument(
         "--loss",
         default="huber",
-        help="huber[:δ], squares-log, squares, absolute-log, absolute, envelope[:w], binomial, beta-binomial:ρ",
+        help="loss: huber[:δ] (default), squares-log, squares, absolute-log, absolute, envelope[:w], binomial, "
+        "beta-binomial:ρ",
     )
-    parser.add_argument("--cluster", metavar="COLUMN", help="rows that belong together (default: equal configurations)")
-    parser.add_argument("--weight", metavar="COLUMN", help="how often a row counts")
-    parser.add_argument("--episodes", metavar="COLUMN", help="trials behind a rate, for binomial losses")
+    parser.add_argument("--cluster", metavar="COLUMN", help="column that groups rows (default: equal configurations)")
+    parser.add_argument("--weight", metavar="COLUMN", help="column of row weights")
+    parser.add_argument("--episodes", metavar="COLUMN", help="column of trials behind each rate, for binomial losses")
     parser.add_argument(
-        "--scale", metavar="COLUMN", help="what makes a run large, for back-tests (default: product of the columns)"
+        "--scale", metavar="COLUMN", help="column of run size, for back-tests (default: product of columns)"
     )
     parser.add_argument(
         "--at",
@@ -51,18 +56,18 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="a point to forecast; repeat for more",
+        help="point to forecast; repeat for more points",
     )
-    parser.add_argument("--goal", type=float, metavar="VALUE", help="P(target ≤ VALUE) at each point")
+    parser.add_argument("--goal", type=float, metavar="VALUE", help="report P(target ≤ VALUE) at each point")
     parser.add_argument("--level", type=float, default=0.9, help="confidence level of intervals (default: 0.9)")
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap refits (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where report and JSON go (default: fits/NAME)")
+    parser.add_argument("--draws", type=int, default=1000, help="number of bootstrap refits (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--folder", type=Path, help="folder for report and JSON (default: fits/NAME)")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Fit, print, write the page."""
+    """Fit the laws, print the results and write the report page."""
     from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
@@ -104,17 +109,17 @@ def run(parsed: argparse.Namespace) -> int:
     for sentence in (*sentences(study), *forecast_lines(study)):
         console.print(f"• {sentence}", highlight=False, markup=False)
     console.print(f"report: {write_fit(study, folder)}", highlight=False, soft_wrap=True)
-    return 0 if all(one.fit.status == "converged" for one in study.laws) else 1
+    return 0 if all(law.fit.status == "converged" for law in study.laws) else 1
 
 
 def _numbers(texts: list[str]) -> dict[str, float]:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
 
-    found = {}
+    numbers = {}
     for name, value in pairs("--at", texts, "N=1e9").items():
         try:
-            found[name] = float(value)
+            numbers[name] = float(value)
         except ValueError:
             raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9, got {name}={value}") from None
-    return found
+    return numbers

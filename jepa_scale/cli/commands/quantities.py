@@ -1,4 +1,4 @@
-"""List every quantity that runs measure: what it is, its unit, which end is better, its name in laws."""
+"""The ``quantities`` command: list what runs measure, with unit, better direction and name in laws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ examples:
   jepa-scale quantities           the columns of a study's table, then the estimates of every epoch
   jepa-scale quantities regret    those with `regret` in their name
 
-A column may be a target of a study (target: success) and stand in laws; so may an estimate, with _ for / in its name.
+A column may be the target of a study (target: success) and appear in laws; so may an estimate, with _ for / in names.
 """
 
 
@@ -18,17 +18,17 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "quantities",
-        help="what every number means: columns of a study's table, estimates of every epoch",
+        help="explain every number: columns of a study's table, estimates of every epoch",
         description="List every quantity that runs measure.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("text", nargs="?", default="", help="part of a name or of its description")
+    parser.add_argument("text", nargs="?", default="", help="text to search for in names and descriptions")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print the list."""
+    """Print the list of quantities."""
     import textwrap
 
     from jepa_scale.records import RunTable

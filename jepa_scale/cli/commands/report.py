@@ -1,4 +1,4 @@
-"""Write the report of a study again, or compare several studies."""
+"""The ``report`` command: rewrite the report of a study, or compare several studies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from jepa_scale.cli.common import new_console, print_conclusions
 
 _MOST = 20
-"""Runs without a record that are named one by one."""
+"""Most runs without a record that are listed."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "report",
-        help="write the report of a study again from its runs, or compare several",
+        help="rewrite the report of a study from its runs, or compare several studies",
         description="Write the report of one study into its folder; of several studies, one page that compares them.",
     )
     parser.add_argument("study", type=Path, nargs="+", help="study folder")
@@ -25,14 +25,14 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="PATH",
-        help="page of several (default: reports/compare.html); of one study, a folder to write into instead of its own",
+        help="for several studies, the page (default: reports/compare.html); for one, the folder instead of its own",
     )
     parser.set_defaults(resumes=True)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Collect, print the conclusions and write the page."""
+    """Collect studies, print the conclusions and write the report page."""
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError

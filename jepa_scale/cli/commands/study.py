@@ -1,4 +1,4 @@
-"""Run a whole study on this machine, and write its report."""
+"""The ``study`` command: run a whole study on this machine, and write its report."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "study",
         help="run a whole study: train, estimate, fit, forecast, report",
-        description="Run a study and write its report. Run it again to do only what is missing. On a terminal it shows "
-        "the regret of every cell so far; elsewhere, a line for each twentieth of the runs.",
+        description="Run a study and write its report. Rerun the same command to do only the missing runs. A terminal "
+        "shows the regret of every cell so far; elsewhere, there is a line for each twentieth of the runs.",
     )
-    parser.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped one")
-    parser.add_argument("overrides", nargs="*", help="workers=N, and key=value for every run")
-    parser.add_argument("--folder", type=Path, help="where the study lives (default: studies/NAME)")
+    parser.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped study")
+    parser.add_argument("overrides", nargs="*", help="workers=N, and key=value settings for all runs")
+    parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -28,7 +28,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Do a study's runs here, and write its report."""
+    """Do a study's runs on this machine, and write its report."""
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.cluster.launchers import LocalLauncher
     from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec

@@ -1,4 +1,4 @@
-"""Run a study's runs, on this machine or on a SLURM cluster."""
+"""The ``sweep`` command: do a study's runs, on this machine or on a SLURM cluster."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ launchers:
   launcher=local workers=4           worker processes on this machine, until all runs are done
   launcher=slurm launcher.KEY=VALUE  job arrays of workers on a SLURM cluster; the command returns at once
 
-The same command again does, or submits, only what is missing. Settings of the launcher: conf/launcher/*.yaml.
+Rerun the same command to do, or submit, only what is missing. Launcher settings: conf/launcher/*.yaml.
 
 examples:
   jepa-scale sweep my_sweep.yaml launcher=slurm launcher.partition=gpu launcher.time=4:00:00 workers=16
-  jepa-scale sweep my_sweep.yaml launcher=slurm --dry-run          the batch scripts, without submitting them
+  jepa-scale sweep my_sweep.yaml launcher=slurm --dry-run          print the batch scripts without submitting them
   jepa-scale status studies/my_sweep                               runs by state, jobs, time left, failures
   jepa-scale collect studies/my_sweep && jepa-scale report studies/my_sweep
 """
@@ -27,14 +27,14 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "sweep",
-        help="run a study's runs, here or on a SLURM cluster",
-        description="Plan a study's runs and have workers do them, on this machine or on a SLURM cluster.",
+        help="do a study's runs, on this machine or on a SLURM cluster",
+        description="Plan a study's runs and start workers for them, on this machine or on a SLURM cluster.",
         epilog=_SWEEP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sweep", help="study file, or the name of a shipped one")
-    parser.add_argument("overrides", nargs="*", help="launcher=…, workers=N, and key=value for every run")
-    parser.add_argument("--folder", type=Path, help="where the study lives (default: studies/NAME)")
+    parser.add_argument("sweep", help="study file, or the name of a shipped study")
+    parser.add_argument("overrides", nargs="*", help="launcher=…, workers=N, and key=value settings for all runs")
+    parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="print the batch scripts; write and submit nothing")
     add_allow(parser)
     add_accept_mixed(parser)
@@ -43,7 +43,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Do a study's runs, or submit workers for them."""
+    """Do a study's runs on this machine, or submit workers for them to SLURM."""
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.cluster.launchers import LocalLauncher
     from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec

@@ -1,4 +1,4 @@
-"""Check every statement of the theory on random worlds."""
+"""The ``theory`` command: check every statement of the theory on random worlds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from jepa_scale.cli.common import add_allow
 
 _MOST_TRIALS = 1_000_000
-"""Of each family: days, on a large machine."""
+"""Most trials per family: days of work on a large machine."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
@@ -19,25 +19,25 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "theory",
         help="check every statement of the theory on random worlds",
-        description="Try every statement of the theory on random worlds and models, print which hold and how tight the "
-        "bounds are, and write a page with figures and the smallest counterexamples.",
+        description="Check every statement of the theory on random worlds and models, print which hold and how tight "
+        "the bounds are, and write a page with figures and the smallest counterexamples.",
     )
     parser.add_argument(
-        "overrides", nargs="*", help="world=… planner.horizon=… and so on: also evaluate the bounds on this world"
+        "overrides", nargs="*", help="also evaluate the bounds on this world: world=… planner.horizon=… and so on"
     )
-    parser.add_argument("--trials", type=int, default=100, help="per family of worlds and of models (default: 100)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
-    parser.add_argument("--folder", type=Path, default=Path("theory"), help="where the page goes (default: theory)")
+    parser.add_argument("--trials", type=int, default=100, help="trials per family of worlds and models (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the trials (default: 0)")
+    parser.add_argument("--workers", type=int, help="number of processes (default: one per core)")
+    parser.add_argument("--folder", type=Path, default=Path("theory"), help="folder of the page (default: theory)")
     parser.add_argument(
-        "--replay", type=Path, metavar="FILE", help="derive a counterexample again, step by step, and do nothing else"
+        "--replay", type=Path, metavar="FILE", help="only derive a stored counterexample again, step by step"
     )
     add_allow(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Check every statement, and evaluate the bounds on a world of the user's."""
+    """Check every statement, and evaluate the bounds on the user's world if one is given."""
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
 
@@ -72,17 +72,17 @@ def run(parsed: argparse.Namespace) -> int:
 
     console = Console()
     # The user's world first: a mistake in it must not cost the attack's minutes.
-    yours = _your_world(parsed.overrides) if parsed.overrides else None
+    tables = _your_world(parsed.overrides) if parsed.overrides else None
     total = parsed.trials * len(FAMILIES) * len(ATTACKS)
     workers = parsed.workers or len(os.sched_getaffinity(0))
     with Progress(console=console) as progress:
         task = progress.add_task(f"{total} trials, {workers} processes", total=total)
-        found = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
-    console.print(statements_table(found.findings))
-    if yours is not None:
-        console.print(yours)
-    console.print(verdict(found.findings), highlight=False, markup=False)
-    page = write_theory(found, parsed.folder)
+        result = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
+    console.print(statements_table(result.findings))
+    if tables is not None:
+        console.print(tables)
+    console.print(verdict(result.findings), highlight=False, markup=False)
+    page = write_theory(result, parsed.folder)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
     for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
         console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
@@ -105,7 +105,7 @@ def _replay(path: Path) -> int:
 
 
 def _your_world(overrides: Sequence[str]) -> typing.Any:
-    """Spectrum by action and bounds of the best shared encoder by width, of a configuration's world and planner."""
+    """Tables for a configuration's world and planner: spectrum by action, best shared encoder's bounds by width."""
     from jepa_scale.report.theory import world_tables
     from jepa_scale.runs.build import build_context
     from jepa_scale.runs.config import compose

@@ -1,4 +1,4 @@
-"""Train one run."""
+"""The ``train`` command: train one run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jepa_scale.cli.running import run_here
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
-    parser = commands.add_parser("train", help="one run: train a JEPA and estimate every epoch")
-    parser.add_argument("overrides", nargs="*", help="group=option or key.path=value")
-    parser.add_argument("--folder", type=Path, help="where the run lives (default: runs/ID)")
+    parser = commands.add_parser("train", help="do one run: train a JEPA and log estimates every epoch")
+    parser.add_argument("overrides", nargs="*", help="settings: group=option or key.path=value")
+    parser.add_argument("--folder", type=Path, help="folder of the run (default: runs/ID)")
     parser.add_argument(
-        "--show", action="store_true", help="print the configuration and the groups' options, do not train"
+        "--show", action="store_true", help="print the configuration and the options of its groups; do not train"
     )
     add_allow(parser)
     add_accept_mixed(parser)
@@ -26,7 +26,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Train, or print the configuration."""
+    """Train a run, or print its configuration."""
     signals.install()
     from jepa_scale.runs.config import compose, groups
     from jepa_scale.runs.identity import run_id

@@ -1,4 +1,4 @@
-"""The door that every format comes through: arrays as a file has them, checked and made into episodes."""
+"""Assembly of episodes: arrays read from any format are checked and become ``Episodes``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jepa_scale.foreign import Refused
 from jepa_scale.records import ActionSpace, Episodes
 
 LOAD_BYTES = 2**28
-"""Observations up to this size are loaded on reading; larger ones stay in their file where the format allows it."""
+"""Size in bytes up to which observations are loaded; larger ones stay in their file if the format allows it."""
 
 _BLOCK = 4096
 
@@ -30,7 +30,7 @@ def assemble(
     notes: Sequence[str] = (),
     load_bytes: int = LOAD_BYTES,
 ) -> Episodes:
-    """Episodes of flat arrays, or the sentence that says why not.
+    """Assemble episodes from flat arrays, or refuse them with a sentence that says why.
 
     The action in an episode's last row is never usable, nor is an action that is not finite, nor one that starts from
     or leads to an observation that is not finite. Images must be bytes, and are turned to (H, W, C).
@@ -61,10 +61,10 @@ def assemble(
     """
     lengths = _checked_lengths(lengths, len(observations), len(actions), source)
     notes = list(notes)
-    held = _observations(observations, source, notes, load_bytes)
+    rows = _observations(observations, source, notes, load_bytes)
     usable = np.ones(len(actions), dtype=bool) if known is None else known.astype(bool)
     usable[np.cumsum(lengths) - 1] = False
-    broken = ~_finite(held)
+    broken = ~_finite(rows)
     broken[:-1] |= broken[1:] & usable[:-1]
     _drop(usable, broken, "an observation that is not finite", notes)
     values = _shaped_actions(actions, source)
@@ -77,8 +77,8 @@ def assemble(
     space = action_space or _action_space(values, usable, source)
     values = _blanked(values, usable, space, source)
     # A store that is read again carries notes that come up a second time.
-    said = tuple(dict.fromkeys(notes))
-    return Episodes(held, values, lengths, usable, space, _states(states, len(usable), source), source, said)
+    remarks = tuple(dict.fromkeys(notes))
+    return Episodes(rows, values, lengths, usable, space, _states(states, len(usable), source), source, remarks)
 
 
 def _checked_lengths(lengths: Any, rows: int, action_rows: int, source: str) -> NDArray[np.int64]:
@@ -113,7 +113,7 @@ def _check_any(usable: NDArray[np.bool_], lengths: NDArray[np.int64], source: st
 
 
 def _drop(usable: NDArray[np.bool_], bad: NDArray[np.bool_], why: str, notes: list[str]) -> None:
-    """Note only transitions that would have been usable: a NaN in an episode's last row is nobody's loss."""
+    """Drop unusable transitions; the note counts those that would have been usable, so not an episode's last row."""
     if count := int((usable & bad).sum()):
         notes.append(f"{count} of {int(usable.sum())} transitions skipped: {why}")
     usable &= ~bad
@@ -144,7 +144,7 @@ def _observations(values: Any, source: str, notes: list[str], load_bytes: int) -
 
 
 def _channels_first(row: tuple[int, ...], shape: tuple[int, ...], source: str) -> bool:
-    """Channels are the short axis; 1 to 4 on the last axis settle it, for images that are smaller than that."""
+    """Whether channels come first: they are the short axis; 1 to 4 on the last axis decide for tiny images."""
     if row[2] <= 4 or (row[2] < row[0] and row[2] < row[1]):
         return False
     if row[0] <= 4 or (row[0] < row[1] and row[0] < row[2]):
@@ -177,7 +177,7 @@ def _finite(values: Any) -> NDArray[np.bool_]:
 
 
 def _shaped_actions(actions: NDArray[Any], source: str) -> NDArray[Any]:
-    """(R,) integers or (R, A) floating numbers."""
+    """Return actions as (R,) integers or (R, A) floats."""
     if actions.dtype.kind not in "fiub" or actions.size == 0:
         raise Refused(f"{source}: expected actions of numbers, got {actions.dtype} {actions.shape}: cast them")
     flat = actions.reshape(len(actions), -1)
@@ -203,7 +203,7 @@ def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) 
 
 
 def _blanked(values: NDArray[Any], usable: NDArray[np.bool_], space: ActionSpace, source: str) -> NDArray[Any]:
-    """Actions as episodes keep them, with NaN or 0 where they are not usable."""
+    """Return actions as episodes store them, with NaN or 0 where they are not usable."""
     if not space.discrete:
         least, most = float(values[usable].min()), float(values[usable].max())
         slack = 1e-6 * (space.high - space.low)

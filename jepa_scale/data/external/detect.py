@@ -1,4 +1,4 @@
-"""Which format a path holds, and its reader."""
+"""Detection of the format of recorded episodes, and the reader of each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Format:
 
     name: str
     looks_like: str
-    """What a path of this format holds, for the error that lists the formats."""
+    """What a path of this format contains, for the error that lists the formats."""
     recognises: Callable[[Path], bool]
-    """Whether a path is of this format; opens no more than names."""
+    """Function that tells whether a path is of this format; it reads names only."""
     read: Callable[..., Episodes]
 
 
 def read_episodes(path: str | Path, format: str = "auto", **options: Any) -> Episodes:
-    """Episodes of a file or folder in any of the ``FORMATS``.
+    """Read the episodes of a file or folder in any of the ``FORMATS``.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def read_episodes(path: str | Path, format: str = "auto", **options: Any) -> Epi
 
 
 def recognise(path: Path) -> Format:
-    """The format of a path.
+    """Return the format of a path.
 
     Raises
     ------
@@ -63,31 +63,31 @@ def recognise(path: Path) -> Format:
     """
     if not path.exists():
         raise Refused(f"{path}: expected recorded episodes, got no such file or folder")
-    for one in FORMATS:
-        with reading(path, one.looks_like):
-            if one.recognises(path):
-                return one
-    known = "; ".join(f"{one.name} ({one.looks_like})" for one in FORMATS)
+    for candidate in FORMATS:
+        with reading(path, candidate.looks_like):
+            if candidate.recognises(path):
+                return candidate
+    known = "; ".join(f"{candidate.name} ({candidate.looks_like})" for candidate in FORMATS)
     raise Refused(f"{path}: expected one of these formats, got none of them: {known}; convert it to one of these")
 
 
 def _named(format: str) -> Format:
-    for one in FORMATS:
-        if one.name == format:
-            return one
-    raise Refused(f"expected a format among auto, {', '.join(one.name for one in FORMATS)}, got {format!r}")
+    for candidate in FORMATS:
+        if candidate.name == format:
+            return candidate
+    raise Refused(f"expected a format among auto, {', '.join(candidate.name for candidate in FORMATS)}, got {format!r}")
 
 
 def _hdf5_names(path: Path) -> set[str]:
-    """Names at the root of an HDF5 file; empty where it is none. Told by its first bytes, not by its suffix."""
+    """Return the names at the root of an HDF5 file; empty if it is none, by its first bytes, not its suffix."""
     if not path.is_file():
         return set()
     with path.open("rb") as file:
         if file.read(8) != b"\x89HDF\r\n\x1a\n":
             return set()
     # Names alone, which follow no link.
-    with reading(path, "an HDF5 file"), h5py_library(path).File(path, "r") as held:
-        return set(held)
+    with reading(path, "an HDF5 file"), h5py_library(path).File(path, "r") as content:
+        return set(content)
 
 
 def _is_minari(path: Path) -> bool:
@@ -128,4 +128,4 @@ FORMATS = (
         overcooked.read,
     ),
 )
-"""Known formats, the first that fits wins."""
+"""Known formats; the first that fits wins."""

@@ -1,4 +1,4 @@
-"""Folders of DINO-WM: tensors padded to the longest episode, frames in a file for each episode."""
+"""Reader of DINO-WM folders: tensors padded to the longest episode, frames in one file per episode."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jepa_scale.foreign import Refused, reading, short
 from jepa_scale.records import Episodes
 
 _PUSHT_SCALE = 100.0
-"""PushT's actions are kept in hundredths."""
+"""Factor of PushT's actions, which are stored in hundredths."""
 
 
 def read(
     path: Path, *, observation: str | None = None, allow_pickle: bool = False, load_bytes: int = LOAD_BYTES
 ) -> Episodes:
-    """Episodes of a DINO-WM folder: ``states.pth`` (N, T, D), ``actions.pth`` or ``rel_actions.pth`` (N, T, A).
+    """Read a DINO-WM folder: ``states.pth`` (N, T, D), ``actions.pth`` or ``rel_actions.pth`` (N, T, A).
 
     Relative actions (PushT) are divided by 100. ``velocities.pth`` is appended to the states. Rows beyond an episode's
     length are padding and left out. Tensors are loaded without unpickling objects.
@@ -73,20 +73,20 @@ def read(
 
 
 class _FrameFile(RowSource):
-    """Frames of one episode; only the rows that are asked for leave the file."""
+    """Frames of one episode; only requested rows are read from the file."""
 
     def __init__(self, path: Path, length: int) -> None:
         self.path = path
-        held = _load(path, mapped=True)
-        if held.ndim != 4 or len(held) < length:
+        frames = _load(path, mapped=True)
+        if frames.ndim != 4 or len(frames) < length:
             raise Refused(
-                f"{path}: expected {length} frames (T, H, W, C) or (T, C, H, W), got {tuple(held.shape)}: the file and "
-                "the episode's length do not belong together"
+                f"{path}: expected {length} frames (T, H, W, C) or (T, C, H, W), got {tuple(frames.shape)}: the file "
+                "and the episode's length do not belong together"
             )
-        self.shape, self.dtype = (length, *held.shape[1:]), np.dtype(np.uint8)
+        self.shape, self.dtype = (length, *frames.shape[1:]), np.dtype(np.uint8)
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Bytes; floating frames must hold whole numbers 0 … 255."""
+        """Fetch frames as bytes; floating frames must hold whole numbers 0 … 255."""
         with reading(self.path, "frames"):
             frames = _load(self.path, mapped=True)[torch.from_numpy(rows)].numpy()
         if frames.dtype == np.uint8:
@@ -124,7 +124,7 @@ def _frames(path: Path, lengths: NDArray[np.int64]) -> Joined | None:
 
 
 def _lengths(path: Path, shape: tuple[int, ...], allow_pickle: bool) -> NDArray[np.int64]:
-    """From a tensor, from a pickle if that is allowed, or T where there is no file."""
+    """Read the episodes' lengths from a tensor, or from a pickle if allowed; T if there is no file."""
     pickled = path / "seq_lengths.pkl"
     if (path / "seq_lengths.pth").is_file():
         lengths = np.asarray(_tensor(path / "seq_lengths.pth"))
@@ -151,12 +151,12 @@ def _lengths(path: Path, shape: tuple[int, ...], allow_pickle: bool) -> NDArray[
 def _unpickled(path: Path) -> NDArray[Any]:
     # The code that it holds may raise anything.
     with reading(path, "pickled lengths", Exception), path.open("rb") as file:
-        held = pickle.load(file)
+        content = pickle.load(file)
     # Lists in lists that share their parts have few bytes in a file and any number as an array.
-    if isinstance(held, list | tuple) and not all(isinstance(one, int | np.integer) for one in held):
-        raise Refused(f"{path}: expected one whole number for each episode, got {type(held[0]).__name__} among them")
+    if isinstance(content, list | tuple) and not all(isinstance(length, int | np.integer) for length in content):
+        raise Refused(f"{path}: expected one whole number for each episode, got {type(content[0]).__name__} among them")
     with reading(path, "pickled lengths"):
-        return np.asarray(held)
+        return np.asarray(content)
 
 
 def _tensor(path: Path) -> NDArray[Any]:
@@ -169,7 +169,7 @@ def _tensor(path: Path) -> NDArray[Any]:
 def _load(path: Path, mapped: bool) -> torch.Tensor:
     with reading(path, "a tensor"):
         try:
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except RuntimeError as error:
             # Files in torch's older format cannot be mapped.
             if mapped and "mmap" in str(error):
@@ -180,6 +180,6 @@ def _load(path: Path, mapped: bool) -> torch.Tensor:
                 f"{path}: expected a tensor, got something that only unpickling opens "
                 f"({short(str(error).partition(chr(10))[0])}): save the tensor alone"
             ) from error
-    if not isinstance(held, torch.Tensor):
-        raise Refused(f"{path}: expected a tensor, got {type(held).__name__}: save the tensor alone")
-    return held
+    if not isinstance(content, torch.Tensor):
+        raise Refused(f"{path}: expected a tensor, got {type(content).__name__}: save the tensor alone")
+    return content

@@ -1,4 +1,4 @@
-"""Flat HDF5 columns with ``ep_len`` and ``ep_offset``: stable-worldmodel's and LeWM's files, and our own store."""
+"""Reader of flat HDF5 columns with ``ep_len`` and ``ep_offset``: files of stable-worldmodel, LeWM and our store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jepa_scale.foreign import Refused, listed, reading, short
 from jepa_scale.records import Episodes
 
 OBSERVATIONS = ("pixels", "observation")
-"""Columns that are read as the observation where none is named, in this order."""
+"""Columns that are read as the observation if none is named, in this order."""
 
 
 def read(
@@ -28,7 +28,7 @@ def read(
     verify: bool = False,
     load_bytes: int = LOAD_BYTES,
 ) -> Episodes:
-    """Episodes of a flat HDF5 file; columns in groups are called ``a_b`` for ``a/b``.
+    """Read the episodes of a flat HDF5 file; columns in groups are called ``a_b`` for ``a/b``.
 
     Only ``ep_len`` and ``ep_offset`` say what an episode is; episode and step columns are not looked at, except that
     steps counted from 1 are noted. The action in an episode's last row is never used: some recorders put NaN there,
@@ -76,16 +76,16 @@ def read(
 
 
 def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -> dict[str, Any]:
-    """Rows of all episodes in turn, and their lengths; optional fields are None where the file has no such column."""
+    """Return rows of all episodes in turn, and their lengths; optional fields are None if the column is missing."""
     for name in ("ep_len", "ep_offset", names["actions"], names["observations"]):
         _require(columns, str(name), path)
     lengths, offsets = (_load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
     count = len(columns[str(names["observations"])])
     rows = _episode_rows(lengths, offsets, count, path)
-    found: dict[str, Any] = {"lengths": lengths}
+    fields: dict[str, Any] = {"lengths": lengths}
     for field, name in names.items():
         if name not in columns or (field == "states" and name == names["observations"]):
-            found[field] = None
+            fields[field] = None
             continue
         if len(columns[name]) != count:
             raise Refused(
@@ -94,23 +94,23 @@ def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -
             )
         if field == "observations":
             values = _rows(columns[name], path)
-            found[field] = values if rows is None else Selected(values, rows)
+            fields[field] = values if rows is None else Selected(values, rows)
         else:
             values = _load(columns[name], path, name)
-            found[field] = values if rows is None else values[rows]
-    return found
+            fields[field] = values if rows is None else values[rows]
+    return fields
 
 
 def columns_of(file: Any) -> dict[str, Any]:
-    """Datasets with an axis of rows by name, those in groups as ``a_b``."""
-    found: dict[str, Any] = {}
+    """Return the datasets that have rows, by name; those in groups as ``a_b``."""
+    columns: dict[str, Any] = {}
 
     def visit(name: str, item: Any) -> None:
         if getattr(item, "shape", None):
-            found[name.replace("/", "_")] = item
+            columns[name.replace("/", "_")] = item
 
     file.visititems(visit)
-    return found
+    return columns
 
 
 def _require(columns: dict[str, Any], name: str, path: Path) -> None:
@@ -127,7 +127,7 @@ def _load(dataset: Any, path: Path, name: str | None) -> NDArray[Any]:
 
 
 def _rows(dataset: Any, path: Path) -> Any:
-    """Map what lies in one piece; anything else is read when asked for."""
+    """Return rows of a dataset: memory-mapped if contiguous, else read on demand."""
     offset = dataset.id.get_offset() if dataset.chunks is None and dataset.external is None else None
     if offset is None:
         rows = Hdf5Rows(str(path), dataset.name, dataset.shape, dataset.dtype)
@@ -138,7 +138,7 @@ def _rows(dataset: Any, path: Path) -> Any:
 
 
 def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path: Path) -> NDArray[np.int64] | None:
-    """Rows of all episodes in turn; None where that is every row of the file in order."""
+    """Return the rows of all episodes in turn; None if these are all rows of the file in order."""
     if lengths.shape != offsets.shape or lengths.ndim != 1 or {lengths.dtype.kind, offsets.dtype.kind} - set("iu"):
         raise Refused(
             f"{path}: expected whole numbers ep_len (E,) and ep_offset (E,), got {lengths.dtype} {lengths.shape} and "

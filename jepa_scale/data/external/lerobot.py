@@ -1,4 +1,4 @@
-"""LeRobot datasets, versions 3.0 and 2.x, without their videos."""
+"""Reader of LeRobot datasets, versions 3.0 and 2.x, without their videos."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jepa_scale.records import Episodes
 _CAMERAS = ("video", "image")
 _DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 _NUMBER = re.compile(r"\{episode_(?:chunk|index)(?::0?[0-9]{0,2}d)?\}")
-"""What a template may hold: anything else of Python's would reach into objects, or ask for gigabytes of digits."""
+"""Format specifications allowed in a template; others could reach into objects or ask for gigabytes of digits."""
 
 
 def read(
     path: Path, *, observation: str | None = None, action: str = "action", load_bytes: int = LOAD_BYTES
 ) -> Episodes:
-    """Episodes of a LeRobot dataset, from its Parquet files.
+    """Read the episodes of a LeRobot dataset from its Parquet files.
 
     A row holds an observation and the action taken on it, and there is no observation after the last action: the last
     transition of every episode is lost.
@@ -74,7 +74,7 @@ def read(
 
 
 def _info(path: Path) -> dict[str, Any]:
-    """The dataset's description, whose features are objects."""
+    """Read the dataset's description and check that its features are objects."""
     if not path.is_file():
         raise Refused(f"{path}: expected LeRobot's description of the dataset, got no such file: give its folder")
     info = json_object(path)
@@ -85,7 +85,7 @@ def _info(path: Path) -> dict[str, Any]:
 
 
 def _check_feature(features: dict[str, Any], name: str, path: Path) -> None:
-    usable = [other for other, feature in features.items() if feature.get("dtype") not in _CAMERAS]
+    usable = [candidate for candidate, feature in features.items() if feature.get("dtype") not in _CAMERAS]
     if features.get(name, {}).get("dtype") in _CAMERAS:
         raise Refused(
             f"{path}: expected a feature of numbers, got the {features[name]['dtype']} {name}, which is not "
@@ -96,11 +96,11 @@ def _check_feature(features: dict[str, Any], name: str, path: Path) -> None:
 
 
 def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """Rows of all files in the order of ``index``, cut by ``dataset_from_index``: files end anywhere."""
+    """Read version 3: rows of all files in order of ``index``, cut by ``dataset_from_index``, as files end anywhere."""
     files = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
     data = sorted((path / "data").glob("*/*.parquet"))
-    for kind, held in (("meta/episodes", files), ("data", data)):
-        if not held:
+    for kind, tables in (("meta/episodes", files), ("data", data)):
+        if not tables:
             raise Refused(f"{path}: expected {kind}/chunk-*/file-*.parquet, got none: is the dataset complete?")
     names = ["episode_index", "dataset_from_index", "dataset_to_index"]
     listing = _tables(files, names, path)
@@ -128,7 +128,7 @@ def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]],
 def _version_2(
     path: Path, info: dict[str, Any], columns: list[str]
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """One file for each episode; its length must be that of ``meta/episodes.jsonl``."""
+    """Read version 2: one file for each episode, whose length must be that in ``meta/episodes.jsonl``."""
     listing = path / "meta" / "episodes.jsonl"
     if not listing.is_file():
         raise Refused(f"{path}: expected meta/episodes.jsonl, got no such file: is the dataset complete?")
@@ -161,7 +161,7 @@ def _version_2(
 
 
 def _names(path: Path, info: dict[str, Any], numbers: list[int]) -> list[str]:
-    """Names of the files of episodes, by the template of ``info.json``."""
+    """Return the names of the files of episodes, by the template in ``info.json``."""
     label, template = path / "meta" / "info.json", info.get("data_path", _DATA_PATH)
     if not isinstance(template, str) or set(_NUMBER.sub("", template)) & set("{}"):
         raise Refused(f"{label}: expected data_path such as {_DATA_PATH}, got {short(template)}: correct it")
@@ -174,7 +174,7 @@ def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDAr
     import pyarrow as pa
     from pyarrow import parquet
 
-    found: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
+    chunks: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
     for file in files:
         with reading(file, "a Parquet file", pa.ArrowException):
             table = parquet.read_table(file, columns=columns)
@@ -182,18 +182,18 @@ def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDAr
             if missing:
                 raise Refused(f"{file}: expected columns {', '.join(columns)}, got none called {', '.join(missing)}")
             for name in columns:
-                found[name].append(_dense(table[name].combine_chunks(), f"{file}: {name}"))
-    shapes = {name: {part.shape[1:] for part in parts} for name, parts in found.items()}
+                chunks[name].append(_dense(table[name].combine_chunks(), f"{file}: {name}"))
+    shapes = {name: {part.shape[1:] for part in parts} for name, parts in chunks.items()}
     for name, several in shapes.items():
         if len(several) > 1:
             raise Refused(
                 f"{path}: expected {name} of one size, got {sorted(several)}: the files do not belong together"
             )
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.concatenate(parts) for name, parts in chunks.items()}
 
 
 def _dense(array: Any, label: str) -> NDArray[Any]:
-    """(R,) or (R, D) of a column of numbers or of lists of one length."""
+    """Return a column of numbers, or of lists of equal length, as (R,) or (R, D)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

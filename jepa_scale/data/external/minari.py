@@ -1,4 +1,4 @@
-"""Minari datasets kept in HDF5, read without Minari."""
+"""Reader of Minari datasets in HDF5, which does not need Minari."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _JPEG = b"\xff\xd8"
 def read(
     path: Path, *, observation: str | None = None, action: str | None = None, load_bytes: int = LOAD_BYTES
 ) -> Episodes:
-    """Episodes of a Minari dataset: T + 1 observations and T actions in each group ``episode_<i>``.
+    """Read a Minari dataset: T + 1 observations and T actions in each group ``episode_<i>``.
 
     Spaces of several parts are flattened: the parts' numbers one after another in the order of their names. Images
     kept as JPEG are decoded, all of them, into memory.
@@ -53,17 +53,17 @@ def read(
         for name in names:
             seen = _parts(file[name], "observations", observation, file_path)
             done = _parts(file[name], "actions", action, file_path)
-            held = _observations(seen, file_path, name, load_bytes // len(names))
+            frames = _observations(seen, file_path, name, load_bytes // len(names))
             taken = _flat([np.asarray(part[...]) for part in done.values()])
-            if len(held) != len(taken) + 1:
+            if len(frames) != len(taken) + 1:
                 raise Refused(
-                    f"{file_path}: expected one observation more than actions in {name}, got {len(held)} and "
+                    f"{file_path}: expected one observation more than actions in {name}, got {len(frames)} and "
                     f"{len(taken)}: record the episode again, or drop it"
                 )
-            observations.append(held)
+            observations.append(frames)
             # The last row has no action: zeros stand there, which are never read.
             actions.append(np.concatenate([taken, np.zeros((1, *taken.shape[1:]), taken.dtype)]))
-            lengths.append(len(held))
+            lengths.append(len(frames))
         if any(_is_jpeg(part) for part in seen.values()):
             notes.append("images were kept as JPEG: their pixels are not those that were recorded")
     values = np.concatenate(actions)
@@ -81,7 +81,7 @@ def read(
 
 
 def find_file(path: Path) -> Path:
-    """``main_data.hdf5`` of a dataset.
+    """Return the path of ``main_data.hdf5`` of a dataset.
 
     Raises
     ------
@@ -109,14 +109,14 @@ def _number(name: str) -> int:
 def _leaves(item: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(item, Mapping):
         return {prefix: item}
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for name in sorted(item):
-        found |= _leaves(item[name], f"{prefix}/{name}" if prefix else name)
-    return found
+        leaves |= _leaves(item[name], f"{prefix}/{name}" if prefix else name)
+    return leaves
 
 
 def _parts(episode: Any, kind: str, wanted: str | None, path: Path) -> dict[str, Any]:
-    """Datasets of the observation or action, by name; only the one that is wanted."""
+    """Return the datasets of the observation or action, by name; only the part that is asked for."""
     if kind not in episode:
         raise Refused(f"{path}: expected {kind} in {episode.name}, got {listed(episode)}: is this Minari's file?")
     leaves = _leaves(episode[kind])
@@ -125,8 +125,8 @@ def _parts(episode: Any, kind: str, wanted: str | None, path: Path) -> dict[str,
     # A part of several parts itself gives them all.
     chosen = {name: leaf for name, leaf in leaves.items() if name == wanted or name.startswith(f"{wanted}/")}
     if not chosen:
-        held = listed(name or "one array without parts" for name in leaves)
-        raise Refused(f"{path}: expected a part {wanted} among the {kind}, got {held}: name one of these or none")
+        parts = listed(name or "one array without parts" for name in leaves)
+        raise Refused(f"{path}: expected a part {wanted} among the {kind}, got {parts}: name one of these or none")
     return chosen
 
 
@@ -148,14 +148,14 @@ def _observations(parts: dict[str, Any], path: Path, name: str, load_bytes: int)
 
 
 def _flat(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """One array as it is; several as (T, sum of sizes) float32."""
+    """Return one array unchanged, several as (T, sum of sizes) float32."""
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.float32)
 
 
 def _is_jpeg(values: Any) -> bool:
-    """Encoded images are bytes, in rows of one length or of several."""
+    """Whether rows are JPEG images: bytes, in rows of one or several lengths."""
     if not len(values.shape) or not len(values) or (values.dtype != np.uint8 and not values.dtype.hasobject):
         return False
     first = values[0]
@@ -167,22 +167,22 @@ def _decoded(values: Any, label: str) -> NDArray[np.uint8]:
 
     with reading(label, "images in JPEG of one size", Image.DecompressionBombError):
         # No other format is tried, whatever the bytes say.
-        return np.stack([np.asarray(Image.open(io.BytesIO(bytes(one)), formats=["JPEG"])) for one in values[...]])
+        return np.stack([np.asarray(Image.open(io.BytesIO(bytes(image)), formats=["JPEG"])) for image in values[...]])
 
 
 def _together(observations: list[Any], names: list[str], path: Path) -> Any:
-    for name, one in zip(names, observations, strict=True):
-        if one.shape[1:] != observations[0].shape[1:]:
+    for name, part in zip(names, observations, strict=True):
+        if part.shape[1:] != observations[0].shape[1:]:
             raise Refused(
-                f"{path}: expected observations of one shape, got {one.shape[1:]} in {name} after "
+                f"{path}: expected observations of one shape, got {part.shape[1:]} in {name} after "
                 f"{observations[0].shape[1:]} in {names[0]}: read datasets of different shapes apart"
             )
-    lazy = any(isinstance(one, Hdf5Rows) for one in observations)
+    lazy = any(isinstance(part, Hdf5Rows) for part in observations)
     return Joined(observations) if lazy else np.concatenate(observations)
 
 
 def _action_space(metadata: dict[str, Any], values: NDArray[Any]) -> tuple[ActionSpace | None, int]:
-    """What the metadata says of discrete actions, and the first one's number; limits are read off the data."""
+    """Return the discrete action space of the metadata and its first number; limits are taken from the data."""
     space = metadata.get("action_space")
     space = json.loads(space) if isinstance(space, str) else space or {}
     if space.get("type") != "Discrete" or values.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""NumPy archives: OGBench's, and plain ones."""
+"""Readers of NumPy archives: those of OGBench, and plain ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDS = ("episode", "episode_id", "episode_ids", "episode_index", "episode_idx", "
 
 
 def read_ogbench(path: Path, *, observation: str = "observations", load_bytes: int = LOAD_BYTES) -> Episodes:
-    """Episodes of an OGBench archive: ``observations``, ``actions``, and ``terminals`` 1 in each trajectory's last row.
+    """Read an OGBench archive: ``observations``, ``actions``, and ``terminals`` 1 in each trajectory's last row.
 
     ``qpos`` and ``qvel`` become the state. The last row's action is never used. The archive's arrays are loaded whole.
 
@@ -56,7 +56,7 @@ def read_plain(
     state: str | None = "states",
     load_bytes: int = LOAD_BYTES,
 ) -> Episodes:
-    """Episodes of a plain archive.
+    """Read the episodes of a plain archive.
 
     Either flat rows, an action for each (R, …) with ``ep_len`` (E,) or an episode's number for each row, or episodes of
     one length: observations (E, T + 1, …) and actions (E, T) or (E, T, A) and neither.
@@ -100,7 +100,7 @@ def read_plain(
 
 
 def run_lengths(ids: NDArray[Any], label: str) -> NDArray[np.int64]:
-    """Lengths of runs of one value (R,); a value that comes back is refused, as its rows would be two episodes."""
+    """Return the lengths of runs of equal values (R,); a value that recurs is refused: it would be two episodes."""
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     values, counts = np.unique(ids[starts], return_counts=True)
     if (counts > 1).any():
@@ -112,7 +112,7 @@ def run_lengths(ids: NDArray[Any], label: str) -> NDArray[np.int64]:
 
 
 def names_of(path: Path) -> set[str]:
-    """Names of an archive's arrays; empty where it is none."""
+    """Return the names of an archive's arrays; empty if the file is no archive."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return set()
     with reading(path, "a NumPy archive"), zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Human play of Overcooked-AI: tables of states and joint actions as text."""
+"""Reader of human play in Overcooked-AI: tables of states and joint actions as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jepa_scale.foreign import Refused, listed, reading, short
 from jepa_scale.records import ActionSpace, Episodes
 
 MOVES: tuple[tuple[int, int], ...] = ((0, 0), (0, -1), (0, 1), (1, 0), (-1, 0))
-"""What one player does, by number: stay, up, down, right, left; 5 is to interact."""
+"""Moves of one player by number: stay, up, down, right, left; 5 is to interact."""
 
 _ONE = len(MOVES) + 1
 _NEEDED = ("state", "joint_action", "layout_name", "cur_gameloop")
@@ -30,7 +30,7 @@ _TRIALS = (("trial_id",), ("workerid_num", "layout_name", "round_num"))
 def read(
     path: Path, *, layout: str | None = None, allow_pickle: bool = False, load_bytes: int = LOAD_BYTES
 ) -> Episodes:
-    """Trials of one layout, from a .csv or a pickled pandas table.
+    """Read the trials of one layout from a .csv or a pickled pandas table.
 
     An observation is a vector: places, orientations and held objects of both players, then objects by kind and place,
     soups with their ingredients and time; one coordinate for each that occurs in the layout's rows, in the order of
@@ -62,7 +62,7 @@ def read(
     order = sorted(range(len(chosen)), key=lambda place: (keys[place], loops[place]))
     rows = [chosen[place] for place in order]
     trials, loops = [keys[place] for place in order], loops[order]
-    same = np.array([one == other for one, other in pairwise(trials)], dtype=bool)
+    same = np.array([current == following for current, following in pairwise(trials)], dtype=bool)
     ends = np.append(np.flatnonzero(~same), len(rows) - 1)
     states = _each(table, "state", rows, path, lambda text: _named(_parsed(text)))
     notes: list[str] = []
@@ -70,8 +70,8 @@ def read(
     if gaps := int(same.sum() - follows.sum()):
         notes.append(f"{gaps} transitions skipped: the next row of the trial is not one loop later")
     if "next_state" in table:
-        said = _each(table, "next_state", rows, path, lambda text: _named(_parsed(text)))
-        _drop_others(follows, said, states, notes)
+        recorded = _each(table, "next_state", rows, path, lambda text: _named(_parsed(text)))
+        _drop_others(follows, recorded, states, notes)
     return assemble(
         _vectors(states),
         np.array(_each(table, "joint_action", rows, path, lambda text: _joint(_parsed(text), path))),
@@ -87,17 +87,19 @@ def read(
 def _each(
     table: Mapping[str, list[Any]], name: str, rows: Iterable[int], path: Path, parse: Callable[[Any], Any]
 ) -> list[Any]:
-    """A column's values as ``parse`` gives them; an error says which row cannot be parsed."""
-    found = []
+    """Parse every value of a column; an error says which row cannot be parsed."""
+    parsed = []
     for row in rows:
         with reading(f"{path}: {name} of row {row + 1}", "Overcooked's notation"):
-            found.append(parse(table[name][row]))
-    return found
+            parsed.append(parse(table[name][row]))
+    return parsed
 
 
-def _drop_others(follows: NDArray[np.bool_], said: list[Any], states: list[Any], notes: list[str]) -> None:
-    """Leave out transitions to another state than the one that the row says will follow."""
-    agree = np.array([one == other for one, other in zip(said[:-1], states[1:], strict=True)], dtype=bool)
+def _drop_others(follows: NDArray[np.bool_], recorded: list[Any], states: list[Any], notes: list[str]) -> None:
+    """Leave out transitions whose next state is not the one that the row records."""
+    agree = np.array(
+        [expected == actual for expected, actual in zip(recorded[:-1], states[1:], strict=True)], dtype=bool
+    )
     if count := int((follows[:-1] & ~agree).sum()):
         notes.append(f"{count} transitions skipped: the next row's state is not the one that was recorded to follow")
     follows[:-1] &= agree
@@ -145,7 +147,7 @@ def _text(path: Path) -> Mapping[str, list[Any]]:
 
 
 def _columns(table: Mapping[str, list[Any]], path: Path) -> tuple[str, ...]:
-    """Names of the columns that tell trials apart."""
+    """Return the names of the columns that tell trials apart."""
     trial = next((names for names in _TRIALS if set(names) <= set(table)), None)
     missing = [name for name in _NEEDED if name not in table]
     if missing or trial is None:
@@ -159,19 +161,19 @@ def _columns(table: Mapping[str, list[Any]], path: Path) -> tuple[str, ...]:
 
 def _layout(table: Mapping[str, list[Any]], layout: str | None, path: Path) -> list[int]:
     names = table["layout_name"]
-    held = sorted(set(names))
-    chosen = held[0] if layout is None and len(held) == 1 else layout
+    layouts = sorted(set(names))
+    chosen = layouts[0] if layout is None and len(layouts) == 1 else layout
     rows = [row for row, name in enumerate(names) if name == chosen]
     if not rows:
         raise Refused(
             f"{path}: expected one layout, as the others' states are of another size, got {layout=} of "
-            f"{listed(held) or 'no row'}: choose one of these"
+            f"{listed(layouts) or 'no row'}: choose one of these"
         )
     return rows
 
 
 def _parsed(value: Any) -> Any:
-    """A value of JSON or of Python's own notation; tables of different years hold one or the other, or no text."""
+    """Parse a value in JSON or Python notation; tables of different years hold either, or values that are no text."""
     if not isinstance(value, str):
         return value
     try:
@@ -181,46 +183,46 @@ def _parsed(value: Any) -> Any:
 
 
 def _named(state: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of a state by name; what is not there is 0."""
-    found: dict[str, float] = {}
+    """Return the numbers of a state by name; missing ones are 0."""
+    numbers: dict[str, float] = {}
     for number, player in enumerate(state["players"]):
         for name in ("position", "orientation"):
             for axis, value in zip("xy", player[name], strict=True):
-                found[f"player {number} {name} {axis}"] = float(value)
-        held = player.get("held_object")
-        if held:
-            found |= _thing(held, f"player {number} holds")
+                numbers[f"player {number} {name} {axis}"] = float(value)
+        carried = player.get("held_object")
+        if carried:
+            numbers |= _thing(carried, f"player {number} holds")
     objects = state.get("objects") or ()
     # Older tables have a dictionary by place.
     things: Iterable[Any] = objects.values() if isinstance(objects, Mapping) else objects
     for thing in things:
-        found |= _thing(thing, "at " + ",".join(str(int(value)) for value in thing["position"]))
-    return found
+        numbers |= _thing(thing, "at " + ",".join(str(int(value)) for value in thing["position"]))
+    return numbers
 
 
 def _thing(thing: Mapping[str, Any], where: str) -> dict[str, float]:
-    """What an object is; of a soup also how many ingredients of each kind and how long it has been cooking."""
+    """Return the features of an object: its kind; for soups the count of each ingredient and the cooking time."""
     label = f"{where} {thing['name']}"
-    found = {label: 1.0}
+    features = {label: 1.0}
     if thing.get("state"):
         kind, count, time = thing["state"]
-        return found | {f"{label} of {kind}": float(count), f"{label} time": float(time)}
+        return features | {f"{label} of {kind}": float(count), f"{label} time": float(time)}
     for part in thing.get("_ingredients", ()):
         name = f"{label} of {part['name']}"
-        found[name] = found.get(name, 0.0) + 1.0
+        features[name] = features.get(name, 0.0) + 1.0
     if "cooking_tick" in thing:
         # It is −1 before cooking starts; 0 has to be what is not there.
-        found[f"{label} time"] = float(thing["cooking_tick"]) + 1.0
-    return found
+        features[f"{label} time"] = float(thing["cooking_tick"]) + 1.0
+    return features
 
 
 def _vectors(states: list[dict[str, float]]) -> NDArray[np.float32]:
     place = {name: column for column, name in enumerate(sorted(set().union(*states)))}
-    found = np.zeros((len(states), len(place)), dtype=np.float32)
+    vectors = np.zeros((len(states), len(place)), dtype=np.float32)
     for row, state in enumerate(states):
         for name, value in state.items():
-            found[row, place[name]] = value
-    return found
+            vectors[row, place[name]] = value
+    return vectors
 
 
 def _joint(actions: Any, path: Path) -> int:

@@ -1,1 +1,1 @@
-"""Everything of W&B: runs mirrored there, dashboards, offline runs uploaded, and tables made of W&B runs."""
+"""W&B: mirroring runs, dashboards, uploading offline runs, and tables from W&B runs."""

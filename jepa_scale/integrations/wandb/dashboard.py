@@ -24,18 +24,18 @@ Key = str
 
 @dataclass(frozen=True)
 class Line:
-    """Metrics over training, one line per run."""
+    """Panel of metrics over training, one line per run."""
 
     title: str
     metrics: tuple[Key, ...] = ()
-    """Empty: every estimate that is declared for a panel of this title."""
+    """Metrics to draw; empty: every estimate that is declared for a panel of this title."""
     x: Key = "epoch"
     log: bool = False
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """One point per run, coloured by a third quantity."""
+    """Panel with one point per run, coloured by a third quantity."""
 
     title: str
     x: Key
@@ -47,26 +47,26 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines of a table of the study's run."""
+    """Panel of lines or points from a table of the study's run."""
 
     title: str
     table: Key
     x: str
     y: str
     line: str = ""
-    """Column whose values are one line each; empty: points."""
+    """Column with a line for each of its values; empty: points."""
 
 
 @dataclass(frozen=True)
 class TablePanel:
-    """A table of the study's run."""
+    """Panel that shows a table of the study's run."""
 
     key: Key
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number of the study's run."""
+    """Panel that shows one number of the study's run."""
 
     title: str
     key: Key
@@ -74,7 +74,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """Sentences."""
+    """Panel of Markdown text."""
 
     markdown: str
 
@@ -84,7 +84,7 @@ Panel = Line | Scatter | Chart | TablePanel | Number | Text
 
 @dataclass(frozen=True)
 class Part:
-    """A section of the dashboard."""
+    """Section of the dashboard, with its panels."""
 
     name: str
     panels: tuple[Panel, ...]
@@ -92,7 +92,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What a study's workspace shows."""
+    """Content of a study's workspace."""
 
     entity: str
     project: str
@@ -102,23 +102,23 @@ class Dashboard:
 
 
 def logged(result: StudyResult) -> set[Key]:
-    """All keys that a study's runs, and the run of the study itself, have in W&B."""
+    """Return all keys that a study's runs, and the run of the study itself, have in W&B."""
     parts = [arm.result for arm in result.arms] or [result]
     rows = [row for part in parts for history in part.histories.values() for row in history]
     # Of lists W&B holds histograms, which lines cannot show, and of what was never identified nothing.
     names = {row["name"] for row in rows if isinstance(row["value"], int | float)}
-    held = names | set(AXES)
+    keys = names | set(AXES)
     if any(row["epoch"] > 0 for row in rows):
-        held.add(THROUGHPUT)
+        keys.add(THROUGHPUT)
     if any(record.spectrum for record in result.records.values()):
-        held.add(SPECTRUM_TABLE)
+        keys.add(SPECTRUM_TABLE)
     for name in names:
-        held |= {f"summary:{name}.{end}" for end in summaries_of(name)} or {f"summary:{name}"}
+        keys |= {f"summary:{name}.{end}" for end in summaries_of(name)} or {f"summary:{name}"}
     for record in result.records.values():
         ends = ((part, *item) for part in PARTS for item in getattr(record, part).items())
-        held |= {f"summary:{part}/{name}" for part, name, value in ends if isinstance(value, int | float)}
-        held |= {f"config:{key}" for key in _flat(record.config)}
-    return held | {f"summary:{name}" for name in (*ENDS, *study_numbers(result))} | set(study_tables(result))
+        keys |= {f"summary:{part}/{name}" for part, name, value in ends if isinstance(value, int | float)}
+        keys |= {f"config:{key}" for key in _flat(record.config)}
+    return keys | {f"summary:{name}" for name in (*ENDS, *study_numbers(result))} | set(study_tables(result))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -129,26 +129,26 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def dashboard_of(result: StudyResult, entity: str, project: str) -> Dashboard:
-    """Choose the panels that this study's runs have the metrics of."""
-    held = logged(result)
+    """Choose the panels whose metrics this study's runs have."""
+    keys = logged(result)
     parts = [
-        Part(name, tuple(one for panel in panels if (one := _kept(panel, held)) is not None))
+        Part(name, tuple(kept for panel in panels if (kept := _kept(panel, keys)) is not None))
         for name, panels in _parts(result)
     ]
     return Dashboard(entity, project, result.name, len(result.records), tuple(part for part in parts if part.panels))
 
 
-def _kept(panel: Panel, held: set[Key]) -> Panel | None:
-    """The panel with the metrics that there are; None where nothing of it is left."""
+def _kept(panel: Panel, keys: set[Key]) -> Panel | None:
+    """Reduce a panel to the metrics that exist; None if none is left."""
     if isinstance(panel, Line):
-        chosen = panel.metrics or estimates.shown((name for name in held if ":" not in name), panel.title)
-        metrics = tuple(name for name in chosen if name in held)
-        return Line(panel.title, metrics, panel.x, panel.log) if metrics and panel.x in held else None
-    return panel if keys_of(panel) <= held else None
+        chosen = panel.metrics or estimates.shown((name for name in keys if ":" not in name), panel.title)
+        metrics = tuple(name for name in chosen if name in keys)
+        return Line(panel.title, metrics, panel.x, panel.log) if metrics and panel.x in keys else None
+    return panel if keys_of(panel) <= keys else None
 
 
 def keys_of(panel: Panel) -> set[Key]:
-    """Every key that a panel reads."""
+    """Return every key that a panel reads."""
     if isinstance(panel, Line):
         return {panel.x, *panel.metrics}
     if isinstance(panel, Scatter):
@@ -162,12 +162,14 @@ def _parts(result: StudyResult) -> Sequence[tuple[str, Sequence[Panel]]]:
     regret = f"regret/{result.score}"
     n, k, last = "config:data.n", "config:model.k", f"summary:{regret}.last"
     deficits = ("spectrum/subspace_deficit", "spectrum/calibration_deficit")
-    said = "\n\n".join((f"# {result.name}", *map(_escaped, (result.question.strip(), *answer(result))), _how(result)))
+    heading = "\n\n".join(
+        (f"# {result.name}", *map(_escaped, (result.question.strip(), *answer(result))), _how(result))
+    )
     return (
         (
             "Answer",
             (
-                Text(said),
+                Text(heading),
                 TablePanel("study/advice"),
                 Number("Runs done", "summary:study/done"),
                 Number("P(regret ≤ target) at the largest n", "summary:study/verdict_probability"),
@@ -244,7 +246,7 @@ _BOUNDS = tuple(kind.pattern for kind in estimates.ESTIMATES if kind.panel == es
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text so that Markdown shows it unchanged."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
@@ -257,7 +259,7 @@ def _how(result: StudyResult) -> str:
 
 
 def workspace(dashboard: Dashboard) -> Any:
-    """The workspace of W&B's own library, checked by it.
+    """Build the workspace as an object of W&B's library, which checks it.
 
     Raises
     ------
@@ -274,7 +276,7 @@ def workspace(dashboard: Dashboard) -> Any:
         project=dashboard.project,
         name=f"{dashboard.study}: scaling study",
         sections=[
-            ws.Section(name=part.name, is_open=index < 2, panels=[_panel(one) for one in part.panels])
+            ws.Section(name=part.name, is_open=index < 2, panels=[_panel(panel) for panel in part.panels])
             for index, part in enumerate(dashboard.parts)
         ],
         # A panel would leave out the others.
@@ -321,32 +323,32 @@ def _metric(key: Key) -> Any:
 
 
 def spec_of_workspace(built: Any) -> dict[str, Any]:
-    """What W&B's library would send, as plain dictionaries."""
+    """Return what W&B's library would send, as plain dictionaries."""
     return dict(json.loads(built._to_model().model_dump_json(by_alias=True)))
 
 
 def save(dashboard: Dashboard, earlier: str = "") -> str:
-    """Save the workspace in W&B and return its URL; ``earlier`` is that of one to replace.
+    """Save the workspace in W&B and return its URL; ``earlier`` is the URL of a workspace to replace.
 
     Raises
     ------
     UserError
-        If the library is not installed, or W&B does not take it.
+        If the library is not installed, or W&B refuses the workspace.
     """
     built = workspace(dashboard)
     try:
-        held = _earlier(earlier)
-        if held is None or (held.entity, held.project) != (dashboard.entity, dashboard.project):
+        existing = _earlier(earlier)
+        if existing is None or (existing.entity, existing.project) != (dashboard.entity, dashboard.project):
             return str(built.save().url)
-        held.name, held.sections = built.name, built.sections
-        held.settings, held.runset_settings = built.settings, built.runset_settings
-        return str(held.save().url)
+        existing.name, existing.sections = built.name, built.sections
+        existing.settings, existing.runset_settings = built.settings, built.runset_settings
+        return str(existing.save().url)
     except Exception as error:
         raise UserError(_refused("the workspace", error)) from None
 
 
 def _earlier(url: str) -> Any:
-    """The workspace at a URL; None where there is none any more."""
+    """Load the workspace at a URL; None if it no longer exists."""
     import wandb_workspaces.workspaces as ws
 
     if not url:
@@ -379,7 +381,7 @@ def save_report(dashboard: Dashboard) -> str:
                 name=dashboard.study,
                 filters=f"Group == {json.dumps(dashboard.study)}",
             )
-            blocks += [wr.H1(part.name), wr.PanelGrid(runsets=[runs], panels=[_panel(one) for one in part.panels])]
+            blocks += [wr.H1(part.name), wr.PanelGrid(runsets=[runs], panels=[_panel(panel) for panel in part.panels])]
         report = wr.Report(
             entity=dashboard.entity, project=dashboard.project, title=f"{dashboard.study}: scaling study", blocks=blocks
         )

@@ -1,4 +1,4 @@
-"""Offline W&B runs read back from their files: W&B itself has no reader that needs no server."""
+"""Reading offline W&B runs from their files; W&B's own readers all need a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jepa_scale.foreign import reading
 from jepa_scale.runs.errors import UserError
 
 _BLOCK = 32768
-"""Bytes of a block of LevelDB's log format, which the files are in."""
+"""Bytes of a block in LevelDB's log format, in which the files are written."""
 _FILE_HEADER, _PIECE_HEADER = 7, 7
 _MAGIC = b":W&B"
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
@@ -23,7 +23,7 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class WandbRun:
-    """What W&B keeps of one run."""
+    """Data that W&B stores for one run."""
 
     run_id: str
     project: str
@@ -33,35 +33,37 @@ class WandbRun:
     tags: tuple[str, ...]
     config: Mapping[str, Any]
     history: tuple[Mapping[str, Any], ...]
-    """Rows in the order in which they were logged."""
+    """Logged rows, in order."""
     summary: Mapping[str, Any]
     step_metrics: Mapping[str, str] = field(default_factory=dict)
-    """Step axis by metric, or by pattern such as ``*``."""
+    """Step axis by metric, or by a pattern such as ``*``."""
     summaries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the summary keeps (``min``, ``last``, …), by metric or pattern, where it was asked for."""
+    """Kinds of summary (``min``, ``last``, …) by metric or pattern, where they were set."""
     started: float = 0.0
-    """Seconds since the epoch."""
+    """Start time in seconds since 1970 (Unix time)."""
     state: str = "crashed"
-    """``finished``, ``failed`` (with an exit code), ``crashed`` (never closed), or what the server says."""
+    """State of the run: ``finished``, ``failed`` (exit code), ``crashed`` (never closed), or the server's value."""
 
 
 def offline_folders(folder: Path) -> list[Path]:
-    """Folders of offline runs at or below a folder, the oldest first."""
-    found = [folder] if folder.name.startswith(_PREFIXES) else []
-    found += [path for prefix in _PREFIXES for path in folder.rglob(f"{prefix}*") if path.is_dir()]
-    return sorted({path for path in found if any(path.glob("*.wandb"))}, key=lambda path: path.name.split("run-", 1)[1])
+    """Find the folders of offline runs at or below a folder, oldest first."""
+    folders = [folder] if folder.name.startswith(_PREFIXES) else []
+    folders += [path for prefix in _PREFIXES for path in folder.rglob(f"{prefix}*") if path.is_dir()]
+    return sorted(
+        {path for path in folders if any(path.glob("*.wandb"))}, key=lambda path: path.name.split("run-", 1)[1]
+    )
 
 
 _PREFIXES = ("offline-run-", "run-")
 
 
 def read_offline(folder: Path) -> WandbRun:
-    """Read one folder of an offline run. What a killed process left half written at the end is left out.
+    """Read one folder of an offline run; a record left half written by a killed process is left out.
 
     Raises
     ------
     UserError
-        If there is no such file, or it is not W&B's.
+        If there is no such file, or it is not a W&B file.
     """
     paths = sorted(folder.glob("*.wandb"))
     if not paths:
@@ -72,7 +74,7 @@ def read_offline(folder: Path) -> WandbRun:
 
 
 def _run(path: Path) -> WandbRun:
-    """What the records of a file say."""
+    """Build a run from the records of a file."""
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2
@@ -87,12 +89,12 @@ def _run(path: Path) -> WandbRun:
         record.ParseFromString(piece)
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            one = record.run
+            header = record.run
             run = replace(
-                run, run_id=one.run_id, project=one.project, group=one.run_group, job_type=one.job_type,
-                name=one.display_name, tags=tuple(one.tags), started=one.start_time.ToNanoseconds() / 1e9,
+                run, run_id=header.run_id, project=header.project, group=header.run_group, job_type=header.job_type,
+                name=header.display_name, tags=tuple(header.tags), started=header.start_time.ToNanoseconds() / 1e9,
             )  # fmt: skip
-            _update(config, one.config.update)
+            _update(config, header.config.update)
         elif kind == "config":
             _update(config, record.config.update)
         elif kind == "summary":
@@ -107,9 +109,9 @@ def _run(path: Path) -> WandbRun:
             named = record.metric.name or record.metric.glob_name
             if record.metric.step_metric:
                 steps[named] = record.metric.step_metric
-            asked = [item.name for item, value in record.metric.summary.ListFields() if value is True]
-            if asked:
-                kept[named] = tuple(asked)
+            kinds = [item.name for item, value in record.metric.summary.ListFields() if value is True]
+            if kinds:
+                kept[named] = tuple(kinds)
         elif kind == "exit":
             run = replace(run, state="failed" if record.exit.exit_code else "finished")
     if not run.run_id:
@@ -120,7 +122,7 @@ def _run(path: Path) -> WandbRun:
 
 
 def joined(parts: Sequence[WandbRun]) -> WandbRun:
-    """Make one run of the parts that a requeued run left, in the order of their start; later values win."""
+    """Join the parts of a requeued run into one, in the order of their start; later values win."""
     ordered = sorted(parts, key=lambda part: part.started)
     first, last = ordered[0], ordered[-1]
     return replace(
@@ -137,13 +139,13 @@ def joined(parts: Sequence[WandbRun]) -> WandbRun:
 def read_runs(folder: Path, unreadable: Callable[[str], None] | None = None) -> list[WandbRun]:
     """Read every offline run at or below a folder, parts of one run joined.
 
-    ``unreadable`` is told of each file that holds no run, as a process leaves it that is killed early; without it such
-    a file is an error.
+    ``unreadable`` is called with a message for each file that holds no run, as a process killed early leaves it;
+    without it such a file is an error.
 
     Raises
     ------
     UserError
-        If there is none, or as ``read_offline``.
+        If there is no run, or as ``read_offline``.
     """
     parts: dict[tuple[str, str], list[WandbRun]] = {}
     for place in offline_folders(folder):
@@ -157,11 +159,11 @@ def read_runs(folder: Path, unreadable: Callable[[str], None] | None = None) -> 
         parts.setdefault((run.project, run.run_id), []).append(run)
     if not parts:
         raise UserError(f"no offline W&B run in {folder}: expected folders offline-run-* with a .wandb file")
-    return [joined(found) for found in parts.values()]
+    return [joined(run_parts) for run_parts in parts.values()]
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """Records of a file: pieces within blocks, put together; ends where the file is torn or damaged."""
+    """Yield the records of a file, joining their pieces across blocks; ends where the file is torn or damaged."""
     content = path.read_bytes()
     if content[: len(_MAGIC)] != _MAGIC:
         raise UserError(f"{path} is not a W&B file: expected it to begin with {_MAGIC.decode()}")
@@ -183,7 +185,7 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def _update(target: dict[str, Any], items: Any) -> None:
-    """Put items of W&B's into nested dictionaries."""
+    """Insert W&B items into nested dictionaries."""
     for item in items:
         keys = list(item.nested_key) or [item.key]
         place = target

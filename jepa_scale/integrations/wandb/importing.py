@@ -1,4 +1,4 @@
-"""A table from W&B runs: those of this project, whose keys are known, or anybody's, whose keys are given."""
+"""A table from W&B runs: this project's, whose keys are known, or any others, whose keys the user gives."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from jepa_scale.study.table import row_of, run_table, write_table
 
 EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"
 _NEEDED = ("n", "k", "regret")
-"""Of advice: a run that lacks one of them, where it is given, is left out."""
+"""Columns that advice needs: a run without a value in one of them, if mapped, is left out."""
 
 
 def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
-    """Return the table of runs and what is to be said about it, such as how many were left out.
+    """Return the table of runs and remarks on it, such as how many were left out.
 
     ``columns`` maps names of the table to keys of configuration or summary, or to products of them; empty: the runs
     are this project's own.
@@ -33,7 +33,7 @@ def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str
     Raises
     ------
     UserError
-        If the runs are not ours and no columns were given, a key is not there, or no run is left.
+        If the runs are not ours and no columns were given, a key does not exist, or no run is left.
     """
     # The run of a study as a whole is none of its runs.
     runs = [run for run in runs if "study/done" not in run.summary]
@@ -46,17 +46,17 @@ def import_runs(source: str, runs: Sequence[WandbRun], columns: Mapping[str, str
             wrong.append(f"left out: {error}")
     if wrong and not sound:
         raise UserError(f"{source}: no run can be used ({_count(len(runs))}), the first one is {wrong[0]}")
-    table, said = _theirs(source, sound, columns) if columns else _ours(source, sound)
-    return table, (*wrong, *said)
+    table, remarks = _theirs(source, sound, columns) if columns else _ours(source, sound)
+    return table, (*wrong, *remarks)
 
 
 def check_out(path: Path) -> None:
-    """Refuse a place that no table can be written to, before anything is read.
+    """Refuse a path to which no table can be written, before anything is read.
 
     Raises
     ------
     UserError
-        If it is no parquet file.
+        If the path does not name a parquet file.
     """
     if path.suffix != ".parquet" or path.is_dir():
         raise UserError(f"--out: expected a file that ends in .parquet, got {path}")
@@ -68,7 +68,7 @@ def write_import(table: RunTable, path: Path) -> None:
     Raises
     ------
     UserError
-        If the place cannot be written to.
+        If the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def is_ours(run: WandbRun) -> bool:
 
 
 def _check(run: WandbRun, theirs: bool) -> None:
-    """Refuse a run, by its name, whose values make no row of a table."""
+    """Refuse a run whose values do not form a row of a table; the error names it."""
     with reading(f"run {short(run.run_id, 80)}", "values of a run", refuse=UserError):
         flattened(run)
         if not theirs and is_ours(run):
@@ -92,39 +92,39 @@ def _check(run: WandbRun, theirs: bool) -> None:
 
 
 def _ours(source: str, runs: Sequence[WandbRun]) -> tuple[RunTable, tuple[str, ...]]:
-    mine = [run for run in runs if is_ours(run)]
-    if not mine:
+    ours = [run for run in runs if is_ours(run)]
+    if not ours:
         raise UserError(
             f"{source}: no run has a result of jepa-scale ({_count(len(runs))}); name the keys to read, such as "
             f"{EXAMPLE}; {_found(runs)}"
         )
-    arms, said = _arms(mine)
-    records = [record_of(run) for run in mine]
+    arms, remarks = _arms(ours)
+    records = [record_of(run) for run in ours]
     # As a study lists its cells: a replicate before the next seed, wide models first.
-    records.sort(key=lambda one: (one.dials["seed"], -one.dials["k"], one.dials["n"], one.run_id))
+    records.sort(key=lambda row: (row.dials["seed"], -row.dials["k"], row.dials["n"], row.run_id))
     others = Counter(run.state for run in runs if not is_ours(run))
     if others:
-        said += [f"left out, without a result of jepa-scale: {_count(sum(others.values()))} ({_listed(others)})"]
+        remarks += [f"left out, without a result of jepa-scale: {_count(sum(others.values()))} ({_listed(others)})"]
     table = run_table(records)
     named = np.array([arms[record.run_id] for record in records])
-    return RunTable({**table.columns, "arm": named}), tuple(said)
+    return RunTable({**table.columns, "arm": named}), tuple(remarks)
 
 
 def _arms(runs: Sequence[WandbRun]) -> tuple[dict[str, str], list[str]]:
-    """What sets runs of one n and k apart, their seed aside, by run; empty for all where nothing does.
+    """Label each run by the settings, other than the seed, in which runs of equal n and k differ; empty if none do.
 
-    Settings that follow from n and k, such as a budget of passes over the data, set nothing apart.
+    Settings that follow from n and k, such as a budget of passes over the data, do not count.
     """
     flat = {run.run_id: {"group": run.group} | dict(_leaves(_without(run.config), "")) for run in runs}
     cells: dict[tuple[Any, Any], list[str]] = {}
     for run in runs:
         cells.setdefault((run.summary["dials/n"], run.summary["dials/k"]), []).append(run.run_id)
-    keys = sorted({key for held in flat.values() for key in held})
+    keys = sorted({key for settings in flat.values() for key in settings})
     apart = [key for key in keys if any(len({repr(flat[run].get(key)) for run in here}) > 1 for here in cells.values())]
     if len({run.group for run in runs}) > 1:
         apart = ["group", *(key for key in apart if key != "group")]
-    said = [f"runs differ in {listed(apart)}: the column arm tells them apart"] if apart else []
-    return {run: ", ".join(f"{key}={held.get(key)}" for key in apart) for run, held in flat.items()}, said
+    remarks = [f"runs differ in {listed(apart)}: the column arm tells them apart"] if apart else []
+    return {run: ", ".join(f"{key}={settings.get(key)}" for key in apart) for run, settings in flat.items()}, remarks
 
 
 def _without(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _without(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_of(run: WandbRun) -> RunRecord:
-    """Return what a study keeps of one of our runs, as far as the table needs it."""
+    """Build the run record of one of our runs, as far as the table needs it."""
     summary = run.summary
     status = summary["run/status"]
     if status not in ("finished", "diverged"):
@@ -166,9 +166,9 @@ def _under(prefix: str, summary: Mapping[str, Any]) -> Iterator[tuple[str, float
 
 
 def _last_epoch(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the estimates of the last epoch with any.
+    """Return the estimates of the last epoch that has any.
 
-    The summary would not do: it keeps what was last identified, at whatever epoch that was.
+    The summary is not enough: it keeps the last identified value, at whatever epoch that was.
     """
     epochs: dict[int, dict[str, float]] = {}
     for row in history:
@@ -217,19 +217,19 @@ def _theirs(source: str, runs: Sequence[WandbRun], names: Mapping[str, str]) -> 
         raise UserError(f"{source}: no run can be used: {_listed(left)}; {_found(ended)}")
     chosen = [ended[index] for index in kept]
     table = _table(chosen, {name: [values[index] for index in kept] for name, values in columns.items()})
-    said = [f"left out: {_count(sum(left.values()))} ({_listed(left)})"] if left else []
-    return table, (*said, *_remarks(table, names))
+    remarks = [f"left out: {_count(sum(left.values()))} ({_listed(left)})"] if left else []
+    return table, (*remarks, *_remarks(table, names))
 
 
 def _status(run: WandbRun) -> str:
-    """Return what the run says of itself, else what W&B does."""
+    """Return the status that the run reported, else the state in W&B."""
     return str(run.summary.get("run/status", run.state))
 
 
 def flattened(run: WandbRun) -> dict[str, Any]:
-    """Return configuration and summary by dotted key; a summary of several kinds (``min``, …) is its ``last`` too.
+    """Flatten configuration and summary by dotted key; a summary of several kinds (``min``, …) also counts as ``last``.
 
-    Where both have a key the configuration's counts: it says what was asked for.
+    If both have a key, the configuration's value is used: it states what was requested.
     """
     summary = dict(_leaves(run.summary, ""))
     for name, value in run.summary.items():
@@ -248,7 +248,7 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def _column(source: str, runs: Sequence[WandbRun], flat: Sequence[Mapping[str, Any]], name: str, key: str) -> list[Any]:
-    """Return one value for each run: numbers; texts where an extra column has any, for ``fit --cluster``."""
+    """Return one value per run: numbers, or texts if an extra column has any, for ``fit --cluster``."""
     known = list(dict.fromkeys(part for row in flat for part in row))
     parts = [part for part in factors(key, known) if isinstance(part, str)]
     missing = next((part for part in parts if part not in known), None)
@@ -259,13 +259,13 @@ def _column(source: str, runs: Sequence[WandbRun], flat: Sequence[Mapping[str, A
     columns = {part: [row.get(part) for row in flat] for part in parts}
     if parts == [key] and name not in RunTable.COLUMNS and any(isinstance(value, str) for value in columns[key]):
         values = columns[key]
-        if not all(math.isfinite(one) for one in product(columns, key, len(flat))):
+        if not all(math.isfinite(number) for number in product(columns, key, len(flat))):
             return ["" if value is None else str(value) for value in values]
     return product(columns, key, len(flat)).tolist()
 
 
 def _wrong(columns: Mapping[str, Sequence[Any]], names: Mapping[str, str], index: int, status: str) -> str:
-    """Say why a run cannot be used; empty if it can."""
+    """Return why a run cannot be used; empty if it can."""
     for name in ("n", "k", "seed"):
         if name not in columns:
             continue
@@ -279,12 +279,12 @@ def _wrong(columns: Mapping[str, Sequence[Any]], names: Mapping[str, str], index
     return ""
 
 
-def _table(runs: Sequence[WandbRun], given: Mapping[str, Sequence[Any]]) -> RunTable:
-    columns = {name: np.array(values) for name, values in given.items()}
+def _table(runs: Sequence[WandbRun], values_by_name: Mapping[str, Sequence[Any]]) -> RunTable:
+    columns = {name: np.array(values) for name, values in values_by_name.items()}
     columns["run_id"] = np.array([run.run_id for run in runs])
     columns["status"] = np.array([_status(run) for run in runs])
     columns["reason"] = np.array([str(run.summary.get("run/reason") or "") for run in runs])
-    if "seed" not in given and {"n", "k"} <= set(given):
+    if "seed" not in values_by_name and {"n", "k"} <= set(values_by_name):
         columns["seed"] = counted_seeds(columns["n"], columns["k"])
     return filled_table(columns)
 
@@ -306,7 +306,7 @@ def _remarks(table: RunTable, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def unusable(table: RunTable) -> int:
-    """Runs with a regret that is no lost probability."""
+    """Number of runs whose regret is outside [0, 1], not a lost probability."""
     return int(((table["regret"] < 0) | (table["regret"] > 1)).sum())
 
 

@@ -1,4 +1,4 @@
-"""Leaf ``logger=wandb``: its settings, and in which mode W&B runs."""
+"""Leaf ``logger=wandb``: its settings, and the mode in which W&B runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jepa_scale.callbacks.logging import EstimateLogger, LoggedRun
 
 @dataclass(frozen=True)
 class Wandb:
-    """A W&B run for each run.
+    """Settings of the W&B logger, which logs each run as a W&B run.
 
     Raises
     ------
     ValueError
-        If the mode, or that of the environment, is unknown.
+        If the mode, or the one set by the environment, is unknown.
     """
 
     project: str
@@ -38,7 +38,7 @@ class Wandb:
 
 
 def resolve_mode(mode: str) -> Any:
-    """Return W&B's mode: ``auto`` is the environment's WANDB_MODE, else online if a key is at hand, else offline.
+    """Return W&B's mode: ``auto`` is the environment's WANDB_MODE, else online if there is an API key, else offline.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def resolve_mode(mode: str) -> Any:
         raise ValueError(f"expected logger.mode auto, online, offline or disabled; got {mode!r}")
     if mode != "auto":
         return mode
-    said = os.environ.get("WANDB_MODE")
-    if said:
+    environment = os.environ.get("WANDB_MODE")
+    if environment:
         known = "online", "offline", "disabled", "shared", "run", "dryrun"
-        if said not in known:
-            raise ValueError(f"expected WANDB_MODE {', '.join(known[:3])}; got {said!r}")
-        return said
+        if environment not in known:
+            raise ValueError(f"expected WANDB_MODE {', '.join(known[:3])}; got {environment!r}")
+        return environment
     return "online" if os.environ.get("WANDB_API_KEY") or _has_netrc_key() else "offline"
 
 

@@ -1,4 +1,4 @@
-"""W&B as a mirror of a run: one W&B run each, named after the run's hash; it may fail, the run may not."""
+"""Mirroring a run to W&B, as a W&B run named after its hash; a failure of W&B never fails the run."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.records.estimates import summaries_of
 
 _BINS = 16
-"""Of a histogram: W&B's default of 64 for as many values shows no more, and takes most of the time of logging."""
+"""Bins of a histogram: W&B's default of 64 shows no more for so few values, and takes most of the logging time."""
 _INIT_SECONDS, _FINISH_SECONDS, _STOP_SECONDS = 30.0, 60.0, 5.0
-"""A server that has not answered by then is done without; of a run that is stopped, a scheduler waits for the end."""
+"""Seconds to wait for the server when a run starts, ends, or is stopped, which must be fast for a scheduler."""
 _unreachable: list[Exception] = []
-"""Why this process logs offline from here on: the next of its runs would wait as long, and find the same."""
+"""Why this process now logs offline: its next runs would wait as long for the same failure."""
 
 
 class WandbMirror(EstimateLogger):
     """Estimates in W&B, with their standard errors and sizes beside them.
 
-    Whatever W&B raises costs a warning. A server that does not answer costs ``_INIT_SECONDS`` at the start of a run, or
+    Errors of W&B become warnings. A server that does not answer costs ``_INIT_SECONDS`` at the start of a run, or
     ``_FINISH_SECONDS`` at its end, once in a process: the run is then logged again offline, as all later ones are, and
-    `jepa-scale sync` brings them up.
+    `jepa-scale sync` uploads them.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class WandbMirror(EstimateLogger):
 
     @property
     def name(self) -> str:
-        """Name of the mirror."""
+        """Name of the logger."""
         return "wandb"
 
     @property
@@ -84,20 +84,20 @@ class WandbMirror(EstimateLogger):
         return "" if self._run is None else str(self._run.id)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration went in with ``init``."""
+        """Do nothing: the configuration was logged with ``init``."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars that Lightning itself produces."""
         self._guarded(lambda: self._run.log(dict(metrics)))
 
     def write(self, estimates: Sequence[Estimate]) -> None:
-        """Log one row: scalars with what is known of them, and lists as histograms."""
+        """Log one row: scalars with standard errors, sizes and flags, and lists as histograms."""
         if estimates:
             self._held.append(estimates)
             self._guarded(lambda: self._run.log(self._timed(self._row(estimates))))
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Log again what a run had logged before it was stopped: the rows of its ``metrics.jsonl``.
+        """Log again the rows of ``metrics.jsonl`` that a run had logged before it was stopped.
 
         W&B opens another file for each life of a run, and what it held in memory dies with a process: with this every
         file holds the whole series, whichever of them arrives, and the summary's best values are those of all epochs.
@@ -105,20 +105,22 @@ class WandbMirror(EstimateLogger):
 
         def again() -> None:
             ordered = sorted(rows, key=itemgetter("epoch"))
-            self._held += [[estimate_of(row) for row in held] for _, held in groupby(ordered, key=itemgetter("epoch"))]
+            self._held += [
+                [estimate_of(row) for row in epoch_rows] for _, epoch_rows in groupby(ordered, key=itemgetter("epoch"))
+            ]
             self._again()
 
         self._guarded(again)
 
     def record(self, record: RunRecord) -> None:
-        """Put the run's end into the summary, from which a table of runs can be made again, and its spectrum."""
+        """Log the record and spectrum of a finished run; its summary suffices to rebuild a table of runs."""
         self._ended = record
         self._guarded(self._end)
 
     def finish(self, outcome: Outcome = "finished") -> None:
-        """Close the W&B run as ``finished``, ``failed`` or ``stopped`` (to be gone on with).
+        """Close the W&B run as ``finished``, ``failed`` or ``stopped`` (to be resumed).
 
-        Without it the next run of this process would be logged into this one.
+        Otherwise the next run of this process would be logged into this one.
         """
 
         def close() -> None:
@@ -134,7 +136,7 @@ class WandbMirror(EstimateLogger):
         self._run = None
 
     def _open(self, mode: Any) -> None:
-        """Open the run, offline where its server does not answer, and log what there is already."""
+        """Open the W&B run, offline if its server does not answer, and log the estimates held so far."""
         try:
             self._run = opened(mode, **self._settings)
         except Exception as error:
@@ -148,7 +150,7 @@ class WandbMirror(EstimateLogger):
         self._guarded(self._again)
 
     def _again(self) -> None:
-        """Log what is held."""
+        """Log all estimates held so far."""
         for estimates in list(self._held):
             self._run.log(self._row(estimates))
         self._end()
@@ -160,22 +162,22 @@ class WandbMirror(EstimateLogger):
                 self._run.log({SPECTRUM_TABLE: _spectrum(self._ended)})
 
     def _row(self, estimates: Sequence[Estimate]) -> dict[str, Any]:
-        """One epoch's estimates on the axes."""
+        """Row of one epoch's estimates, with the step axes."""
         import wandb
 
-        steps = max(one.step for one in estimates)
+        steps = max(estimate.step for estimate in estimates)
         row = {"epoch": estimates[0].epoch, "steps": steps, "samples": steps * self._batch_size, **scalars(estimates)}
-        for one in estimates:
-            if isinstance(one.value, tuple):
-                finite = [value for value in one.value if value is not None and math.isfinite(value)]
+        for estimate in estimates:
+            if isinstance(estimate.value, tuple):
+                finite = [value for value in estimate.value if value is not None and math.isfinite(value)]
                 if finite:
-                    row[one.name] = wandb.Histogram(np_histogram=_histogram(finite))
+                    row[estimate.name] = wandb.Histogram(np_histogram=_histogram(finite))
             else:
-                self._best(one.name)
+                self._best(estimate.name)
         return row
 
     def _timed(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row, with the throughput since the last epoch if it is the first of its epoch."""
+        """Add the throughput since the last epoch to a row that is the first of its epoch."""
         if row["epoch"] != self._epoch:
             now, samples = time.monotonic(), row["samples"]
             if self._last is not None and now > self._last[0]:
@@ -213,7 +215,7 @@ class WandbMirror(EstimateLogger):
 
 
 def _histogram(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and edges; one bin where the values differ by rounding, which no number of bins can tell apart."""
+    """Counts and edges of a histogram; one bin if the values differ only by rounding."""
     try:
         return np.histogram(values, bins=_BINS)
     except ValueError:
@@ -222,7 +224,7 @@ def _histogram(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summary_of(record: RunRecord) -> dict[str, Any]:
-    """What is known of a run at its end alone, as W&B's summary holds it."""
+    """Values that are known only at the end of a run, for W&B's summary."""
 
     return {
         "run/status": record.status,
@@ -238,7 +240,7 @@ def summary_of(record: RunRecord) -> dict[str, Any]:
 
 
 def _spectrum(record: RunRecord) -> Any:
-    """Singular values by index, mean over actions: of the world, of the learned features, as estimated."""
+    """Table of singular values by index, as means over actions: of the world, of the learned features, as estimated."""
     import wandb
 
     columns: dict[str, Sequence[float]] = dict(record.spectrum)
@@ -254,7 +256,7 @@ def _spectrum(record: RunRecord) -> Any:
 
 
 def opened(mode: Any, **settings: Any) -> Any:
-    """A W&B run that says nothing on the screen and watches no machine; ``settings`` are those of ``wandb.init``.
+    """Open a W&B run without console output or system monitoring; ``settings`` are those of ``wandb.init``.
 
     Raises
     ------
@@ -282,12 +284,12 @@ def opened(mode: Any, **settings: Any) -> Any:
 
 
 def _within(seconds: float, act: Callable[[], Any]) -> None:
-    """Do something that may hang in spite of its own limits, such as where a file system does.
+    """Run a function that may hang in spite of its own time limits, as when a file system hangs.
 
     Raises
     ------
     TimeoutError
-        If it has not ended by then; it goes on beside.
+        If it has not ended by then; it keeps running in the background.
     Exception
         Whatever it raises.
     """
@@ -309,8 +311,8 @@ def _within(seconds: float, act: Callable[[], Any]) -> None:
 
 
 def _forget() -> None:
-    """End W&B's service of this process: it goes on trying, refuses the same run a second time, and what broke one run
-    breaks the next."""
+    """End W&B's service of this process, which would keep retrying, refuse the same run a second time, and break the
+    next runs too."""
     import wandb
 
     with contextlib.suppress(Exception):
@@ -322,16 +324,16 @@ def _name(config: Mapping[str, Any]) -> str:
 
 
 def _dials(config: Mapping[str, Any]) -> list[str]:
-    held = {
+    dials = {
         "n": config.get("data", {}).get("n"),
         "k": config.get("model", {}).get("k"),
         "seed": config.get("seed"),
     }
-    return [f"{name}={value}" for name, value in held.items() if value is not None]
+    return [f"{name}={value}" for name, value in dials.items() if value is not None]
 
 
 def _tags(config: Mapping[str, Any], more: Sequence[str]) -> list[str]:
-    """The dials, the world and the objective, as far as a tag may be long."""
+    """Tags of a run: its dials, world and objective, cut to the length limit of tags."""
     # Of a class, its module is what its option is named after.
     parts = {kind: str(config.get(kind, {}).get("_target_", "")).split(".")[-2:][0] for kind in ("world", "objective")}
     return [

@@ -1,4 +1,4 @@
-"""Runs read from a W&B server."""
+"""Reading runs from a W&B server."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from jepa_scale.runs.errors import UserError
 
 SCHEME = "wandb://"
 _FILTERS = {"group": "group", "job_type": "jobType", "tag": "tags", "state": "state"}
-"""Of an address: the name that the server knows each by."""
+"""The server's name of each filter in an address."""
 _FORM = f"{SCHEME}ENTITY/PROJECT[?group=G&job_type=J&tag=T&state=finished&host=SERVER]"
 
 
 @dataclass(frozen=True)
 class WandbAddress:
-    """Where runs are, and which."""
+    """Address of runs on a W&B server: entity, project, filters and host."""
 
     entity: str
     project: str
     filters: Mapping[str, str]
-    """As the server knows them."""
+    """Filters by the server's names."""
     host: str = ""
-    """Address of a server of one's own; empty: the one that W&B is set up for."""
+    """Address of a self-hosted server; empty: the server that W&B is configured for."""
 
 
 def parse_address(text: str) -> WandbAddress:
-    """Read ``wandb://ENTITY/PROJECT?…``.
+    """Parse ``wandb://ENTITY/PROJECT?…``.
 
     Raises
     ------
     UserError
-        Shows what one looks like.
+        If the text is not such an address; the message shows an example.
     """
     path, _, query = text.removeprefix(SCHEME).partition("?")
     names = path.strip("/").split("/")
-    asked = parse_qsl(query, keep_blank_values=True)
-    unknown = [key for key, _ in asked if key not in (*_FILTERS, "host")]
-    repeated = len({key for key, _ in asked}) < len(asked)
-    if len(names) != 2 or not all(names) or unknown or repeated or not all(value for _, value in asked):
+    parameters = parse_qsl(query, keep_blank_values=True)
+    unknown = [key for key, _ in parameters if key not in (*_FILTERS, "host")]
+    repeated = len({key for key, _ in parameters}) < len(parameters)
+    if len(names) != 2 or not all(names) or unknown or repeated or not all(value for _, value in parameters):
         raise UserError(f"expected {_FORM}, each at most once, got {text}")
-    given = dict(asked)
-    host = given.pop("host", "")
+    filters = dict(parameters)
+    host = filters.pop("host", "")
     if host and "://" not in host:
         host = f"https://{host}"
-    return WandbAddress(names[0], names[1], {_FILTERS[key]: value for key, value in given.items()}, host.rstrip("/"))
+    return WandbAddress(names[0], names[1], {_FILTERS[key]: value for key, value in filters.items()}, host.rstrip("/"))
 
 
 def read_server(address: WandbAddress, needs_history: Callable[[WandbRun], bool]) -> list[WandbRun]:
-    """Read the runs at an address, the oldest first.
+    """Read the runs at an address, oldest first.
 
     Raises
     ------
     UserError
-        If nobody is logged in, the server cannot be reached or refuses, or no run is there.
+        If the user is not logged in, the server cannot be reached or refuses, or there is no such run.
     """
     check_login({"WANDB_BASE_URL": address.host} if address.host else None)
     import wandb
@@ -68,17 +68,17 @@ def read_server(address: WandbAddress, needs_history: Callable[[WandbRun], bool]
     try:
         api = wandb.Api(overrides={"base_url": address.host} if address.host else None)
         # Not lazily: a page of runs with their summaries is one request, a summary of its own for each would be many.
-        found = api.runs(f"{address.entity}/{address.project}", filters=_query(address.filters), lazy=False)
-        runs = runs_of(found, address.project, needs_history)
+        listing = api.runs(f"{address.entity}/{address.project}", filters=_query(address.filters), lazy=False)
+        runs = runs_of(listing, address.project, needs_history)
     except Exception as error:
         # What W&B raises has no common base: its own errors, those of its service, of HTTP, ValueError.
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+        message = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
         raise UserError(
-            f"{where} cannot be read ({said}): check its name, your access (`wandb login`) and the network"
+            f"{where} cannot be read ({message}): check its name, your access (`wandb login`) and the network"
         ) from None
     if not runs:
-        asked = "".join(f", {name}={value}" for name, value in address.filters.items())
-        raise UserError(f"{where} holds no such run{asked}: leave out a filter, or check the project")
+        filters = "".join(f", {name}={value}" for name, value in address.filters.items())
+        raise UserError(f"{where} holds no such run{filters}: leave out a filter, or check the project")
     return runs
 
 
@@ -86,25 +86,25 @@ def _query(filters: Mapping[str, str]) -> dict[str, Any]:
     return {name: {"$in": [value]} if name == "tags" else value for name, value in filters.items()}
 
 
-def runs_of(found: Iterable[Any], project: str, needs_history: Callable[[WandbRun], bool]) -> list[WandbRun]:
-    """Take over runs of W&B's interface; the history, a request for each run, only where it is needed."""
+def runs_of(listing: Iterable[Any], project: str, needs_history: Callable[[WandbRun], bool]) -> list[WandbRun]:
+    """Convert runs from W&B's API; the history, one request per run, is read only if needed."""
     runs = []
-    for one in found:
-        summary = _plain(dict(one.summary_metrics))
+    for item in listing:
+        summary = _plain(dict(item.summary_metrics))
         summary.pop("_wandb", None)
         run = WandbRun(
-            one.id, project, one.group or "", one.job_type or "", one.name or "", tuple(one.tags or ()),
-            config=_plain(dict(one.config)), history=(), summary=summary, started=_seconds(one.created_at),
-            state=one.state,
+            item.id, project, item.group or "", item.job_type or "", item.name or "", tuple(item.tags or ()),
+            config=_plain(dict(item.config)), history=(), summary=summary, started=_seconds(item.created_at),
+            state=item.state,
         )  # fmt: skip
         if needs_history(run):
-            run = replace(run, history=tuple(_plain(dict(row)) for row in one.scan_history()))
+            run = replace(run, history=tuple(_plain(dict(row)) for row in item.scan_history()))
         runs.append(run)
     return sorted(runs, key=lambda run: run.started)
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: the server writes such numbers as texts."""
+    """Convert values from the server, which writes NaN and infinities as texts."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A study as a whole in W&B: one run with its cells, fits, forecasts and advice as tables, and its report."""
+"""The W&B run of a whole study: its cells, fits, forecasts and advice as tables, and its report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Value = str | float | int | None
 
 @dataclass(frozen=True)
 class StudyTable:
-    """Rows under a head."""
+    """A table: column names and rows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
@@ -42,13 +42,13 @@ _MEANS = (
 
 
 def study_tables(result: StudyResult) -> dict[str, StudyTable]:
-    """Tables of a study by the key that the run has them under; one without rows is left out.
+    """Return the tables of a study by their key in its run; tables without rows are left out.
 
     Means over seeds have their standard error (s/√m) beside them, forecasts and parameters their intervals. A bound on
     regret of at least 1 is vacuous, and called so.
     """
     parts = [(arm.label, arm.result) for arm in result.arms] or [("", result)]
-    found = {
+    tables = {
         "study/cells": StudyTable(_CELLS, tuple(row for arm, part in parts for row in _cells(arm, part))),
         "study/best_width": StudyTable(_WIDTHS, tuple(row for arm, part in parts for row in _widths(arm, part))),
         "study/fit": StudyTable(_FIT, tuple(row for arm, part in parts for row in _fit(arm, part))),
@@ -58,11 +58,11 @@ def study_tables(result: StudyResult) -> dict[str, StudyTable]:
         ),
         "study/missing": StudyTable(("run", "why"), tuple(_missing(result))),
     }
-    return {key: table for key, table in found.items() if table.rows}
+    return {key: table for key, table in tables.items() if table.rows}
 
 
 def study_numbers(result: StudyResult) -> dict[str, Value]:
-    """Counts and the verdict, for the run's summary."""
+    """Return counts and the verdict, for the summary of the study's run."""
     diverged = int((result.table["status"] == "diverged").sum()) if len(result.table) else 0
     numbers: dict[str, Value] = {
         "study/runs": len(result.table) + len(result.unfinished),
@@ -140,23 +140,24 @@ def _widths(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
 
 
 def _fit(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
-    for one in result.fits:
-        shared = arm, one.target, one.law, one.status if one.status == "converged" else f"{one.status}: {one.reason}"
-        quality = _finite(one.aicc), one.cells, one.runs
-        if not one.parameters:
-            yield *shared, None, None, None, None, one.level, None, *quality
-        for item in one.parameters:
+    for fit in result.fits:
+        shared = arm, fit.target, fit.law, fit.status if fit.status == "converged" else f"{fit.status}: {fit.reason}"
+        quality = _finite(fit.aicc), fit.cells, fit.runs
+        if not fit.parameters:
+            yield *shared, None, None, None, None, fit.level, None, *quality
+        for item in fit.parameters:
             ends = (None, None) if item.fixed else (_finite(item.low), _finite(item.high))
-            yield *shared, item.name, _finite(item.value), *ends, one.level, item.theory, *quality
+            yield *shared, item.name, _finite(item.value), *ends, fit.level, item.theory, *quality
 
 
 def _forecast(arm: str, result: StudyResult) -> Iterator[tuple[Value, ...]]:
-    for one in result.forecasts:
-        for point in one.points:
+    for forecast in result.forecasts:
+        for point in forecast.points:
             covered = {None: "not run", True: "yes", False: "no"}[point.covered]
             yield (
-                arm, one.target, one.law, point.n, point.k, point.predicted, _finite(point.low), _finite(point.high),
-                one.level, point.observed, point.observed_standard_error, point.seeds, covered,
+                arm, forecast.target, forecast.law, point.n, point.k, point.predicted, _finite(point.low),
+                _finite(point.high), forecast.level, point.observed, point.observed_standard_error, point.seeds,
+                covered,
             )  # fmt: skip
 
 
@@ -183,15 +184,15 @@ def _finite(value: float) -> float | None:
 def log_study(
     result: StudyResult, folder: Path, *, project: str, entity: str | None, mode: str, files: Sequence[Path] = ()
 ) -> str:
-    """Write the study's run, or write it again, and return where it is: a URL, or its folder where it is offline.
+    """Write or rewrite the study's run; return its URL, or its folder if W&B is offline.
 
-    ``files`` go into an artifact beside it. Offline it lies in the study's folder, from where `jepa-scale sync` brings
-    it to the server.
+    ``files`` go into an artifact of the run. An offline run is in the study's folder, from where `jepa-scale sync`
+    uploads it.
 
     Raises
     ------
     UserError
-        If W&B does not take it.
+        If W&B refuses it.
     """
     import wandb
 

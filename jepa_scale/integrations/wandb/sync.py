@@ -1,4 +1,4 @@
-"""Offline W&B runs of a study, brought to the server by W&B's own command."""
+"""Uploading a study's offline W&B runs with W&B's own command."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from jepa_scale.study.queue.owners import held
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """One run's folders that have not been synced; of a requeued run there are several."""
+    """Folders of one run that have not been synced; a requeued run has several."""
 
     run_id: str
     parts: tuple[Path, ...]
-    """Oldest first."""
+    """Folders of the run, oldest first."""
     in_progress: bool
-    """Whether it is still being written: W&B would mark it synced, and leave out what comes."""
+    """Whether the run is still being written; W&B would mark it as synced and miss later rows."""
 
     @property
     def synced(self) -> bool:
-        """Whether W&B has marked every part."""
+        """Whether W&B has marked every part as synced."""
         return all(_marked(part) for part in self.parts)
 
 
 def offline_runs(study: Path) -> list[OfflineRun]:
-    """Offline W&B runs that have not been synced: those of the study's runs, and of the study itself.
+    """Find the offline W&B runs that have not been synced, of the study's runs and of the study itself.
 
     Raises
     ------
     UserError
-        If the folder is not a study's.
+        If the folder does not belong to a study.
     """
     if not (study / "runs").is_dir() and not (study / "wandb").is_dir():
         raise UserError(
             f"{study} is neither a study's folder nor a run's (no runs/, no wandb/): give the folder that `study`, "
             "`sweep` or `train` wrote"
         )
-    found = []
+    runs = []
     for owner in (study, *sorted(path.parent for path in study.glob("runs/*/wandb"))):
         parts: dict[str, list[Path]] = {}
         for folder in sorted((owner / "wandb").glob("offline-run-*")):
@@ -62,8 +62,8 @@ def offline_runs(study: Path) -> list[OfflineRun]:
                 # offline-run-DATE_TIME-ID
                 parts.setdefault(folder.name.split("-", 3)[-1], []).append(folder)
         busy = bool(parts) and held(owner)
-        found += [OfflineRun(run_id, tuple(folders), busy) for run_id, folders in parts.items()]
-    return found
+        runs += [OfflineRun(run_id, tuple(folders), busy) for run_id, folders in parts.items()]
+    return runs
 
 
 def _marked(folder: Path) -> bool:
@@ -80,14 +80,14 @@ _REACH_SECONDS = 15
 
 
 def check_login(settings: Mapping[str, str] | None = None) -> None:
-    """Ask W&B, in a process of its own, whether it has a key, and its server whether it is there.
+    """Check, in a separate process, that W&B has an API key, and that its server answers.
 
     ``settings`` are environment variables.
 
     Raises
     ------
     UserError
-        If it has none, with W&B's reason, or the server does not answer.
+        If there is no key, with W&B's reason, or the server does not answer.
     """
     done = subprocess.run(
         [sys.executable, "-c", _LOGIN], env=_environment() | dict(settings or {}), capture_output=True, text=True,
@@ -95,20 +95,20 @@ def check_login(settings: Mapping[str, str] | None = None) -> None:
     )  # fmt: skip
     server = _last_line(done.stdout)
     if done.returncode:
-        said = _last_line(done.stdout.removesuffix(f"{server}\n") + done.stderr)
+        cause = _last_line(done.stdout.removesuffix(f"{server}\n") + done.stderr)
         raise UserError(
-            f"not logged in to W&B{f' ({said})' if said else ''}: run `wandb login` here first, or set WANDB_API_KEY"
+            f"not logged in to W&B{f' ({cause})' if cause else ''}: run `wandb login` here first, or set WANDB_API_KEY"
         )
     _reach(server)
 
 
 def _reach(server: str) -> None:
-    """Refuse a server that does not answer, as W&B's own command would wait for it without end or word.
+    """Refuse a server that does not answer: W&B's own command would wait for it forever, in silence.
 
     Raises
     ------
     UserError
-        If it does not answer at all.
+        If the server does not answer at all.
     """
     try:
         urllib.request.urlopen(server, timeout=_REACH_SECONDS).close()
@@ -123,9 +123,9 @@ def _reach(server: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """A user's WANDB_MODE=offline is meant for runs; in that mode W&B looks for no key.
+    """Environment of W&B's commands, without WANDB_MODE: set offline for runs, it would keep W&B from finding a key.
 
-    Its command keeps logs of its own, which are none of the folder's that it is called in.
+    The command's own logs are kept out of the working directory.
     """
     kept = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
     return {"WANDB_DIR": tempfile.gettempdir()} | kept
@@ -134,14 +134,14 @@ def _environment() -> dict[str, str]:
 def sync_study(
     study: Path, runs: Sequence[OfflineRun], options: Sequence[str], console: Console, at_once: int = 8
 ) -> dict[str, str]:
-    """Sync runs, several at a time; return W&B's last message of each that failed, by run.
+    """Sync runs, several at a time; return W&B's last message for each run that failed.
 
-    What is synced is marked by W&B, so that a sync that was interrupted goes on.
+    W&B marks what is synced, so that an interrupted sync can be resumed.
 
     Raises
     ------
     UserError
-        If another sync of the study is at work.
+        If another sync of the study is running.
     """
     waiting, running, failures = list(runs), dict[OfflineRun, _Command](), dict[str, str]()
     with _only_one(study) as lock, _Bar(console, len(runs)) as bar:
@@ -151,10 +151,10 @@ def sync_study(
                     run = waiting.pop(0)
                     running[run] = _Command(run, options, lock)
                 for run in [run for run, command in running.items() if command.ended]:
-                    said = running.pop(run).last_line()
+                    message = running.pop(run).last_line()
                     # W&B's command ends with 0 whatever has failed: what counts is what it has marked.
                     if not run.synced:
-                        failures[run.run_id] = said
+                        failures[run.run_id] = message
                     bar.update(len(runs) - len(waiting) - len(running), len(failures))
                 time.sleep(0.05)
         finally:
@@ -164,9 +164,9 @@ def sync_study(
 
 
 class _Command:
-    """W&B's command for one run: it puts the parts in order of their start, one after another.
+    """W&B's sync command for one run, which uploads its parts in the order of their start.
 
-    A command for each: one that meets a damaged file in one run syncs none of the others that it was given.
+    Each run has its own command, since one that meets a damaged file skips all other runs that it was given.
     """
 
     def __init__(self, run: OfflineRun, options: Sequence[str], lock: int) -> None:
@@ -220,7 +220,7 @@ def _only_one(study: Path) -> Iterator[int]:
 
 
 class _Bar:
-    """A bar on a terminal; elsewhere a line whenever a twentieth is done."""
+    """Progress bar on a terminal; elsewhere a line for each twentieth done."""
 
     def __init__(self, console: Console, total: int) -> None:
         self.console, self.total, self.said = console, total, 0

@@ -1,4 +1,4 @@
-"""Conclusions of a study: sentences written from its numbers only."""
+"""Conclusions of a study: sentences derived from its numbers only."""
 
 from __future__ import annotations
 
@@ -37,21 +37,23 @@ _TOPICS = {
 
 
 def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
-    """Return every conclusion by topic; a study without runs has one."""
+    """Return all conclusions by topic; a study without runs has only one."""
     if len(result.table) == 0:
         return {"Completeness": tuple(completeness.conclude(result))}
     if result.arms:
-        tuned = [one for arm in result.arms for one in finetuning.conclude(arm.result, arm.label)]
-        found = {"Arms": tuple(arms.conclude(result)), "Fine-tuning": tuple(tuned)}
+        tuned = [conclusion for arm in result.arms for conclusion in finetuning.conclude(arm.result, arm.label)]
+        topics = {"Arms": tuple(arms.conclude(result)), "Fine-tuning": tuple(tuned)}
         return {
-            **{topic: group for topic, group in found.items() if group},
+            **{topic: group for topic, group in topics.items() if group},
             "Completeness": tuple(completeness.conclude(result)),
         }
-    found = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
+    topics = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
     # A study without fine-tuning says nothing of it.
-    return {topic: group for topic, group in found.items() if group or topic != "Fine-tuning"}
+    return {topic: group for topic, group in topics.items() if group or topic != "Fine-tuning"}
 
 
 def headline(result: StudyResult) -> str:
     """Return the opening paragraph."""
-    return " ".join(one.text for group in conclusions(result).values() for one in group if one.headline)
+    return " ".join(
+        conclusion.text for group in conclusions(result).values() for conclusion in group if conclusion.headline
+    )

@@ -1,4 +1,4 @@
-"""Sentences on whether the largest run suffices, and on how such advice fared."""
+"""Conclusions on whether the largest run suffices, and on how such advice fared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from jepa_scale.report.conclusions.base import Conclusion
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Give the verdict and the score of earlier verdicts; the rest stands in the section on advice."""
+    """Return the verdict and the score of back-tested verdicts; the rest is in the section on advice."""
     if result.advice is None:
         return [Conclusion(f"No advice: {result.no_advice}.")] if result.no_advice else []
-    found = [Conclusion(advice_lines(result.advice)[0] + ".")]
-    return found + [Conclusion(line) for line in score_lines(result.judged, result.target_regret)]
+    sentences = [Conclusion(advice_lines(result.advice)[0] + ".")]
+    return sentences + [Conclusion(line) for line in score_lines(result.judged, result.target_regret)]

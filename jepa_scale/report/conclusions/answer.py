@@ -1,4 +1,4 @@
-"""The answer of a study in at most three sentences, each with its uncertainty."""
+"""Answer of a study in at most three sentences, each with its uncertainty."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from jepa_scale.report.wording import measured, percent, place, plural, whole
 
 
 def answer(result: StudyResult) -> list[str]:
-    """Return what is best, whether it is good enough, and how far it can be trusted beyond the runs."""
+    """Return sentences on what is best, whether it is good enough, and how far to trust forecasts beyond the runs."""
     if not len(result.table):
-        return [one.text for one in completeness.conclude(result) if one.headline]
+        return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
     if result.arms:
-        return [one.text for one in arms.conclude(result) if one.headline]
-    found = list(cells(result.table, "regret").values())
-    if not found:
-        return [one.text for one in optimum.conclude(result)] + [completeness.conclude(result)[0].text]
-    first = [one.text for one in success.conclude(result) if one.headline] or [_best(result)]
+        return [conclusion.text for conclusion in arms.conclude(result) if conclusion.headline]
+    regrets = list(cells(result.table, "regret").values())
+    if not regrets:
+        return [conclusion.text for conclusion in optimum.conclude(result)] + [completeness.conclude(result)[0].text]
+    first = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
     return [*first, optimum.target(result).text, _trust(result)]
 
 
 def _best(result: StudyResult) -> str:
-    found = cells(result.table, "regret").values()
-    lowest = min(found, key=lambda cell: (cell.mean, cell.n, cell.k))
+    regrets = cells(result.table, "regret").values()
+    lowest = min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
     turns = optima(result.table, "regret")
     inside = [n for n, turn in turns.items() if turn.place == "interior"]
     sure = sum(turns[n].established for n in inside)
@@ -31,7 +31,7 @@ def _best(result: StudyResult) -> str:
     if not inside:
         return f"{start}, and at none of {plural(len(turns), 'sample size')} does the best width lie inside the grid."
     established = f"with both ends of the grid worse {BEYOND_CHANCE} at {sure} of these"
-    if all(cell.standard_error is None for cell in found):
+    if all(cell.standard_error is None for cell in regrets):
         established = "which one seed per cell cannot tell from chance"
     return (
         f"{start}; at {len(inside)} of {plural(len(turns), 'sample size')} the best width lies inside the grid, "
@@ -40,7 +40,7 @@ def _best(result: StudyResult) -> str:
 
 
 def _trust(result: StudyResult) -> str:
-    """Say how forecasts of the target came out; without them, what there is to trust."""
+    """Return a sentence on how forecasts of the target came out; without forecasts, what else there is to trust."""
     target = result.target
     forecasts = [item for item in result.forecasts if item.target == target.column and item.points]
     parts = []

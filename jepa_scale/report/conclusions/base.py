@@ -1,4 +1,4 @@
-"""What a conclusion is."""
+"""Definition of a conclusion."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Conclusion:
-    """One or two sentences written from the numbers of a study."""
+    """A conclusion: one or two sentences derived from the numbers of a study."""
 
     text: str
     headline: bool = False
-    """Whether it belongs to the opening paragraph."""
+    """Whether the conclusion belongs in the opening paragraph."""
     alarm: bool = False
-    """Whether it says that something failed or contradicts itself."""
+    """Whether the conclusion reports a failure or a contradiction."""

@@ -1,4 +1,4 @@
-"""Sentences on the bounds beside the regret that they bound."""
+"""Conclusions on the bounds and the regret that they bound."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from jepa_scale.report.wording import bound, listed, number, plural
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say of each bound whether it holds, whether it applies and whether it says anything."""
+    """Conclude for each bound whether it holds, whether it applies and whether it is vacuous."""
     groups: dict[str, list[BoundPoint]] = {}
     for point in points(result):
         groups.setdefault(point.label, []).append(point)
     if not groups:
         return [Conclusion("No finished run has a bound beside its regret.")]
-    found = [_violations(label, group) for label, group in groups.items() if any(point.violated for point in group)]
-    return [*found, *_summary(groups, not found)] + [_one(label, group) for label, group in groups.items()]
+    violations = [
+        _violations(label, group) for label, group in groups.items() if any(point.violated for point in group)
+    ]
+    return [*violations, *_summary(groups, not violations)] + [_one(label, group) for label, group in groups.items()]
 
 
 def _summary(groups: dict[str, list[BoundPoint]], valid: bool) -> list[Conclusion]:

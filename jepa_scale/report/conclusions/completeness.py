@@ -1,4 +1,4 @@
-"""Sentences on what is missing from the study."""
+"""Conclusions on what is missing from the study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jepa_scale.report.wording import listed, place, plural, whole
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Count runs, failures, thin cells and exclusions."""
+    """Report the numbers of runs, failures, cells with few seeds and exclusions."""
     table = result.table
     if len(table) == 0:
         waiting = f" {plural(len(result.unfinished), 'run')} without a record." if result.unfinished else ""
@@ -38,15 +38,15 @@ def _mixed(result: StudyResult) -> list[Conclusion]:
 
 
 def _thin(result: StudyResult) -> list[Conclusion]:
-    found = cells(result.table, "regret")
-    usual = Counter(cell.seeds for cell in found.values()).most_common(1)
+    regrets = cells(result.table, "regret")
+    usual = Counter(cell.seeds for cell in regrets.values()).most_common(1)
     if not usual:
         return []
     if usual[0][0] == 1:
         return [Conclusion("Cells have one seed, hence no standard errors: no difference between cells can be tested.")]
-    thin = [f"{place(cell)} ({cell.seeds})" for cell in found.values() if cell.seeds < usual[0][0]]
+    thin = [f"{place(cell)} ({cell.seeds})" for cell in regrets.values() if cell.seeds < usual[0][0]]
     empty = [
-        f"n = {whole(n)}, k = {k}" for n in sizes(result.table) for k in widths(result.table) if (n, k) not in found
+        f"n = {whole(n)}, k = {k}" for n in sizes(result.table) for k in widths(result.table) if (n, k) not in regrets
     ]
     sentences = []
     if thin:

@@ -1,4 +1,4 @@
-"""Sentences on forecasts of the held-out cells."""
+"""Conclusions on forecasts of the held-out cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jepa_scale.report.wording import number, percent, plural, whole
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say how many held-out cells came as each law forecast, and how sharp the forecast was."""
+    """Conclude how many held-out cells came out as each law forecast, and how sharp the forecasts were."""
     if result.held_out_n is None:
         return [Conclusion("Nothing was held out, so no law was tested by forecast.", headline=True)]
     if not result.forecasts:

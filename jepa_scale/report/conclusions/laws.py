@@ -1,4 +1,4 @@
-"""Sentences on the fitted laws against what the theory predicts."""
+"""Conclusions on the fitted laws against the theory's predictions."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ TIE = 2.0
 """Difference in AICc below which two laws are called tied."""
 
 _ALLOWED = {"p": "below", "q": "above"}
-"""Side of the theory's exponents that its theorem, an upper bound on the sample term k^p n^−q, leaves open."""
+"""Side of the theory's exponents that its theorem, an upper bound on the sample term k^p n^−q, allows."""
 
 _UNTESTED = ("no_interior_optimum", "wide_spread", "coefficient_zero")
-"""Findings on a parameter after which its interval says nothing of the theory."""
+"""Findings on a parameter that make its interval uninformative about the theory."""
 
 POOR = 0.01
 """p value of the lack-of-fit test below which a law is said to miss the cell means."""
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say which law the cells prefer, what its exponents are and whether it fits at all."""
+    """Conclude which law the cells prefer, what its exponents are and whether it fits at all."""
     if not result.fits:
         return [Conclusion("No law was fitted.", headline=True)]
     summary = _summary(result.fits)
-    found = [summary] if summary else []
+    sentences = [summary] if summary else []
     for fit in result.fits:
         if fit.status != "converged":
             status = fit.status.replace("_", " ")
-            found.append(Conclusion(f"{fit.law} on {fit.target}: {status}: {fit.reason or 'no reason given'}."))
+            sentences.append(Conclusion(f"{fit.law} on {fit.target}: {status}: {fit.reason or 'no reason given'}."))
             continue
-        found += [exponent(fit, parameter) for parameter in fit.parameters if _tested(parameter)]
-    found += _lack(result.fits)
+        sentences += [exponent(fit, parameter) for parameter in fit.parameters if _tested(parameter)]
+    sentences += _lack(result.fits)
     for target in dict.fromkeys(fit.target for fit in result.fits):
-        found.append(_preferred([fit for fit in result.fits if fit.target == target], target))
-    return found
+        sentences.append(_preferred([fit for fit in result.fits if fit.target == target], target))
+    return sentences
 
 
 def _tested(parameter: Parameter) -> bool:
@@ -45,7 +45,7 @@ def _tested(parameter: Parameter) -> bool:
 
 
 def exponent(fit: LawFit, parameter: Parameter) -> Conclusion:
-    """Compare one exponent with the theory's, or say why the grid cannot."""
+    """Compare one exponent with the theory's, or say why the grid does not allow it."""
     assert parameter.theory is not None  # only such parameters are compared
     name, theory = parameter.name, number(parameter.theory)
     start = f"{fit.law} on {fit.target}: {name} = {number(parameter.value)}"
@@ -92,18 +92,18 @@ def _summary(fits: tuple[LawFit, ...]) -> Conclusion | None:
 
 
 def doubts(fit: LawFit, parameter: Parameter) -> list[str]:
-    """Return reasons why an interval of this parameter means nothing."""
+    """Return the reasons why an interval of this parameter is meaningless."""
     reasons = []
     if not (math.isfinite(parameter.low) and math.isfinite(parameter.high)):
         reasons.append("it has no interval")
     if parameter.at_boundary:
         reasons.append("it lies at the bound of its range")
-    untested = [one for one in fit.warnings if one.subject == parameter.name and one.code in _UNTESTED]
+    untested = [warning for warning in fit.warnings if warning.subject == parameter.name and warning.code in _UNTESTED]
     return reasons + [str(finding) for finding in untested]
 
 
 def _lack(fits: tuple[LawFit, ...]) -> list[Conclusion]:
-    """Say which laws miss the cell means, which do not, and which could not be tested."""
+    """Conclude which laws miss the cell means, which do not, and which could not be tested."""
     groups: dict[str, list[str]] = {"miss": [], "hold": [], "untested": []}
     for fit in fits:
         if fit.status != "converged":
@@ -111,13 +111,13 @@ def _lack(fits: tuple[LawFit, ...]) -> list[Conclusion]:
         p = fit.lack_of_fit_p
         basis = "" if p is None else f" ({probability(p)}, {plural(fit.cells, 'cell')})"
         groups["untested" if p is None else "miss" if p < POOR else "hold"].append(f"{fit.law} on {fit.target}{basis}")
-    said = {
+    templates = {
         "miss": "Lack of fit, cell means missed by more than seeds scatter: {}. Intervals of such a law describe the "
         "best law of its form, not the truth.",
         "hold": "Not contradicted by the scatter of seeds: {}.",
         "untested": "Lack of fit not tested, for want of replicate seeds that differ: {}.",
     }
-    return [Conclusion(said[kind].format(listed(names))) for kind, names in groups.items() if names]
+    return [Conclusion(templates[kind].format(listed(names))) for kind, names in groups.items() if names]
 
 
 def _preferred(fits: list[LawFit], target: str) -> Conclusion:

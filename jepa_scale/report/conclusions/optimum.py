@@ -1,4 +1,4 @@
-"""Sentences on the best width, the target and the floors."""
+"""Conclusions on the best width, the target and the floors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from jepa_scale.report.wording import difference, listed, measured, number, plac
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say where the regret is lowest, whether that is good enough, and against which floors."""
+    """Conclude where the regret is lowest, whether that is good enough, and how it compares with the floors."""
     turns = optima(result.table, "regret")
     if not turns and result.score == "none":
         return [Conclusion("Nothing was planned, so there is no regret and no best width by it.", headline=True)]
     if not turns:
         return [Conclusion("No run finished with a regret, so nothing can be said about the best width.", True, True)]
-    found = [_overall(turns), *_movement(turns), target(result), _largest(result)]
-    found += [_one(turn) for turn in turns.values()]
-    return found + _against_chance(result)
+    sentences = [_overall(turns), *_movement(turns), target(result), _largest(result)]
+    sentences += [_one(turn) for turn in turns.values()]
+    return sentences + _against_chance(result)
 
 
 def _overall(turns: dict[int, Optimum]) -> Conclusion:
@@ -85,12 +85,12 @@ def _one(turn: Optimum) -> Conclusion:
 
 
 def target(result: StudyResult) -> Conclusion:
-    """Say whether the target regret is reached, and where with the least data."""
-    found = list(cells(result.table, "regret").values())
+    """Conclude whether the target regret is reached, and where with the least data."""
+    regrets = list(cells(result.table, "regret").values())
     wanted = number(result.target_regret)
-    reached = [cell for cell in found if cell.mean <= result.target_regret]
+    reached = [cell for cell in regrets if cell.mean <= result.target_regret]
     if not reached:
-        lowest = min(found, key=lambda cell: cell.mean)
+        lowest = min(regrets, key=lambda cell: cell.mean)
         return Conclusion(
             f"The target regret of {wanted} was not reached: the lowest mean is {measured(lowest)} at {place(lowest)}.",
             True,
@@ -101,8 +101,8 @@ def target(result: StudyResult) -> Conclusion:
     if _upper(cheapest) > result.target_regret:
         doubt = f"; the target lies within {DECISIVE:g} standard errors of it"
     return Conclusion(
-        f"The target regret of {wanted} is reached in {len(reached)} of {plural(len(found), 'cell')}; the one with the "
-        f"least data, then the smallest width, is {place(cheapest)} with {measured(cheapest)}{doubt}.",
+        f"The target regret of {wanted} is reached in {len(reached)} of {plural(len(regrets), 'cell')}; the one with "
+        f"the least data, then the smallest width, is {place(cheapest)} with {measured(cheapest)}{doubt}.",
         True,
     )
 
@@ -121,10 +121,10 @@ def _largest(result: StudyResult) -> Conclusion:
 
 
 def _against_chance(result: StudyResult) -> list[Conclusion]:
-    floor, found = level(result.table, "regret_random"), cells(result.table, "regret")
+    floor, regrets = level(result.table, "regret_random"), cells(result.table, "regret")
     if floor is None:
         return []
-    useless = [cell for cell in found.values() if _upper(cell) >= floor]
+    useless = [cell for cell in regrets.values() if _upper(cell) >= floor]
     chance, source = ("random actions", "same tasks") if result.sampled else ("random plans", "exact")
     known = f"{chance} (regret {number(floor)}, {source}"
     if not useless:
@@ -132,7 +132,7 @@ def _against_chance(result: StudyResult) -> list[Conclusion]:
     where = listed([place(cell) for cell in useless[:4]]) + (" and more" if len(useless) > 4 else "")
     return [
         Conclusion(
-            f"{len(useless)} of {plural(len(found), 'cell')} cannot be told from {known}; within {DECISIVE:g} SE): "
+            f"{len(useless)} of {plural(len(regrets), 'cell')} cannot be told from {known}; within {DECISIVE:g} SE): "
             f"{where}."
         )
     ]

@@ -1,4 +1,4 @@
-"""Sentences on the exact risk and the floors that the spectrum sets."""
+"""Conclusions on the exact risk and the floors that the spectrum sets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jepa_scale.report.wording import listed, measured, number, place, plural, w
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say how far the risk is from its floors, and whether it is best where the regret is."""
-    found = cells(result.table, "risk")
-    if not found:
+    """Conclude how far the risk is from its floors, and whether it is best where the regret is."""
+    risks = cells(result.table, "risk")
+    if not risks:
         return [Conclusion("No run finished with an exact risk.")]
     return [*_impossible(result), *_excess(result), *_same_width(result)]
 

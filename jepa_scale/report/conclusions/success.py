@@ -1,4 +1,4 @@
-"""Sentences on success in sampled tasks: against floors and ceiling, and where the regret comes from."""
+"""Conclusions on success in sampled tasks: against floors and ceiling, and where the regret comes from."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from jepa_scale.report.wording import measured, place, whole
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Nothing where the regret is exact."""
-    found = cells(result.table, "success")
-    if not result.sampled or not found:
+    """Conclude how often tasks are solved; empty if the regret is exact."""
+    rates = cells(result.table, "success")
+    if not result.sampled or not rates:
         return []
-    best = max(found.values(), key=lambda cell: (cell.mean, -cell.n, -cell.k))
+    best = max(rates.values(), key=lambda cell: (cell.mean, -cell.n, -cell.k))
     levels = {name: level(result.table, f"success_{name}") for name in ("oracle", "random", "do_nothing")}
     floor = max(value for value in (levels["random"], levels["do_nothing"], 0.0) if value is not None)
     tasks = tasks_of(result, "model")
     reached = {name: rate(value, tasks_of(result, name)) for name, value in levels.items()}
-    said = (
+    sentence = (
         f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where "
         f"the oracle solves {reached['oracle']}, random actions {reached['random']} and doing nothing "
         f"{reached['do_nothing']} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} "
         "tasks)"
     )
     if best.standard_error is not None and best.mean - floor < DECISIVE * best.standard_error:
-        said += "; that is not above what knowing nothing reaches by two standard errors over seeds"
+        sentence += "; that is not above what knowing nothing reaches by two standard errors over seeds"
     protocol = sentence_of([record for _, record in finished(result)])
     how = [Conclusion(protocol)] if protocol else []
-    return [Conclusion(said + ".", headline=True), *how, *_parts(result, (best.n, best.k))]
+    return [Conclusion(sentence + ".", headline=True), *how, *_parts(result, (best.n, best.k))]
 
 
 def _parts(result: StudyResult, where: tuple[int, int]) -> list[Conclusion]:

@@ -1,4 +1,4 @@
-"""Sentences on the learning rate: whether a mistuned width could pass for a bad one."""
+"""Conclusions on the learning rate: whether a mistuned width could be mistaken for a bad one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_CHECKED = (
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
-    """Say what the shared rate loses at each width, and whether that can make the U-turn of the study."""
+    """Conclude what the shared rate loses at each width, and whether this can explain the study's U-turn."""
     check = result.tuning
     if check is None:
         return [Conclusion(NOT_CHECKED)]
@@ -26,12 +26,16 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     losses = [loss for loss in loss_of_sharing(check, "regret") if math.isfinite(loss.loss)]
     if not losses:
         return [Conclusion(f"No width has the tuning check's runs at the shared rate. {missing}", alarm=True)]
-    found = [_shared(losses, check.key, check.shared, check.n), _best(losses, check.key), *_early(losses, check.shared)]
+    sentences = [
+        _shared(losses, check.key, check.shared, check.n),
+        _best(losses, check.key),
+        *_early(losses, check.shared),
+    ]
     ends = _ends(result, losses)
-    found += [_verdict(end, check.key, check.n) for end in ends]
+    sentences += [_verdict(end, check.key, check.n) for end in ends]
     if check.unfinished:
-        found.append(Conclusion(missing, alarm=True))
-    return found
+        sentences.append(Conclusion(missing, alarm=True))
+    return sentences
 
 
 def _shared(losses: list[SharingLoss], key: str, shared: float, n: int) -> Conclusion:
@@ -73,7 +77,7 @@ class _End:
     name: str
     k: int
     turn: Difference | None
-    """Mean of the study's end minus that of its best width; None where the end is (one of) the best."""
+    """Mean of the study at this end minus that at its best width; None if the end is (one of) the best."""
     loss: SharingLoss
     tuned: TunedGap | None
 
@@ -87,12 +91,12 @@ def _ends(result: StudyResult, losses: list[SharingLoss]) -> list[_End]:
     gaps = tuned_gaps(check, "regret")
     narrow, wide = gaps if gaps is not None else (None, None)
     by_width = {loss.k: loss for loss in losses}
-    found = []
+    ends = []
     for name, k, size, gap in (("narrow", turn.ends[0], turn.below, narrow), ("wide", turn.ends[1], turn.above, wide)):
         shared = k in turn.shared_by
         if k in by_width:
-            found.append(_End(name, k, None if shared else size, by_width[k], gap))
-    return found
+            ends.append(_End(name, k, None if shared else size, by_width[k], gap))
+    return ends
 
 
 def _verdict(end: _End, key: str, n: int) -> Conclusion:
@@ -104,8 +108,10 @@ def _verdict(end: _End, key: str, n: int) -> Conclusion:
         )
     loss, error = end.loss.loss, _known(end.loss.standard_error)
     size = difference(end.turn)
-    said = f"{where}: the study finds this width worse than the best by {size}, of which {with_error(loss, error)} are "
-    said += f"lost by the shared {key}"
+    sentence = (
+        f"{where}: the study finds this width worse than the best by {size}, of which {with_error(loss, error)} are "
+    )
+    sentence += f"lost by the shared {key}"
     if loss >= end.turn.value:
         verdict = "a mistuned width could make all of it"
     elif error is None or end.turn.standard_error is None:
@@ -116,7 +122,7 @@ def _verdict(end: _End, key: str, n: int) -> Conclusion:
         verdict = "a mistuned width cannot make all of it"
     else:
         verdict = "a mistuned width cannot be excluded"
-    return Conclusion(f"{said}: {verdict}.{_tuned(end)}", headline=wide, alarm=loss >= end.turn.value)
+    return Conclusion(f"{sentence}: {verdict}.{_tuned(end)}", headline=wide, alarm=loss >= end.turn.value)
 
 
 def _tuned(end: _End) -> str:

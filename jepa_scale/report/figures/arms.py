@@ -1,4 +1,4 @@
-"""Success or regret by arm, a panel for each difficulty of tasks."""
+"""Figure of success or regret by arm, with a panel for each difficulty of tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "arms"
 TITLE = "The arms compared"
 _MOST_LINES = 8
 _LONGEST = 28
-"""Letters of a name under an axis."""
+"""Largest number of letters of a name under an axis."""
 _COLUMNS = 3
 
 
@@ -39,15 +39,15 @@ def caption(result: StudyResult) -> str:
     what = "Share of tasks solved" if result.sampled else "Expected regret"
     panels = _panels(result)
     by = ", a panel for each number of steps that a task requires" if len(panels) > 1 else ""
-    said = f"{what} by {key}{by}; means over seeds, error bars ±1 standard error over seeds."
+    sentence = f"{what} by {key}{by}; means over seeds, error bars ±1 standard error over seeds."
     if result.sampled:
-        said += (
+        sentence += (
             " Black: the same planner with true dynamics and true distances. Dashed: with true dynamics and the "
             "model's distances. Dotted: random actions; dash-dotted: doing nothing. "
         )
-        said += sentence_of([record for _, record in finished(result)])
+        sentence += sentence_of([record for _, record in finished(result)])
     shown = len(lines)
-    return said + (f" The first {_MOST_LINES} of {shown} lines are drawn." if shown > _MOST_LINES else "")
+    return sentence + (f" The first {_MOST_LINES} of {shown} lines are drawn." if shown > _MOST_LINES else "")
 
 
 @styled
@@ -96,7 +96,7 @@ def _name(result: StudyResult, policy: str) -> str:
 
 
 def _axis(result: StudyResult) -> str:
-    """The arm with the most values, numbers before names."""
+    """Return the arm setting with the most values, numbers before names."""
     values = {key: list(dict.fromkeys(arm.values[key] for arm in result.arms)) for key in result.arms[0].values}
     return max(values, key=lambda key: (_numeric(values[key]), len(values[key])))
 
@@ -111,24 +111,24 @@ def _places(result: StudyResult, key: str) -> dict[Any, float]:
 
 
 def _lines(result: StudyResult) -> dict[str, list[tuple[Arm, int, int]]]:
-    """Cells of each line, by its label."""
+    """Return the cells of each line, by its label."""
     key = _axis(result)
-    found: dict[str, list[tuple[Arm, int, int]]] = {}
+    lines: dict[str, list[tuple[Arm, int, int]]] = {}
     several_n, several_k = len(sizes(result.table)) > 1, len(widths(result.table)) > 1
     for arm in result.arms:
         others = [str(value) for name, value in arm.values.items() if name != key]
         for n in sizes(arm.result.table):
             for k in widths(arm.result.table):
                 parts = [*others, *[f"n = {whole(n)}"] * several_n, *[f"k = {k}"] * several_k]
-                found.setdefault(", ".join(parts) or "model", []).append((arm, n, k))
-    return found
+                lines.setdefault(", ".join(parts) or "model", []).append((arm, n, k))
+    return lines
 
 
 def _panels(result: StudyResult) -> list[tuple[str, str]]:
-    """Title and suffix of the estimate of each panel."""
+    """Return title and suffix of the estimate of each panel."""
     names = {name for _, record in finished(result) for name in record.final}
-    found = [re.fullmatch(r"success/model/required_(\d+)", name) for name in names]
-    levels = sorted(int(match[1]) for match in found if match)
+    matches = [re.fullmatch(r"success/model/required_(\d+)", name) for name in names]
+    levels = sorted(int(match[1]) for match in matches if match)
     if not result.sampled or len(levels) < 2:
         return [("", "")]
     return [(f"{level} required step{'s' * (level > 1)}", f"/required_{level}") for level in levels]
@@ -138,35 +138,35 @@ def _line(
     axes: Any, result: StudyResult, key: str, cells: list[tuple[Arm, int, int]], name: str, places: dict[Any, float],
     color: str, marker: str, label: str | None = None, dashed: bool = False,
 ) -> None:  # fmt: skip
-    found: list[tuple[float, Mean, str]] = []
+    points: list[tuple[float, Mean, str]] = []
     for arm, n, k in cells:
         mean = final_mean(records_of(arm, n, k), name)
         if mean is not None:
-            part = str([one.label for one in result.arms].index(arm.label))
-            found.append((places[arm.values[key]], mean, marks.cell_key(n, k, part)))
-    if not found:
+            part = str([entry.label for entry in result.arms].index(arm.label))
+            points.append((places[arm.values[key]], mean, marks.cell_key(n, k, part)))
+    if not points:
         return
-    found.sort(key=lambda one: one[0])
-    x, y = [one for one, _, _ in found], [mean.value for _, mean, _ in found]
+    points.sort(key=lambda point: point[0])
+    x, y = [position for position, _, _ in points], [mean.value for _, mean, _ in points]
     if dashed:
         axes.plot(x, y, linestyle=(0, (2, 2)), color=color, linewidth=1, alpha=0.8)
         return
-    errors = [mean.standard_error or 0.0 for _, mean, _ in found]
+    errors = [mean.standard_error or 0.0 for _, mean, _ in points]
     drawn = axes.errorbar(x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label)
-    drawn[0].set_gid(marks.keyed(cell for _, _, cell in found))
+    drawn[0].set_gid(marks.keyed(cell for _, _, cell in points))
 
 
 def _reference(result: StudyResult, name: str, places: dict[Any, float]) -> tuple[list[float], list[float]]:
-    """What no model changes, as a line across."""
+    """Return the points of a reference line: estimates that no model changes."""
     mean = final_mean([record for _, record in finished(result)], name)
     value = math.nan if mean is None else mean.value
     return [min(places.values()), max(places.values())], [value, value]
 
 
 def _short(value: Any) -> str:
-    """A name that leaves room for the panels; the whole name is in the table and at the points."""
-    said = str(value)
-    return said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"
+    """Return a name cut to leave room for the panels; the whole name is in the table and at the points."""
+    name = str(value)
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _ticks(axes: Any, places: dict[Any, float]) -> None:

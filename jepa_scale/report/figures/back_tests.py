@@ -1,4 +1,4 @@
-"""Forecasts of a table's larger runs from its smaller ones, and the forecasts that were asked for."""
+"""Figure of back-tests: forecasts of a table's larger runs from its smaller ones, and the requested forecasts."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ TITLE = "Back-tests and forecasts"
 
 
 def _drawn(study: TableStudy) -> list[FittedLaw]:
-    return [one for one in study.laws if len(one.track.ratio)]
+    return [fitted for fitted in study.laws if len(fitted.track.ratio)]
 
 
 def missing(study: TableStudy) -> str:
     """Say why there is nothing to draw; empty if there is something."""
     if _drawn(study):
         return ""
-    return next((one.track.reasons[0] for one in study.laws if one.track.reasons), "too few runs to back-test")
+    return next((fitted.track.reasons[0] for fitted in study.laws if fitted.track.reasons), "too few runs to back-test")
 
 
 def caption(study: TableStudy) -> str:
     """Say what is shown."""
     drawn = _drawn(study)
     level = drawn[0].fit.level
-    lines = ", ".join(f"{_line(one)} for {one.fit.law}" for one in drawn)
+    lines = ", ".join(f"{_line(fitted)} for {fitted.fit.law}" for fitted in drawn)
     fan = (
         " Below: the runs, the law along them and the points asked for, with calibrated (wide) and plain (narrow) "
         "intervals; hollow where nothing can be said."
-        if any(one.forecast is not None for one in drawn)
+        if any(fitted.forecast is not None for fitted in drawn)
         else ""
     )
     return (
@@ -44,8 +44,8 @@ def caption(study: TableStudy) -> str:
     )
 
 
-def _line(one: FittedLaw) -> str:
-    inflation = learn_inflation([one.track], one.fit.level)
+def _line(fitted: FittedLaw) -> str:
+    inflation = learn_inflation([fitted.track], fitted.fit.level)
     return f"{number(inflation.intercept)} + {number(inflation.slope)} d"
 
 
@@ -53,19 +53,19 @@ def _line(one: FittedLaw) -> str:
 def draw(study: TableStudy) -> Figure:
     """Draw one column for each law."""
     drawn = _drawn(study)
-    fan = any(one.forecast is not None for one in drawn)
+    fan = any(fitted.forecast is not None for fitted in drawn)
     figure = Figure(figsize=(max(4.6 * len(drawn), 5.6), 6.2 if fan else 3.2))
     panels = figure.subplots(2 if fan else 1, len(drawn), squeeze=False)
-    for column, one in enumerate(drawn):
-        _ratios(panels[0, column], one)
+    for column, fitted in enumerate(drawn):
+        _ratios(panels[0, column], fitted)
         if fan:
-            _fan(panels[1, column], study, one)
+            _fan(panels[1, column], study, fitted)
     return figure
 
 
-def _ratios(axes: Any, one: FittedLaw) -> None:
-    track = one.track
-    inflation = learn_inflation([track], one.fit.level)
+def _ratios(axes: Any, fitted: FittedLaw) -> None:
+    track = fitted.track
+    inflation = learn_inflation([track], fitted.fit.level)
     out = track.ratio > 1
     axes.plot(track.distance[~out], track.ratio[~out], "o", markersize=3, alpha=0.5, color="#2f7ab8", markeredgewidth=0)
     axes.plot(track.distance[out], track.ratio[out], "o", markersize=3, alpha=0.5, color=MISS, markeredgewidth=0)
@@ -74,16 +74,16 @@ def _ratios(axes: Any, one: FittedLaw) -> None:
     axes.axhline(1, color=MUTED, linestyle="--", linewidth=0.9)
     axes.set_xlabel("decades beyond the fitted runs")
     axes.set_ylabel("|error| / half-width")
-    axes.set_title(f"{one.fit.law}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5)
+    axes.set_title(f"{fitted.fit.law}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5)
 
 
-def _fan(axes: Any, study: TableStudy, one: FittedLaw) -> None:
+def _fan(axes: Any, study: TableStudy, fitted: FittedLaw) -> None:
     axes.plot(
         study.scale, study.columns[study.target], "o", markersize=3, alpha=0.5, color="#2f7ab8", markeredgewidth=0
     )
     order = np.argsort(study.scale)
-    axes.plot(study.scale[order], one.fitted[order], ".", markersize=1.5, color=INK)
-    seen = one.forecast
+    axes.plot(study.scale[order], fitted.fitted[order], ".", markersize=1.5, color=INK)
+    seen = fitted.forecast
     if seen is not None:
         place = study.scale.max() * 10**seen.distance
         for index, x in enumerate(place):

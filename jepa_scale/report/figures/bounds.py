@@ -1,4 +1,4 @@
-"""Every bound beside the regret that it bounds."""
+"""Figure of every bound against the regret that it bounds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from jepa_scale.report.wording import listed, number, plural, whole
 
 NAME = "bounds"
 TITLE = "Bounds beside the regret"
+SECTION, PLACE = "bounds", 1
 
 TOLERANCE = 1e-9
-"""Rounding of an exact risk under a root: a bound lower by less than this is no violation."""
+"""Rounding error of an exact risk under a root: a bound lower by less than this is no violation."""
 
 
 @dataclass(frozen=True)
 class BoundPoint:
-    """One bound of one run."""
+    """Point of the figure: one bound of one run."""
 
     name: str
     label: str
@@ -35,7 +36,7 @@ class BoundPoint:
     regret: float
     applies: bool
     row: int
-    """Of the run in the study's table."""
+    """Row of the run in the study's table."""
 
     @property
     def violated(self) -> bool:
@@ -45,7 +46,7 @@ class BoundPoint:
 
 def points(result: StudyResult) -> list[BoundPoint]:
     """Return every bound of every finished run that has a finite regret."""
-    found = []
+    collected = []
     for row, record in finished(result):
         regret = float(result.table["regret"][row])
         for entry in record.bounds:
@@ -53,8 +54,8 @@ def points(result: StudyResult) -> list[BoundPoint]:
             value = float("nan") if entry["value"] is None else float(entry["value"])
             if math.isfinite(regret):
                 k, applies = int(record.dials["k"]), bool(entry["applies"])
-                found.append(BoundPoint(entry["name"], entry["label"], k, value, regret, applies, row))
-    return found
+                collected.append(BoundPoint(entry["name"], entry["label"], k, value, regret, applies, row))
+    return collected
 
 
 def missing(result: StudyResult) -> str:

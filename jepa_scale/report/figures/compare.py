@@ -1,4 +1,4 @@
-"""Regret of several studies in one picture, over width and over data."""
+"""Figure of the regret of several studies, over width and over data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "compare"
 TITLE = "Regret of the studies compared"
 
 Studies = Mapping[str, StudyResult]
-"""By label."""
+"""Results of the studies by label."""
 
 
 def missing(studies: Studies) -> str:

@@ -1,4 +1,4 @@
-"""The study's target against each dial beside n and k."""
+"""Figure of the study's target against each dial other than n and k."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from jepa_scale.report.wording import listed, whole
 
 NAME = "dials"
 TITLE = "The other dials"
+SECTION, PLACE = "dials", 1
 
 
 def missing(result: StudyResult) -> str:
@@ -30,12 +31,12 @@ def missing(result: StudyResult) -> str:
 
 def caption(result: StudyResult) -> str:
     """Say what is shown, at which n and at which values of the dials that a panel does not vary."""
-    held = ", ".join(f"{dial.name} = {dial.reference}" for dial in result.dials)
-    said = [sentence for dial in result.dials for sentence in _gain(result, dial)]
+    reference = ", ".join(f"{dial.name} = {dial.reference}" for dial in result.dials)
+    gains = [sentence for dial in result.dials for sentence in _gain(result, dial)]
     return (
         f"Mean of {result.target.quantity} over seeds at the largest n = {whole(_largest(result))}, one line for each "
-        f"k; error bars ±1 standard error over seeds. A panel varies one dial; the others stay at {held}. "
-        + " ".join([*said, left_out_cells(result, result.target.name)])
+        f"k; error bars ±1 standard error over seeds. A panel varies one dial; the others stay at {reference}. "
+        + " ".join([*gains, left_out_cells(result, result.target.name)])
     )
 
 
@@ -87,12 +88,12 @@ def _largest(result: StudyResult) -> int:
 
 
 def _rows(result: StudyResult, dial: Dial) -> dict[int, dict[Value, Mean]]:
-    """Means by k and value of one dial, the others at their reference."""
+    """Return means by k and value of one dial, with the others at their reference."""
     others = {other.name: other.reference for other in result.dials if other is not dial}
     table = result.runs.at(others)
     table = table.where((table["status"] == "finished") & (table["n"] == _largest(result)))
-    found = {k: dict(_means(table.where(table["k"] == k), dial, result.target.name)) for k in widths(table)}
-    return {k: row for k, row in found.items() if row}
+    rows = {k: dict(_means(table.where(table["k"] == k), dial, result.target.name)) for k in widths(table)}
+    return {k: row for k, row in rows.items() if row}
 
 
 def _means(table: RunTable, dial: Dial, target: str) -> Iterator[tuple[Value, Mean]]:
@@ -103,7 +104,7 @@ def _means(table: RunTable, dial: Dial, target: str) -> Iterator[tuple[Value, Me
 
 
 def _gain(result: StudyResult, dial: Dial) -> Iterator[str]:
-    """Say between which ends of a dial the target differs most."""
+    """Return sentences on how much the target differs between the ends of a dial."""
     ends = {
         k: (next(iter(row.values())), list(row.values())[-1]) for k, row in _rows(result, dial).items() if len(row) > 1
     }

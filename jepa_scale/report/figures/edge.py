@@ -1,4 +1,4 @@
-"""Estimated singular values against the edge of sampling noise, where the world's own are not known."""
+"""Figure of estimated singular values against the noise edge, for worlds whose own values are unknown."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from jepa_scale.report.wording import listed, number, whole
 
 NAME = "spectrum_edge"
 TITLE = "Estimated spectrum against the noise edge"
+SECTION, PLACE = "spectrum", 2
 
 _PANELS = 3
 
@@ -89,7 +90,7 @@ def _panel(axes: Any, row: int, record: RunRecord, color: Any) -> None:
 
 
 def _edge(record: RunRecord) -> float | None:
-    """√d₊ of k and k features in the run's held-out transitions; None where these are too few."""
+    """Return the noise edge √d₊ for k and k features in the run's held-out transitions; None if these are too few."""
     k, n = int(record.dials["k"]), record.final_n.get("spectrum/total")
     return None if n is None or n - 1 < 2 * k else math.sqrt(squared_edges(k, k, n - 1)[1])
 

@@ -1,4 +1,4 @@
-"""What every epoch logged, for a few runs."""
+"""Figure of what every epoch logged, for a few runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from jepa_scale.report.wording import listed, plural, whole
 
 NAME = "epochs"
 TITLE = "Every epoch"
+SECTION, PLACE = "training", 1
 
 History = Sequence[Mapping[str, Any]]
-"""A run's estimates, as its metrics file holds them."""
+"""Estimates of a run, as in its metrics file."""
 
 _COLUMNS = 3
 _ESTIMATE = "held-out estimate ± SE"
@@ -78,12 +79,12 @@ def draw(result: StudyResult) -> Figure:
     for axes in grid[:, 0]:
         # Only now: the rows share their axis, and setting a limit ends its automatic scaling for every column.
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes in grid.flat:
-        found.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
+        handles.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
     # In grey, as the colour stands for k.
-    found[_ESTIMATE] = Line2D([], [], color=MUTED, marker="o", markersize=3)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=2)
+    handles[_ESTIMATE] = Line2D([], [], color=MUTED, marker="o", markersize=3)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -114,11 +115,11 @@ _ROWS = {
     "bound/b1_prime": (_bound, "bound B1′"),
     "regret": (_regret, "expected\nregret"),
 }
-"""How each quantity is drawn and what it is called, by its name in the history."""
+"""Scale and label of each quantity, by its name in the history."""
 
 
 def _rows(result: StudyResult, identities: Iterable[str]) -> list[tuple[Callable[..., None], str]]:
-    """Quantities that at least one of the runs has: an empty row of panels says nothing that a sentence does not."""
+    """Return the quantities that at least one of the runs has; the others get no empty row of panels."""
     histories = [result.histories[identity] for identity in identities]
     names = {name: f"regret/{result.score}" if name == "regret" else name for name in _ROWS}
     return [_ROWS[name] for name, full in names.items() if any(len(_series(rows, full)[0]) for rows in histories)]
@@ -131,9 +132,11 @@ def _absent(result: StudyResult, identities: Iterable[str]) -> list[str]:
 
 def _series(rows: History, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (epochs, 2) values with standard errors, and the epochs, counted from 1."""
-    found = sorted((row["epoch"], row) for row in rows if row["name"] == name and isinstance(row["value"], float | int))
-    values = [[row["value"], row["standard_error"] or 0.0] for _, row in found]
-    return np.array([epoch + 1 for epoch, _ in found]), np.array(values, dtype=float).reshape(-1, 2)
+    logged = sorted(
+        (row["epoch"], row) for row in rows if row["name"] == name and isinstance(row["value"], float | int)
+    )
+    values = [[row["value"], row["standard_error"] or 0.0] for _, row in logged]
+    return np.array([epoch + 1 for epoch, _ in logged]), np.array(values, dtype=float).reshape(-1, 2)
 
 
 def _band(axes: Any, rows: History, name: str, color: Any, label: str) -> None:

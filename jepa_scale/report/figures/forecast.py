@@ -1,4 +1,4 @@
-"""Forecasts of the held-out cells beside what came."""
+"""Figure of forecasts of the held-out cells against the observations."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from jepa_scale.report.wording import number, percent, whole
 
 NAME = "forecast"
 TITLE = "Forecast and held-out cells"
+SECTION, PLACE = "forecasts", 1
 
 _WIDE, _NARROW = "#b6d3ea", "#2f7ab8"
 

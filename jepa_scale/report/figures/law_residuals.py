@@ -1,4 +1,4 @@
-"""What each fitted law misses, cell by cell, in units of what seeds scatter."""
+"""Figure of the residuals of each fitted law, cell by cell, in standard errors over seeds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from jepa_scale.report.wording import listed, number, place
 
 NAME = "law_residuals"
 TITLE = "Residuals of the fitted laws"
+SECTION, PLACE = "laws", 2
 
 _BAND = 2.0
-"""Standard errors within which about 95 % of the cells of a true law lie."""
+"""Number of standard errors within which about 95 % of the cells of a true law lie."""
 _TICKS = [-_BAND, 0.0, _BAND, *(sign * 10.0**power for power in range(1, 7) for sign in (-1, 1))]
 
 
@@ -72,14 +73,14 @@ def draw(result: StudyResult) -> Figure:
 def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
     colors = sequential(sizes(result.table))
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
-    found = _residuals(result, fit)
+    residuals = _residuals(result, fit)
     axes.axhspan(-_BAND, _BAND, color="#f1f3f5", zorder=0)
     axes.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
     for n, color in colors.items():
-        row = [cell for cell in found if cell.n == n]
+        row = [cell for cell in residuals if cell.n == n]
         axes.plot(
             [cell.k for cell in row],
-            [found[cell] for cell in row],
+            [residuals[cell] for cell in row],
             markers[n],
             color=color,
             markerfacecolor="white" if result.held_out(n) else color,
@@ -95,15 +96,15 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
 
 
 def _residuals(result: StudyResult, fit: LawFit) -> dict[Cell, float]:
-    """(mean − law)/SE of every cell where the law can be asked."""
-    found, laws = {}, {n: predicted(result, fit, n) for n in sizes(result.table)}
+    """Return (mean − law)/SE of every cell for which the law has a value."""
+    residuals, laws = {}, {n: predicted(result, fit, n) for n in sizes(result.table)}
     constant, share = fit.noise
     for cell in cells(result.table, fit.target).values():
-        said = laws[cell.n].get(cell.k, math.nan)
-        error = math.hypot(constant, share * said) / math.sqrt(cell.seeds)
-        if math.isfinite(said) and error > 0:
-            found[cell] = (cell.mean - said) / error
-    return found
+        prediction = laws[cell.n].get(cell.k, math.nan)
+        error = math.hypot(constant, share * prediction) / math.sqrt(cell.seeds)
+        if math.isfinite(prediction) and error > 0:
+            residuals[cell] = (cell.mean - prediction) / error
+    return residuals
 
 
 def _drawn(result: StudyResult) -> list[LawFit]:

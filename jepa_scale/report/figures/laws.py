@@ -1,4 +1,4 @@
-"""Fitted laws over the cell means that they were fitted to."""
+"""Figure of the fitted laws over the cell means that they were fitted to."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from jepa_scale.report.wording import plural, probability
 
 NAME = "laws"
 TITLE = "Fitted laws over the cell means"
+SECTION, PLACE = "laws", 1
 
 
 def missing(result: StudyResult) -> str:
@@ -92,7 +93,7 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
 
 
 def predicted(result: StudyResult, fit: LawFit, n: int) -> dict[int, float]:
-    """Return what a law with a known formula gives at one n, by every k of the study that it can be asked about."""
+    """Return the values of a law with a known formula at one n, by every k of the study for which it has one."""
     law = _law(fit)
     assert law is not None  # ``drawable`` leaves others out
     tails, random = by_width(result.table, "tail"), level(result.table, "regret_random")
@@ -110,14 +111,14 @@ def predicted(result: StudyResult, fit: LawFit, n: int) -> dict[int, float]:
 
 
 def _mean_at(result: StudyResult, n: int, k: int, column: str) -> float:
-    """Mean over the runs of a cell, for dials beside n and k and what follows from a configuration."""
+    """Return means over the runs of a cell, of dials other than n and k and of what a configuration determines."""
     data = result.table
     mean = mean_of(np.asarray(data[column][(data["n"] == n) & (data["k"] == k)], dtype=float))
     return math.nan if mean is None else mean.value
 
 
 def _law(fit: LawFit) -> Law | None:
-    """Return the law with all the parameters that the fit names; a fixed exponent is one of them too."""
+    """Return the law whose parameters are those of the fit, fixed exponents included."""
     try:
         law = Law(fit.law, fit.formula)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Risk and regret of exact learners by width, for several sizes of data."""
+"""Figure of risk and regret of exact learners by width, for several sizes of data."""
 
 from __future__ import annotations
 

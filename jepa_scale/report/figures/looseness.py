@@ -1,4 +1,4 @@
-"""Bound over regret on random worlds, for every statement."""
+"""Figure of the ratio of bound to regret on random worlds, for every statement."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOWEST, HIGHEST = 1e-2, 1e9
 
 
 def _shown(survey: Survey) -> list[tuple[str, np.ndarray]]:
-    found = []
+    ratios_by_claim = []
     for claim in STATEMENTS:
         ratios = np.array(survey.findings.total(claim.name).looseness)
         if len(ratios):
-            found.append((claim.name, ratios))
-    return found
+            ratios_by_claim.append((claim.name, ratios))
+    return ratios_by_claim
 
 
 def caption(survey: Survey) -> str:

@@ -1,4 +1,4 @@
-"""Profile likelihoods of the parameters of laws fitted to a table."""
+"""Figure of the profile likelihoods of the parameters of laws fitted to a table."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _COLUMNS = 4
 
 def _drawn(study: TableStudy) -> list[tuple[str, Profile, float]]:
     return [
-        (one.fit.law, item, next(p.value for p in one.fit.parameters if p.name == item.name))
-        for one in study.laws
-        for item in one.profiles
+        (fitted.fit.law, item, next(p.value for p in fitted.fit.parameters if p.name == item.name))
+        for fitted in study.laws
+        for item in fitted.profiles
     ]
 
 
@@ -53,9 +53,9 @@ def draw(study: TableStudy) -> Figure:
         axes.set_axis_off()
     rows_seen = len(study.scale)
     for axes, (law, item, fitted) in zip(panels, drawn, strict=False):
-        one = next(entry for entry in study.laws if entry.fit.law == law)
-        free = sum(not parameter.fixed for parameter in one.fit.parameters)
-        limit = float(stats.f.ppf(one.fit.level, 1, max(rows_seen - free, 1)))
+        owner = next(entry for entry in study.laws if entry.fit.law == law)
+        free = sum(not parameter.fixed for parameter in owner.fit.parameters)
+        limit = float(stats.f.ppf(owner.fit.level, 1, max(rows_seen - free, 1)))
         axes.plot(item.values, item.rise, color="#2f7ab8")
         axes.axhline(limit, color=MUTED, linestyle="--", linewidth=0.9)
         axes.axvline(fitted, color=INK, linewidth=0.9)

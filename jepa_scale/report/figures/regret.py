@@ -1,4 +1,4 @@
-"""Regret against the width, one line for each n."""
+"""Figure of the regret against the width, one line for each n."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jepa_scale.report.wording import number, over, whole
 
 NAME = "regret_by_width"
 TITLE = "Regret against latent width"
+SECTION, PLACE = "u-turn", 1
 
 
 def missing(result: StudyResult) -> str:
@@ -43,7 +44,7 @@ def caption(result: StudyResult) -> str:
 
 
 def measured_as(result: StudyResult) -> str:
-    """Say what the regret of this study is."""
+    """Return how the regret of this study is measured, in words."""
     if result.sampled:
         return "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
     return (
@@ -53,7 +54,7 @@ def measured_as(result: StudyResult) -> str:
 
 
 def draw_levels(axes: Any, result: StudyResult) -> None:
-    """Draw the target and what planners that know nothing reach, across."""
+    """Draw horizontal lines at the target and at the regret of planners that know nothing."""
     for value, label, line in _levels(result):
         axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
 
@@ -88,12 +89,12 @@ def draw(result: StudyResult) -> Figure:
 
 def _levels(result: StudyResult) -> list[tuple[float, str, str]]:
     random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
-    found = [(result.target_regret, "target", ":")]
+    levels = [(result.target_regret, "target", ":")]
     if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):
         # One line over the other would show one of them only.
-        return [*found, (random, "random plans = null action", "--")]
+        return [*levels, (random, "random plans = null action", "--")]
     if random is not None:
-        found.append((random, "random plans", "--"))
+        levels.append((random, "random plans", "--"))
     if idle is not None:
-        found.append((idle, "null action", "-."))
-    return found
+        levels.append((idle, "null action", "-."))
+    return levels

@@ -1,4 +1,4 @@
-"""Exact risk against the width, over the floors that the world's spectrum sets."""
+"""Figure of the exact risk against the width, over the floors that the world's spectrum sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from jepa_scale.report.wording import listed
 
 NAME = "risk_by_width"
 TITLE = "Exact risk against latent width"
+SECTION, PLACE = "spectrum", 3
 
 NEGLIGIBLE = 1e-9
-"""A tail below this is rounding: it would stretch a logarithmic axis over many empty decades."""
+"""Tails below this are rounding errors, which would stretch a logarithmic axis over many empty decades."""
 
 _FLOORS = {
     "tail": ("tail Σσ², i > k", EXACT, "-", "."),
@@ -26,8 +27,8 @@ _FLOORS = {
 
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
-    found = cells(result.table, "risk").values()
-    return "" if any(cell.mean > 0 for cell in found) else "No run finished with an exact risk above 0."
+    risks = cells(result.table, "risk").values()
+    return "" if any(cell.mean > 0 for cell in risks) else "No run finished with an exact risk above 0."
 
 
 def caption(result: StudyResult) -> str:

@@ -1,4 +1,4 @@
-"""What the features of a model see, by width, where the world's own spectrum is not known."""
+"""Figure of what a model's features see by width, for worlds whose own spectrum is unknown."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jepa_scale.report.summary import cells, widths
 
 NAME = "seen_by_width"
 TITLE = "What the features see against latent width"
+SECTION, PLACE = "spectrum", 4
 
 
 def missing(result: StudyResult) -> str:

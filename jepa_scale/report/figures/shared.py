@@ -1,4 +1,4 @@
-"""What several figures draw or say alike."""
+"""Drawing and wording shared by several figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jepa_scale.report.wording import plural, whole
 
 
 def size_label(result: StudyResult, n: int) -> str:
-    """Return the legend's entry of one n."""
+    """Return the legend entry of one n."""
     return f"n = {whole(n)}" + (" (held out from the fits)" if result.held_out(n) else "")
 
 
 def error_bars(row: list[Cell]) -> list[float]:
-    """Return standard errors for drawing; cells of one seed get no bar, as the caption says."""
+    """Return standard errors for drawing; cells with one seed get no bar, as the caption says."""
     return [cell.standard_error or 0.0 for cell in row]
 
 
@@ -84,7 +84,7 @@ def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, di
 
 
 def legend_outside(figure: Figure, axes: Any, first: str = "n = ") -> None:
-    """Put the legend right of the axes: the rows by n, or what else begins so, before everything else."""
+    """Put the legend right of the axes, with entries that begin with the given text, such as n, first."""
     handles, labels = axes.get_legend_handles_labels()
     # Matplotlib lists error bars after lines; the reader looks for the rows first.
     order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(first))
@@ -103,7 +103,7 @@ def seeds_of_cells(result: StudyResult, target: str) -> str:
 
 
 def left_out_cells(result: StudyResult, target: str) -> str:
-    """Say which runs and cells of the grid are not in the picture, and why."""
+    """Return sentences on which runs and cells of the grid are not in the figure, and why."""
     lost, seen = lacking(result), cells(result.table, target)
     empty = len(sizes(result.table)) * len(widths(result.table)) - len(seen)
     parts = []

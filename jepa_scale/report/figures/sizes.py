@@ -1,4 +1,4 @@
-"""Regret against the amount of data, one line for each width."""
+"""Figure of the regret against the amount of data, one line for each width."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jepa_scale.report.wording import measured, whole
 
 NAME = "regret_by_size"
 TITLE = "Regret against the amount of data"
+SECTION, PLACE = "u-turn", 2
 
 
 def missing(result: StudyResult) -> str:
@@ -27,11 +28,11 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, what more data brought, what the error bars are and what was left out."""
     rows = _by_width(result)
     gains = [(row[0], row[-1]) for row in rows.values() if len(row) > 1]
-    said = "No width has a regret at two sizes."
+    sentence = "No width has a regret at two sizes."
     if gains:
         first, last = max(gains, key=lambda ends: ends[0].mean - ends[1].mean)
         fell = first.mean > last.mean
-        said = (
+        sentence = (
             f"Most is gained at k = {first.k}: from {measured(first)} at n = {whole(first.n)} to {measured(last)} at "
             f"n = {whole(last.n)}."
             if fell
@@ -44,7 +45,7 @@ def caption(result: StudyResult) -> str:
     )
     return (
         f"{measured_as(result)} Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error "
-        f"over seeds; small dots: single runs. {said}{held_out} {left_out_cells(result, 'regret')}"
+        f"over seeds; small dots: single runs. {sentence}{held_out} {left_out_cells(result, 'regret')}"
     )
 
 

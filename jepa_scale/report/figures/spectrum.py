@@ -1,4 +1,4 @@
-"""Learned singular values beside the world's."""
+"""Figure of the learned singular values against the world's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jepa_scale.report.wording import listed, whole
 
 NAME = "spectrum"
 TITLE = "Learned and exact spectrum"
+SECTION, PLACE = "spectrum", 1
 
 _PANELS = 3
 

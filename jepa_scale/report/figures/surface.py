@@ -1,4 +1,4 @@
-"""Regret over n and k as the average of all laws predicts it, with the runs and the best width."""
+"""Figure of the regret over n and k as the average of all laws predicts it, with the runs and the best width."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jepa_scale.report.wording import number, percent
 
 NAME = "surface"
 TITLE = "Where the target is met"
+SECTION, PLACE = "advice", 1
 
 
 def missing(result: StudyResult) -> str:
@@ -52,16 +53,18 @@ def draw(result: StudyResult) -> Figure:
 
 
 def _map(figure: Figure, axes: Any, result: StudyResult, shown: Surface) -> None:
-    found = cells(result.table, "regret")
+    regrets = cells(result.table, "regret")
     top = float(np.nanmax(shown.regret))
     drawn = axes.contourf(shown.n, shown.k, shown.regret.T, levels=np.linspace(0, max(top, 1e-9), 13), cmap="Blues")
     figure.colorbar(drawn, ax=axes, label="expected regret", format=lambda value, _: number(value, 2))
     levels = [result.target_regret] if np.nanmin(shown.regret) < result.target_regret < top else []
     if levels:
         axes.contour(shown.n, shown.k, shown.regret.T, levels=levels, colors=[MISS], linewidths=2)
-    axes.plot([cell.n for cell in found.values()], [cell.k for cell in found.values()], "o", color=INK, markersize=3)
+    axes.plot(
+        [cell.n for cell in regrets.values()], [cell.k for cell in regrets.values()], "o", color=INK, markersize=3
+    )
     axes.plot(shown.n, shown.best_k[0], "--", color=INK, linewidth=1)
-    largest_n, largest_k = max(cell.n for cell in found.values()), max(cell.k for cell in found.values())
+    largest_n, largest_k = max(cell.n for cell in regrets.values()), max(cell.k for cell in regrets.values())
     axes.axvline(largest_n, color=MUTED, linestyle=":", linewidth=1)
     axes.axhline(largest_k, color=MUTED, linestyle=":", linewidth=1)
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Bounds beside the regret as N, k and T grow."""
+"""Figure of bounds and regret as N, k and T grow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "tightness"
 TITLE = "How far the bounds lie above the regret"
 
 FLOOR = 1e-5
-"""Smaller numbers are drawn here: an exact model's regret is rounding."""
+"""Smallest number drawn; smaller ones are drawn here, as an exact model's regret is a rounding error."""
 
 _COLORS = {
     "t4": "#b45309",
@@ -41,7 +41,7 @@ def caption(survey: Survey) -> str:
 
 @styled
 def draw(survey: Survey) -> Figure:
-    """Draw one panel for each thing that grows."""
+    """Draw one panel for each quantity that grows."""
     figure = Figure(figsize=(10.2, 3.7))
     panels = figure.subplots(1, 3, sharey=True)
     _panel(panels[0], [point.states for point in survey.by_states], survey.by_states, "observations N (k = N/4)")

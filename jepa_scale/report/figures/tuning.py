@@ -1,4 +1,4 @@
-"""Regret and risk against the learning rate, one line for each width of the tuning check."""
+"""Figure of regret and risk against the learning rate, one line for each width of the tuning check."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jepa_scale.report.wording import number, plural, whole
 
 NAME = "tuning"
 TITLE = "Learning rate by width"
+SECTION, PLACE = "learning-rate", 1
 
 
 def missing(result: StudyResult) -> str:

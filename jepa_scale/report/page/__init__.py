@@ -1,1 +1,1 @@
-"""How pages look: markup, style, figures in them, the palette, the script."""
+"""Building blocks of pages: markup, style sheet, figures, palette and script."""

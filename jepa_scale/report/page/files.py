@@ -1,4 +1,4 @@
-"""Files that a reader sees whole or not at all."""
+"""Atomic replacement of the files of a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def check_writable(folder: Path) -> None:
-    """Try to write where a folder is, or will be.
+    """Check that a folder, or the place where it will be, is writable.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def replaced_together(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, whose files then take their places in ``folder`` at once, other files staying.
+    """Yield a temporary folder whose files replace those in ``folder`` all at once; other files stay.
 
     An interruption before that leaves ``folder`` as it was, also absent; one during it waits until it is done.
     """
@@ -55,7 +55,7 @@ def replaced_together(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the end.
+    """Delay Ctrl-C until the end of the block.
 
     A mask would not do: it is the thread's own, and a signal to the process then reaches another thread, such as a
     library's, after which Python raises in this one all the same.

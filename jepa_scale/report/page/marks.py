@@ -1,4 +1,4 @@
-"""Points of a figure that a reader can ask about: marked when drawn, found again in the page's SVG."""
+"""Interactive points of a figure: marked when drawn, found again in the page's SVG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cells(places: Iterable[tuple[int, int]], part: str = "") -> str:
 
 
 def cell_key(n: int, k: int, part: str = "") -> str:
-    """Return the name that a cell has in the page's data."""
+    """Return the key of a cell in the page's data."""
     return f"c{part}-{n}-{k}"
 
 
@@ -34,19 +34,19 @@ def marked(svg: str) -> str:
     A group with more or fewer markers than keys stays without: no answer is better than that of another point.
     """
     parts, end = [], 0
-    for found in re.finditer(rf'<g id="{_PICK}([^"]*)">', svg):
-        close = _end_of_group(svg, found.end())
-        keys = iter(found[1].split())
-        inside = svg[found.end() : close]
-        if inside.count("<use ") == len(found[1].split()):
+    for match in re.finditer(rf'<g id="{_PICK}([^"]*)">', svg):
+        close = _end_of_group(svg, match.end())
+        keys = iter(match[1].split())
+        inside = svg[match.end() : close]
+        if inside.count("<use ") == len(match[1].split()):
             inside = re.sub("<use ", lambda _: f'<use class="pt" data-p="{next(keys)}" ', inside)  # noqa: B023
-        parts += [svg[end : found.start()], "<g>", inside]
+        parts += [svg[end : match.start()], "<g>", inside]
         end = close
     return unmarked("".join([*parts, svg[end:]]))
 
 
 def unmarked(svg: str) -> str:
-    """Return an SVG without the keys, for a file of its own."""
+    """Return an SVG without the keys, for a separate file."""
     return re.sub(rf'<g id="{_PICK}[^"]*"(/?)>', r"<g\1>", svg)
 
 
@@ -61,7 +61,7 @@ def _end_of_group(svg: str, start: int) -> int:
 
 
 def inlined(svg: str, prefix: str) -> str:
-    """Return an SVG file as part of a page: its ids all begin with ``prefix``, so that several figures can share it.
+    """Return an SVG to embed in a page: all ids begin with ``prefix``, so that a page can hold several figures.
 
     Colours become variables, which the page sets for light and dark.
     """
@@ -83,4 +83,4 @@ def inlined(svg: str, prefix: str) -> str:
 
 def colors_of(body: str) -> list[str]:
     """Return every colour that a page's figures use, as #rrggbb."""
-    return sorted({f"#{found}" for found in re.findall(r"var\(--k([0-9a-f]{6})\)", body)})
+    return sorted({f"#{color}" for color in re.findall(r"var\(--k([0-9a-f]{6})\)", body)})

@@ -43,7 +43,7 @@ def sections(bodies: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
 
 
 def folded(summary: str, content: str) -> str:
-    """Return something that a reader unfolds; on paper it always is."""
+    """Return content that a reader can unfold; it is always unfolded on paper."""
     return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
@@ -66,15 +66,15 @@ def _cleaned(value: Any) -> Any:
 
 
 def json_block(content: Mapping[str, Any]) -> str:
-    """Return data for the page's script; nothing in it can end the block, whatever it says."""
-    said = json.dumps(_cleaned(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return data for the page's script as JSON, escaped so that no content can end the block."""
+    data = json.dumps(_cleaned(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
-        said = said.replace(letter, f"\\u{ord(letter):04x}")
-    return f'<script type="application/json" id="page-data">{said}</script>'
+        data = data.replace(letter, f"\\u{ord(letter):04x}")
+    return f'<script type="application/json" id="page-data">{data}</script>'
 
 
 def document(title: str, body: str, data: Mapping[str, Any] | None = None) -> str:
-    """Return a page that needs nothing else; ``data`` is what its points and its table of runs are asked for."""
+    """Return a self-contained page; ``data`` is shown for its points and in its table of runs."""
     script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -99,7 +99,7 @@ def document(title: str, body: str, data: Mapping[str, Any] | None = None) -> st
 
 
 def card(identity: str, title: str, caption: str, svg: str, files: Sequence[str] = ()) -> str:
-    """Return a figure with its caption; the same words serve those who cannot see it.
+    """Return a figure with its caption, which is also its text alternative.
 
     ``files`` are the figure's twins, relative to the page.
     """

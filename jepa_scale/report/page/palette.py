@@ -1,4 +1,4 @@
-"""Colours that can be told from what they lie on, on white and in the dark."""
+"""Colours with enough contrast to their background, in the light and in the dark theme."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 TEXT_CONTRAST, GRAPHIC_CONTRAST = 4.5, 3.0
-"""What WCAG 2.2 AA asks of small text, and of what must be seen to read a figure."""
+"""Contrast that WCAG 2.2 AA requires of small text, and of graphics needed to read a figure."""
 
 LIGHT_CARD, DARK_CARD = "#ffffff", "#1c2229"
-"""What figures lie on."""
+"""Background of figures in the light and in the dark theme."""
 
 _LMS = np.array(
     [
@@ -42,9 +42,9 @@ def luminance(color: str) -> float:
     return float(_linear(color) @ (0.2126, 0.7152, 0.0722))
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """Return (L₁ + 0.05)/(L₂ + 0.05), from 1 to 21."""
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -54,7 +54,7 @@ def ink_on(ground: str, dark: str = "#000000") -> str:
 
 
 def in_the_dark(color: str) -> str:
-    """Return a colour of the same hue for a dark page, as far from the dark card as the given one is from white.
+    """Return a colour of the same hue for a dark page, with the contrast to the dark card that the input has to white.
 
     Lightness is turned round, so the order of a sequence is kept; beyond 5 the contrast is compressed to what there is.
     """
@@ -63,13 +63,13 @@ def in_the_dark(color: str) -> str:
     given = contrast(color, LIGHT_CARD)
     wanted = given if given <= 5 else 5 + (given - 5) * 9 / 16
     # The card is not grey, and what was grey on white is of its hue there.
-    hue = sum((_LAB @ np.cbrt(_LMS @ _linear(one)))[1:] for one in (color, DARK_CARD))
+    hue = sum((_LAB @ np.cbrt(_LMS @ _linear(tone)))[1:] for tone in (color, DARK_CARD))
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        found = _from_lab(middle, hue)
-        brighter = luminance(found) > luminance(DARK_CARD)
-        low, high = (low, middle) if brighter and contrast(found, DARK_CARD) > wanted else (middle, high)
+        candidate = _from_lab(middle, hue)
+        brighter = luminance(candidate) > luminance(DARK_CARD)
+        low, high = (low, middle) if brighter and contrast(candidate, DARK_CARD) > wanted else (middle, high)
     return _from_lab(high, hue)
 
 
@@ -85,7 +85,7 @@ def _from_lab(lightness: float, hue: np.ndarray) -> str:
 
 
 def spread(count: int, palette: str) -> list[str]:
-    """Return colours of a perceptually even palette, dark to light, as far as they can be told from white."""
+    """Return colours of a perceptually even palette, from dark to the lightest that is distinct from white."""
     chosen = matplotlib.colormaps[palette]
     ends = np.linspace(1, 0, 201)
     top = next(float(end) for end in ends if contrast(to_hex(chosen(end)), LIGHT_CARD) >= GRAPHIC_CONTRAST)
@@ -93,7 +93,7 @@ def spread(count: int, palette: str) -> list[str]:
 
 
 def shade(share: float) -> tuple[str, str]:
-    """Return the ground of a table's cell, darker for a larger share of 1, and an ink to be read on it."""
+    """Return the background of a table's cell, darker for a larger share of 1, and a readable ink for it."""
     # The root spreads small values, among which the best width is decided.
     ground = to_hex(matplotlib.colormaps["Blues"](0.05 + 0.8 * math.sqrt(min(max(share, 0.0), 1.0))))
     return ground, ink_on(ground)

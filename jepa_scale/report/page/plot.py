@@ -1,4 +1,4 @@
-"""A figure of a page: what it is called, when there is none, and how it gets there."""
+"""Figure of a page: its name, when it is missing, and how it is placed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from jepa_scale.report.page.markup import card, text
 from jepa_scale.report.page.style import to_png, to_svg
 
 Shown = TypeVar("Shown")
-"""What a figure is drawn from."""
+"""Type of the result that a figure is drawn from."""
 
 TWINS = ("png", "svg")
-"""Endings of the files beside a page."""
+"""File endings of the figures next to a page."""
 
 
 def place_figure(figure: Figure, name: str, title: str, caption: str, folder: Path) -> str:
-    """Write a figure's files into ``folder``, which lies beside the page, and return its HTML."""
+    """Write a figure's files into ``folder``, which lies next to the page, and return its HTML."""
     svg = to_svg(figure)
     write_whole(folder / f"{name}.png", to_png(figure))
     write_whole(folder / f"{name}.svg", unmarked(svg).encode("utf-8"))
@@ -43,11 +43,11 @@ class Plot(Generic[Shown]):
     caption: Callable[[Shown], str]
     """Only where ``missing`` is empty."""
     missing: Callable[[Shown], str]
-    """One sentence where there is nothing to draw, else empty."""
+    """Returns one sentence if there is nothing to draw, else an empty string."""
 
     @classmethod
     def of(cls, module: ModuleType) -> Plot:
-        """Collect a figure from its file."""
+        """Return the figure that a module defines."""
         return cls(module.NAME, module.TITLE, module.draw, module.caption, module.missing)
 
     def place(self, result: Shown, folder: Path) -> str:
@@ -58,5 +58,5 @@ class Plot(Generic[Shown]):
         for ending in TWINS:
             # A picture of an earlier state would pass for this one's.
             (folder / f"{self.name}.{ending}").unlink(missing_ok=True)
-        said = f"<b>{text(self.title)}.</b> Not drawn: {text(why_not)}"
-        return f'<figure id="figure-{self.name}"><figcaption>{said}</figcaption></figure>'
+        caption = f"<b>{text(self.title)}.</b> Not drawn: {text(why_not)}"
+        return f'<figure id="figure-{self.name}"><figcaption>{caption}</figcaption></figure>'

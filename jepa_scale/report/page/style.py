@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes a file."""
+"""House style of figures, and their conversion to files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from jepa_scale.report.page.palette import spread
 from jepa_scale.report.wording import number, whole
 
 Shown = TypeVar("Shown")
-"""What a figure is drawn from."""
+"""Type of the result that a figure is drawn from."""
 
 NARROWEST = 5.2
-"""Inches: below this a legend under the panels is cut off."""
+"""Smallest width in inches; below it a legend under the panels is cut off."""
 
 INK, MUTED, GRID = "#1f2933", "#66717d", "#e4e8ec"
 MISS = "#c2410c"
-"""For what contradicts an expectation: a missed forecast, a violated bound."""
+"""Colour of what contradicts an expectation: a missed forecast, a violated bound."""
 EXACT = "#111827"
-"""For what is known exactly."""
+"""Colour of what is known exactly."""
 MARKERS = "osD^vPX*"
 _MOST_TICKS = 7
-"""Of an axis of sizes, whose numbers are long."""
+"""Largest number of ticks on an axis of sizes, whose numbers are long."""
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -68,7 +68,7 @@ _STYLE = {
 
 
 def styled(draw: Callable[[Shown], Figure]) -> Callable[[Shown], Figure]:
-    """Draw in the house style, whatever the user's matplotlibrc says, and leave that as it was."""
+    """Draw in the house style, whatever the user's matplotlibrc says, and restore its settings afterwards."""
 
     @wraps(draw)
     def wrapped(result: Shown) -> Figure:
@@ -84,12 +84,12 @@ def sequential(values: Sequence[int], palette: str = "viridis") -> dict[int, Any
 
 
 def outside(label: object) -> str:
-    """Return a text from outside as a figure may show it: a dollar sign would begin mathematics."""
+    """Escape an untrusted text for a figure, in which a dollar sign would begin mathematics."""
     return str(label).replace("$", r"\$")
 
 
 def size_axis(axes: Any, sizes: Sequence[int], label: str = "training transitions n") -> None:
-    """Make x a logarithmic axis of n whose ticks are sizes of the grid, as many as have room."""
+    """Make x a logarithmic axis of n whose ticks are sizes of the grid, as many as fit."""
     axes.set_xscale("log")
     room = math.log(sizes[-1] / sizes[0]) / _MOST_TICKS
     shown = list(sizes[:1])
@@ -113,14 +113,14 @@ def width_axis(axes: Any, widths: Sequence[int], label: str = "latent width k") 
 
 
 def log_height(axes: Any) -> None:
-    """Make y logarithmic with plain numbers; short axes, without two powers of ten, get numbers in between."""
+    """Make y logarithmic with plain numbers; axes without two powers of ten also get numbers in between."""
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.0, 0.4)))
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a whole SVG file."""
+    """Return a figure as the text of an SVG file."""
     buffer = io.StringIO()
     with matplotlib.style.context(["default", _STYLE]):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -128,7 +128,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a PNG at 150 dots per inch."""
+    """Return a figure as a PNG at 150 dots per inch."""
     buffer = io.BytesIO()
     with matplotlib.style.context(["default", _STYLE]):
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""The page's style sheet: readable on a screen, in the dark, on a phone and on paper."""
+"""Style sheet of a page: for screens, a dark theme, phones and paper."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DARK = {
 
 def css(colors: Iterable[str]) -> str:
     """Return the style sheet, with the colours (#rrggbb) that the page's figures use for both themes."""
-    found = sorted(colors)
-    light = _variables({**LIGHT, **{f"k{color[1:]}": color for color in found}})
-    dark = _variables({**DARK, **{f"k{color[1:]}": in_the_dark(color) for color in found}})
+    ordered = sorted(colors)
+    light = _variables({**LIGHT, **{f"k{color[1:]}": color for color in ordered}})
+    dark = _variables({**DARK, **{f"k{color[1:]}": in_the_dark(color) for color in ordered}})
     # Paper is white whatever the screen is.
     return (
         f":root {{ {light} color-scheme: light; }}\n"

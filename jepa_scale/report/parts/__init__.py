@@ -1,1 +1,1 @@
-"""Tables and texts that pages and the terminal are put together from."""
+"""Tables and texts from which pages and terminal output are assembled."""

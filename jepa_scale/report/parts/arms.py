@@ -1,4 +1,4 @@
-"""What the arms of a study are compared by: means over seeds, and how deficits go with regret."""
+"""Comparison of the arms of a study: means over seeds, and the correlation of deficits with regret."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jepa_scale.report.wording import number, whole, with_error
 
 
 def records_of(arm: Arm, n: int, k: int) -> list[RunRecord]:
-    """Finished runs of one cell of an arm."""
+    """Return the records of the finished runs of one cell of an arm."""
     return [record for _, record in finished(arm.result) if (record.dials["n"], record.dials["k"]) == (n, k)]
 
 
 def final_mean(records: Sequence[RunRecord], name: str) -> Mean | None:
-    """Mean over runs of a last estimate."""
+    """Return the mean over runs of an estimate at the last epoch."""
     values = [record.final.get(name) for record in records]
     return mean_of([math.nan if value is None else float(value) for value in values])
 
@@ -45,7 +45,7 @@ _COLUMNS = {
 
 
 def arms_table(result: StudyResult) -> str:
-    """One row for each cell of each arm; columns that no arm has are left out."""
+    """Return a table with one row for each cell of each arm; columns that no arm has are left out."""
     shown = {name: column for name, column in _COLUMNS.items() if np.isfinite(result.table[column]).any()}
     keys = list(result.arms[0].values)
     rows = []
@@ -54,21 +54,21 @@ def arms_table(result: StudyResult) -> str:
         for n in sizes(data):
             for k in widths(data):
                 chosen = data.where((data["n"] == n) & (data["k"] == k) & (data["status"] == "finished"))
-                found = {name: mean_of(chosen[column].tolist()) for name, column in shown.items()}
-                values = [_cell(arm.result, shown[name], one) for name, one in found.items()]
+                means = {name: mean_of(chosen[column].tolist()) for name, column in shown.items()}
+                values = [_cell(arm.result, shown[name], mean) for name, mean in means.items()]
                 lost = int(((data["n"] == n) & (data["k"] == k) & (data["status"] != "finished")).sum())
                 cell = (whole(n), str(k), f"{len(chosen)}" + (f" (+{lost} diverged)" if lost else ""))
                 rows.append((*(text(arm.values[key]) for key in keys), *cell, *map(text, values)))
     head = (*(f"<code>{text(key)}</code>" for key in keys), "n", "k", "runs", *shown)
     columns = range(len(keys), len(head))
-    said = "Means over seeds ± one standard error over seeds; success, ceilings and floors over the same tasks"
-    said += ", with 95 % Wilson intervals over these. " if result.sampled else ". "
-    said += sentence_of([record for _, record in finished(result)])
-    return table(head, rows, said, tuple(columns)) + paragraph(deficit_and_regret(result))
+    caption = "Means over seeds ± one standard error over seeds; success, ceilings and floors over the same tasks"
+    caption += ", with 95 % Wilson intervals over these. " if result.sampled else ". "
+    caption += sentence_of([record for _, record in finished(result)])
+    return table(head, rows, caption, tuple(columns)) + paragraph(deficit_and_regret(result))
 
 
 def _cell(result: StudyResult, column: str, mean: Mean | None) -> str:
-    """A mean over seeds; a rate of tasks also with its interval over tasks, which seeds do not know of."""
+    """Format a mean over seeds; a rate of tasks also with its interval over tasks, which seeds do not show."""
     if mean is None:
         return "–"
     if not column.startswith("success"):
@@ -82,16 +82,16 @@ def _cell(result: StudyResult, column: str, mean: Mean | None) -> str:
 
 _DRAWS = 2000
 _FEWEST = 6
-"""Cells below which a rank correlation says nothing."""
+"""Smallest number of cells for a rank correlation to be informative."""
 
 
 def deficit_and_regret(result: StudyResult) -> str:
-    """Say whether cells of all arms with less subspace deficit have less regret: Spearman's ρ with an interval."""
+    """Return a sentence on the rank correlation of subspace deficit and regret over all cells: ρ with an interval."""
     pairs = []
     for arm in result.arms:
         deficits, regrets = cells(arm.result.table, "subspace_deficit"), cells(arm.result.table, "regret")
         pairs += [(deficits[cell].mean, regrets[cell].mean) for cell in deficits if cell in regrets]
-    if len(pairs) < _FEWEST or len({one for one, _ in pairs}) < 3 or len({one for _, one in pairs}) < 3:
+    if len(pairs) < _FEWEST or len({value for value, _ in pairs}) < 3 or len({value for _, value in pairs}) < 3:
         return f"Too few cells ({len(pairs)}) to say whether less subspace deficit goes with less regret."
     values = np.array(pairs)
     rho = spearmanr(values[:, 0], values[:, 1]).statistic

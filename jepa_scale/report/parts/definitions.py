@@ -1,4 +1,4 @@
-"""What the words of a report mean."""
+"""Glossary of a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jepa_scale.report.wording import over
 
 
 def definitions(result: StudyResult) -> str:
-    """Return the glossary, by what the study measured."""
+    """Return the glossary of the terms that the study's report uses."""
     goals = {
         "reachable": "goals are reached from the start by the behaviour policy in T steps",
         "data": "goals follow the sampling law of the data",
@@ -42,7 +42,7 @@ def definitions(result: StudyResult) -> str:
     }
     return (
         "<h3>Definitions</h3><dl>"
-        + "".join(f"<dt>{text(term)}</dt><dd>{text(said)}</dd>" for term, said in meaning.items())
+        + "".join(f"<dt>{text(term)}</dt><dd>{text(definition)}</dd>" for term, definition in meaning.items())
         + "</dl>"
     )
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal of what a model reaches: success with intervals, regret, prediction by horizon."""
+"""Terminal tables of an evaluation: success with intervals, regret, prediction error by horizon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jepa_scale.report.parts.protocol import rate
 from jepa_scale.report.wording import number, plural, probability, with_error
 
 Estimates = Mapping[str, Estimate]
-"""By name."""
+"""Estimates by name."""
 
 _POLICIES = {
     "model": "model",
@@ -28,12 +28,12 @@ _POLICIES = {
 
 
 def by_name(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
-    """The last estimate of each name."""
+    """Return the last estimate of each name."""
     return {estimate.name: estimate for estimate in estimates}
 
 
 def of_record(record: RunRecord) -> dict[str, Estimate]:
-    """A run's last scalar estimates."""
+    """Return the last scalar estimates of a run."""
     return {
         name: Estimate(name, value, record.final_standard_errors[name], record.final_n[name], 0, 0)
         for name, value in record.final.items()
@@ -42,12 +42,12 @@ def of_record(record: RunRecord) -> dict[str, Estimate]:
 
 
 def tabulated(name: str) -> bool:
-    """Whether an estimate has its place in one of the tables of this file."""
+    """Whether an estimate is shown in one of the tables of this module."""
     return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction)/", name))
 
 
-def success_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
-    """Success by difficulty and policy with Wilson's intervals; None where no task was tried."""
+def success_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Return the table of success by difficulty and policy with Wilson's intervals; None if no task was tried."""
     if protocol.get("kind") != "tasks":
         return None
     table = Table(title="Tasks solved by required steps T [95 % Wilson interval over tasks]", box=SIMPLE)
@@ -55,9 +55,9 @@ def success_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None
         table.add_column(column, justify="left" if column == "policy" else "right")
     levels = [("all", ""), *((str(level), f"/required_{level}") for level in protocol["required_steps"])]
     for title, suffix in levels:
-        removed = found.get(f"tasks/removed{suffix}")
+        removed = estimates.get(f"tasks/removed{suffix}")
         gone = "" if removed is None else number(_scalar(removed))
-        rows = list(_policies(found, suffix))
+        rows = list(_policies(estimates, suffix))
         if not rows:
             table.add_row(title, "–", "–", "–", "0", gone, end_section=True)
         for place, cells in enumerate(rows):
@@ -66,18 +66,18 @@ def success_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None
     return table
 
 
-def _policies(found: Estimates, suffix: str) -> Iterator[tuple[str, str, str, str]]:
+def _policies(estimates: Estimates, suffix: str) -> Iterator[tuple[str, str, str, str]]:
     for policy, name in _POLICIES.items():
-        kinds = [found.get(f"success_{kind}/{policy}{suffix}") for kind in ("any_time", "final")]
+        kinds = [estimates.get(f"success_{kind}/{policy}{suffix}") for kind in ("any_time", "final")]
         n = next((row.n for row in kinds if row is not None and row.n), None)
         if n is not None:
             any_time, final = ("–" if row is None else rate(_scalar(row), row.n) for row in kinds)
             yield name, any_time, final, str(n)
 
 
-def regret_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
-    """Regret and its parts, or by score beside the floors; None where nothing was planned."""
-    rows = {name: row for name, row in found.items() if name.startswith("regret/") and row.value is not None}
+def regret_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | None:
+    """Return the table of regret and its parts, or regret by score with the floors; None if nothing was planned."""
+    rows = {name: row for name, row in estimates.items() if name.startswith("regret/") and row.value is not None}
     if not rows or protocol.get("kind") == "none":
         return None
     tasks = protocol.get("kind") == "tasks"
@@ -86,27 +86,27 @@ def regret_table(found: Estimates, protocol: Mapping[str, Any]) -> Table | None:
     for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if paired else [])):
         table.add_column(column, justify="left" if column == "of" else "right")
     names = _PARTS if tasks else _SCORES
-    for name, said in names.items():
+    for name, label in names.items():
         row = rows.get(f"regret/{name}")
         if row is not None:
             sampled = row.n is not None
             value = _sampled(row) if sampled else number(_scalar(row))
-            table.add_row(said, value, *([str(row.n) if sampled else "exact"] if paired else []))
+            table.add_row(label, value, *([str(row.n) if sampled else "exact"] if paired else []))
     return table
 
 
 def compared_table(names: Sequence[str], records: Sequence[EvaluationRecord]) -> Table | None:
-    """One row for each model: success as it counts, and every regret; None for one model, or where none was planned."""
-    found = [by_name(record.estimates) for record in records]
+    """Return a table with success and regrets of each model; None for one model, or if nothing was planned."""
+    tables = [by_name(record.estimates) for record in records]
     shown = {"success/model": "success"} | {f"regret/{name}": f"regret, {name}" for name in _COMPARED}
-    shown = {name: said for name, said in shown.items() if any(name in estimates for estimates in found)}
+    shown = {name: label for name, label in shown.items() if any(name in estimates for estimates in tables)}
     if len(records) < 2 or not shown:
         return None
     table = Table(title="Models compared", box=SIMPLE)
     for column in ("model", "trained", *shown.values()):
         table.add_column(column, justify="left" if column in ("model", "trained") else "right")
-    for name, record, estimates in zip(names, records, found, strict=True):
-        rows = [estimates.get(one) for one in shown]
+    for name, record, estimates in zip(names, records, tables, strict=True):
+        rows = [estimates.get(estimate) for estimate in shown]
         values = ["–" if row is None or row.value is None else _compared(row) for row in rows]
         table.add_row(name, record.trained, *values)
     return table
@@ -139,16 +139,16 @@ _SCORES = {
 }
 
 
-def prediction_table(found: Estimates) -> Table | None:
-    """Relative squared error by horizon beside a copy of the start; None where it was not estimated."""
-    steps = sorted(int(match[1]) for name in found if (match := re.fullmatch(r"prediction/horizon_(\d+)", name)))
+def prediction_table(estimates: Estimates) -> Table | None:
+    """Return the table of relative squared error by horizon, and that of a copy of the start; None if not estimated."""
+    steps = sorted(int(match[1]) for name in estimates if (match := re.fullmatch(r"prediction/horizon_(\d+)", name)))
     if not steps:
         return None
     table = Table(title="Prediction error² / variance, held-out windows", box=SIMPLE, caption=_PREDICTION)
     for column in ("steps ahead", "model", "copy of the start", "mean", "windows"):
         table.add_column(column, justify="right")
     for step in steps:
-        model, copy = (found[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
+        model, copy = (estimates[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
         shown = (f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy))
         table.add_row(str(step), *shown, "1", str(model.n))
     return table
@@ -165,7 +165,7 @@ def _plain(row: Estimate) -> str:
 
 
 def _sampled(row: Estimate) -> str:
-    """A mean over tasks; where all of them end alike there is no error to estimate."""
+    """Format a mean over tasks; if all of them end alike there is no error to estimate."""
     return f"{number(_scalar(row))} (all alike)" if row.standard_error == 0 else _plain(row)
 
 
@@ -178,11 +178,11 @@ def _error(row: Estimate) -> float | None:
     return float(row.standard_error) if isinstance(row.standard_error, float | int) else None
 
 
-def difference_sentence(found: PairedDifference, model: str, reference: str) -> str:
-    """One comparison on the same tasks, with its error, its n and a test."""
-    kind = {"any_time": "at any time", "final": "at the end"}[found.kind]
+def difference_sentence(difference: PairedDifference, model: str, reference: str) -> str:
+    """Return a sentence on a comparison on the same tasks, with its error, its n and a test."""
+    kind = {"any_time": "at any time", "final": "at the end"}[difference.kind]
     return (
-        f"{model} − {reference}, success {kind}: {with_error(found.value, found.standard_error)} on the same "
-        f"{plural(found.n, 'task')}; {found.only_model} solved by the first alone, {found.only_reference} by the "
-        f"second alone, exact McNemar {probability(found.p)}"
+        f"{model} − {reference}, success {kind}: {with_error(difference.value, difference.standard_error)} on the same "
+        f"{plural(difference.n, 'task')}; {difference.only_model} solved by the first alone, "
+        f"{difference.only_reference} by the second alone, exact McNemar {probability(difference.p)}"
     )

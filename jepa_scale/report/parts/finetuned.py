@@ -1,4 +1,4 @@
-"""What fine-tuning changed: each run against itself before."""
+"""Effect of fine-tuning: each run compared with itself before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHANGE = "regret"
 
 
 def changes(runs: RunTable) -> dict[tuple[int, int], Cell]:
-    """Mean over seeds of regret after − before fine-tuning, by (n, k): paired, as a run has both; < 0 is a gain."""
+    """Return the mean over seeds of regret after − before fine-tuning by (n, k), paired by run; < 0 is a gain."""
     if not len(runs):
         return {}
     change = runs["regret"].astype(float) - runs["regret_pretrained"].astype(float)
@@ -21,18 +21,18 @@ def changes(runs: RunTable) -> dict[tuple[int, int], Cell]:
 
 
 def finetuned_table(runs: RunTable) -> str:
-    """One row for each cell; nothing where no run was fine-tuned."""
-    found = changes(runs)
-    if not found:
+    """Return a table with one row for each cell; empty if no run was fine-tuned."""
+    changed = changes(runs)
+    if not changed:
         return ""
     columns = {"before": "regret_pretrained", "after": "regret"}
     if np.isfinite(runs["success_pretrained"].astype(float)).any():
         columns |= {"success before": "success_pretrained", "success after": "success"}
     means = {name: cells(runs, column) for name, column in columns.items()}
     rows = []
-    for where, change in found.items():
+    for where, change in changed.items():
         shown = [measured(by_cell[where]) for by_cell in means.values()]
         rows.append((whole(change.n), str(change.k), *shown, with_error(change.mean, change.standard_error)))
     head = ("n", "k", *columns, "change of regret")
-    said = "Regret before and after fine-tuning; the change is paired by run, ± one standard error over seeds."
-    return table(head, rows, said, tuple(range(len(head))))
+    caption = "Regret before and after fine-tuning; the change is paired by run, ± one standard error over seeds."
+    return table(head, rows, caption, tuple(range(len(head))))

@@ -1,4 +1,4 @@
-"""The study file of the runs worth buying next, to be copied from the page."""
+"""Study file of the next runs worth buying, to be copied from the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jepa_scale.report.parts.runs_table import file_name
 
 
 def next_sweep(result: StudyResult, folder: Path) -> str:
-    """Return the section's HTML: the file with its buttons, or why there is none."""
+    """Return the HTML of the section: the file with its buttons, or why there is none."""
     if result.advice is None or not result.advice.next_runs:
         return paragraph("No next run is advised, so there is no next study file.")
     written = folder / "study.yaml"
@@ -34,7 +34,7 @@ def next_sweep(result: StudyResult, folder: Path) -> str:
 
 
 def study_file(result: StudyResult, content: Mapping[str, Any] | None) -> str:
-    """Return the study's file with the next runs added; their lines alone where the file is not known.
+    """Return the study's file with the next runs added; only the lines of these if the file is unknown.
 
     A cell that was run gets its next seed, a new cell the first.
     """

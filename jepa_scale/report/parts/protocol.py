@@ -1,4 +1,4 @@
-"""How success and regret were measured, in a sentence, and rates with what is known of them."""
+"""Sentences on how success and regret were measured, and formatting of rates with intervals."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ COUNTED = {
     "any_time": "the goal is reached at any step of the budget",
     "final": "the last step of the budget ends at the goal",
 }
-"""What a solved task is, by the setting's value."""
+"""Definition of a solved task, by the value of the setting ``success``."""
 
 
 def rate(value: float | None, n: int | None) -> str:
-    """A rate with Wilson's 95 % interval over its n tasks; a dash where there is none."""
+    """Format a rate with Wilson's 95 % interval over its n tasks; a dash if there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.2f} {interval_of(value, n)}".rstrip()
 
 
 def interval_of(value: float, n: int | None) -> str:
-    """Wilson's 95 % interval of a rate over n tasks; empty where nobody knows how many there were."""
+    """Format Wilson's 95 % interval of a rate over n tasks; empty if n is unknown."""
     if not n:
         return ""
     # The mean of rates of several models may exceed 1 by rounding.
@@ -33,13 +33,13 @@ def interval_of(value: float, n: int | None) -> str:
 
 
 def tasks_of(result: StudyResult, policy: str) -> int | None:
-    """Tasks behind the success of a policy, the fewest of all finished runs; None where no run tells."""
-    found = [record.final_n.get(f"success/{policy}") for _, record in finished(result)]
-    return min((n for n in found if n), default=None)
+    """Return the number of tasks behind a policy's success, the smallest of all finished runs; None if unknown."""
+    counts = [record.final_n.get(f"success/{policy}") for _, record in finished(result)]
+    return min((n for n in counts if n), default=None)
 
 
 def sentence(protocol: Mapping[str, Any]) -> str:
-    """The protocol of one run; empty where nothing is planned or nothing is known."""
+    """Return the protocol of one run as a sentence; empty if nothing is planned or nothing is known."""
     kind = protocol.get("kind")
     if kind in ("exact", "pairs"):
         over = (
@@ -73,13 +73,15 @@ def sentence(protocol: Mapping[str, Any]) -> str:
 
 
 def sentence_of(records: Sequence[RunRecord]) -> str:
-    """The protocol that all runs share, or what differs between them; empty where none has one."""
-    found = [record.protocol for record in records if record.protocol]
-    if not found:
+    """Return the protocol that all runs share, or what differs between them; empty if no run has one."""
+    protocols = [record.protocol for record in records if record.protocol]
+    if not protocols:
         return ""
-    said = list(dict.fromkeys(sentence(protocol) for protocol in found))
-    if len(said) == 1:
-        return said[0]
-    keys = dict.fromkeys(key for protocol in found for key in protocol)
-    differ = [key for key in keys if any(protocol.get(key) != found[0].get(key) for protocol in found)]
-    return f"{said[0]} Runs differ in {listed([key.replace('_', ' ') for key in differ])}; that is the first one's."
+    sentences = list(dict.fromkeys(sentence(protocol) for protocol in protocols))
+    if len(sentences) == 1:
+        return sentences[0]
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
+    differ = [key for key in keys if any(protocol.get(key) != protocols[0].get(key) for protocol in protocols)]
+    return (
+        f"{sentences[0]} Runs differ in {listed([key.replace('_', ' ') for key in differ])}; that is the first one's."
+    )

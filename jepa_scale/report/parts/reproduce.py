@@ -1,4 +1,4 @@
-"""How to do a study again: commands, versions, hashes, data."""
+"""How to reproduce a study: commands, versions, hashes, data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jepa_scale.report.wording import plural, whole
 
 
 def reproducibility(result: StudyResult, folder: Path) -> str:
-    """Return commands, then what the runs were made with and from, then the settings that all share."""
+    """Return commands, then versions and data of the runs, then the settings that all runs share."""
     return _commands(folder) + _versions(result) + _data(result) + settings(result)
 
 
@@ -24,14 +24,14 @@ def _commands(folder: Path) -> str:
         "jepa-scale report .                      # writes this page again from the runs",
     ]
     written = folder / "study.yaml"
-    said = ""
+    checksum = ""
     if written.is_file():
-        said = paragraph(f"SHA-256 of study.yaml: {hashlib.sha256(written.read_bytes()).hexdigest()}.")
+        checksum = paragraph(f"SHA-256 of study.yaml: {hashlib.sha256(written.read_bytes()).hexdigest()}.")
     return (
         "<h3>Commands</h3>"
         + paragraph("In the study's folder, where study.yaml and the runs lie:")
         + f"<pre>{text(chr(10).join(lines))}</pre>"
-        + said
+        + checksum
         + paragraph(
             "The name of a run is a hash of its whole configuration, which is in runs/NAME/config.yaml: runs of equal "
             "name have equal configurations."
@@ -50,24 +50,24 @@ def _versions(result: StudyResult) -> str:
 
 
 def _data(result: StudyResult) -> str:
-    found: dict[tuple[int, int, str], int] = {}
+    counts: dict[tuple[int, int, str], int] = {}
     for record in result.records.values():
         key = int(record.dials["n"]), int(record.dials["seed"]), record.data_checksum
-        found[key] = found.get(key, 0) + 1
-    if not found:
+        counts[key] = counts.get(key, 0) + 1
+    if not counts:
         return paragraph("No run recorded a checksum of its data.")
     rows = [
         (whole(n), str(seed), f"<code>{text(checksum)}</code>", str(count))
-        for (n, seed, checksum), count in sorted(found.items())
+        for (n, seed, checksum), count in sorted(counts.items())
     ]
     listing = table(("n", "seed", "SHA-256 of the training data", "runs"), rows, "", (0, 1, 3))
-    different = len({checksum for _, _, checksum in found})
+    different = len({checksum for _, _, checksum in counts})
     summary = f"{plural(different, 'data set')} behind {plural(len(result.records), 'run')}"
     return f"<h3>Data</h3>{folded(summary, listing)}"
 
 
 def settings(result: StudyResult) -> str:
-    """Return what all runs share."""
+    """Return the settings that all runs share."""
     rows = [(f"<code>{text(name)}</code>", f"<code>{text(value)}</code>") for name, value in flatten(result.settings)]
     if not rows:
         return paragraph("No shared settings were recorded.")
@@ -76,10 +76,10 @@ def settings(result: StudyResult) -> str:
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Return nested settings as dotted names with their values."""
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found += flatten(value, f"{prefix}{name}.")
+            pairs += flatten(value, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", str(value)))
-    return found
+            pairs.append((f"{prefix}{name}", str(value)))
+    return pairs

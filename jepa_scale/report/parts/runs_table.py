@@ -1,4 +1,4 @@
-"""All runs of a study: the table on the page, and the same numbers for its script."""
+"""Table of all runs of a study on the page, and the same numbers for the page's script."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXTRA = {
     "folder": "of the run, in the study's folder",
     "data_checksum": "SHA-256 of what was trained on",
 }
-"""What the page's data hold beside ``RunTable.COLUMNS``."""
+"""Meaning of the columns of the page's data other than ``RunTable.COLUMNS``."""
 
 _SHOWN = {
     "run_id": "run", "arm": "arm", "n": "n", "k": "k", "seed": "seed", "status": "status",
@@ -29,14 +29,14 @@ _ALWAYS = ("run_id", "n", "k", "seed", "status", "regret", "parameters", "wall_s
 
 
 def columns(result: StudyResult) -> dict[str, list[Any]]:
-    """Return everything that is known of each run as plain values, None where it is missing; empty columns left out."""
+    """Return all columns of the runs as plain values, None if missing, without empty columns."""
     data = result.table
-    found = {name: _plain(data[name]) for name in RunTable.COLUMNS}
+    values = {name: _plain(data[name]) for name in RunTable.COLUMNS}
     records = [result.records.get(str(run)) for run in data["run_id"]]
-    found["regret_standard_error"] = [_error(result, row)[0] for row in range(len(data))]
-    found["folder"] = [f"runs/{run}" for run in data["run_id"]]
-    found["data_checksum"] = [None if record is None else record.data_checksum for record in records]
-    return {name: column for name, column in found.items() if any(value not in (None, "") for value in column)}
+    values["regret_standard_error"] = [_error(result, row)[0] for row in range(len(data))]
+    values["folder"] = [f"runs/{run}" for run in data["run_id"]]
+    values["data_checksum"] = [None if record is None else record.data_checksum for record in records]
+    return {name: column for name, column in values.items() if any(value not in (None, "") for value in column)}
 
 
 def _plain(column: np.ndarray) -> list[Any]:
@@ -45,7 +45,7 @@ def _plain(column: np.ndarray) -> list[Any]:
 
 
 def _error(result: StudyResult, row: int) -> tuple[float | None, int | None]:
-    """Standard error of a run's regret, and the tasks or pairs behind it."""
+    """Return the standard error of a run's regret, and the number of tasks or pairs behind it."""
     record = result.records.get(str(result.table["run_id"][row]))
     if record is None:
         return None, None
@@ -69,7 +69,7 @@ def regret_of_run(result: StudyResult, row: int) -> str:
 
 
 def page_data(result: StudyResult) -> dict[str, Any]:
-    """Return what the page's script is asked: the table, what each point says and which runs a cell has."""
+    """Return the data of the page's script: the table, the text of each point and the runs of each cell."""
     data = result.table
     tips, filters = {}, {}
     for row in range(len(data)):
@@ -93,23 +93,23 @@ _MEANS = ("regret", "success", "risk", "total")
 
 
 def cell_tips(result: StudyResult, part: str = "") -> dict[str, list[str]]:
-    """Return what the mean of each cell says: where it is, then each target with its standard error and seeds."""
-    said = {cell_key(n, k, part): [f"n = {whole(n)}, k = {k}"] for n, k in _places(result)}
+    """Return the tooltip of each cell's mean: its n and k, then each target with its standard error and seeds."""
+    tips = {cell_key(n, k, part): [f"n = {whole(n)}, k = {k}"] for n, k in _places(result)}
     for target in _MEANS:
         for (n, k), cell in cells(result.table, target).items():
             name = "held-out T" if target == "total" else target
-            said[cell_key(n, k, part)].append(f"mean {name} {measured(cell)}")
-    return said
+            tips[cell_key(n, k, part)].append(f"mean {name} {measured(cell)}")
+    return tips
 
 
 def file_name(name: str) -> str:
-    """Return a name that every file system takes."""
+    """Return a file name that every file system accepts."""
     kept = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
     return kept.strip("-")[:80] or "study"
 
 
 def runs(result: StudyResult) -> str:
-    """Return the table of all runs, with what sorts, filters and saves it."""
+    """Return the table of all runs, with controls to sort, filter and save it."""
     data = result.table
     if not len(data):
         return paragraph("There are no runs.")
@@ -125,7 +125,9 @@ def runs(result: StudyResult) -> str:
         + "</tr>"
         for row in range(len(data))
     )
-    said = "Regret is that of the tasks." if result.sampled else f"Regret: {over(result)}. Risk: exact for each model."
+    caption = (
+        "Regret is that of the tasks." if result.sampled else f"Regret: {over(result)}. Risk: exact for each model."
+    )
     return (
         '<div class="tools tool"><label>Filter <input id="filter" type="search" autocomplete="off" '
         'placeholder="n=3000 k&gt;=16 diverged" aria-describedby="filter-help"></label>'
@@ -134,14 +136,14 @@ def runs(result: StudyResult) -> str:
         '<p class="note tool" id="filter-help">Words must all be found; column=value, &lt;, &gt;, &lt;=, &gt;= and != '
         "compare the numbers behind the table (columns as in the CSV). The CSV holds the runs shown, in this order, "
         "with all columns and digits. A column&#x27;s name sorts by it.</p>"
-        f'<div class="wide tall"><table id="runs-table"><caption>{text(said)} Folders: runs/ and the run&#x27;s '
+        f'<div class="wide tall"><table id="runs-table"><caption>{text(caption)} Folders: runs/ and the run&#x27;s '
         f"name.</caption><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>" + _glossary(result)
     )
 
 
 def _glossary(result: StudyResult) -> str:
-    """Return what the columns of the CSV are."""
-    known = {name: said.replace("NaN", "empty") for name, said in {**RunTable.COLUMNS, **_EXTRA}.items()}
+    """Return the meaning of the columns of the CSV."""
+    known = {name: meaning.replace("NaN", "empty") for name, meaning in {**RunTable.COLUMNS, **_EXTRA}.items()}
     terms = "".join(f"<dt><code>{name}</code></dt><dd>{text(known[name])}</dd>" for name in columns(result))
     return folded("Columns of the CSV", f"<dl>{terms}</dl>")
 

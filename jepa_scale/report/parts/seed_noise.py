@@ -1,4 +1,4 @@
-"""How much runs of one cell scatter: what every difference between cells is judged by."""
+"""Seed noise: the scatter of runs of one cell, by which differences between cells are judged."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def pooled(row: list[Cell]) -> tuple[float, float, float, int] | None:
 
 def seed_noise(result: StudyResult) -> str:
     """Return the scatter of a run's regret over seeds, by n, and the cell that scatters most."""
-    found = cells(result.table, "regret")
-    every = pooled(list(found.values()))
+    regrets = cells(result.table, "regret")
+    every = pooled(list(regrets.values()))
     if every is None:
         return paragraph("No cell has two seeds with a regret: how far seeds scatter is not known.")
-    replicated = [cell for cell in found.values() if cell.standard_error is not None]
+    replicated = [cell for cell in regrets.values() if cell.standard_error is not None]
     worst = max(replicated, key=lambda cell: cell.standard_error * math.sqrt(cell.seeds))  # type: ignore[operator]
     spread = worst.standard_error * math.sqrt(worst.seeds)  # type: ignore[operator]
     rows = []
-    for n, row in rows_by_n(found).items():
-        one = pooled(row)
-        if one is not None:
-            rows.append((whole(n), number(one[0], 2), interval(one[1], one[2]), str(one[3]), str(len(row))))
-    said = (
+    for n, row in rows_by_n(regrets).items():
+        noise = pooled(row)
+        if noise is not None:
+            rows.append((whole(n), number(noise[0], 2), interval(noise[1], noise[2]), str(noise[3]), str(len(row))))
+    sentence = (
         f"One run's regret scatters over seeds by sd {number(every[0], 2)} {interval(every[1], every[2])} "
-        f"({percent(_LEVEL)} χ², {plural(every[3], 'degree')} of freedom), pooled over {plural(len(found), 'cell')}; "
+        f"({percent(_LEVEL)} χ², {plural(every[3], 'degree')} of freedom), pooled over {plural(len(regrets), 'cell')}; "
         f"most at {place(worst)}: sd {number(spread, 2)} over {worst.seeds} seeds."
     )
     head = ("n", "sd of one run", f"{percent(_LEVEL)} interval", "degrees of freedom", "cells")
     caption = "Regret: sd over seeds, pooled over the widths of each n."
-    return paragraph(said, "") + table(head, rows, caption, tuple(range(5)))
+    return paragraph(sentence, "") + table(head, rows, caption, tuple(range(5)))

@@ -16,18 +16,18 @@ from jepa_scale.report.wording import bound, interval, number, percent, probabil
 
 
 def heat(result: StudyResult, target: str) -> str:
-    """Return the means of a target by n and k, coloured by size; the best k of each n is outlined."""
-    found = cells(result.table, target)
+    """Return the table of means of a target by n and k, coloured by size; the best k of each n is outlined."""
+    means = cells(result.table, target)
     best = optima(result.table, target) if target in TARGETS else {}
-    if not found:
+    if not means:
         return paragraph(f"No run finished with a {target}.")
-    low, high = (choose(cell.mean for cell in found.values()) for choose in (min, max))
+    low, high = (choose(cell.mean for cell in means.values()) for choose in (min, max))
     head = "".join(f'<th scope="col" class="number">k = {k}</th>' for k in widths(result.table))
     lines = []
     for n in sizes(result.table):
         held_out = " (held out)" if result.held_out(n) else ""
         row = [
-            _heat_cell(found.get((n, k)), n in best and k in best[n].shared_by, low, high) for k in widths(result.table)
+            _heat_cell(means.get((n, k)), n in best and k in best[n].shared_by, low, high) for k in widths(result.table)
         ]
         lines.append(f'<tr><th scope="row">n = {whole(n)}{held_out}</th>{"".join(row)}</tr>')
     outlined = " Outlined: lowest mean at each n." if best else ""
@@ -52,7 +52,7 @@ def _heat_cell(cell: Cell | None, best: bool, low: float, high: float) -> str:
 
 
 def parameters(result: StudyResult) -> str:
-    """Return every law on every target: parameters with intervals beside the theory, and how well it fits."""
+    """Return the table of laws and targets: parameters with intervals, the theory's values, and how well it fits."""
     if not result.fits:
         return paragraph("No law was fitted.")
     level = percent(result.fits[0].level)
@@ -104,7 +104,7 @@ def _quality(fit: LawFit) -> tuple[str, ...]:
 
 
 def _prose(sentence: str) -> str:
-    """A cell that is not squeezed to a word's width."""
+    """Return a cell for sentences, which is not squeezed to the width of a word."""
     return f'<div class="prose">{text(sentence)}</div>'
 
 
@@ -116,7 +116,7 @@ def _excluded(result: StudyResult) -> str:
 
 
 def forecasts(result: StudyResult) -> str:
-    """Return every forecast cell: predicted, interval, observed, covered or not."""
+    """Return the table of forecast cells: predicted, interval, observed, covered or not."""
     rows = [(text(item.law), text(item.target), *_point(point)) for item in result.forecasts for point in item.points]
     if not rows:
         return paragraph("There is no forecast to check.")
@@ -133,8 +133,8 @@ def forecasts(result: StudyResult) -> str:
         "seeds",
         "inside?",
     )
-    said = "Forecasts of the held-out cells, by laws fitted without them."
-    return folded(f"All {len(rows)} forecasts", table(head, rows, said, (2, 3, 4, 5, 6, 7, 8)))
+    caption = "Forecasts of the held-out cells, by laws fitted without them."
+    return folded(f"All {len(rows)} forecasts", table(head, rows, caption, (2, 3, 4, 5, 6, 7, 8)))
 
 
 def _point(point: ForecastPoint) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ def _point(point: ForecastPoint) -> tuple[str, ...]:
 
 
 def bounds(result: StudyResult) -> str:
-    """Return every bound: where it applies, what it says, and how its hypotheses fare."""
+    """Return the table of bounds: where they apply, their values, and the state of their hypotheses."""
     groups: dict[str, list[BoundPoint]] = {}
     for point in points(result):
         groups.setdefault(point.label, []).append(point)
@@ -175,8 +175,8 @@ def bounds(result: StudyResult) -> str:
         )
     head = ("bound", "applies", "vacuous", "smallest to largest value", "violations (applies, below the regret)")
     checked = ("bound", "hypothesis", "holds", "detail")
-    said = "Bounds on the expected regret, one value for each finished run."
-    return table(head, rows, said, (1, 2, 4)) + folded(
+    caption = "Bounds on the expected regret, one value for each finished run."
+    return table(head, rows, caption, (1, 2, 4)) + folded(
         "Hypotheses of the bounds", table(checked, _hypotheses(result), "Checked in each run.", (2,))
     )
 
@@ -200,7 +200,7 @@ def _hypotheses(result: StudyResult) -> list[tuple[str, ...]]:
 
 
 def failures(result: StudyResult) -> str:
-    """Return runs that did not finish and runs without a record, with their reasons."""
+    """Return the table of runs that did not finish and runs without a record, with their reasons."""
     data, parts = result.runs, []
     lost = [
         f"n = {whole(data['n'][row])}, k = {int(data['k'][row])}, "

@@ -1,4 +1,4 @@
-"""The table of the tuning check."""
+"""Table of the tuning check."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A study's workers elsewhere: launchers, SLURM submissions, supervisors."""
+"""Workers of a study on a cluster: launchers, SLURM submissions, supervisors."""

@@ -1,4 +1,4 @@
-"""Cancelling a study's jobs, so that nothing of it starts again."""
+"""Cancelling a study's SLURM jobs, so that none of them starts again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PATIENCE = 120.0
 
 
 def cancel_study(study: Path) -> tuple[int, int]:
-    """Cancel a study's jobs; return how many tasks were ended and how many runs they were at, which wait again.
+    """Cancel a study's jobs; return the numbers of tasks that were ended and of runs that are queued again.
 
-    Where there is none, the study is no more cancelled than before.
+    If no job belongs to the study, its mark as cancelled stays as it was.
 
     Raises
     ------
     UserError
-        If the folder is not a planned study's, SLURM does not answer, or jobs do not end.
+        If the folder holds no planned study, SLURM does not answer, or jobs do not end.
     """
     _, _, submission, queue = open_study(study)
     jobs = {*jobs_of(owners(queue)), *(submission.jobs if submission is not None else ())}
@@ -30,14 +30,14 @@ def cancel_study(study: Path) -> tuple[int, int]:
     # First: a worker that is signalled must not have itself started again.
     mark_cancelled(study)
     try:
-        found = cluster.tasks(jobs)
-        own = own_jobs(study, found)
-        others = {name.partition("_")[0] for name in found} - own
+        tasks = cluster.tasks(jobs)
+        own = own_jobs(study, tasks)
+        others = {name.partition("_")[0] for name in tasks} - own
         if (others or not own) and not before:
             unmark_cancelled(study)
         _refuse_others(study, others)
         cluster.cancel(own)
-        end, left = time.monotonic() + _PATIENCE, found
+        end, left = time.monotonic() + _PATIENCE, tasks
         while left and time.monotonic() < end:
             time.sleep(0.5)
             left = cluster.tasks(jobs)
@@ -49,7 +49,7 @@ def cancel_study(study: Path) -> tuple[int, int]:
         )
     # At the attempt that they are at: to be cancelled is no death.
     runs = queue.reap(lambda owner: task_of(owner) is not None, attempts=None)
-    return len(found), len(runs)
+    return len(tasks), len(runs)
 
 
 def _refuse_others(study: Path, jobs: set[str]) -> None:

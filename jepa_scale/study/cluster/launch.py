@@ -1,4 +1,4 @@
-"""Submitting a study to SLURM: one job array of workers for each class of resources, and nothing to wait for."""
+"""Submitting a study to SLURM: one job array of workers for each class of resources; the command does not wait."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from jepa_scale.study.sweep import study_folder
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """Workers that are to be submitted: one class of resources."""
+    """Workers of one class of resources that are to be submitted."""
 
     resources: str
     tasks: int
     waiting: int
-    """Runs that wait for them."""
+    """Number of runs that wait for these workers."""
 
 
 def submit_study(
@@ -49,7 +49,7 @@ def submit_study(
 ) -> Submission:
     """Plan a study's runs into their folders, submit the workers that are missing, and return at once.
 
-    What other code has computed is refused, unless ``accept_mixed``.
+    Runs that other code has computed are refused, unless ``accept_mixed``.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def submit_study(
         check_code(points, records, study, accept_mixed)
         sampler = None if pilot else design_sampler(spec)
         queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
-        held = read_submission(study) or Submission(launcher)
-        submission = replace(held, launcher=launcher)
+        earlier = read_submission(study) or Submission(launcher)
+        submission = replace(earlier, launcher=launcher)
         alive = living(queue).alive
         for point in points:
             if point.run_id not in records:
@@ -94,25 +94,25 @@ def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
 
 
 def _workers(submission: Submission) -> Counter[str]:
-    """Workers of each class that SLURM has not ended yet."""
+    """Number of workers of each class that have not ended, according to SLURM."""
     try:
-        found = cluster.tasks(array.job for array in submission.arrays)
+        tasks = cluster.tasks(array.job for array in submission.arrays)
     except cluster.SlurmError as error:
         raise UserError(f"which workers of this study live is not known: {error}") from None
     classes = {array.job: array.resources for array in submission.arrays}
-    return Counter(classes[name.partition("_")[0]] for name in found)
+    return Counter(classes[name.partition("_")[0]] for name in tasks)
 
 
 def missing(
     queue: Queue, points: Sequence[DesignPoint], launcher: SlurmLauncher, workers: Mapping[str, int]
 ) -> list[WorkerGroup]:
-    """Workers of each class that are wanted and not there."""
+    """Workers of each class that still have to be submitted."""
     batches = []
     for resources in sorted({point.resources for point in points}):
         waiting = queue.waiting(resources)
         # A design chooses its runs as they go.
-        wanted = launcher.workers if queue.undecided(points) else min(launcher.workers, waiting)
-        tasks = wanted - workers.get(resources, 0)
+        target = launcher.workers if queue.undecided(points) else min(launcher.workers, waiting)
+        tasks = target - workers.get(resources, 0)
         if tasks > 0:
             batches.append(WorkerGroup(resources, tasks, waiting))
     return batches
@@ -144,7 +144,7 @@ def _submit(
 def _follow(
     study: Path, spec: StudySpec, submission: Submission, submitted: list[str], say: Callable[[str], None]
 ) -> Submission:
-    """Have a job follow all workers that live; one that follows the earlier ones alone is replaced."""
+    """Submit the job that collects the study after all live workers; it replaces a pending one of an earlier call."""
     try:
         living = cluster.tasks(submission.jobs)
         own = own_jobs(study, living)
@@ -165,7 +165,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _most() -> int:
-    """Tasks that one array may have."""
+    """Largest number of tasks in one job array."""
     try:
         return cluster.max_array_size()
     except cluster.SlurmError:
@@ -174,7 +174,7 @@ def _most() -> int:
 
 
 def chunks(tasks: int, most: int) -> list[int]:
-    """Sizes of the arrays that so many tasks make, none of them above ``most``."""
+    """Split a number of tasks into job arrays of at most ``most`` tasks; return their sizes."""
     whole, rest = divmod(tasks, most)
     return [most] * whole + [rest] * bool(rest)
 
@@ -190,7 +190,7 @@ def _sbatch(script: str, study: Path, *options: str) -> str:
 
 
 def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: str, tasks: int) -> str:
-    """Batch script of an array of workers."""
+    """Batch script of a job array of workers."""
     kind, devices = resources[:3], int(resources[3:])
     options = [f"--array=0-{tasks - 1}", f"--ntasks-per-node={devices}", f"--cpus-per-task={launcher.cpus_per_task}"]
     if kind == "gpu":
@@ -211,7 +211,7 @@ def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: st
 
 
 def collect_script(study: Path, name: str, launcher: SlurmLauncher) -> str:
-    """Batch script that collects a study."""
+    """Batch script of the job that collects a study."""
     options = ["--ntasks=1", f"--output={_literal(study)}/workers/collect-%j.log", f"--comment={comment_of(study)}"]
     command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale", "collect", str(study)]
     return _script("collect", name, launcher, options, command)
@@ -233,23 +233,23 @@ def _script(template: str, name: str, launcher: SlurmLauncher, options: Sequence
 
 
 def _literal(folder: Path) -> str:
-    """A folder in a pattern of sbatch's for names of files, where % begins a replacement."""
+    """Escape a folder for sbatch's file name patterns, in which % begins a replacement."""
     return str(folder).replace("%", "%%")
 
 
 def _exported() -> list[str]:
-    """A site may start jobs without the submitter's environment."""
+    """Shell lines that export what a run needs of the environment: a site may start jobs without it."""
     modules = os.environ.get(trust.ALLOW, "")
     return [f"export {trust.ALLOW}={shlex.quote(modules)}"] if modules else []
 
 
 def quoted(option: str) -> str:
-    """An option of sbatch as it stands in a script, where a value ends at a space unless it is quoted.
+    """Quote an option of sbatch for a script, where an unquoted value ends at a space.
 
     Raises
     ------
     UserError
-        If it holds a control character, which would begin another line.
+        If the option holds a control character, which could begin another line.
     """
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in option):
         raise UserError(f"expected an option of sbatch without control characters, got {option!r}: rename the folder")
@@ -261,7 +261,7 @@ def quoted(option: str) -> str:
 
 
 def dry_run(spec: StudySpec, study: Path, launcher: SlurmLauncher) -> str:
-    """The scripts that ``submit_study`` would submit; nothing is written and nothing asked of SLURM.
+    """The scripts that ``submit_study`` would submit; writes nothing and does not call SLURM.
 
     Raises
     ------
@@ -271,9 +271,9 @@ def dry_run(spec: StudySpec, study: Path, launcher: SlurmLauncher) -> str:
     points, _ = _stage(spec, study)
     records = read_records(points, study) if study.exists() else {}
     left = Counter(point.resources for point in points if point.run_id not in records)
-    found = []
+    scripts = []
     for resources, waiting in sorted(left.items()):
-        found.append(worker_script(study.resolve(), spec.name, launcher, resources, min(launcher.workers, waiting)))
-    if launcher.collect and found:
-        found.append(collect_script(study.resolve(), spec.name, launcher))
-    return "\n".join(found)
+        scripts.append(worker_script(study.resolve(), spec.name, launcher, resources, min(launcher.workers, waiting)))
+    if launcher.collect and scripts:
+        scripts.append(collect_script(study.resolve(), spec.name, launcher))
+    return "\n".join(scripts)

@@ -1,4 +1,4 @@
-"""Where a study's workers run."""
+"""Launchers: where and how a study's workers are started."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class LocalLauncher:
     """
 
     workers: int | None = None
-    """None: one per core."""
+    """Number of worker processes; None: one per core."""
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 1)
 
     @property
     def processes(self) -> int:
-        """Workers, counted."""
+        """Number of worker processes, with the default resolved."""
         if self.workers is not None:
             return self.workers
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,38 +50,38 @@ class SlurmLauncher:
     """
 
     workers: int = 8
-    """Of each class of resources; fewer where fewer runs wait. Each takes runs until none is left."""
+    """Workers for each class of resources; fewer if fewer runs wait. Each takes runs until none is left."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
     time: str = "01:00:00"
-    """Limit of a job, as sbatch has it; a run that does not fit is requeued and goes on."""
+    """Time limit of a job, in sbatch's format; a run that needs longer is requeued and resumes."""
     signal_seconds: int = 120
-    """How long before the limit a job is warned, which is when its run saves and stops."""
+    """Seconds before the time limit at which SLURM signals the job, so that its run saves and stops."""
     cpus_per_task: int = 1
-    """Of each process of a run."""
+    """CPUs for each process of a run."""
     memory_per_cpu: str | None = None
     gpu_type: str | None = None
-    """Of ``--gres=gpu:TYPE:N``, where runs train on GPUs."""
+    """GPU type in ``--gres=gpu:TYPE:N``, for runs that train on GPUs."""
     options: tuple[str, ...] = ()
-    """More options of sbatch, such as ``--exclude=node7``."""
+    """Further options of sbatch, such as ``--exclude=node7``."""
     setup: tuple[str, ...] = ()
-    """Shell lines before a worker starts, such as ``module load cuda``."""
+    """Shell lines to run before a worker starts, such as ``module load cuda``."""
     container: str | None = None
     """Command that a run is started through, such as ``apptainer exec --nv image.sif``."""
     python: str | None = None
-    """Interpreter on the compute nodes; None: this one."""
+    """Python interpreter on the compute nodes; None: the current one."""
     minutes: float | None = None
-    """That a run is expected to take, as long as none has finished: a worker with less time left takes no new one."""
+    """Expected minutes of a run, used until one has finished: a worker with less time left takes no new run."""
     attempts: int = 3
-    """How often a run is tried whose worker or process dies under it; a requeue is no death."""
+    """Attempts at a run whose worker or process dies; a requeue does not count as one."""
     linger: int = 60
-    """Seconds that a worker without a run waits for one that another loses."""
+    """Seconds that an idle worker waits for a run to be queued again."""
     storage: str | None = None
-    """``postgresql://…`` or ``grpc://host:port`` for the queue; None: a journal file in the study's folder."""
+    """URL of the queue, ``postgresql://…`` or ``grpc://host:port``; None: a journal file in the study's folder."""
     collect: bool = True
-    """Whether a job follows the workers that collects the study."""
+    """Whether to submit a job that collects the study once the workers have ended."""
 
     def __post_init__(self) -> None:
         for name in ("options", "setup"):
@@ -116,7 +116,7 @@ class SlurmLauncher:
 
 
 _MOST = 100_000
-"""Of workers and whatever else a launcher counts."""
+"""Upper limit of the number of workers and of every other count in a launcher."""
 
 
 def _at_least(name: str, value: Any, least: int) -> None:
@@ -128,10 +128,10 @@ Launcher = LocalLauncher | SlurmLauncher
 
 
 def take_launcher(written: str | Mapping[str, Any], overrides: Sequence[str]) -> tuple[Launcher, list[str]]:
-    """Take ``launcher=…``, ``launcher.key=…`` and ``workers=N`` out of overrides: where workers run, and what is left.
+    """Split overrides into the launcher (``launcher=…``, ``launcher.key=…``, ``workers=N``) and the remaining ones.
 
-    ``written`` is what the study's file says: a name, or a mapping of settings with one. Settings that nobody sets are
-    those of ``conf/launcher``.
+    ``written`` is the launcher in the study's file: a name, or a mapping of settings that includes the name. Settings
+    that are not given are those of ``conf/launcher``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What was ordered of a cluster for a study: the launcher's settings and the jobs that were submitted."""
+"""Record of what was submitted to a cluster for a study: the launcher's settings and the jobs."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class Array:
     resources: str
     tasks: int
     submitted: str
-    """ISO 8601, UTC."""
+    """Time of submission, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """``launch.json`` of a study."""
+    """Content of a study's ``launch.json``: the launcher's settings and the jobs submitted."""
 
     launcher: SlurmLauncher
     arrays: tuple[Array, ...] = ()
     collect: tuple[str, ...] = ()
-    """Jobs that collect the study when its workers have ended."""
+    """Numbers of the jobs that collect the study once its workers have ended."""
 
     def write(self, study: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write ``launch.json`` atomically."""
         atomic_write(study / "launch.json", json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """Numbers of all jobs."""
+        """Numbers of all submitted jobs."""
         return (*(array.job for array in self.arrays), *self.collect)
 
 
 def read_submission(study: Path) -> Submission | None:
-    """Submission of a study; None where nothing was ordered of a cluster.
+    """Read the submission of a study; None if nothing was submitted to a cluster.
 
     Raises
     ------
@@ -63,22 +63,22 @@ def read_submission(study: Path) -> Submission | None:
 
 
 def comment_of(study: Path) -> str:
-    """Comment of a study's jobs, by which they are known from others of the same numbers."""
+    """SLURM comment of a study's jobs, which tells them apart from unrelated jobs with the same numbers."""
     return f"jepa-scale {study.resolve()}"
 
 
 def own_jobs(study: Path, tasks: Mapping[str, Task]) -> set[str]:
-    """Numbers of the jobs among these tasks that were submitted for this folder: files in it may come from anywhere."""
+    """Numbers of the jobs among ``tasks`` that were submitted for this folder, whose files may be copied ones."""
     return {name.partition("_")[0] for name, task in tasks.items() if task.comment == comment_of(study)}
 
 
 def mark_cancelled(study: Path) -> None:
-    """Tell workers to come to an end, and not to have themselves started again."""
+    """Mark the study as cancelled, so that workers end and do not requeue themselves."""
     atomic_write(study / "cancelled", "Remove this file, or run the sweep command again, to go on.\n")
 
 
 def unmark_cancelled(study: Path) -> None:
-    """Let workers work."""
+    """Remove the mark of a cancelled study, so that workers may run."""
     (study / "cancelled").unlink(missing_ok=True)
 
 

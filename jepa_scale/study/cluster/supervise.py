@@ -9,7 +9,7 @@ from jepa_scale import signals
 
 
 def main(arguments: list[str]) -> int:
-    """Work on a study as one element of a job array, and return an exit code."""
+    """Work on a study as one task of a job array; return the exit code."""
     # Before anything else is imported: a signal without a handler ends the process.
     signals.install()
     from jepa_scale import cluster

@@ -1,6 +1,6 @@
-"""A worker on a cluster: takes runs from a study's queue and has each done by processes of its own.
+"""A worker on a cluster: takes runs from a study's queue and starts processes for each of them.
 
-It imports nothing heavy, so that it is there when SLURM signals it.
+It imports nothing heavy, so that it can handle SLURM's signals soon after it starts.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _POLL = 0.2
 _AGAIN = 3.0
 """Seconds after which a signal is sent again: processes that are still starting ignore it."""
 _REAP = 30.0
-"""Seconds between looks for dead owners."""
+"""Seconds between checks for runs whose worker has ended."""
 _END = 600.0
 """Seconds that a requeued worker waits for SLURM to end it."""
 _STALLS = 5
-"""Beginnings in a row without an advance after which a run is given up."""
+"""Consecutive starts without progress after which a run is given up."""
 
 
 class Supervisor:
-    """One element of a job array."""
+    """The worker that runs as one task of a job array."""
 
     def __init__(self, study: Path, resources: str, task: str) -> None:
         self.study, self.resources, self.task, self.owner = study, resources, task, owner_of(task)
@@ -52,7 +52,7 @@ class Supervisor:
         self._reaped = -_REAP
 
     def work(self) -> int:
-        """Do runs until none is left, time is up or SLURM wants the job to end; return the exit code."""
+        """Do runs until none is left, time is up or SLURM ends the job; return the exit code."""
         claim = self.queue.resumed(self.owner)
         while True:
             if claim is None:
@@ -65,7 +65,7 @@ class Supervisor:
             claim = None
 
     def _next(self) -> Claim | None:
-        """Take another run; None when there is nothing more for this worker."""
+        """Claim the next run; None when there is nothing more for this worker."""
         idle = time.monotonic()
         while not cancelled(self.study):
             waiting = self.queue.waiting(self.resources) > 0
@@ -97,7 +97,7 @@ class Supervisor:
             self._say(f"run {run}: its worker is gone")
 
     def _fits(self) -> bool:
-        """Whether the time left is enough for another run; a worker always tries one."""
+        """Whether the time left is enough for another run; always true of a worker's first run."""
         if not self.tried:
             return True
         own = self._own()
@@ -114,7 +114,7 @@ class Supervisor:
         return own.left >= needed
 
     def _own(self) -> cluster.Task | None:
-        """What SLURM says of this worker; None if it says nothing."""
+        """This worker's task in SLURM; None if SLURM does not answer or does not list it."""
         try:
             return cluster.tasks([self.task.partition("_")[0]]).get(self.task)
         except cluster.SlurmError as error:
@@ -122,7 +122,7 @@ class Supervisor:
             return None
 
     def _do(self, claim: Claim) -> int | None:
-        """Have one run done; the worker's exit code if it must end."""
+        """Do one run; return the exit code if the worker must end, else None."""
         self.tried += 1
         if claim.run_id not in self.points:
             # The study has grown since.
@@ -160,7 +160,7 @@ class Supervisor:
         return None
 
     def _hopeless(self, claim: Claim, folder: RunFolder) -> bool:
-        """Give a run up that is begun again and again without coming further."""
+        """Give up a run that is started again and again without making progress; return whether it was."""
         stalls = self.queue.note_start(claim, _newest_checkpoint(folder))
         if stalls < _STALLS:
             return False
@@ -171,7 +171,7 @@ class Supervisor:
         return True
 
     def _step(self, point: DesignPoint) -> int:
-        """Start a run's processes and wait for them, handing on what SLURM signals; return their exit code."""
+        """Start a run's processes and wait for them, passing on SLURM's signals; return their exit code."""
         process = subprocess.Popen(self._command(point), env={**os.environ, SUPERVISED: "1"})
         sent = -_AGAIN
         while (code := process.poll()) is None:
@@ -201,7 +201,7 @@ class Supervisor:
         atomic_write(self.study / "errors" / f"{claim.run_id}.txt", text)
 
     def _stopped(self, claim: Claim) -> int:
-        """A run was stopped with its state saved: come back to go on with it."""
+        """Handle a run that was stopped with its state saved: requeue this task to resume it."""
         self.queue.note_stop(claim)
         if cancelled(self.study):
             self._say(f"run {claim.run_id}: stopped, as the study was cancelled")
@@ -214,7 +214,7 @@ class Supervisor:
         return exits.STOPPED
 
     def _come_back(self) -> str:
-        """Have this task, and no other, started again; return why that was refused."""
+        """Have SLURM requeue this task alone; return why that was refused, empty if it was not."""
         own = self._own()
         if own is None or own.state != "RUNNING":
             # Preempted, SLURM requeues it by itself; cancelled, asking for it would bring it back to life.
@@ -238,7 +238,7 @@ class Supervisor:
 
 
 def _signalled(numbers: tuple[int, ...]) -> set[int]:
-    """Exit codes of a process that was ended by a signal: as Python and as a shell tell them."""
+    """Exit codes of a process that was ended by one of these signals, as Python and as a shell report them."""
     return {-number for number in numbers} | {128 + number for number in numbers}
 
 

@@ -1,4 +1,4 @@
-"""Where a study's queue is kept: a journal file that survives killed writers, or a server by its URL."""
+"""Storage of a study's queue: a journal file that survives killed writers, or a server at a URL."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.texts import first_line
 
 _REPORTED, _PATIENCE = 10.0, 120.0
-"""Seconds after which a wait for the journal's lock is reported, and after which it is given up."""
+"""Seconds of waiting for the journal's lock until a warning, and until an error."""
 
 
 class Unreadable(UserError):
-    """The journal holds what no writer of a journal writes."""
+    """The journal is damaged: it holds something that no writer of a journal writes."""
 
 
 class _KernelLock(JournalFileOpenLock):
-    """A journal lock that the operating system lets go of when its holder is killed.
+    """A journal lock that the operating system releases when its holder is killed.
 
     Optuna's own locks are files that a killed process leaves behind, and that the others then wait for: the lock of a
     journal with a relative path for ever, as its age cannot be told through the dangling link.
@@ -45,7 +45,7 @@ class _KernelLock(JournalFileOpenLock):
         Raises
         ------
         UserError
-            If another process does not let go of it: one that was stopped, or a file system without locks.
+            If another process does not release it, such as one that was stopped, or the file system has no locks.
         """
         try:
             self._lock.acquire(timeout=self._reported)
@@ -61,14 +61,14 @@ class _KernelLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self._lock.release()
 
 
 class JournalFile(JournalFileBackend):
-    """Optuna's journal file, whose last line may be torn: a writer was killed inside it, or the disk was full.
+    """Optuna's journal file, tolerating a torn last line: a writer was killed inside it, or the disk was full.
 
-    What is torn was acknowledged to nobody and is cut off before the next line would be glued onto it.
+    The torn line was acknowledged to nobody; it is cut off before the next one is appended.
     """
 
     def __init__(self, path: Path, reported: float = _REPORTED, patience: float = _PATIENCE) -> None:
@@ -77,12 +77,12 @@ class JournalFile(JournalFileBackend):
         self._durable = True
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Whole lines from a number on.
+        """Yield the complete log lines from a number on.
 
         Raises
         ------
         Unreadable
-            If one is damaged.
+            If a line is damaged.
         """
         try:
             yield from super().read_logs(log_number_from)
@@ -90,7 +90,7 @@ class JournalFile(JournalFileBackend):
             raise _unreadable(self._file_path, error) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append whole lines."""
+        """Append log lines, each of them complete."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         self._exclusive.acquire()
         try:
@@ -113,7 +113,7 @@ class JournalFile(JournalFileBackend):
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Many lines, which are brought to the disk together: a study's plan can be made again."""
+        """Batch the lines appended inside, and sync them to disk once: a study's plan can be made again."""
         self._durable = False
         try:
             yield
@@ -129,9 +129,9 @@ def _end_of_whole_lines(file: Any) -> int:
     while end:
         begin = max(0, end - block)
         file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            end = begin + found + 1
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            end = begin + newline + 1
             break
         end = begin
     if end < size:
@@ -140,7 +140,7 @@ def _end_of_whole_lines(file: Any) -> int:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a journal file, or begin one.
+    """Open a journal file, creating it if there is none.
 
     Raises
     ------
@@ -165,12 +165,12 @@ def _unreadable(path: Path | str, error: Exception) -> Unreadable:
 
 
 def put_aside(path: Path) -> None:
-    """Begin a journal anew; the damaged one stays beside it."""
+    """Rename a damaged journal, so that a new one can be started."""
     path.rename(path.with_suffix(f".damaged-{int(time.time())}"))
 
 
 def wrong_url(url: str, workers: int) -> str:
-    """Why a queue cannot be kept there for so many workers; empty if it can."""
+    """Why the queue's URL is unusable for this number of workers; empty if it is usable."""
     if not isinstance(url, str):
         return f"storage: expected the URL of a server, or null (a journal file), got {url!r}"
     kind = url.partition(":")[0].partition("+")[0]
@@ -187,7 +187,7 @@ def wrong_url(url: str, workers: int) -> str:
 
 
 def open_url(url: str) -> BaseStorage:
-    """Open a server's storage.
+    """Open the storage on a server.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which worker owns which run: SLURM says which of its jobs live, more surely than a heartbeat could."""
+"""Which worker owns which run; SLURM reports which workers are alive, more reliably than a heartbeat would."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ _SLURM = "slurm:"
 
 
 def owner_of(task: str) -> str:
-    """Name, in the queue, of the worker that is a task of SLURM's."""
+    """Name in the queue of the worker that runs as a SLURM task."""
     return _SLURM + task
 
 
 def task_of(owner: str) -> str | None:
-    """The task of SLURM's that a worker is; None for a process of one machine."""
+    """The SLURM task that a worker runs as; None for a process outside SLURM."""
     return owner.removeprefix(_SLURM) if owner.startswith(_SLURM) else None
 
 
 def jobs_of(owners: Iterable[str]) -> set[str]:
-    """Numbers of the jobs that owners are tasks of."""
+    """Numbers of the SLURM jobs that owners belong to."""
     return {task.partition("_")[0] for task in map(task_of, owners) if task is not None}
 
 
 def owners(queue: Queue) -> list[str]:
-    """Owners of all running trials."""
+    """Names of the owners of all running trials."""
     return [str(trial.user_attrs["worker"]) for trial in queue.running() if "worker" in trial.user_attrs]
 
 
 @dataclass(frozen=True)
 class Living:
-    """Which of SLURM's tasks that own runs have not ended."""
+    """The SLURM tasks among the owners of runs that have not ended."""
 
     tasks: frozenset[str]
 
     def alive(self, owner: str) -> bool:
-        """Whether an owner is a task that lives; a process of one machine is none."""
+        """Whether an owner is a SLURM task that has not ended; false for processes outside SLURM."""
         return task_of(owner) in self.tasks
 
     def lost(self, owner: str) -> bool:
-        """Whether an owner is a task that has ended; of a process of one machine nothing is known."""
+        """Whether an owner is a SLURM task that has ended; false for processes outside SLURM, which may be alive."""
         return task_of(owner) not in (None, *self.tasks)
 
 
 def living(queue: Queue) -> Living:
-    """Ask about the owners of all running trials, by one squeue.
+    """Ask SLURM, with one squeue call, which owners of running trials are alive.
 
     Raises
     ------
     UserError
-        If there are tasks of SLURM's among them and squeue does not answer: then nobody is taken for dead.
+        If the owners include SLURM tasks and squeue does not answer; no owner is then considered dead.
     """
     jobs = jobs_of(owners(queue))
     try:
@@ -68,9 +68,9 @@ def living(queue: Queue) -> Living:
 
 
 def held(study: Path) -> bool:
-    """Whether a process of a machine that can be seen from here holds a study's folder; so too if that cannot be told.
+    """Whether a process that is visible from this machine holds a study's lock; true if that cannot be determined.
 
-    Whoever wants to hold it waits for the moment that this takes.
+    The check takes the lock for a moment, for which other processes wait.
     """
     if not (study / "lock").exists():
         return False

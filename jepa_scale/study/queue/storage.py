@@ -39,15 +39,15 @@ from jepa_scale.study.queue.trials import (
 from jepa_scale.study.sampler import SECONDS, ScalingDesignSampler
 
 ATTEMPTS = 2
-"""How often a run is tried when its worker dies under it."""
+"""Attempts at a run whose worker dies."""
 YOUNG = datetime.timedelta(minutes=10)
-"""Age up to which a trial without an owner may be one that a worker is just taking."""
+"""Age up to which a running trial without an owner may be one that a worker is just claiming."""
 NO_TIME = datetime.timedelta(0)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that this worker alone is to do."""
+    """A run that this worker has claimed exclusively."""
 
     trial_id: int
     run_id: str
@@ -57,15 +57,15 @@ class Claim:
 class Queue:
     """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value.
 
-    Kept in the study's journal file, or on the server of a URL. One that only ``reads`` takes no lock and writes
-    nothing, as in somebody else's folder.
+    The queue is stored in the study's journal file, or on the server at a URL. With ``reads`` it takes no lock and
+    writes nothing, as for another user's folder.
 
     Raises
     ------
     Unreadable
-        If the journal is damaged and ``rebuild`` is not set, with which it is begun anew.
+        If the journal is damaged and ``rebuild`` is not set; with it, a new journal replaces the damaged one.
     UserError
-        If one that only reads has no journal.
+        If ``reads`` is set and there is no journal.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Queue:
 
     @property
     def name(self) -> str:
-        """The study's name, which is not its folder's."""
+        """The study's name, which may differ from its folder's."""
         return str(self.study.study_name)
 
     def _open(self, rebuild: bool) -> BaseStorage:
@@ -125,8 +125,8 @@ class Queue:
     ) -> int:
         """Make the queue agree with the runs on disk; return how many are waiting.
 
-        Only the process that holds the study may call this. Runs whose owners are ``alive`` are theirs; None: whatever
-        is still running has no one to finish it. Trials without an owner may be being taken, up to the age ``young``.
+        Only the process that holds the study's lock may call this. Owners that are ``alive`` keep their runs; None: no
+        owner is alive. Running trials without an owner are kept up to the age ``young``: a worker may be claiming them.
         """
         points = list(points)
         self.reap(lambda owner: alive is None or not alive(owner), attempts=0, young=young)
@@ -160,11 +160,11 @@ class Queue:
         return backend.at_once() if isinstance(backend, JournalFile) else contextlib.nullcontext()
 
     def undecided(self, points: Iterable[DesignPoint]) -> bool:
-        """Whether a design would choose another run."""
+        """Whether the design, if there is one, would choose another run."""
         return self.sampler is not None and self._proposed(points) is not None
 
     def _proposed(self, points: Iterable[DesignPoint]) -> DesignPoint | None:
-        """Return the run that the design chooses next; None where it is done."""
+        """Return the run that the design chooses next; None if the design is complete."""
         assert self.sampler is not None  # asked of designs only
         trials = [
             trial
@@ -175,18 +175,18 @@ class Queue:
         chosen = self.sampler.proposal(trials)
         if chosen is None:
             return None
-        taken = {trial.user_attrs.get("run") for trial in self.trials()}
+        queued = {trial.user_attrs.get("run") for trial in self.trials()}
         cell = [
             point
             for point in points
-            if (point.n, point.k) == (chosen.n, chosen.k) and point.purpose == "cell" and point.run_id not in taken
+            if (point.n, point.k) == (chosen.n, chosen.k) and point.purpose == "cell" and point.run_id not in queued
         ]
         return min(cell, key=lambda point: point.seed) if cell else None
 
     def claim(self, worker: str, points: Iterable[DesignPoint] = (), resources: str | None = None) -> Claim | None:
-        """Take the first waiting run, or the one that the design chooses; None when there is none left.
+        """Claim the first waiting run, or the one that the design chooses; None when there is none left.
 
-        Of runs that need certain ``resources``, or of all.
+        ``resources`` restricts the choice to runs of that class.
         """
         claimed = self._claim_waiting(worker, resources)
         if claimed is not None or self.sampler is None:
@@ -213,11 +213,11 @@ class Queue:
         return None
 
     def resumed(self, worker: str) -> Claim | None:
-        """The run that this worker was at when it was last ended, if it was at one."""
+        """The run that this worker was doing when it last ended, if any."""
         return next((_claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker), None)
 
     def note_start(self, claim: Claim, mark: float) -> int:
-        """Keep how far a run has come that is begun now; return how often in a row it was begun without an advance."""
+        """Store the progress of a run that is started now; return its number of consecutive starts without progress."""
         before = self._trial(claim.trial_id).user_attrs
         stalls = before.get("stalls", 0) + 1 if "mark" in before and mark <= before["mark"] else 0
         self.storage.set_trial_user_attr(claim.trial_id, "mark", mark)
@@ -232,7 +232,7 @@ class Queue:
         return False
 
     def finish(self, trial_id: int, record: RunRecord) -> None:
-        """Tell the outcome of a run that has a record."""
+        """Store the outcome of a run that has a record."""
         value = regret_of(record)
         if value is None:
             self._tell(trial_id, outcome(record), reason=f"{record.status}: {record.reason}")
@@ -242,20 +242,20 @@ class Queue:
                 self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
 
     def fail(self, trial_id: int, reason: str) -> None:
-        """Tell that a run ended with an error and has no record."""
+        """Store that a run ended with an error and has no record."""
         self._tell(trial_id, "failed", reason=reason)
 
     def note_stop(self, claim: Claim) -> None:
-        """Keep that a run was stopped in good order: that its worker ends then is no death."""
+        """Store that a run was stopped cleanly, so that the end of its worker does not count as a death."""
         self.storage.set_trial_user_attr(claim.trial_id, "stopped", True)
 
     def died(self, claim: Claim, reason: str, attempts: int = ATTEMPTS) -> None:
-        """Tell that a run's process was killed: it is queued again, unless it has been tried often enough."""
+        """Store that a run's process was killed, and queue the run again unless its attempts are used up."""
         with self._reaping():
             self._retry(self._trial(claim.trial_id), reason, attempts)
 
     def release(self, claim: Claim, reason: str) -> None:
-        """Queue a run again that this worker cannot go on with, at the attempt that it is at."""
+        """Queue again a run that this worker cannot resume, without counting another attempt."""
         with self._reaping():
             self._again(self._trial(claim.trial_id), reason)
 
@@ -267,19 +267,19 @@ class Queue:
     def reap(
         self, dead: Callable[[str], bool], attempts: int | None = ATTEMPTS, young: datetime.timedelta = YOUNG
     ) -> list[str]:
-        """Take the runs of dead owners from them and return which; those with a record are told as finished.
+        """Take runs away from dead owners and return their ids; those with a record are stored as finished.
 
-        The others are queued again, unless they have been tried ``attempts`` times; one that was stopped in good
-        order, and any with None, at the attempt that it is at.
+        The others are queued again, unless they have been tried ``attempts`` times. Runs that were stopped cleanly, and
+        all runs if ``attempts`` is None, are queued again without counting another attempt.
         """
-        found = []
+        reaped = []
         with self._reaping():
             for trial in list(self.running()):
                 owner = trial.user_attrs.get("worker")
                 if not (age(trial) > young if owner is None else dead(owner)):
                     continue
-                found.append(trial.user_attrs["run"])
-                record = RunFolder(self.folder / "runs" / found[-1], found[-1]).read_record()
+                reaped.append(trial.user_attrs["run"])
+                record = RunFolder(self.folder / "runs" / reaped[-1], reaped[-1]).read_record()
                 if record is not None:
                     self.finish(trial._trial_id, record)
                 elif attempts is None or (attempts and trial.user_attrs.get("stopped")):
@@ -288,25 +288,25 @@ class Queue:
                     self._retry(trial, "", attempts)
             if attempts is not None:
                 self._complete_retries(attempts)
-        return found
+        return reaped
 
     def _retry(self, trial: FrozenTrial, reason: str, attempts: int) -> None:
         attempt = trial.user_attrs["attempt"]
-        said = f"{DIED}: {reason}" if reason else DIED
+        message = f"{DIED}: {reason}" if reason else DIED
         of = f" of {attempts}" if attempts >= attempt else ""
-        self._tell(trial._trial_id, "died", reason=f"{said}, at attempt {attempt}{of}")
+        self._tell(trial._trial_id, "died", reason=f"{message}, at attempt {attempt}{of}")
         if attempt < attempts:
             self._enqueue(self._values(trial), kept(trial, attempt + 1))
 
     def _complete_retries(self, attempts: int) -> None:
-        """Queue what a reaper that died between telling and queueing left out."""
+        """Queue the runs that an earlier reaper marked as died but did not queue again before it was killed."""
         latest = {trial.user_attrs.get("run"): trial for trial in self.trials()}
         for trial in latest.values():
             if outcome_of(trial) == "died" and trial.user_attrs["attempt"] < attempts:
                 self._enqueue(self._values(trial), kept(trial, trial.user_attrs["attempt"] + 1))
 
     def _reaping(self) -> FileLock:
-        """One reaper at a time, so that a run is queued again once."""
+        """Lock that admits one reaper at a time, so that a run is queued again only once."""
         return FileLock(self.path.with_name("reap.lock"))
 
     def _trial(self, trial_id: int) -> FrozenTrial:
@@ -318,14 +318,14 @@ class Queue:
         return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
     def waiting(self, resources: str | None = None) -> int:
-        """Runs that no one has taken yet; of a class of resources, or of all."""
+        """Number of runs that no worker has claimed yet, of a class of resources or of all."""
         return sum(
             trial.state == TrialState.WAITING and resources in (None, trial.user_attrs.get("resources", resources))
             for trial in self.trials()
         )
 
     def running(self) -> Iterator[FrozenTrial]:
-        """Trials that a worker is at."""
+        """Trials that a worker has claimed and not finished."""
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
     def _enqueue_point(self, point: DesignPoint) -> None:
@@ -347,5 +347,5 @@ def _claim_of(trial: FrozenTrial) -> Claim:
 
 
 def _never_asked() -> optuna.samplers.BaseSampler:
-    """Every trial is enqueued with all its parameters, so the sampler has nothing to choose."""
+    """Placeholder sampler: every trial is enqueued with all its parameters, so there is nothing to choose."""
     return optuna.samplers.RandomSampler(seed=0)

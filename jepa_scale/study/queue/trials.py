@@ -1,4 +1,4 @@
-"""Runs of a study as Optuna trials: parameters, outcomes, and what is kept beside them."""
+"""Runs of a study as Optuna trials: parameters, outcomes and user attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DISTRIBUTIONS: dict[str, BaseDistribution] = {**_WIDE, "seed": IntDistribution(0
 
 
 def suggest(trial: Trial, name: str, space: BaseDistribution) -> None:
-    """Have a trial take a parameter that was queued for it."""
+    """Make a trial take the value of a parameter that was queued for it."""
     if isinstance(space, IntDistribution):
         trial.suggest_int(name, space.low, space.high, log=space.log)
     elif isinstance(space, FloatDistribution):
@@ -30,15 +30,15 @@ def suggest(trial: Trial, name: str, space: BaseDistribution) -> None:
 
 
 OUTCOME = "outcome"
-"""User attribute of a trial that was told as FAIL: an ``Outcome``."""
+"""User attribute of a trial in state FAIL: its ``Outcome``."""
 Outcome = Literal["died", "diverged", "failed"]
-"""Its worker died under it, training diverged, or the run ended with an error."""
+"""Why a trial has no value: its worker died, training diverged, or the run ended with an error."""
 DIED = "its worker died"
-"""Reason of a run whose worker died; in journals from before ``OUTCOME`` it begins so, and nothing else says it."""
+"""Reason stored for a run whose worker died; journals older than ``OUTCOME`` show a death only by this prefix."""
 
 
 def distribution(dial: Dial) -> BaseDistribution:
-    """Optuna's distribution of a dial beside n and k: as wide as may be where it is a number, so that it can grow."""
+    """Optuna's distribution of a dial other than n and k; as wide as possible for numbers, so that it can grow."""
     if not dial.numeric:
         return CategoricalDistribution(dial.values)
     log = dial.scale == "log"
@@ -48,18 +48,18 @@ def distribution(dial: Dial) -> BaseDistribution:
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome | None:
-    """How a trial ended that has no value; None for one that has, or that has not ended."""
+    """Outcome of a trial that ended without a value; None if it has a value or has not ended."""
     if trial.state != TrialState.FAIL:
         return None
-    told: Outcome | None = trial.user_attrs.get(OUTCOME)
-    if told is not None:
-        return told
+    stored: Outcome | None = trial.user_attrs.get(OUTCOME)
+    if stored is not None:
+        return stored
     reason = str(trial.user_attrs.get("reason", ""))
     return "died" if reason.startswith(DIED) else "diverged" if reason.startswith("diverged: ") else "failed"
 
 
 def outcome(record: RunRecord) -> Outcome:
-    """How a run ended that has a record and no value."""
+    """Outcome of a run whose record holds no value."""
     return "diverged" if record.status == "diverged" else "failed"
 
 
@@ -73,12 +73,12 @@ _MARKS = ("run", "purpose", "label", "resources")
 
 
 def kept(trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-    """What is kept of a trial when its run is queued again."""
+    """User attributes that a trial passes on when its run is queued again."""
     return {**{name: trial.user_attrs[name] for name in _MARKS if name in trial.user_attrs}, "attempt": attempt}
 
 
 def age(trial: FrozenTrial) -> datetime.timedelta:
-    """Time since a trial was taken."""
+    """Time since a worker claimed the trial."""
     started = trial.datetime_start
     if started is None:
         return datetime.timedelta.max
@@ -86,19 +86,19 @@ def age(trial: FrozenTrial) -> datetime.timedelta:
 
 
 def marks(point: DesignPoint) -> dict[str, Any]:
-    """Which run a trial is, and what it needs; one that is no cell of the table says what it is for."""
-    found = {"run": point.run_id, "resources": point.resources}
-    return found if point.purpose == "cell" else {**found, "purpose": point.purpose, "label": point.label}
+    """User attributes of a run's trial: run id and resources; for runs that are not cells, also purpose and label."""
+    attributes = {"run": point.run_id, "resources": point.resources}
+    return attributes if point.purpose == "cell" else {**attributes, "purpose": point.purpose, "label": point.label}
 
 
 def parameters(point: DesignPoint) -> dict[str, Any]:
-    """Parameters of the trial of a run."""
+    """Parameters of a run's trial."""
     return {"n": point.n, "k": point.k, **point.dials, "seed": point.seed}
 
 
 def finished_trial(point: DesignPoint, record: RunRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """The trial of a run that has a record already."""
-    held = parameters(point)
+    """Build the trial of a run that already has a record."""
+    params = parameters(point)
     value: float | None = regret_of(record)
     seconds = record.times.get("wall_seconds")
     attributes: dict[str, Any] = {**marks(point), "attempt": 1, SECONDS: seconds}
@@ -107,7 +107,7 @@ def finished_trial(point: DesignPoint, record: RunRecord, space: Mapping[str, Ba
     return create_trial(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,
-        params=held,
-        distributions={name: space[name] for name in held},
+        params=params,
+        distributions={name: space[name] for name in params},
         user_attrs=attributes,
     )

@@ -1,1 +1,1 @@
-"""What is shown of a study while it runs: runs by state, the grid of cells, the forecast so far."""
+"""Views of a study while it runs: runs by state, the grid of cells, the forecast so far."""

@@ -1,4 +1,4 @@
-"""The cells of a study as coloured numbers: rows n, columns k, the regret so far in each."""
+"""Grid of a study's cells as coloured numbers: rows n, columns k, the regret so far in each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CORNER = "n \\ k"
 # text of their own, so that the terminal's background does not matter.
 _COLOURS = ("#fee838", "#e1cc55", "#c3b369", "#a59c74", "#8a8678", "#707173", "#575d6d", "#3b496c", "#123570")
 _DARK_TEXT = 5
-"""Colours from the first on that black text is read on."""
+"""Index of the first colour that is light enough for black text."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class GridCell:
     """All runs of one arm with the same n and k."""
 
     regret: float | None
-    """Mean over the seeds that have one: those done, and those running, so far."""
+    """Mean regret over the finished and running seeds that have one so far."""
     done: int
     total: int
     marks: str
-    """For runs that are running, failed or diverged."""
+    """Marks that show whether runs are running, failed or diverged."""
 
 
 def cells_of(runs: Iterable[RunState]) -> dict[tuple[int, int], GridCell]:
-    """Cells by (n, k)."""
+    """Group runs into cells by (n, k)."""
     groups: dict[tuple[int, int], list[RunState]] = {}
     for run in runs:
         groups.setdefault((run.point.n, run.point.k), []).append(run)
@@ -43,7 +43,7 @@ def cells_of(runs: Iterable[RunState]) -> dict[tuple[int, int], GridCell]:
 
 def _cell(runs: Sequence[RunState]) -> GridCell:
     regrets = [run.regret for run in runs if run.regret is not None and math.isfinite(run.regret)]
-    found = {
+    marks = {
         RUNNING: any(run.state == "running" for run in runs),
         FAILED: any(run.state == "failed" for run in runs),
         DIVERGED: any(run.state == "done" and run.reason for run in runs),
@@ -52,7 +52,7 @@ def _cell(runs: Sequence[RunState]) -> GridCell:
         regret=sum(regrets) / len(regrets) if regrets else None,
         done=sum(run.state == "done" for run in runs),
         total=len(runs),
-        marks="".join(mark for mark, there in found.items() if there),
+        marks="".join(mark for mark, there in marks.items() if there),
     )
 
 
@@ -64,7 +64,7 @@ class ColourScale:
     high: float
 
     def style(self, regret: float, least: bool = False) -> Style:
-        """How a number is shown; the ``least`` of its row stands out without colours too."""
+        """Style of a number; the ``least`` of its row also stands out without colours."""
         share = 0.0
         if self.high > self.low:
             share = (_root(regret) - _root(self.low)) / (_root(self.high) - _root(self.low))
@@ -73,7 +73,7 @@ class ColourScale:
         return Style(color=front, bgcolor=_COLOURS[step], bold=least, underline=least)
 
     def legend(self) -> Text:
-        """The colours, and what the ends stand for."""
+        """Legend of the colours, with the values at both ends."""
         text = Text(f"{number(self.low)} ")
         for colour in _COLOURS:
             text.append("█", Style(color=colour))
@@ -85,13 +85,13 @@ def _root(regret: float) -> float:
 
 
 def scale_of(cells: Iterable[GridCell]) -> ColourScale | None:
-    """The scale of all cells with a number; None where there is none."""
+    """Colour scale over all cells that have a number; None if no cell has one."""
     known = [cell.regret for cell in cells if cell.regret is not None]
     return ColourScale(min(known), max(known)) if known else None
 
 
 def number(value: float) -> str:
-    """Three decimals where that says something."""
+    """Format a number, with three decimals where they are informative."""
     if value == 0 or 0.001 <= abs(value) < 1000:
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
     return f"{value:.0e}"
@@ -100,7 +100,7 @@ def number(value: float) -> str:
 def grid_lines(
     cells: Mapping[tuple[int, int], GridCell], scale: ColourScale | None, width: int, height: int
 ) -> list[Text]:
-    """A table of cells, no line longer than ``width``, no more lines than ``height``; what is cut off is counted."""
+    """Grid of cells in at most ``height`` lines of ``width`` characters; rows and columns cut off are counted."""
     sizes, widths = (sorted(set(axis)) for axis in zip(*cells, strict=True))
     side = max(len(_CORNER), *(len(str(n)) for n in sizes))
     parts = _shown(cells)
@@ -137,19 +137,19 @@ def _shown(cells: Mapping[tuple[int, int], GridCell]) -> dict[tuple[int, int], t
 
 
 def _column(parts: Mapping[tuple[int, int], tuple[str, str, str]], k: int, counted: bool) -> dict[int, str]:
-    """The texts of one width by n, their parts below one another."""
-    mine = {n: part for (n, width), part in parts.items() if width == k}
-    wide = [max(len(part[index]) for part in mine.values()) for index in range(3)]
+    """Texts of one width k by n, with their parts aligned."""
+    by_size = {n: part for (n, width), part in parts.items() if width == k}
+    wide = [max(len(part[index]) for part in by_size.values()) for index in range(3)]
     # A mark has its place before there is one: columns that move are hard to read.
     wide[2] = max(wide[2], 1)
     return {
         n: f"{value:>{wide[0]}}" + f" {count:>{wide[1]}}" * counted + f"{marks:<{wide[2]}}"
-        for n, (value, count, marks) in mine.items()
+        for n, (value, count, marks) in by_size.items()
     }
 
 
 def _fitting(columns: Sequence[int], room: int) -> int:
-    """How many columns fit, from the left."""
+    """Number of columns that fit, counted from the left."""
     used = 0
     for index, wide in enumerate(columns):
         used += wide
@@ -166,7 +166,7 @@ def _row(
     texts: Mapping[int, Mapping[int, str]],
     scale: ColourScale | None,
 ) -> Text:
-    """One size; ``columns`` are the characters of each width."""
+    """Row of the grid for one n; ``columns`` are the characters of each width k."""
     regrets = {k: cells[n, k].regret if (n, k) in cells else None for k in columns}
     known = [regret for regret in regrets.values() if regret is not None]
     line = Text().append(f"{n:>{side}} ", "bold")

@@ -1,4 +1,4 @@
-"""A study that is watched: an overview on a terminal, plain lines elsewhere."""
+"""Live view of a study: an overview on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from jepa_scale.study.view.screen import Overview
 from jepa_scale.study.view.status import WORDS, Look, Status, duration
 
 _REFRESH = 1.0
-"""Frames per second, which are drawn from what was read last: no faster than it is read."""
+"""Frames per second; no more, as the files are read once a second."""
 _SECONDS, _SHARE = 1.0, 0.02
-"""Between two looks at the files of a study, and share of the time that looking may take."""
+"""Minimum seconds between two reads of a study's files, and the share of time that reading may take."""
 _PATIENCE = 5.0
-"""That a last look is waited for: a question to SLURM may be on its way."""
+"""Seconds to wait for the last read at the end: a call to SLURM may be in progress."""
 _ALONE = 30.0
-"""That a study is without anybody before it counts as left: who starts one imports for a while first."""
+"""Seconds without a worker before a study counts as abandoned: a starting process spends a while importing."""
 SLURM_SECONDS = 30.0
-"""Between two questions to SLURM: squeue is not to be asked by everybody every few seconds."""
+"""Minimum seconds between two squeue calls, so that viewers do not load SLURM."""
 
 
 class Screen:
-    """Where a study is shown; on a terminal as an overview, else as the lines that ``line`` has for a status."""
+    """Output of a live view: an overview on a terminal, else the line that ``line`` returns for each status."""
 
     def __init__(self, console: Console, line: Callable[[Status], str]) -> None:
         self.console, self.line = console, line
@@ -48,7 +48,7 @@ class Screen:
             self.live.stop()
 
     def show(self, overview: Overview) -> None:
-        """Show where a study stands."""
+        """Show the current state of a study."""
         first, self.latest = self.latest is None, overview
         if first and self.live is not None:
             self.live.refresh()
@@ -61,12 +61,12 @@ class Screen:
 
 
 def lively(console: Console) -> bool:
-    """Whether a console is a terminal whose lines can be drawn again, whatever the environment says of colours."""
+    """Whether a console is a terminal whose lines can be redrawn, whatever the environment's colour settings."""
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def twentieths(already: int, total: int) -> Callable[[Status], str]:
-    """A line whenever another twentieth of a study is done, and at its end."""
+    """Return a function whose result is a line each time another twentieth of a study is done, else empty."""
     last = already
 
     def line(status: Status) -> str:
@@ -81,7 +81,7 @@ def twentieths(already: int, total: int) -> Callable[[Status], str]:
 
 
 def changes() -> Callable[[Status], str]:
-    """A line whenever something has changed."""
+    """Return a function whose result is a line each time the status has changed, else empty."""
     last = ""
 
     def line(status: Status) -> str:
@@ -96,7 +96,7 @@ def changes() -> Callable[[Status], str]:
 
 
 def summary(status: Status) -> str:
-    """Runs by state, in a line."""
+    """Number of runs in each state, in one line."""
     counts = status.counts
     parts = [f"{counts['done']} of {'up to ' * (status.most is not None)}{status.total} runs done"]
     if status.diverged:
@@ -114,7 +114,7 @@ def _left(status: Status) -> str:
 
 @contextmanager
 def shown(study: Path, queue: Queue, console: Console, already: int, total: int, workers: int) -> Iterator[None]:
-    """Show a study while this process runs it; a thread looks at its files, as anybody could."""
+    """Show a study while this process runs it; a thread reads its files, as any other process could."""
     look = Look(study, queue, SLURM_SECONDS, workers)
     outlooks, ended = Outlooks(look.spec, study, at_once=False), threading.Event()
 
@@ -140,7 +140,7 @@ def shown(study: Path, queue: Queue, console: Console, already: int, total: int,
 
 
 def _show(look: Look, outlooks: Outlooks, screen: Screen, last: bool = False) -> None:
-    """Look once; whatever is wrong with the files, the runs are what matters, and go on."""
+    """Read and show the status once; an error in reading is shown, and does not stop the runs."""
     try:
         status = look.status()
         if screen.live is not None and not last:
@@ -153,16 +153,16 @@ def _show(look: Look, outlooks: Outlooks, screen: Screen, last: bool = False) ->
 
 
 def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status], None] | None = None) -> str:
-    """Show a study that others run until nothing is left of it that could run, and return why that is so.
+    """Show a study run by other processes until nothing of it can run any more; return the reason.
 
-    With ``tell`` nothing is shown, and each status is handed over.
+    With ``tell`` nothing is shown, and each status is passed to it.
 
     Raises
     ------
     UserError
-        If the folder is not a planned study's, or one of its files is damaged.
+        If the folder holds no planned study, or one of its files is damaged.
     KeyboardInterrupt
-        If the user has seen enough.
+        If the user interrupts.
     """
     look = Look(study, patience=max(seconds, SLURM_SECONDS))
     outlooks, before, seen = Outlooks(look.spec, study, at_once=True), "", time.monotonic()
@@ -186,14 +186,14 @@ def watch(study: Path, console: Console, seconds: float, tell: Callable[[Status]
 
 
 def attended(look: Look, status: Status) -> bool:
-    """Whether anybody is at a study, or that cannot be told."""
+    """Whether any process works on a study; true if that cannot be determined."""
     return bool(status.unknown or status.held or look.workers(status))
 
 
 def over(look: Look, status: Status, alone: bool) -> str:
     """Why nothing of a study can run any more; empty while something can.
 
-    What could go on is over where the study has been ``alone`` for long enough, and is now.
+    Unfinished runs count as abandoned if the study has been ``alone``, without a worker, for long enough and still is.
     """
     counts = status.counts
     open_runs = counts["running"] + counts["waiting"] + counts["lost"]

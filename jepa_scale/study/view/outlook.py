@@ -1,4 +1,4 @@
-"""What the runs that have finished so far say of a study's largest cell."""
+"""Forecast of a study's largest size from the runs finished so far."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from jepa_scale.study.table import row_of, table_of
 from jepa_scale.study.view.status import Once, Status
 
 _SECONDS, _SHARE, _GUESS = 10.0, 0.02, 0.5
-"""Time between two forecasts, share of all time that they may take, and what the first is taken to cost."""
+"""Minimum seconds between two forecasts, the share of time that they may take, and the first one's assumed seconds."""
 
 
 def outlook(spec: StudySpec, table: RunTable) -> str:
-    """Forecast the regret at the largest n, at the width that is best there, by the study's first law that can be.
+    """Forecast the regret at the largest n, at its best width, with the study's first law that can be fitted.
 
-    One sentence; where no law can be fitted yet, why.
+    Returns one sentence, which says why if no law can be fitted yet.
     """
     if len(spec.sizes) < 2:
         return f"no forecast: one needs ≥ 2 sizes n, the study has {len(spec.sizes)}"
@@ -40,43 +40,43 @@ def outlook(spec: StudySpec, table: RunTable) -> str:
     for family in families_of(spec, StudySpec.laws if spec.others else ()):
         if not family.describes("regret"):
             continue
-        found = forecast(family, table, "regret", largest, level=spec.level, draws=spec.bootstrap_draws)
-        if found.points:
-            return _sentence(found, len(below))
-        why = why or _why_none(found)
+        result = forecast(family, table, "regret", largest, level=spec.level, draws=spec.bootstrap_draws)
+        if result.points:
+            return _sentence(result, len(below))
+        why = why or _why_none(result)
     return f"no forecast yet: from the {len(below)} runs below n={largest}, without saturated cells: {why}"
 
 
-def _why_none(found: Forecast) -> str:
-    if found.reason is None:
-        return f"{found.law} has no width to forecast"
-    if found.reason.code != "no_forecast":
-        return str(found.reason)
-    return f"{found.law} is {found.reason.values['status']}: {found.reason.values['why']}"
+def _why_none(result: Forecast) -> str:
+    if result.reason is None:
+        return f"{result.law} has no width to forecast"
+    if result.reason.code != "no_forecast":
+        return str(result.reason)
+    return f"{result.law} is {result.reason.values['status']}: {result.reason.values['why']}"
 
 
-def _sentence(found: Forecast, runs: int) -> str:
-    best = min(found.points, key=lambda point: point.predicted)
+def _sentence(result: Forecast, runs: int) -> str:
+    best = min(result.points, key=lambda point: point.predicted)
     runs_there = f"{best.seeds} run{'s' * (best.seeds != 1)}"
     came = "" if best.observed is None else f"; measured there so far: {best.observed:.3g} ({runs_there})"
     return (
-        f"forecast for n={best.n} from {runs} runs below it ({found.law}): regret {best.predicted:.3g} at its best "
-        f"width k={best.k}, {found.level:.0%} interval {best.low:.3g} to {best.high:.3g}{came}"
+        f"forecast for n={best.n} from {runs} runs below it ({result.law}): regret {best.predicted:.3g} at its best "
+        f"width k={best.k}, {result.level:.0%} interval {best.low:.3g} to {best.high:.3g}{came}"
     ).replace("%", " %")
 
 
 class Outlooks:
-    """Outlooks of a study's arms, made beside everything else, seldom enough that nothing waits for them.
+    """Outlooks of a study's arms, computed in a background thread, rarely enough that nothing waits for them.
 
-    The first is made ``at_once``, or when it may be expected to take its share of the time, as all others.
+    The first is computed ``at_once``, or after a pause that keeps its expected cost within the share of time.
     """
 
     def __init__(self, spec: StudySpec, study: Path, at_once: bool) -> None:
         self.spec, self.study = spec, study
         self.said: Mapping[str, str] = {}
-        """By arm; replaced as a whole."""
+        """Outlook by arm; always replaced as a whole, so that other threads may read it."""
         self.cost = _GUESS
-        """Processor seconds of the last ones."""
+        """Processor seconds that the last outlooks took."""
         self._row = Once(study, row_of)
         self._seen = -1
         self._due = time.monotonic() + (0.0 if at_once else self._pause)
@@ -87,7 +87,7 @@ class Outlooks:
         return max(_SECONDS, self.cost / _SHARE)
 
     def follow(self, status: Status) -> None:
-        """Begin new ones if runs have finished since the last and it is time; returns at once."""
+        """Start new outlooks if runs have finished since the last ones and a pause has passed; returns immediately."""
         done = status.counts["done"]
         busy = self._work is not None and self._work.is_alive()
         if done == self._seen or busy or time.monotonic() < self._due:
@@ -98,14 +98,14 @@ class Outlooks:
         self._work.start()
 
     def finish(self, status: Status) -> None:
-        """Wait for those of all runs."""
+        """Wait for the outlooks that include all finished runs."""
         if self._work is not None:
             self._work.join()
         if status.counts["done"] != self._seen:
             self.make(status)
 
     def make(self, status: Status) -> None:
-        """Make them now."""
+        """Compute the outlooks now, in this thread."""
         began = time.thread_time()
         arms: dict[str, list[dict[str, Any]]] = {run.point.arm: [] for run in status.runs}
         for run in status.runs:

@@ -1,4 +1,4 @@
-"""A study on one screen: how far it is, its cells, what is running, what failed, what to expect."""
+"""A study on one screen: progress, cells, running and failed runs, and the forecast."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from jepa_scale.study.view.grid import DIVERGED, FAILED, RUNNING, ColourScale, c
 from jepa_scale.study.view.status import WORDS, RunState, Status, duration
 
 _LISTED = 3
-"""Running and failed runs that are named even where the grid would take all of the screen."""
+"""Running runs, and failed ones, that are listed even if the grid could fill the screen."""
 _SENTENCE = 3
-"""Lines of a sentence."""
+"""Most lines of a wrapped sentence."""
 _LEAST = 4
-"""Lines of a grid that still says something: widths, two sizes, and what was cut off."""
+"""Fewest lines of an informative grid: widths, two sizes, and the count of rows cut off."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """A renderable of what is known of a study; it fits the console it is put on."""
+    """Rich renderable of a study's status, which fits the size of its console."""
 
     status: Status
     outlooks: Mapping[str, str] = field(default_factory=dict)
-    """One sentence for each arm."""
+    """Forecast of each arm, one sentence each."""
     trouble: str = ""
-    """Why this is not the latest; else empty."""
+    """Why the status could not be updated; empty if it is current."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = options.height or console.size.height
@@ -40,7 +40,7 @@ class Overview:
             yield line
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """All that there is to say, in no more lines than ``height``."""
+        """The whole overview, in at most ``height`` lines."""
         status = self.status
         running = [run for run in status.runs if run.state == "running"]
         failed = [run for run in status.runs if run.state == "failed"]
@@ -54,16 +54,16 @@ class Overview:
         return [*top, *grids, *below][:height]
 
     def _notes(self, width: int) -> list[Text]:
-        """What runs beside the cells are at, and why nothing newer is shown."""
-        found = []
+        """Progress of runs that are not cells, and why the status could not be updated."""
+        lines = []
         for purpose in dict.fromkeys(run.point.purpose for run in self.status.runs if run.point.purpose != "cell"):
             runs = [run for run in self.status.runs if run.point.purpose == purpose]
             done = sum(run.state == "done" for run in runs)
-            found.append(Text(f"{purpose}: {done} of {len(runs)} runs done", "dim"))
-        return [*found, *_wrapped(self.trouble, width, "bold")]
+            lines.append(Text(f"{purpose}: {done} of {len(runs)} runs done", "dim"))
+        return [*lines, *_wrapped(self.trouble, width, "bold")]
 
     def _grids(self, width: int, height: int) -> list[Text]:
-        """Grids of arms, as many as fit: the arm with most going on first, a line for each other one."""
+        """Grids of as many arms as fit, the most active first; a line for each other arm."""
         arms: dict[str, list[RunState]] = {}
         for run in self.status.runs:
             if run.point.purpose == "cell":
@@ -71,67 +71,67 @@ class Overview:
         if not arms:
             return []
         scale = scale_of(cell for runs in arms.values() for cell in cells_of(runs).values())
-        found = _packed(_legend(scale, self.status.runs), width)
+        rows = _packed(_legend(scale, self.status.runs), width)
         order = sorted(arms, key=lambda arm: -sum(run.state == "running" for run in arms[arm]))
         for index, arm in enumerate(order):
             others = len(order) - index - 1
-            room = height - len(found) - min(others, 2)
+            room = height - len(rows) - min(others, 2)
             block = self._block(arm, arms[arm], scale, width, room if index == 0 else 10**6)
             if index and len(block) > room:
                 lines = [_of_arm(name, arms[name]) for name in order[index:]]
-                return found + _cut(lines, height - len(found), "more arms")
-            found += block
-        return found
+                return rows + _cut(lines, height - len(rows), "more arms")
+            rows += block
+        return rows
 
     def _block(
         self, arm: str, runs: Sequence[RunState], scale: ColourScale | None, width: int, height: int
     ) -> list[Text]:
         title = [Text(_printable(arm), "bold")] if arm else []
-        said = _wrapped(self.outlooks.get(arm, ""), width)
+        outlook = _wrapped(self.outlooks.get(arm, ""), width)
         cells = cells_of(runs)
-        room = height - len(title) - len(said)
+        room = height - len(title) - len(outlook)
         if room < _LEAST:
-            said, room = [], height - len(title)
-        return [*title, *grid_lines(cells, scale, width, max(room, 2)), *said]
+            outlook, room = [], height - len(title)
+        return [*title, *grid_lines(cells, scale, width, max(room, 2)), *outlook]
 
 
 def _head(status: Status) -> list[Text]:
     done, counts = status.counts["done"], status.counts
     total = f"{done} of {'up to ' * (status.most is not None)}{status.total} runs done"
-    found = [Text(status.name, "bold"), Text(total)]
+    parts = [Text(status.name, "bold"), Text(total)]
     if status.diverged:
-        found.append(Text(f"{status.diverged} of them diverged"))
-    found += [
+        parts.append(Text(f"{status.diverged} of them diverged"))
+    parts += [
         Text(f"{counts[state]} {words}", "bold" if state == "failed" else "")
         for state, words in WORDS.items()
         if counts[state] and state != "waiting"
     ]
     if status.left is not None:
         low, high = (duration(seconds) for seconds in status.left)
-        found.append(Text(f"about {low} to {high} left" if low != high else f"about {low} left"))
-    return found
+        parts.append(Text(f"about {low} to {high} left" if low != high else f"about {low} left"))
+    return parts
 
 
 def _jobs(status: Status) -> list[Text]:
-    """SLURM's jobs by state, and what keeps them waiting."""
+    """The study's SLURM jobs by state, and why they wait."""
     if status.unknown:
         return [Text(f"which jobs live is not known: {_printable(status.unknown)}")]
-    found = [Text(words) for words in status.jobs]
-    if found:
-        found[0] = Text("jobs: ").append(found[0])
-    return [*found, *([Text("cancelled", "bold")] if status.cancelled else [])]
+    parts = [Text(words) for words in status.jobs]
+    if parts:
+        parts[0] = Text("jobs: ").append(parts[0])
+    return [*parts, *([Text("cancelled", "bold")] if status.cancelled else [])]
 
 
 def _legend(scale: ColourScale | None, runs: Sequence[RunState]) -> list[Text]:
     if scale is None:
         return [Text("no regret yet", "dim")]
-    found = [Text("regret so far, mean over seeds"), scale.legend(), Text("least of a row", "underline")]
+    parts = [Text("regret so far, mean over seeds"), scale.legend(), Text("least of a row", "underline")]
     there = {
         f"{RUNNING} running, counted at its last epoch": any(run.state == "running" for run in runs),
         f"{FAILED} failed": any(run.state == "failed" for run in runs),
         f"{DIVERGED} diverged": any(run.state == "done" and run.reason for run in runs),
     }
-    return [*found, *(Text(words) for words, shown in there.items() if shown)]
+    return [*parts, *(Text(words) for words, shown in there.items() if shown)]
 
 
 def _of_running(run: RunState) -> Text:
@@ -155,12 +155,12 @@ def _of_arm(arm: str, runs: Sequence[RunState]) -> Text:
     return Text(f"{_printable(arm)}: {states['done']} of {len(runs)} runs done, {states['running']} running{least}")
 
 
-def _listed(runs: Sequence[RunState], said: Callable[[RunState], Text], words: str, room: int) -> list[Text]:
-    return _cut([said(run) for run in runs], room, words)
+def _listed(runs: Sequence[RunState], describe: Callable[[RunState], Text], words: str, room: int) -> list[Text]:
+    return _cut([describe(run) for run in runs], room, words)
 
 
 def _cut(lines: list[Text], room: int, words: str) -> list[Text]:
-    """As many lines as there is room for; the last one counts those that are left out."""
+    """Cut lines to the room there is; the last line counts those left out."""
     if len(lines) <= room:
         return lines
     kept = lines[: max(room - 1, 0)]
@@ -170,7 +170,7 @@ def _cut(lines: list[Text], room: int, words: str) -> list[Text]:
 
 
 def _packed(parts: Sequence[Text], width: int) -> list[Text]:
-    """Parts side by side, broken between two of them where the line is full."""
+    """Join parts into lines, wrapping only between parts."""
     lines: list[Text] = []
     for part in parts:
         if lines and len(lines[-1]) + 3 + len(part) <= width:
@@ -187,5 +187,5 @@ def _wrapped(sentence: str, width: int, style: str = "") -> list[Text]:
 
 
 def _printable(text: str) -> str:
-    """On one line, without what would move the cursor: errors quote whatever they met."""
+    """Text on one line without control characters, which quoted errors may contain."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

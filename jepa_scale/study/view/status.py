@@ -1,4 +1,4 @@
-"""Where a study stands: runs by state, jobs, time left, failures. Reads files and asks SLURM; imports no torch."""
+"""Status of a study: runs by state, jobs, time left, failures. Reads files and asks SLURM; does not import torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from jepa_scale.study.view.tails import Tail
 
 T = TypeVar("T")
 State = Literal["done", "running", "waiting", "failed", "lost", "left"]
-"""With a record; at a worker; for one; without a record after an error; at a worker that has ended; to no one."""
+"""State of a run: has a record; claimed by a worker; waits for one; ended with an error, without a record; claimed by a
+worker that has ended; not queued."""
 STATES: tuple[State, ...] = ("done", "running", "waiting", "failed", "lost", "left")
 WORDS: Mapping[State, str] = {
     "running": "running",
@@ -42,85 +43,85 @@ WORDS: Mapping[State, str] = {
     "lost": "at workers that have ended",
     "left": "not queued",
 }
-"""For states other than done."""
+"""Description of each state other than done, for the reader."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """One run of a study."""
+    """State of one run of a study."""
 
     point: DesignPoint
     state: State
     owner: str = ""
     seconds: float = 0.0
-    """Since its worker took it, while it is running."""
+    """Seconds since its worker claimed it; 0 unless the run is running."""
     reason: str = ""
     """Last line of its error, or why it diverged."""
     epochs: int = 0
-    """With estimates, of a running one."""
+    """Epochs with estimates so far, of a running run."""
     of_epochs: int | None = None
-    """That a running one is to train; None where that is not known."""
+    """Total epochs of a running run; None if unknown."""
     regret: float | None = None
-    """Under its own planner's score: in the end, or of a running one so far; None where there is none."""
+    """Regret under the run's own planner score, final or latest; None if there is none."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """A study as it stands."""
+    """Status of a study at one moment."""
 
     name: str
     folder: Path
     runs: tuple[RunState, ...]
     tasks: Mapping[str, cluster.Task]
-    """Of SLURM's jobs of this study."""
+    """Tasks of this study's SLURM jobs, by name."""
     unknown: str
-    """Why it is not known which jobs live; else empty."""
+    """Why it is unknown which jobs are alive; empty if it is known."""
     cancelled: bool
     left: tuple[float, float] | None
-    """Seconds until the last run is done, from and to; None where nothing is known of it."""
+    """Lower and upper estimate of the seconds until all runs are done; None if unknown."""
     held: bool
-    """Whether a process of this machine is at it, or that cannot be told."""
+    """Whether a process on this machine works on the study; true if that cannot be determined."""
     ordered: bool
-    """Whether its runs were ever given to a cluster."""
+    """Whether workers for the study were ever submitted to a cluster."""
     most: int | None = None
-    """Runs that a design may choose; None for a grid."""
+    """Most runs that an adaptive design may choose; None for a grid."""
 
     @property
     def diverged(self) -> int:
-        """Runs that are done and came to nothing."""
+        """Number of finished runs that diverged."""
         return sum(run.state == "done" and bool(run.reason) for run in self.runs)
 
     @property
     def total(self) -> int:
-        """Runs that there are to be, at most."""
+        """Number of runs planned; for a design, the most it may choose."""
         return len(self.runs) if self.most is None else max(self.most, len(self.runs))
 
     @property
     def jobs(self) -> list[str]:
-        """SLURM's jobs by state, and what keeps them waiting."""
+        """The study's SLURM jobs by state, and why they wait."""
         kinds = Counter((task.state, task.node if task.state == "PENDING" else "") for task in self.tasks.values())
         return [f"{count} {state.lower()}{' ' * bool(why)}{why}" for (state, why), count in sorted(kinds.items())]
 
     @property
     def counts(self) -> dict[State, int]:
-        """Runs in each state."""
-        found = Counter(run.state for run in self.runs)
-        return {state: found[state] for state in STATES}
+        """Number of runs in each state."""
+        counter = Counter(run.state for run in self.runs)
+        return {state: counter[state] for state in STATES}
 
     def content(self) -> dict[str, Any]:
-        """For JSON, ``left`` in seconds."""
+        """The status as JSON values; ``left`` is in seconds."""
         runs = {run.point.run_id: {"state": run.state, "owner": run.owner, "reason": run.reason} for run in self.runs}
         tasks = {task.name: {"state": task.state, "where": task.node} for task in self.tasks.values()}
         return {"study": self.name, "counts": self.counts, "runs": runs, "tasks": tasks, "left": self.left}
 
 
 def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Submission | None, Queue]:
-    """What a study's folder says, and its queue.
+    """Open a study's folder: its specification, design points, submission and queue.
 
     Raises
     ------
     UserError
-        If the folder is not a planned study's, or one of its files is damaged.
+        If the folder holds no planned study, or one of its files is damaged.
     """
     spec, points, submission = spec_of(study), read_plan(study), read_submission(study)
     url = None if submission is None else submission.launcher.storage
@@ -133,7 +134,7 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Submission | 
 
 
 def status_of(study: Path) -> Status:
-    """Look at a study; runs of workers that have ended are queued again.
+    """Read the status of a study; runs of workers that have ended are queued again.
 
     Raises
     ------
@@ -144,14 +145,14 @@ def status_of(study: Path) -> Status:
 
 
 class Once(Generic[T]):
-    """What is made of runs' records, each of which is read once, as it never changes."""
+    """Cache of values computed from runs' records, each of which is read once because it never changes."""
 
     def __init__(self, study: Path, make: Callable[[RunRecord], T]) -> None:
         self.study, self.make = study, make
         self._made: dict[str, T] = {}
 
     def __call__(self, point: DesignPoint) -> T | None:
-        """Of one run; None where it has no record, or none that can be read."""
+        """Value of one run; None if it has no readable record."""
         if point.run_id not in self._made:
             try:
                 record = point.folder(self.study).read_record()
@@ -164,10 +165,10 @@ class Once(Generic[T]):
 
 
 class Look:
-    """A study that is looked at again and again: what cannot change any more is read once.
+    """Repeated reader of a study's status; files that no longer change are read once.
 
-    With a ``queue``, of whoever runs the study in ``workers`` processes, runs of dead workers are left to its owner.
-    SLURM is asked every ``patience`` seconds at most.
+    A process that runs the study in ``workers`` processes passes its own ``queue``; runs of dead workers are then left
+    to it. SLURM is asked at most every ``patience`` seconds.
 
     Raises
     ------
@@ -178,7 +179,7 @@ class Look:
     def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0, workers: int = 0) -> None:
         self.study, self.patience = study, patience
         self.at_it = None if queue is None else True
-        """Whether whoever looks runs the study; None: it looks on, and asks."""
+        """True if this process runs the study; None: find out whether another process does."""
         self._most = workers
         if queue is None:
             self.spec, self.points, _, self.queue = open_study(study)
@@ -194,7 +195,7 @@ class Look:
         self._settings: dict[str, tuple[str, int]] = {}
 
     def status(self) -> Status:
-        """Where the study stands now.
+        """Read the current status of the study.
 
         Raises
         ------
@@ -219,7 +220,7 @@ class Look:
         return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
     def workers(self, status: Status) -> set[str]:
-        """Tasks of SLURM's that take runs; a job that collects is none."""
+        """Names of the SLURM tasks that are workers; jobs that collect the study are left out."""
         submission = read_submission(self.study)
         return set(status.tasks) - set(submission.collect if submission is not None else ())
 
@@ -282,11 +283,11 @@ class Look:
             regret = trial.value
         else:
             regret = None if diverged else self._recorded(point)
-        found = RunState(point, "done", reason=reason if diverged else "", regret=regret)
+        state = RunState(point, "done", reason=reason if diverged else "", regret=regret)
         if trial is not None and trial.state.is_finished():
-            self._ended[trial._trial_id] = found
+            self._ended[trial._trial_id] = state
             self._tails.pop(point.run_id, None)
-        return found
+        return state
 
     def _so_far(self, run: RunState) -> RunState:
         folder = run.point.folder(self.study)
@@ -303,7 +304,7 @@ class Look:
 
 
 def _lost(tasks: Mapping[str, cluster.Task], unknown: str, here: bool, owner: str) -> bool:
-    """Whether nobody is at an owner's run: its task has ended, or no process of this machine is ``here``."""
+    """Whether an owner's run has no live worker: its task has ended, or no process works on this machine (``here``)."""
     if task_of(owner) is not None:
         return not unknown and Living(frozenset(tasks)).lost(owner)
     # A task that is just taking a run has no name there yet.
@@ -311,7 +312,7 @@ def _lost(tasks: Mapping[str, cluster.Task], unknown: str, here: bool, owner: st
 
 
 def _settings_of(config: Mapping[str, Any]) -> tuple[str, int]:
-    """Score of a run's planner, and epochs of all its stages."""
+    """Score of a run's planner, and total epochs of its stages."""
     later = config["finetune"]["epochs"] if "finetune" in config["stages"] else 0
     return str(config["planner"].get("score")), config["trainer"]["epochs"] + later
 
@@ -330,14 +331,14 @@ def _reason(point: DesignPoint, study: Path, trial: FrozenTrial) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, and hours where there are some."""
+    """Format seconds as M:SS, or H:MM:SS from an hour on."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _left(runs: Sequence[RunState], workers: int, queue: Queue) -> tuple[float, float] | None:
-    """Work that is left over the workers at it, from the quartiles of what finished runs took."""
+    """Seconds left, lower and upper: remaining work by the quartiles of finished runs' times, divided among workers."""
     # From being taken to being told, as starting a process takes its time too.
     took = [
         trial.duration.total_seconds()

@@ -1,4 +1,4 @@
-"""What a running run has estimated so far, from the end of its metrics."""
+"""Latest estimates of a running run, read from the end of its ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 from jepa_scale.runs.folder import parsed_line, rows_of
 
 _MOST = 1 << 18
-"""Bytes from the end that are read of a file that is met half written."""
+"""Most bytes read from the end of a file on the first read."""
 
 
 @dataclass
 class Tail:
-    """A run's ``metrics.jsonl``, of which each byte is read once."""
+    """Incremental reader of a run's ``metrics.jsonl``; reads each byte once."""
 
     path: Path
     epochs: int = 0
-    """With estimates."""
+    """Number of epochs with estimates so far."""
     regrets: dict[str, float] = field(default_factory=dict)
-    """The last estimate by score."""
+    """Latest regret estimate by score."""
     _place: int | None = None
     _rest: bytes = b""
 
     def read(self) -> None:
-        """Take in what was written since the last time; a line that is torn, or not whole yet, is left out."""
+        """Read what was written since the last call; torn or incomplete lines are left out."""
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:

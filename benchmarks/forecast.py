@@ -1,0 +1,128 @@
+"""Forecasts of every larger size from the smaller ones, held against what came: a row for each study and forecaster.
+
+Every cut point of a table with at least three sizes below it and one above: a forecaster sees the cells up to there and
+forecasts every larger cell of a width that it saw. Scores are means over cells, in units of the regret of random plans;
+`of simple` is the CRPS over that of the better of `no_change` and `power_law` on the same study.
+
+    python benchmarks/forecast.py                                    # every table in benchmarks/tables
+    python benchmarks/forecast.py my.parquet other.parquet --forecasters trend laws
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.mixture import Mixture, mix
+from jepa_scale.laws.scores import Scores, score
+from jepa_scale.records import RunTable
+from jepa_scale.runs.config import conf_dir
+from jepa_scale.runs.instantiate import build_law, instantiate
+
+LEAST_SIZES = 3
+SIMPLE = ("no_change", "power_law")
+LAWS = ("generic", "theory_free", "theory_fixed", "theory_bounded")
+
+
+@dataclass(frozen=True)
+class LawsFitted(Fitted):
+    """The model average of the laws, which is fitted to a table rather than to cells."""
+
+    model: Mixture
+    ceiling: float
+
+    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+        drawn = self.model.draws(k, n, int(generator.integers(2**31)))
+        drawn = drawn[:, :] if np.isfinite(drawn).all() else np.where(np.isfinite(drawn), drawn, self.ceiling)
+        return drawn[generator.integers(len(drawn), size=count)] / self.ceiling
+
+
+def studies(paths: Sequence[Path]) -> Iterator[tuple[str, RunTable]]:
+    """Every study of the tables; an arm is a study of its own."""
+    for path in paths:
+        table = RunTable(_columns(path))
+        for arm in np.unique(table["arm"]) if "arm" in table.columns else [""]:
+            chosen = table.where(table["arm"] == arm) if "arm" in table.columns else table
+            if len(np.unique(chosen["n"])) > LEAST_SIZES:
+                yield f"{path.stem} {arm}".strip(), chosen
+
+
+def _columns(path: Path) -> dict:
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def forecasters(names: Sequence[str]) -> dict[str, Forecaster | None]:
+    """Leaves of conf/forecaster by name; None stands for the laws."""
+    leaves = {path.stem: path for path in sorted((conf_dir() / "forecaster").glob("*.yaml"))}
+    chosen = [*SIMPLE, *(name for name in names or [*leaves, "laws"] if name not in SIMPLE)]
+    return {
+        name: None if name == "laws" else instantiate(f"forecaster.{name}", yaml.safe_load(leaves[name].read_text()))
+        for name in chosen
+    }
+
+
+def scored(table: RunTable, forecaster: Forecaster | None, draws: int) -> Scores:
+    """Scores of every cell beyond every cut."""
+    whole = Seen.of(cells_from_table(table, "regret", np.inf))
+    parts = []
+    for cut in np.unique(whole.n)[LEAST_SIZES - 1 : -1]:
+        generator = np.random.default_rng([20_260, int(cut)])
+        # The noise, too, is that of the cells seen.
+        below = cells_from_table(table.where(table["n"] <= cut), "regret", np.inf)
+        seen = dataclasses.replace(Seen.of(below), mean=below.mean / whole.ceiling, ceiling=whole.ceiling)
+        ahead = whole.where((whole.n > cut) & np.isin(whole.k, seen.k))
+        if forecaster is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = mix([build_law(law) for law in LAWS], table.where(table["n"] <= cut), "regret")
+            fitted: Fitted = LawsFitted(model, whole.ceiling)
+        else:
+            fitted = forecaster.fit(seen)
+        drawn = fitted.draws(ahead.n, ahead.k, draws, generator)
+        noisy = drawn + seen.deviation(drawn, ahead.seeds) * generator.standard_normal(drawn.shape)
+        parts.append(score(np.maximum(noisy, 0.0), ahead.mean))
+    joined = {
+        part.name: np.concatenate([getattr(one, part.name) for one in parts]) for part in dataclasses.fields(Scores)
+    }
+    return Scores(**joined)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", type=Path, help="tables of studies (default: benchmarks/tables)")
+    parser.add_argument(
+        "--forecasters", nargs="+", default=[], help="leaves of conf/forecaster, and laws (default: all)"
+    )
+    parser.add_argument("--draws", type=int, default=1000)
+    given = parser.parse_args()
+    paths = given.tables or sorted((Path(__file__).parent / "tables").glob("*.parquet"))
+    print("| study | cells | forecaster | CRPS | of simple | 90 % covered | width | interval score | −log density |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    relative: dict[str, list[float]] = {}
+    for study, table in studies(paths):
+        found = {name: scored(table, one, given.draws) for name, one in forecasters(given.forecasters).items()}
+        simple = min(float(found[name].crps.mean()) for name in SIMPLE)
+        for name, one in found.items():
+            ratio = float(one.crps.mean()) / simple
+            relative.setdefault(name, []).append(ratio)
+            numbers = (one.crps, one.covered, one.width, one.interval, one.log)
+            first, *others = (f"{float(values.mean()):.3f}" for values in numbers)
+            print(f"| {study} | {len(one.crps)} | {name} | {first} | {ratio:.2f} | {' | '.join(others)} |", flush=True)
+    for name, ratios in relative.items():
+        mean = np.exp(np.mean(np.log(ratios)))
+        print(f"| geometric mean, largest of {len(ratios)} | | {name} | | {mean:.2f}, {max(ratios):.2f} |")
+
+
+if __name__ == "__main__":
+    main()

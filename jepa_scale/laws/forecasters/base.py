@@ -1,0 +1,121 @@
+"""What a forecaster sees of a study, and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_scale.laws.cells import Cells, finite_mean
+from jepa_scale.laws.noise import pooled_noise
+from jepa_scale.shapes import Float64, Int64
+
+_LEAST_NOISE = 0.003
+"""Smallest sd of one run, as a share of the regret of random plans: cells without scatter are not known exactly."""
+_UNREPLICATED = (0.03, 0.1)
+"""s0 and c of a study whose cells have one seed each."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Cells of a study, their regret in units of that of random plans: y = 1 is a planner that knows nothing."""
+
+    n: Float64[np.ndarray, " cells"]
+    k: Float64[np.ndarray, " cells"]
+    mean: Float64[np.ndarray, " cells"]
+    """y, mean over seeds."""
+    seeds: Int64[np.ndarray, " cells"]
+    noise: tuple[float, float]
+    """s0 and c: one run has the sd √(s0² + (c y)²)."""
+    ceiling: float
+    """Regret of random plans; 1 where it is not known."""
+
+    @classmethod
+    def of(cls, cells: Cells) -> Seen:
+        """Return the cells of a study's regret.
+
+        Raises
+        ------
+        ValueError
+            If there is no cell, or random plans lose nothing.
+        """
+        if not len(cells):
+            raise ValueError(f"expected cells with a {cells.target}, got none: run the study first")
+        ceiling = finite_mean(cells.ceiling)
+        ceiling = ceiling if np.isfinite(ceiling) else 1.0
+        if not ceiling > 0:
+            raise ValueError(f"expected a regret of random plans above 0, got {ceiling}: nothing can be lost there")
+        mean, replicated = cells.mean / ceiling, cells.seeds > 1
+        noise = _UNREPLICATED
+        if replicated.any():
+            variance = (cells.sd[replicated] / ceiling) ** 2
+            degrees = (cells.seeds[replicated] - 1).astype(float)
+            noise = pooled_noise(variance, degrees, mean[replicated], _LEAST_NOISE)
+        return cls(cells.n, cells.k, mean, cells.seeds, noise, ceiling)
+
+    def where(self, chosen: np.ndarray) -> Seen:
+        """Return some of the cells."""
+        return Seen(self.n[chosen], self.k[chosen], self.mean[chosen], self.seeds[chosen], self.noise, self.ceiling)
+
+    def deviation(self, level: np.ndarray | float, runs: np.ndarray | float) -> np.ndarray:
+        """Return the sd of the mean of ``runs`` runs at a level of y."""
+        return np.sqrt((self.noise[0] ** 2 + (self.noise[1] * np.asarray(level)) ** 2) / runs)
+
+    def curve(self, k: float) -> Seen:
+        """Return the cells of one width by ascending n; those of the nearest width where k was not run."""
+        widths = np.unique(self.k)
+        nearest = widths[np.abs(np.log(widths / k)).argmin()]
+        chosen = np.flatnonzero(self.k == nearest)
+        return self.where(chosen[np.argsort(self.n[chosen])])
+
+
+class Fitted(ABC):
+    """A forecaster that has seen the cells of a study."""
+
+    @abstractmethod
+    def draws(
+        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
+    ) -> Float64[np.ndarray, "count points"]:
+        """Return draws of y, the mean over many seeds, at points (n, k); independent between points or not."""
+
+
+class Forecaster(ABC):
+    """Frozen settings that are fitted to cells.
+
+    Contract, which ``tests/laws/forecasters/test_contract.py`` holds every leaf of ``conf/forecaster`` to: draws are
+    finite and at least 0, the same for the same generator, for one cell, one size, one width and cells of regret 0;
+    their spread does not fall with the distance from what was seen.
+    """
+
+    @abstractmethod
+    def fit(self, seen: Seen) -> Fitted:
+        """Return the forecaster fitted to the cells."""
+
+
+@dataclass(frozen=True)
+class Normal(Fitted):
+    """Draws from a mean and an sd at each point."""
+
+    seen: Seen
+    forecaster: PointForecaster
+
+    def draws(
+        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
+    ) -> Float64[np.ndarray, "count points"]:
+        """Return draws, cut at 0."""
+        said = [self.forecaster.at(self.seen.curve(width), self.seen, size) for size, width in zip(n, k, strict=True)]
+        mean, sd = np.array(said).T
+        return np.maximum(mean + sd * generator.standard_normal((count, len(mean))), 0.0)
+
+
+class PointForecaster(Forecaster):
+    """A simple forecaster: from the curve of one width, a mean and an sd at a size."""
+
+    @abstractmethod
+    def at(self, curve: Seen, seen: Seen, n: float) -> tuple[float, float]:
+        """Return mean and sd of y at a size."""
+
+    def fit(self, seen: Seen) -> Normal:
+        """Return the forecaster with the cells."""
+        return Normal(seen, self)

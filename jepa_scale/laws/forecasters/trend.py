@@ -1,0 +1,150 @@
+"""A smooth trend in ln n on the scale of log odds: a Gaussian process whose slope drifts."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.shapes import Float64
+
+_EDGE = 0.03
+"""Share that is added at both ends before log odds are taken: y = 0 and y = 1 are finite there."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One choice of how the trend bends, and its fit."""
+
+    seen: Seen
+    start: float
+    """Mean log odds at the smallest n."""
+    slope: float
+    """Mean change of the log odds for each unit of ln n."""
+    slope_sd: float
+    offset_sd: float
+    bend: float
+    """sd of the change of the slope over one unit of ln n."""
+    shared: float
+    """Share of the variance that all widths have in common."""
+    length: float
+    """Units of ln k over which the rest stays alike."""
+    unexplained: float
+    """sd of what a cell's log odds hold beside trend and seed noise."""
+
+    def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
+        """Return the covariance of log odds at (ln n − ln n₀, ln k): offset, slope, and an integrated random walk."""
+        alike = np.exp(-((v[:, None] - v2[None]) ** 2) / (2 * self.length**2))
+        early, apart = np.minimum(u[:, None], u2[None]), np.abs(u[:, None] - u2[None])
+        walk = np.maximum(early, 0.0) ** 3 / 3 + np.maximum(early, 0.0) ** 2 * apart / 2
+        trend = self.offset_sd**2 + self.slope_sd**2 * u[:, None] * u2[None] + self.bend**2 * walk
+        return (self.shared + (1 - self.shared) * alike) * trend
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.log(self.seen.n / self.seen.n.min()), np.log(self.seen.k)
+
+    @cached_property
+    def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
+        u, v = self._places
+        level = np.clip(self.seen.mean, 0.0, 1.0)
+        share = (level + _EDGE) / (1 + 2 * _EDGE)
+        sd = self.seen.deviation(level, self.seen.seeds) / (1 + 2 * _EDGE) / (share * (1 - share))
+        covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
+        residual = _log_odds(level) - self.start - self.slope * u
+        return cho_factor(covariance + 1e-9 * np.eye(len(u)), lower=True), residual
+
+    @property
+    def log_likelihood(self) -> float:
+        """ln p of the cells."""
+        factor, residual = self._factor
+        determinant = 2 * np.log(np.diag(factor[0])).sum()
+        return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
+
+    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Return draws of y at points, each point by itself."""
+        (factor, residual), (u, v) = self._factor, self._places
+        at, width = np.log(n / self.seen.n.min()), np.log(k)
+        cross = self.covariance(at, width, u, v)
+        mean = self.start + self.slope * at + cross @ cho_solve(factor, residual)
+        own = np.array(
+            [
+                self.covariance(at[i : i + 1], width[i : i + 1], at[i : i + 1], width[i : i + 1])[0, 0]
+                for i in range(len(at))
+            ]
+        )
+        variance = own - np.einsum("ij,ji->i", cross, cho_solve(factor, cross.T))
+        odds = mean + np.sqrt(np.maximum(variance, 1e-10)) * generator.standard_normal((count, len(mean)))
+        return np.maximum((1 + 2 * _EDGE) / (1 + np.exp(-odds)) - _EDGE, 0.0)
+
+
+@dataclass(frozen=True)
+class FittedTrend(Fitted):
+    """Kernels with their posterior weights."""
+
+    kernels: tuple[Kernel, ...]
+    weights: Float64[np.ndarray, " kernels"]
+
+    def draws(
+        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
+    ) -> Float64[np.ndarray, "count points"]:
+        """Return draws of y, shared among the kernels by weight."""
+        n, k = np.asarray(n, float), np.asarray(k, float)
+        counts = generator.multinomial(count, self.weights)
+        parts = [
+            kernel.draws(n, k, int(share), generator)
+            for kernel, share in zip(self.kernels, counts, strict=True)
+            if share
+        ]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Trend(Forecaster):
+    """ln(y′/(1 − y′)) = start + slope · u + f(u, ln k), u = ln n − ln n₀, y′ the regret moved away from 0 and 1.
+
+    f is a Gaussian process: an offset, a slope, and an integrated random walk in u (a slope that drifts), each partly
+    common to all widths. Regret saturates at random plans and falls ever faster below the margin (B5), which no power
+    of n does; on this scale both are nearly straight. How much it bends, how alike widths are, and what cells hold
+    beside seed noise are averaged over a grid by their likelihood, with a log-normal prior on the bend.
+    """
+
+    start: float = 3.0
+    slope: float = -0.5
+    slope_sd: float = 0.4
+    offset_sd: float = 0.7
+    bends: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    bend: float = 0.4
+    """Median of the prior."""
+    bend_spread: float = 0.7
+    """sd of ln(bend)."""
+    shared: tuple[float, ...] = (0.5, 0.8)
+    lengths: tuple[float, ...] = (1.0,)
+    unexplained: tuple[float, ...] = (0.03, 0.12)
+
+    def __post_init__(self) -> None:
+        if not (self.bends and self.shared and self.lengths and self.unexplained) or min(self.bends) <= 0:
+            raise ValueError(f"expected bends above 0 and no empty list of choices, got {self}")
+
+    def fit(self, seen: Seen) -> FittedTrend:
+        """Weigh every choice by what it says of the cells."""
+        choices = itertools.product(self.bends, self.shared, self.lengths, self.unexplained)
+        kernels = tuple(
+            Kernel(seen, self.start, self.slope, self.slope_sd, self.offset_sd, bend, shared, length, unexplained)
+            for bend, shared, length, unexplained in choices
+        )
+        scores = np.array([kernel.log_likelihood + self._prior(kernel.bend) for kernel in kernels])
+        weights = np.exp(scores - scores.max())
+        return FittedTrend(kernels, weights / weights.sum())
+
+    def _prior(self, bend: float) -> float:
+        return float(-0.5 * (np.log(bend / self.bend) / self.bend_spread) ** 2)
+
+
+def _log_odds(level: np.ndarray) -> np.ndarray:
+    share = (level + _EDGE) / (1 + 2 * _EDGE)
+    return np.log(share / (1 - share))
