@@ -82,7 +82,7 @@ def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | N
 
 
 def _writable(checkpoint: Path, out: Path | None) -> Path:
-    """Folder to write an evaluation into: the run's, next to the file, or ``out``; must be writable."""
+    """Folder to write an evaluation into: ``out``, or ``evaluations/`` in the run's folder, which must be writable."""
     place = checkpoint.resolve().parent
     owner = place.parent if place.name == "checkpoints" else place
     if out is not None:

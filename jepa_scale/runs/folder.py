@@ -22,7 +22,7 @@ from jepa_scale.texts import first_line, parse_json, parse_yaml
 class RunFolder:
     """A run's folder: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and, written last, ``record.json``.
 
-    Each file names its run, and is refused as another run's. ``expected`` is the id of the run that a study keeps
+    Each file names its run, and is refused if that is another run. ``expected`` is the id of the run that a study keeps
     here; without it, it is that of the folder's configuration.
     """
 

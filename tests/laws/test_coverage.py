@@ -88,7 +88,7 @@ def selected(truth, widths, samples, seed):
 
 @pytest.mark.parametrize("truth", list(TRUTHS))
 def test_the_right_law_is_chosen_where_the_grid_shows_the_u_turn(truth):
-    found = [selected(TRUTHS[truth], *WITH, seed) for seed in range(24)]
+    found = [selected(TRUTHS[truth], *WITH, seed) for seed in range(40)]
     chosen, verdicts = Counter(law for law, _ in found), Counter(verdict.status for _, verdict in found)
     print(f"truth {truth}, whole grid: chosen {dict(chosen)}, verdicts {dict(verdicts)}")
     assert chosen[truth] >= 0.85 * len(found)

@@ -36,7 +36,7 @@ def test_coverage(generator, law, n):
 @pytest.mark.parametrize("n", [2, 50, 1000])
 def test_coverage_closely(generator, law, n):
     draw, mean = LAWS[law]
-    repeats, delta = 3000, 0.05
+    repeats, delta = 1000, 0.05
     misses = sum(betting_upper(draw(generator, n), 0.0, 1.0, delta) < mean for _ in range(repeats))
     assert misses <= allowed_misses(repeats, delta)
 
