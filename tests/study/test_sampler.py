@@ -115,7 +115,7 @@ def test_a_study_of_a_design_does_its_runs_once_and_goes_on_where_it_was(tmp_pat
     [
         ({"sampler": "random"}, "expected grid or design"),
         ({"sampler": "grid"}, "design: only with sampler: design"),
-        ({"design": {"data.n": 1000}}, "expected data.n and model.k to forecast"),
+        ({"design": {"data.n": 1000}}, "design: the field 'model.k' is missing"),
         ({"design": {"data.n": 1000, "model.k": 8}}, "got no end"),
         ({"design": {"data.n": 1000, "model.k": 8, "runs": 2.5}}, r"design\.runs: expected a whole number above 0"),
         ({"design": {"data.n": 1000, "model.k": 8, "hours": -1}}, r"design\.hours: expected a number above 0"),

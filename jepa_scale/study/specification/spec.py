@@ -296,7 +296,7 @@ def _wrong_design(content: Mapping[str, Any]) -> list[str]:
     if settings is None or not {"runs", "hours", "tolerance"} & set(settings):
         return [
             "design: expected data.n and model.k to forecast, and runs, hours or tolerance (sd of ln R) as an end, got "
-            f"{'no end' if settings else settings!r}"
+            f"{'no end' if settings else settings}"
         ]
     return []
 
