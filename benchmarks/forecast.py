@@ -43,7 +43,8 @@ class LawsFitted(Fitted):
 
     def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
         drawn = self.model.draws(k, n, int(generator.integers(2**31)))
-        drawn = drawn[:, :] if np.isfinite(drawn).all() else np.where(np.isfinite(drawn), drawn, self.ceiling)
+        # A law that cannot say is scored as random plans.
+        drawn = np.where(np.isfinite(drawn), drawn, self.ceiling)
         return drawn[generator.integers(len(drawn), size=count)] / self.ceiling
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from jepa_scale.callbacks.logging import EstimateLogger, LoggedRun, Outcome, scalars
+from jepa_scale.integrations.wandb.names import first_line
 from jepa_scale.records import Estimate
 from jepa_scale.runs.folder import atomic_write
 
@@ -95,9 +96,8 @@ class Forwarding(EstimateLogger):
             act(used)
         except Exception as error:
             self._logger = None
-            lines = str(error).strip().splitlines()
             warnings.warn(
-                f"{type(used).__name__} is off for the rest of this run: {lines[0] if lines else type(error).__name__}",
+                f"{type(used).__name__} is off for the rest of this run: {first_line(error)}",
                 stacklevel=3,
             )
 

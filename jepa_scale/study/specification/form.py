@@ -11,20 +11,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from jepa_scale.runs.schema import unknown_key
+
+_LIMIT = "limit"
+"""Type of our own errors, whose message is what was expected."""
 
 
 def _different(values: list[Any]) -> list[Any]:
     if len({(type(value), value) for value in values}) < len(values):
-        raise ValueError("expected different values")
+        raise PydanticCustomError(_LIMIT, "different values")
     return values
 
 
 def _finite(value: float) -> float:
     if not math.isfinite(value):
-        raise ValueError("expected a finite number")
+        raise PydanticCustomError(_LIMIT, "a finite number")
     return value
 
 
@@ -188,8 +191,8 @@ def _sentence(error: ErrorDetails, content: Any) -> str:
         path = f"{path}.{part}".lstrip(".")
         expected = info.description or expected
         value = value.get(part) if isinstance(value, Mapping) else value
-    if error["type"] == "value_error" and str(error["msg"]).startswith("Value error, expected"):
-        expected = str(error["msg"]).removeprefix("Value error, expected ")
+    if error["type"] == _LIMIT:
+        expected = error["msg"]
     return f"{path}: expected {expected or error['msg']}, got {value!r}"
 
 
