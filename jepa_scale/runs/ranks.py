@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ LAUNCHER = "JEPA_SCALE_LAUNCHER"
 """Environment variable: id of the process that started a rank; the rank stops once that process is gone."""
 GRACE = 5.0
 """Seconds that the other ranks get after the first failure, to report errors of their own, before they are ended."""
+_PORTS = range(12_000, 26_000)
+"""Below the ports that systems give to outgoing connections (from 32 768 on Linux)."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +152,30 @@ def _how(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+def free_port() -> int:
+    """Return a port on which ranks of this machine can meet.
+
+    A port that the kernel hands out (bind to port 0) may be taken by any outgoing connection before rank 0 listens on
+    it, so ports below its range come first.
+    """
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def start(command: Sequence[str], environment: Mapping[str, str], ranks: int) -> LocalRanks:
     """Start ``ranks`` processes of a command, the ``command_of`` a run, on this machine.
 
     They get the variables of torchrun and a session of their own, so that Ctrl-C reaches only the caller. Signals that
     ask to stop stay blocked in them until ``signals.install`` has run there.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     shared = {
         **environment,
         "WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         LAUNCHER: str(os.getpid()),
     }
     processes: list[subprocess.Popen[bytes]] = []

@@ -1,7 +1,6 @@
 import dataclasses
 import multiprocessing
 import os
-import socket
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from jepa_scale.data.windows import as_episodes
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import RunFolder
+from jepa_scale.runs.ranks import free_port
 from jepa_scale.runs.run import run
 
 OVERRIDES = ["logger=none", "world=torus", "world.side=4", "world.blur=0.6", "data.heldout=3000", "model.k=4"]
@@ -91,9 +91,7 @@ def test_pieces_of_episodes_have_the_episodes_moments_group_by_group():
 
 
 def _with_ranks(ranks):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     workers = [context.Process(target=_estimates, args=(rank, ranks, port, out)) for rank in range(ranks)]

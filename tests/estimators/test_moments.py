@@ -1,6 +1,5 @@
 import multiprocessing
 import os
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
@@ -10,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator, NotFiniteError, grouped_moments
+from jepa_scale.runs.ranks import free_port
 from tests.reference import estimators as reference
 
 P, Q, CELLS = 3, 4, 2
@@ -168,9 +168,7 @@ def _rank(rank, ranks, port, batch, out):
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_any_number_of_processes_gives_the_same_moments(ranks, generator):
     batch = rows_of(generator)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     workers = [context.Process(target=_rank, args=(rank, ranks, port, batch, out)) for rank in range(ranks)]

@@ -2,15 +2,10 @@
 
 import multiprocessing
 import os
-import socket
 
 import torch
 
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+from jepa_scale.runs.ranks import free_port
 
 
 def _work(function, rank, ranks, port, out, arguments):

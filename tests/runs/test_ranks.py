@@ -17,10 +17,10 @@ from jepa_scale.runs.config import compose, conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.exits import FAILED, FINISHED, REFUSED, STOPPED, worst
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.runs.ranks import ALONE, Place, check_place, command_of, place, start
+from jepa_scale.runs.ranks import ALONE, Place, check_place, command_of, free_port, place, start
 from jepa_scale.runs.run import run
 from tests.callbacks.test_requeue import POINT_MASS, TINY, check_same_end
-from tests.runs.ranks import free_port, on_ranks
+from tests.runs.ranks import on_ranks
 
 STEP = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "2"}
 
