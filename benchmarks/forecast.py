@@ -5,16 +5,14 @@ forecasts every larger cell of a width that it saw. Scores are means over cells,
 `of simple` is the CRPS over that of the better of `no_change` and `power_law` on the same study.
 
     python benchmarks/forecast.py                                    # every table in benchmarks/tables
-    python benchmarks/forecast.py my.parquet other.parquet --forecasters trend laws
+    python benchmarks/forecast.py my.parquet other.parquet --forecasters trend stack
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +20,15 @@ import pyarrow.parquet as pq
 import yaml
 
 from jepa_scale.laws.cells import cells_from_table
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
-from jepa_scale.laws.mixture import Mixture, mix
+from jepa_scale.laws.forecasters.base import Forecaster, Seen
+from jepa_scale.laws.forecasters.stack import Stack
 from jepa_scale.laws.scores import Scores, score
 from jepa_scale.records import RunTable
 from jepa_scale.runs.config import conf_dir
-from jepa_scale.runs.instantiate import build_law, instantiate
+from jepa_scale.runs.instantiate import instantiate
 
 LEAST_SIZES = 3
 SIMPLE = ("no_change", "power_law")
-LAWS = ("generic", "theory_free", "theory_fixed", "theory_bounded")
-
-
-@dataclass(frozen=True)
-class LawsFitted(Fitted):
-    """The model average of the laws, which is fitted to a table rather than to cells."""
-
-    model: Mixture
-    ceiling: float
-
-    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        drawn = self.model.draws(k, n, int(generator.integers(2**31)))
-        # A law that cannot say is scored as random plans.
-        drawn = np.where(np.isfinite(drawn), drawn, self.ceiling)
-        return drawn[generator.integers(len(drawn), size=count)] / self.ceiling
 
 
 def studies(paths: Sequence[Path]) -> Iterator[tuple[str, RunTable]]:
@@ -63,34 +46,32 @@ def _columns(path: Path) -> dict:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def forecasters(names: Sequence[str]) -> dict[str, Forecaster | None]:
-    """Leaves of conf/forecaster by name; None stands for the laws."""
+def forecasters(names: Sequence[str]) -> dict[str, Forecaster]:
+    """Leaves of conf/forecaster by name."""
     leaves = {path.stem: path for path in sorted((conf_dir() / "forecaster").glob("*.yaml"))}
-    chosen = [*SIMPLE, *(name for name in names or [*leaves, "laws"] if name not in SIMPLE)]
-    return {
-        name: None if name == "laws" else instantiate(f"forecaster.{name}", yaml.safe_load(leaves[name].read_text()))
-        for name in chosen
-    }
+    chosen = [*SIMPLE, *(name for name in names or leaves if name not in SIMPLE)]
+    return {name: instantiate(f"forecaster.{name}", yaml.safe_load(leaves[name].read_text())) for name in chosen}
 
 
-def scored(table: RunTable, forecaster: Forecaster | None, draws: int) -> Scores:
-    """Scores of every cell beyond every cut."""
+def cuts_of(table: RunTable) -> Iterator[tuple[Seen, Seen, RunTable]]:
+    """What is seen at each cut with enough sizes below, the cells ahead of the widths seen, and the table seen."""
     whole = Seen.of(cells_from_table(table, "regret", np.inf))
-    parts = []
     for cut in np.unique(whole.n)[LEAST_SIZES - 1 : -1]:
-        generator = np.random.default_rng([20_260, int(cut)])
         # The noise, too, is that of the cells seen.
-        below = cells_from_table(table.where(table["n"] <= cut), "regret", np.inf)
-        seen = dataclasses.replace(Seen.of(below), mean=below.mean / whole.ceiling, ceiling=whole.ceiling)
-        ahead = whole.where((whole.n > cut) & np.isin(whole.k, seen.k))
-        if forecaster is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                model = mix([build_law(law) for law in LAWS], table.where(table["n"] <= cut), "regret")
-            fitted: Fitted = LawsFitted(model, whole.ceiling)
-        else:
-            fitted = forecaster.fit(seen)
-        drawn = fitted.draws(ahead.n, ahead.k, draws, generator)
+        below = table.where(table["n"] <= cut)
+        cells = cells_from_table(below, "regret", np.inf)
+        seen = dataclasses.replace(Seen.of(cells), mean=cells.mean / whole.ceiling, ceiling=whole.ceiling)
+        yield seen, whole.where((whole.n > cut) & np.isin(whole.k, seen.k)), below
+
+
+def scored(study: str, table: RunTable, forecaster: Forecaster, draws: int) -> Scores:
+    """Scores of every cell beyond every cut; a stack does not know the study from its library."""
+    if isinstance(forecaster, Stack):
+        forecaster = dataclasses.replace(forecaster, without=study)
+    parts = []
+    for seen, ahead, _ in cuts_of(table):
+        generator = np.random.default_rng([20_260, int(seen.n.max())])
+        drawn = forecaster.fit(seen).draws(ahead.n, ahead.k, draws, generator)
         noisy = drawn + seen.deviation(drawn, ahead.seeds) * generator.standard_normal(drawn.shape)
         parts.append(score(np.maximum(noisy, 0.0), ahead.mean))
     joined = {
@@ -102,9 +83,7 @@ def scored(table: RunTable, forecaster: Forecaster | None, draws: int) -> Scores
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", type=Path, help="tables of studies (default: benchmarks/tables)")
-    parser.add_argument(
-        "--forecasters", nargs="+", default=[], help="leaves of conf/forecaster, and laws (default: all)"
-    )
+    parser.add_argument("--forecasters", nargs="+", default=[], help="leaves of conf/forecaster (default: all)")
     parser.add_argument("--draws", type=int, default=1000)
     given = parser.parse_args()
     paths = given.tables or sorted((Path(__file__).parent / "tables").glob("*.parquet"))
@@ -112,7 +91,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     relative: dict[str, list[float]] = {}
     for study, table in studies(paths):
-        found = {name: scored(table, one, given.draws) for name, one in forecasters(given.forecasters).items()}
+        found = {name: scored(study, table, one, given.draws) for name, one in forecasters(given.forecasters).items()}
         simple = min(float(found[name].crps.mean()) for name in SIMPLE)
         for name, one in found.items():
             ratio = float(one.crps.mean()) / simple

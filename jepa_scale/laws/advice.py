@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
-from jepa_scale.laws.forecast import columns_at
-from jepa_scale.laws.law import Law, LawFamily
-from jepa_scale.laws.mixture import Mixture, mix
+from jepa_scale.laws.forecasters.base import Forecaster
+from jepa_scale.laws.outlook import Outlook
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
 from jepa_scale.shapes import Float64
 
@@ -23,154 +21,168 @@ Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
 TOLERANCE = 1.05
 """Ratio of regret to its minimum above which a width is called too far from the best."""
 _PER_DECADE = 6
-"""Number of sizes and widths tried per decade."""
+"""Number of sizes tried per decade."""
 _SLACK = 0.1
 """Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
+_MORE = 10.0
+"""Factor of data by which what the samples cost is told from what stays."""
 
 
-def advise(
-    families: Sequence[LawFamily], table: RunTable, ask: Ask, *, draws: int = 200, seed: int = 0, steps: int = 3
-) -> Advice:
+def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, steps: int = 3) -> Advice:
     """Answer one question from the runs of a study.
 
-    P(regret of one more run ≤ target) comes from the average of all laws, widened by λ(d); where the cell itself was
-    run, from its own runs. Sufficient means P ≥ ``level``, insufficient P ≤ 1 − ``level``. Beyond the distance in n
-    or k at which a forecast was ever checked, or where no law has what it needs, nothing is said.
+    P(regret of one more run ≤ target) comes from the forecaster's draws; where the cell itself was run, from its own
+    runs. Sufficient means P ≥ ``level``, insufficient P ≤ 1 − ``level``. Beyond the distance in n or k at which
+    forecasts were checked nothing is said. Least data and the verdict are read off the same probabilities, and the best
+    width is sought among those that were run, so that no line contradicts another.
 
     Raises
     ------
     ValueError
-        If the target is not inside (0, 1), or no law can be fitted; the message says what to run.
+        If the target is not inside (0, 1), or there is no run to learn from; the message says what to run.
     """
     if not 0 < ask.target_regret < 1 or not 0.5 < ask.level < 1:
         raise ValueError(
             f"expected a target regret inside (0, 1) and a level inside (0.5, 1), got {ask.target_regret}, {ask.level}"
         )
-    model = mix(families, table, "regret", level=ask.level, draws=draws, seed=seed)
+    outlook = Outlook.of(forecaster, table)
+    n = int(outlook.cells.n.max()) if ask.n is None else ask.n
+    best, tolerated = _best_width(outlook, n, ask.level, seed)
+    k = _width_asked(outlook, ask, n, best)
+    asked = verdict(outlook, n, k, ask, seed)
+    noise = float(outlook.noise(outlook.predicted(np.array([k]), np.array([n]), seed))[0])
     cost = cost_from_table(table)
-    n = int(model.cells.n.max()) if ask.n is None else ask.n
-    widths, sizes = _candidates(model)
-    # A law without a best width always finds the widest that is offered: beyond the runs that would say nothing.
-    tried = widths[(widths >= model.cells.k.min()) & (widths <= model.cells.k.max())]
-    best, tolerated = _best_width(model, tried, n, ask.level, seed)
-    k = _width_asked(model, ask, n, best)
-    asked = verdict(model, n, k, ask, seed)
-    cheapest = _cheapest(model, widths, sizes, ask, cost, seed)
-    limits = {} if asked.status == "cannot say" else _limits(model, k, n)
-    noise = float(model.noise(np.array([k]), np.array([n]))[0])
+    grid = _Grid(outlook, ask, cost, seed)
     return Advice(
         ask=replace(ask, n=n, k=k),
         verdict=asked,
-        cheapest=cheapest,
-        cheapest_n=_least_n(model, tried, sizes, ask, seed),
+        cheapest=grid.cheapest,
+        cheapest_n=grid.least_n,
         best_k=best,
         tolerated_k=tolerated,
-        limits=limits,
-        noise=noise if np.isfinite(noise) else None,
-        next_runs=next_runs(model, n, k, cost, ask, steps, seed),
-        laws=dict(model.weights),
-        inflation=_calibration(model),
-        warnings=_warnings(model, ask),
-        surface=_surface(model, widths, sizes, ask.level, seed),
+        limits={} if asked.status in ("cannot say", "sufficient") else _limits(outlook, n, k, seed),
+        noise=noise,
+        next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
+        weights=dict(outlook.shares),
+        checked=outlook.checked,
+        warnings=_warnings(outlook, ask, best, noise),
+        surface=_surface(outlook, grid, ask.level, seed),
     )
 
 
-def _width_asked(model: Mixture, ask: Ask, n: int, best: tuple[int, int, int] | None) -> int:
+def _width_asked(outlook: Outlook, ask: Ask, n: int, best: tuple[int, int, int] | None) -> int:
     """Return the width asked about: the best one that was run at n, else the best one predicted."""
     if ask.k is not None:
         return ask.k
-    row = np.flatnonzero((model.cells.n == n) & (model.cells.seeds > 1))
+    row = np.flatnonzero((outlook.cells.n == n) & (outlook.cells.seeds > 1))
     if len(row):
-        return int(model.cells.k[row[model.cells.mean[row].argmin()]])
-    return best[0] if best else int(model.cells.k.max())
+        return int(outlook.cells.k[row[outlook.cells.mean[row].argmin()]])
+    return best[0] if best else int(outlook.cells.k.max())
 
 
-def verdict(model: Mixture, n: int, k: int, ask: Ask, seed: int = 0) -> Verdict:
+def verdict(outlook: Outlook, n: int, k: int, ask: Ask, seed: int = 0) -> Verdict:
     """Say whether one run at (n, k) reaches the target."""
-    far_n, far_k = (float(part[0]) for part in model.decades(np.array([k], float), np.array([n], float)))
-    place = np.flatnonzero((model.cells.n == n) & (model.cells.k == k))
-    if len(place) and model.cells.seeds[place[0]] > 1:
-        return _measured(model, int(place[0]), ask)
-    decades = (far_n, far_k)
-    if far_n > model.validated[0] + _SLACK or far_k > model.validated[1] + _SLACK:
+    at_k, at_n = np.array([k], float), np.array([n], float)
+    far_n, far_k = (float(part[0]) for part in outlook.decades(at_k, at_n))
+    place = outlook.measured_place(n, k)
+    if place is not None:
+        probability, *ends = outlook.measured(place, ask.target_regret, ask.level)
+        mean, count = float(outlook.cells.mean[place]), int(outlook.cells.seeds[place])
+        status = _status(probability, ask.level)
+        return Verdict(n, k, status, probability, mean, ends[0], ends[1], f"measured, {count} runs", (0.0, 0.0))
+    checked = outlook.checked
+    if far_n > checked[0] + _SLACK or far_k > checked[1] + _SLACK:
         reason = (
             f"{far_n:.2f} decades beyond the runs in n and {far_k:.2f} in k, forecasts were checked up to "
-            f"{model.validated[0]:.2f} and {model.validated[1]:.2f}"
+            f"{checked[0]:.2f} and {checked[1]:.2f}"
         )
-        return Verdict(n, k, "cannot say", None, None, None, None, reason, decades)
-    draws = model.draws(np.array([k]), np.array([n]), seed, runs=1.0)[:, 0]
-    if not np.isfinite(draws).all():
-        return Verdict(
-            n,
-            k,
-            "cannot say",
-            None,
-            None,
-            None,
-            None,
-            f"the tail at k = {k} is not known: run a cell of that width, or add the law nested",
-            decades,
-        )
+        return Verdict(n, k, "cannot say", None, None, None, None, reason, (far_n, far_k))
+    draws = outlook.run_draws(at_k, at_n, seed)[:, 0]
     probability = float((draws <= ask.target_regret).mean())
     low, high = np.quantile(draws, [(1 - ask.level) / 2, (1 + ask.level) / 2])
-    predicted = float(model.predicted(np.array([k]), np.array([n]))[0])
-    ends = float(min(low, predicted)), float(max(high, predicted))
-    return Verdict(n, k, _status(probability, ask.level), probability, predicted, *ends, "forecast", decades)
-
-
-def _measured(model: Mixture, place: int, ask: Ask) -> Verdict:
-    """Answer from the runs of the cell itself: t of one more run, with the noise pooled over the study."""
-    cells = model.cells
-    mean, count = float(cells.mean[place]), int(cells.seeds[place])
-    sd = float(np.hypot(model.models[0].fit.noise[0], model.models[0].fit.noise[1] * mean)) * np.sqrt(1 + 1 / count)
-    degrees = max(int((cells.seeds - 1).sum()), 1)
-    probability = float(stats.t.cdf((ask.target_regret - mean) / sd, degrees))
-    half = float(stats.t.ppf((1 + ask.level) / 2, degrees)) * sd
+    predicted = float(outlook.predicted(at_k, at_n, seed)[0])
+    ends = [float(min(low, predicted)), float(max(high, predicted))]
     status = _status(probability, ask.level)
-    ends = max(mean - half, 0.0), min(mean + half, 1.0)
-    return Verdict(
-        int(cells.n[place]),
-        int(cells.k[place]),
-        status,
-        probability,
-        mean,
-        *ends,
-        f"measured, {count} runs",
-        (0.0, 0.0),
-    )
+    return Verdict(n, k, status, probability, predicted, ends[0], ends[1], "forecast", (far_n, far_k))
 
 
 def _status(probability: float, level: float) -> Status:
     return "sufficient" if probability >= level else "insufficient" if probability <= 1 - level else "undecided"
 
 
-def _candidates(model: Mixture) -> tuple[Float64[np.ndarray, " widths"], Float64[np.ndarray, " sizes"]]:
-    """Return widths and sizes within the range of the runs, and as far beyond as forecasts were checked."""
-    cells = model.cells
-    low, high = np.log10(cells.k.min()), np.log10(cells.k.max()) + model.validated[1]
-    widths = np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.k]))
-    if all("tail" in member.law.columns for member in model.models):
-        widths = widths[np.isfinite(columns_at(model.table, widths, widths)["tail"])]
-    low, high = np.log10(cells.n.min()), np.log10(cells.n.max()) + model.validated[0]
-    sizes = np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.n]))
-    return widths, sizes
+@dataclass(frozen=True)
+class _Grid:
+    """Widths that were run, and sizes from the smallest run to as far as forecasts were checked."""
+
+    outlook: Outlook
+    ask: Ask
+    cost: Cost | None
+    seed: int
+
+    @cached_property
+    def widths(self) -> Float64[np.ndarray, " widths"]:
+        return np.unique(self.outlook.cells.k)
+
+    @cached_property
+    def sizes(self) -> Float64[np.ndarray, " sizes"]:
+        cells = self.outlook.cells
+        low, high = np.log10(cells.n.min()), np.log10(cells.n.max()) + self.outlook.checked[0]
+        return np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.n]))
+
+    @cached_property
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """k and n of every point, sizes slowest."""
+        k, n = np.meshgrid(self.widths, self.sizes)
+        return k.ravel(), n.ravel()
+
+    @cached_property
+    def probability(self) -> Float64[np.ndarray, "sizes widths"]:
+        """P(one more run ≤ target); 0 for a new run that the budget does not pay."""
+        k, n = self.points
+        probability = self.outlook.reaches(k, n, self.ask.target_regret, self.seed)
+        if self.ask.budget_hours is not None and self.cost is not None:
+            cells = self.outlook.cells
+            seen = {*zip(cells.k.tolist(), cells.n.tolist(), strict=True)}
+            done = np.array([cell in seen for cell in zip(k.tolist(), n.tolist(), strict=True)])
+            probability = np.where(done | (self.cost.hours(k, n) <= self.ask.budget_hours), probability, 0.0)
+        return np.asarray(probability.reshape(len(self.sizes), len(self.widths)))
+
+    @cached_property
+    def cheapest(self) -> Verdict | None:
+        """The least sufficient n with its best width."""
+        for row in np.flatnonzero((self.probability >= self.ask.level).any(axis=1)):
+            n, k = int(self.sizes[row]), int(self.widths[self.probability[row].argmax()])
+            # By other draws: the best of many probabilities is a little too good.
+            judgement = verdict(self.outlook, n, k, self.ask, self.seed + 1)
+            if judgement.status == "sufficient":
+                return judgement
+        return None
+
+    @cached_property
+    def least_n(self) -> tuple[float, float, float]:
+        """The n at which the best width's P reaches ½, 1 − level and level; the last is that of ``cheapest``."""
+        best = self.probability.max(axis=1)
+
+        def first(level: float) -> float:
+            reached = np.flatnonzero(best >= level)
+            return float(self.sizes[reached[0]]) if len(reached) else np.inf
+
+        top = float(self.cheapest.n) if self.cheapest else np.inf
+        return min(first(0.5), top), min(first(1 - self.ask.level), top), top
 
 
 def _best_width(
-    model: Mixture, widths: np.ndarray, n: int, level: float, seed: int
+    outlook: Outlook, n: int, level: float, seed: int
 ) -> tuple[tuple[int, int, int] | None, tuple[int, int] | None]:
-    """Return k*(n) with its interval over draws, and the widths whose regret stays below 1.05 of the least."""
+    """Return k*(n) among the widths run, with its interval over draws, and the widths within 1.05 of its regret."""
+    widths = np.unique(outlook.cells.k)
     at = np.full(len(widths), float(n))
-    far = model.decades(widths, at)
-    inside = (far[0] <= model.validated[0] + _SLACK) & (far[1] <= model.validated[1] + _SLACK)
-    predicted, order = model.predicted(widths, at), model.unclipped(widths, at)
-    inside &= np.isfinite(predicted)
-    if not inside.any():
+    if (outlook.decades(widths, at)[0] > outlook.checked[0] + _SLACK).any():
         return None, None
-    widths, predicted, order = widths[inside], predicted[inside], order[inside]
-    stars = widths[model.curves(widths, at[inside], seed).argmin(axis=1)]
-    low, high = np.quantile(stars, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-    star = int(order.argmin())
+    draws = outlook.draws(widths, at, seed)
+    predicted = draws.mean(axis=0)
+    low, high = np.quantile(widths[draws.argmin(axis=1)], [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    star = int(predicted.argmin())
     good = predicted <= TOLERANCE * predicted[star] + 1e-12
     left, right = star, star
     while left > 0 and good[left - 1]:
@@ -181,92 +193,55 @@ def _best_width(
     return (best, min(int(low), best), max(int(high), best)), (int(widths[left]), int(widths[right]))
 
 
-def _cheapest(
-    model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, cost: Cost | None, seed: int
-) -> Verdict | None:
-    """Return the least sufficient n with its best width; a cell that was run costs nothing more."""
-    k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
-    allowed = np.isfinite(model.predicted(k, n))
-    if ask.budget_hours is not None and cost is not None:
-        seen = {*zip(model.cells.k.tolist(), model.cells.n.tolist(), strict=True)}
-        done = np.array([cell in seen for cell in zip(k.tolist(), n.tolist(), strict=True)])
-        allowed &= done | (cost.hours(k, n) <= ask.budget_hours)
-    if not allowed.any():
-        return None
-    k, n = k[allowed], n[allowed]
-    probability = (model.draws(k, n, seed, runs=1.0) <= ask.target_regret).mean(axis=0)
-    for place in np.flatnonzero(model.cells.seeds > 1):
-        here = (k == model.cells.k[place]) & (n == model.cells.n[place])
-        probability[here] = _measured(model, int(place), ask).probability
-    for size in np.unique(n[probability >= ask.level]):
-        row = np.flatnonzero(n == size)
-        place = row[probability[row].argmax()]
-        # Again by itself: the best of many probabilities is a little too good.
-        judgement = verdict(model, int(n[place]), int(k[place]), ask, seed + 1)
-        if judgement.status == "sufficient":
-            return judgement
-    return None
-
-
-def _least_n(
-    model: Mixture, widths: np.ndarray, sizes: np.ndarray, ask: Ask, seed: int
-) -> tuple[float, float, float] | None:
-    """Return, for each draw, the least n at which it reaches the target at the predicted best width.
-
-    Not each draw at a width of its own: the least of many noisy numbers arrives long before any of them.
-    """
-    k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
-    order = model.unclipped(k, n).reshape(len(sizes), len(widths))
-    known = np.isfinite(order).all(axis=0)
-    if not known.any():
-        return None
-    best = widths[known][order[:, known].argmin(axis=1)]
-    reached = model.draws(best, sizes, seed) <= ask.target_regret
-    least = np.where(reached.any(axis=1), sizes[reached.argmax(axis=1)], np.inf)
-    ends = np.quantile(least, [0.5, (1 - ask.level) / 2, (1 + ask.level) / 2], method="nearest")
-    return float(ends[0]), float(ends[1]), float(ends[2])
-
-
-def _limits(model: Mixture, k: int, n: int) -> dict[str, float]:
-    """Return the share of each kind of term in the sum inside the law of largest weight, at (k, n)."""
-    heaviest = max(model.models, key=lambda member: model.weights[member.fit.law])
-    columns = columns_at(model.table, np.array([float(k)]), np.array([float(n)]))
-    values = {parameter.name: parameter.value for parameter in heaviest.fit.parameters}
-    if not isinstance(heaviest.law, Law):
+def _limits(outlook: Outlook, n: int, k: int, seed: int) -> dict[str, float]:
+    """Return the shares of the regret at (n, k) that ten times the data, and then the best width, are to take away."""
+    widths = np.unique(np.append(outlook.cells.k, float(k)))
+    more = min(n * _MORE, outlook.cells.n.max() * 10 ** outlook.checked[0])
+    every = np.concatenate([widths, [float(k)]])
+    at = np.concatenate([np.full(len(widths), max(more, n)), [float(n)]])
+    predicted = outlook.predicted(every, at, seed)
+    here, later = float(predicted[-1]), float(predicted[int(np.flatnonzero(widths == k)[0])])
+    least = min(float(predicted[:-1].min()), here)
+    if not here > 0:
         return {}
-    shares: dict[str, float] = {}
-    for term in heaviest.law.parsed.terms:
-        size = values[term.coefficient]
-        names = {power.column for power in term.powers}
-        for power in term.powers:
-            exponent = values[power.exponent] if isinstance(power.exponent, str) else power.exponent
-            size *= float(columns[power.column][0]) ** (power.sign * exponent)
-        kind = "samples" if "n" in names else "tail" if names else "floor"
-        shares[kind] = shares.get(kind, 0.0) + size
-    if heaviest.law.parsed.floor is not None:
-        # On the scale of the sum, so that the parts can be compared.
-        m = heaviest.law.parsed.power
-        shares["floor"] = values[heaviest.law.parsed.floor] ** (1 / (values[m] if isinstance(m, str) else m))
-    total = sum(shares.values())
-    return {kind: size / total for kind, size in shares.items()} if np.isfinite(total) and total > 0 else {}
+    later = min(later, here)
+    return {
+        "samples": (here - later) / here,
+        "tail": (later - min(least, later)) / here,
+        "floor": min(least, later) / here,
+    }
 
 
-def _surface(model: Mixture, widths: np.ndarray, sizes: np.ndarray, level: float, seed: int) -> Surface:
-    k, n = (axis.ravel() for axis in np.meshgrid(widths, sizes))
-    regret = model.predicted(k, n).reshape(len(sizes), len(widths))
-    known = np.isfinite(regret).all(axis=0) & (widths >= model.cells.k.min()) & (widths <= model.cells.k.max())
-    stars = np.full((3, len(sizes)), np.nan)
-    if known.any():
-        k, n = (axis.ravel() for axis in np.meshgrid(widths[known], sizes))
-        curves = model.curves(k, n, seed).reshape(-1, len(sizes), int(known.sum()))
-        drawn = widths[known][curves.argmin(axis=2)]
-        stars[0] = widths[known][model.unclipped(k, n).reshape(len(sizes), -1).argmin(axis=1)]
-        stars[1:] = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
-    return Surface(widths, sizes, regret, stars)
+def _surface(outlook: Outlook, grid: _Grid, level: float, seed: int) -> Surface:
+    k, n = grid.points
+    draws = outlook.draws(k, n, seed).reshape(-1, len(grid.sizes), len(grid.widths))
+    regret = draws.mean(axis=0)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    drawn = np.quantile(grid.widths[draws.argmin(axis=2)], ends, axis=0, method="nearest")
+    return Surface(grid.widths, grid.sizes, regret, np.vstack([grid.widths[regret.argmin(axis=1)], drawn]))
+
+
+def _next(
+    outlook: Outlook, asked: Verdict, cheapest: Verdict | None, cost: Cost | None, ask: Ask, steps: int, seed: int
+) -> tuple[NextRun, ...]:
+    """Return the runs that settle an open answer; where its own runs have, one of the least data that is to suffice."""
+    if outlook.measured_place(asked.n, asked.k) is None or asked.status == "undecided":
+        return next_runs(outlook, asked.n, asked.k, cost, ask, steps, seed)
+    if asked.status == "sufficient":
+        return ()
+    if cheapest is None:
+        # Nothing that was looked at suffices: what is learnt from is the next size.
+        sizes = np.unique(outlook.cells.n)
+        beyond = int(sizes[-1] * (sizes[-1] / sizes[-2] if len(sizes) > 1 else 3.0))
+        return next_runs(outlook, beyond, asked.k, cost, ask, steps, seed)
+    if outlook.measured_place(cheapest.n, cheapest.k) is not None:
+        return ()
+    hours = None if cost is None else float(cost.hours(np.array([cheapest.k]), np.array([cheapest.n]))[0])
+    return (NextRun(cheapest.n, cheapest.k, 1, hours, None, "the least data that is forecast to suffice"),)
 
 
 def next_runs(
-    model: Mixture, n: int, k: int, cost: Cost | None, ask: Ask, steps: int, seed: int
+    outlook: Outlook, n: int, k: int, cost: Cost | None, ask: Ask, steps: int, seed: int
 ) -> tuple[NextRun, ...]:
     """Return the runs that narrow the answer at (n, k) most per cost.
 
@@ -274,7 +249,7 @@ def next_runs(
     beyond them; what they would tell is read off the joint scatter of the draws (V-optimality), each next run given
     those before.
     """
-    cells = model.cells
+    cells = outlook.cells
     widths = np.unique(
         np.concatenate([cells.k, np.round(np.sqrt(cells.k.min() * cells.k.max()))[None], cells.k.max()[None] * 2])
     )
@@ -285,21 +260,18 @@ def next_runs(
     if n <= cells.n.max() and k <= cells.k.max():
         # Inside the runs the cell itself can be bought; a run beyond them is what the others are to spare.
         points_k, points_n = np.append(points_k, float(k)), np.append(points_n, float(n))
-    predicted = model.predicted(points_k, points_n)
-    ceiling = columns_at(model.table, points_k, points_n)["regret_random"]
-    # A saturated cell tells nothing about the law; one whose law is not known cannot be valued.
-    usable = np.isfinite(predicted) & ~(predicted >= 0.7 * ceiling)
+    # In one call: what the answer shares with a candidate is in the joint draws.
+    joint = outlook.draws(np.append(points_k, float(k)), np.append(points_n, float(n)), seed)
+    predicted = joint[:, :-1].mean(axis=0)
+    # A cell at the level of random plans tells nothing about how regret falls.
+    usable = predicted < 0.7 * outlook.seen.ceiling
     hours = None if cost is None else cost.hours(points_k, points_n)
     if ask.budget_hours is not None and hours is not None:
         usable &= hours <= ask.budget_hours
     if not usable.any():
         return ()
-    points_k, points_n = points_k[usable], points_n[usable]
-    # In one call: what the answer shares with a candidate is in the joint draws.
-    joint = model.draws(np.append(points_k, k), np.append(points_n, n), seed)
-    if not np.isfinite(joint[:, -1]).all():
-        return ()
-    draws, noise = joint[:, :-1], model.noise(points_k, points_n)
+    points_k, points_n, draws = points_k[usable], points_n[usable], joint[:, :-1][:, usable]
+    noise = outlook.noise(predicted[usable])
     price = np.ones(len(points_k)) if hours is None else hours[usable]
     chosen = greedy(deviations(joint[:, -1:]), deviations(draws), noise, price, steps)
     runs = []
@@ -313,47 +285,34 @@ def next_runs(
     return tuple(runs)
 
 
-def _calibration(model: Mixture) -> str:
-    parts = []
-    for place, axis in enumerate("nk"):
-        learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
-        count, farthest = (
-            sum(inflation.forecasts for inflation in learned),
-            max(inflation.farthest for inflation in learned),
-        )
-        parts.append(f"along {axis} by {count} forecasts up to {farthest:.2f} decades")
-    return " and ".join(parts)
-
-
-def _warnings(model: Mixture, ask: Ask) -> tuple[str, ...]:
-    warnings = list(model.reasons)
-    if model.cells.excluded:
-        warnings.append(f"{len(model.cells.excluded)} runs left out, the first: {model.cells.excluded[0]}")
-    random = np.nanmean(model.cells.ceiling) if np.isfinite(model.cells.ceiling).any() else np.inf
-    if ask.target_regret >= random:
-        warnings.append(f"random plans reach {random:.3g}: the target {ask.target_regret:g} asks for nothing")
-    for place, axis in enumerate("nk"):
-        learned = [pair[place] for law, pair in model.inflation.items() if model.weights[law] > 0]
-        if not any(inflation.forecasts for inflation in learned):
-            warnings.append(f"intervals along {axis} are {learned[0].source}")
-    idle = [law for law, weight in model.weights.items() if weight == 0]
-    if idle:
-        warnings.append(f"{', '.join(idle)} could not be back-tested along n, and has no weight")
-    for member in model.models:
-        if member.fit.lack_of_fit_p is not None and member.fit.lack_of_fit_p < 0.01:
-            warnings.append(
-                f"{member.fit.law} misses cell means by more than seeds scatter (p = {member.fit.lack_of_fit_p:.1g})"
-            )
-    noisy = np.median(model.noise(model.cells.k, model.cells.n))
-    if noisy > 0.5 * ask.target_regret:
+def _warnings(outlook: Outlook, ask: Ask, best: tuple[int, int, int] | None, noise: float) -> tuple[str, ...]:
+    cells, warnings = outlook.cells, []
+    if cells.excluded:
+        warnings.append(f"{len(cells.excluded)} runs left out, the first: {cells.excluded[0]}")
+    known = np.isfinite(cells.ceiling).any()
+    if known and ask.target_regret >= outlook.seen.ceiling:
         warnings.append(
-            f"one run scatters by {noisy:.2g}, more than half the target: no law can be sure of a single run"
+            f"random plans reach {outlook.seen.ceiling:.3g}: the target {ask.target_regret:g} asks for nothing"
+        )
+    if known and (cells.mean + 2 * outlook.noise(cells.mean) / np.sqrt(cells.seeds) >= outlook.seen.ceiling).all():
+        warnings.append(
+            "untrained: no cell is better than random plans beyond its noise, so look at the training before n and k"
+        )
+    widths = np.unique(cells.k)
+    if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
+        side = "wider" if best[0] == widths[-1] else "narrower"
+        warnings.append(f"k* = {best[0]} is at the edge of the widths that were run: a {side} one may be better")
+    if len(np.unique(cells.n)) < 3:
+        warnings.append("fewer than three sizes n: no forecast of this study could be back-tested, others stand for it")
+    if noise > 0.5 * ask.target_regret:
+        warnings.append(
+            f"one run there scatters by {noise:.2g}, more than half the target: nobody can be sure of a single run"
         )
     return tuple(warnings)
 
 
 def score(
-    families: Sequence[LawFamily], table: RunTable, target_regret: float, *, level: float = 0.9, draws: int = 200
+    forecaster: Forecaster, table: RunTable, target_regret: float, *, level: float = 0.9
 ) -> tuple[tuple[Verdict, float], ...]:
     """Advise on every larger cell from the smaller half of the sizes; return verdicts with the observed mean regret.
 
@@ -362,16 +321,16 @@ def score(
     Raises
     ------
     ValueError
-        If there are fewer than four sizes or no law can be fitted to the smaller half.
+        If there are fewer than four sizes or no cell to learn from.
     """
     sizes = np.unique(table["n"])
     if len(sizes) < 4:
         raise ValueError(f"expected at least four sizes n, two to learn from and two to judge by, got {sizes.tolist()}")
     cut = sizes[(len(sizes) + 1) // 2 - 1]
-    model = mix(families, table.where(table["n"] <= cut), "regret", level=level, draws=draws)
+    outlook = Outlook.of(forecaster, table.where(table["n"] <= cut))
     later = cells_from_table(table.where(table["n"] > cut), "regret", np.inf)
     ask = Ask(target_regret, level)
     return tuple(
-        (verdict(model, int(n), int(k), ask), float(mean))
+        (verdict(outlook, int(n), int(k), ask), float(mean))
         for n, k, mean in zip(later.n, later.k, later.mean, strict=True)
     )

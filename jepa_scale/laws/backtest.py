@@ -62,11 +62,10 @@ def rolling(
     fit_to: FITS,
     *,
     runs: np.ndarray | float = 1.0,
-    judge: np.ndarray | None = None,
     level: float,
     seed: int,
 ) -> Track:
-    """Fit, for each cut, the rows with scale ≤ cut and forecast the larger ones, or those that ``judge`` marks."""
+    """Fit, for each cut, the rows with scale ≤ cut and forecast the larger ones."""
     distances, ratios, errors, reasons, origins = [], [], [], [], 0
     for cut in cuts:
         inside = scale <= cut
@@ -76,9 +75,7 @@ def rolling(
         if model is None or not model.usable:
             reasons.append(f"cut at {cut:g}: {'not fitted' if model is None else model.fit.reason}")
             continue
-        later = ~inside if judge is None else ~inside & judge
-        if not later.any():
-            continue
+        later = ~inside
         outside = rows.where(later)
         interval = band(model, outside.columns, np.broadcast_to(runs, len(rows))[later], level, seed)
         origins += 1
@@ -109,20 +106,6 @@ def learn_inflation(tracks: Sequence[Track], level: float) -> Inflation:
     # An interval without width has a ratio of 10⁶ and more, which must not decide the scaling of the linear program.
     a, b = _quantile_line(distance, np.minimum(ratio, 1e4), quantile)
     return replace(blank, intercept=a, slope=b)
-
-
-def learn_growth(tracks: Sequence[Track], level: float) -> Inflation:
-    """Return the line 1 + b d with which a share ``level`` of the forecasts would have been covered.
-
-    For models that know the runs they stand on, so that inside them nothing is to be widened. b is the quantile of
-    (|error|/half-width − 1)/d, ⌈level (m + 1)⌉ of m.
-    """
-    distance, ratio, blank = _pooled(tracks)
-    if len(ratio) == 0:
-        return blank
-    needed = np.sort((ratio - 1) / distance)
-    rank = min(int(np.ceil(level * (len(needed) + 1))), len(needed))
-    return replace(blank, slope=max(float(needed[rank - 1]), 0.0))
 
 
 def _pooled(tracks: Sequence[Track]) -> tuple[np.ndarray, np.ndarray, Inflation]:

@@ -28,6 +28,8 @@ def cost_from_table(table: RunTable) -> Cost | None:
 
     A budget of fixed steps costs the same at every n: then b is about 0, and data, not hours, are what an n costs.
     """
+    if "wall_seconds" not in table.columns:
+        return None
     seconds = np.asarray(table["wall_seconds"], dtype=float)
     usable = (table["status"] == "finished") & np.isfinite(seconds) & (seconds > 0)
     if not usable.any():

@@ -24,6 +24,9 @@ MAX_P_SD = 0.3
 MAX_MOVE = 0.3
 """Change of an exponent between the two passes of a fit above which there is a warning."""
 
+_RANK = 1e-7
+"""Smallest singular value of a Jacobian with columns of length 1, over its largest, that counts as rank."""
+
 MAX_COLLINEAR = 0.9
 """Largest correlation of the logarithms of two columns: beyond it, two exponents cannot be told apart."""
 
@@ -60,7 +63,43 @@ def why_not_identified(law: Law, rows: Rows) -> Finding | None:
         dials = " or ".join(name for name in exponents if name != "tail")
         values = {"cells": rows.clusters, "free": free, "least": free + 2, "dials": dials}
         return Finding("too_few_cells", values=values)
+    if not _distinguishable(law, rows):
+        for name, found in exponents.items():
+            levels = len(np.unique(rows.columns[name]))
+            if levels == 2 and found - law.fixed.keys():
+                return Finding("two_levels", name, {"levels": levels})
+        return Finding("rank_deficient", values={"parameters": ", ".join(law.names)})
     return None
+
+
+def _distinguishable(law: Law, rows: Rows) -> bool:
+    """Return whether the Jacobian of ln R by the free parameters has full rank somewhere, which no data can change.
+
+    Two levels of a column are two numbers: they cannot hold a coefficient and an exponent beside a constant. Tried at a
+    few parameters, each column divided by its geometric mean, which the coefficients take up.
+    """
+    columns = {}
+    for name in law.columns:
+        column = np.asarray(rows.columns[name], float)
+        plain = name == law.parsed.ceiling or not (column > 0).all()
+        columns[name] = column if plain else column / np.exp(np.log(column).mean())
+    generator, free = np.random.default_rng(5), law.free
+    for _ in range(4):
+        # Small where the law levels off: on the plateau no parameter has an influence.
+        size = 1.0 if law.parsed.ceiling is None else 0.01
+        theta = np.append(size * generator.uniform(0.5, 2, len(law.terms)), generator.uniform(0.3, 1, len(law.shapes)))
+        theta[~free] = [shape.fixed for shape in law.shapes if shape.fixed is not None]
+        steps = 1e-5 * np.eye(len(theta))[free]
+        with np.errstate(all="ignore"):
+            ends = [np.log(law.predict(theta * np.exp(sign * steps), columns)) for sign in (1, -1)]
+        slope = (ends[0] - ends[1]) / 2e-5
+        lengths = np.linalg.norm(slope, axis=1, keepdims=True)
+        if not np.isfinite(slope).all() or (lengths <= 0).any():
+            continue
+        values = np.linalg.svd(slope / lengths, compute_uv=False)
+        if len(values) == len(slope) and values[-1] > _RANK * values[0]:
+            return True
+    return False
 
 
 def nothing_to_explain(target: str, rows: Rows) -> Finding | None:

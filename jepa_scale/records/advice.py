@@ -56,21 +56,22 @@ class NextRun:
     seeds: int
     hours: float | None
     """Duration predicted from the study's own wall times; None if none were recorded."""
-    shrinkage: float
-    """Expected width of the answer's interval after this run, as a share of the width now."""
+    shrinkage: float | None
+    """Expected width of the answer's interval after this run, as a share of the width now; None for a run that is to
+    show what is forecast."""
     why: str
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Regret over (n, k) as the average of all laws predicts it, as far as forecasts were checked."""
+    """Regret over (n, k) as the forecaster sees it, as far as forecasts were checked."""
 
     k: NDArray[np.float64]
     """(K,)"""
     n: NDArray[np.float64]
     """(N,)"""
     regret: NDArray[np.float64]
-    """(N, K); NaN where no law has a prediction."""
+    """(N, K)"""
     best_k: NDArray[np.float64]
     """(3, N): k*(n) and the ends of its interval over draws."""
 
@@ -85,21 +86,22 @@ class Advice:
     """The smallest n, then the width of highest probability there, that is sufficient; None if there is none as far
     as forecasts were checked."""
     cheapest_n: tuple[float, float, float] | None
-    """Least n at which the best width reaches the target: median and ends of the interval over draws; infinite where a
-    draw never does."""
+    """The n at which P(regret of one run ≤ target) of the best width run reaches ½, 1 − level and level, the last that
+    of ``cheapest``; infinite where it does not."""
     best_k: tuple[int, int, int] | None
-    """k*(n) at the n asked about: median and ends of the interval over draws."""
+    """k*(n) among the widths run, at the n asked about, and the ends of its interval over draws."""
     tolerated_k: tuple[int, int] | None
     """Range of widths in which the predicted regret stays below 1.05 of its minimum."""
     limits: Mapping[str, float]
-    """Shares of the predicted regret at (n, k) that come from the tail, the samples and the floor."""
+    """Shares of the regret at (n, k): ``samples`` goes with ten times the data, ``tail`` then with the best width that
+    was run, ``floor`` stays; empty where the target is reached."""
     noise: float | None
     """Standard deviation of one run at (n, k)."""
     next_runs: tuple[NextRun, ...]
-    laws: Mapping[str, float]
-    """Weight of each law in the average, from its errors in back-tests."""
-    inflation: str
-    """How the intervals were calibrated, in words."""
+    weights: Mapping[str, float]
+    """Weight of each member of the forecaster; empty where it has none."""
+    checked: tuple[float, float]
+    """Decades beyond the runs in n and in k up to which forecasts were checked."""
     warnings: tuple[str, ...]
     surface: Surface
 

@@ -49,6 +49,8 @@ WORDS = {
     "too_few_cells": "{cells} cells for {free} free parameters: at least {least} are needed; run more values of "
     "{dials}",
     "no_influence": "{subject} changes nothing in the law at its minimum: leave it out",
+    "two_levels": "two levels of {subject} cannot tell its exponent and coefficient from a constant: 3 are needed; run "
+    "another value of {subject}, or pin the exponent by a number",
     "rank_deficient": "the rows do not tell {parameters} apart: run other values of what the law reads, or pin one of "
     "them to a number",
     "not_converged": "no start of {starts} converged: look for outliers",

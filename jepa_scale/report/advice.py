@@ -9,9 +9,9 @@ from jepa_scale.records import Advice, Verdict
 from jepa_scale.report.wording import interval, listed, number, percent, plural, whole
 
 _LIMITS = {
-    "tail": "the width: what k features cannot represent",
-    "samples": "the samples: more data would help",
-    "floor": "a floor that neither n nor k moves: optimisation, or the world",
+    "tail": "the width: another one is better by {} even with ten times the data",
+    "samples": "the samples: ten times the data would take away {}",
+    "floor": "neither: ten times the data and the best width that was run leave {}",
 }
 
 
@@ -24,14 +24,19 @@ def advice_lines(advice: Advice) -> list[str]:
     if advice.limits:
         kind = max(advice.limits, key=lambda name: advice.limits[name])
         lines.append(
-            f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: {_LIMITS[kind]} ({percent(advice.limits[kind])} "
-            "of the law's sum)."
+            f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: "
+            f"{_LIMITS[kind].format(percent(advice.limits[kind]))} of the regret."
         )
     if advice.noise is not None:
         lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
     lines += next_lines(advice)
-    weights = ", ".join(f"{law} {number(weight, 2)}" for law, weight in advice.laws.items())
-    lines.append(f"Averaged over laws by their back-tests: {weights}; intervals calibrated {advice.inflation}.")
+    shown = ", ".join(f"{name} {number(weight, 2)}" for name, weight in advice.weights.items() if weight >= 0.005)
+    if shown:
+        lines.append(f"Forecasters, weighted by back-tests here and on other studies: {shown}.")
+    lines.append(
+        f"Forecasts were checked up to {advice.checked[0]:.2f} decades beyond the runs in n and "
+        f"{advice.checked[1]:.2f} in k."
+    )
     return lines + [f"Caution: {warning}." for warning in advice.warnings]
 
 
@@ -78,8 +83,8 @@ def _cheapest(advice: Advice) -> list[str]:
         ends = ", ".join("more than was tried" if math.isinf(end) else whole(end) for end in (low, high))
         middle = "more than was tried" if math.isinf(median) else whole(median)
         lines.append(
-            f"Expected regret of the width predicted best falls below {target} at n = {middle} [{ends}] "
-            f"({percent(advice.ask.level)} of the draws)."
+            f"P(regret of one run ≤ {target}) of the best width that was run reaches 0.5 at n = {middle} [{ends}] "
+            f"({1 - advice.ask.level:.2g} and {advice.ask.level:g})."
         )
     return lines
 
@@ -90,8 +95,12 @@ def next_lines(advice: Advice) -> list[str]:
     for place, run in enumerate(advice.next_runs, start=1):
         hours = "" if run.hours is None else f", about {number(run.hours, 2)} h"
         lines.append(
-            f"Next run {place}: n = {whole(run.n)}, k = {run.k} ({run.why}{hours}): the answer's interval shrinks "
-            f"to {percent(run.shrinkage)} of its width now."
+            f"Next run {place}: n = {whole(run.n)}, k = {run.k} ({run.why}{hours})"
+            + (
+                "."
+                if run.shrinkage is None
+                else f": the answer's interval shrinks to {percent(run.shrinkage)} of its width now."
+            )
         )
     return lines
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from jepa_scale.laws.forecasters.base import Forecaster
 from jepa_scale.laws.law import LawFamily
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
@@ -56,12 +57,30 @@ def build_law(name: str) -> LawFamily:
     UserError
         If there is no law of that name, or it refuses its settings.
     """
-    import yaml
-
-    path = conf_dir() / "law" / f"{name}.yaml"
-    if path.stem not in {leaf.stem for leaf in path.parent.glob("*.yaml")} or path.name != f"{name}.yaml":
-        known = ", ".join(sorted(leaf.stem for leaf in path.parent.glob("*.yaml")))
-        raise UserError(f"no law {name!r}: expected one of {known}, or a formula such as 'loss = E + A N^-alpha'")
-    law = instantiate(f"law.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))
+    law = _leaf("law", name, ", or a formula such as 'loss = E + A N^-alpha'")
     assert isinstance(law, LawFamily)
     return law
+
+
+def build_forecaster(name: str) -> Forecaster:
+    """Build a forecaster of ``conf/forecaster``.
+
+    Raises
+    ------
+    UserError
+        If there is no forecaster of that name, or it refuses its settings.
+    """
+    forecaster = _leaf("forecaster", name)
+    if not isinstance(forecaster, Forecaster):
+        raise UserError(f"forecaster.{name}: expected a Forecaster, got {type(forecaster).__name__}")
+    return forecaster
+
+
+def _leaf(group: str, name: str, otherwise: str = "") -> Any:
+    import yaml
+
+    path = conf_dir() / group / f"{name}.yaml"
+    known = sorted(leaf.stem for leaf in path.parent.glob("*.yaml"))
+    if path.stem not in known or path.name != f"{name}.yaml":
+        raise UserError(f"no {group} {name!r}: expected one of {', '.join(known)}{otherwise}")
+    return instantiate(f"{group}.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))

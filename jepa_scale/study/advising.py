@@ -12,13 +12,15 @@ from jepa_scale.laws.advice import advise
 from jepa_scale.records import Advice, Ask, RunTable
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
-from jepa_scale.runs.instantiate import build_law
+from jepa_scale.runs.instantiate import build_forecaster
 from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.specification.laws import families_of
 from jepa_scale.study.specification.spec import StudySpec, read_spec, spec_of
 from jepa_scale.study.table import run_table
+
+FORECASTER = "stack"
+"""Leaf of conf/forecaster that advice is read from unless another is asked for."""
 
 
 def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
@@ -46,8 +48,8 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
     return spec, table.at(spec.reference)
 
 
-def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[StudySpec, Advice]:
-    """Answer a question from the runs of a study, with the laws of its file unless others are given.
+def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> tuple[StudySpec, Advice]:
+    """Answer a question from the runs of a study.
 
     Raises
     ------
@@ -55,27 +57,25 @@ def advise_study(study: Path, ask: Ask, laws: tuple[str, ...] = ()) -> tuple[Stu
         If no answer is possible; the message says what to run.
     """
     spec, table = study_table_of(study)
-    families = families_of(spec, laws or (StudySpec.laws if spec.others else ()))
     try:
-        return spec, advise(families, table, ask, draws=spec.bootstrap_draws)
+        return spec, advise(build_forecaster(forecaster), table, ask)
     except ValueError as error:
         raise UserError(f"{study}: {error}") from None
 
 
 def advise_table(
-    path: Path, ask: Ask, laws: tuple[str, ...] = (), names: Mapping[str, str] | None = None
+    path: Path, ask: Ask, forecaster: str = FORECASTER, names: Mapping[str, str] | None = None
 ) -> tuple[Advice, tuple[str, ...]]:
-    """Answer a question from a table of runs, with a new study's laws unless others are given; also return remarks.
+    """Answer a question from a table of runs; also return remarks.
 
     Raises
     ------
     UserError
         If the table does not hold runs by n and k, or no answer is possible.
     """
-    families = [build_law(name) for name in laws or StudySpec.laws]
     table, remarks = table_of(path, names or {})
     try:
-        return advise(families, table, ask, draws=StudySpec.bootstrap_draws), remarks
+        return advise(build_forecaster(forecaster), table, ask), remarks
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -159,5 +159,6 @@ def _why(advice: Advice) -> list[str]:
     lines = [f"The runs that most narrow the regret forecast at n = {ask.n}, k = {ask.k}, each given those before:"]
     for run in advice.next_runs:
         hours = "" if run.hours is None else f", about {run.hours:.3g} h"
-        lines.append(f"n = {run.n}, k = {run.k}{hours}: interval at {run.shrinkage:.0%} of now ({run.why})")
+        narrower = "" if run.shrinkage is None else f"interval at {run.shrinkage:.0%} of now "
+        lines.append(f"n = {run.n}, k = {run.k}{hours}: {narrower}({run.why})")
     return lines

@@ -31,6 +31,8 @@ from jepa_scale.records import (
 )
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, refuse_links
+from jepa_scale.runs.instantiate import build_forecaster
+from jepa_scale.study.advising import FORECASTER
 from jepa_scale.study.design import DesignPoint
 from jepa_scale.study.holdings import Histories, mixed_code, read_records, why_missing
 from jepa_scale.study.manifest import read_plan, study_id
@@ -239,16 +241,16 @@ def _comparisons(
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
     if spec.target.column != "regret":
         return None, f"advice is on the regret, and this study is about {spec.target.quantity}", ()
-    families = families_of(spec, StudySpec.laws if spec.others else ())
+    forecaster = build_forecaster(FORECASTER)
     try:
         # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
         sizes = [n for n in spec.sizes if n in table["n"]]
         ask = Ask(spec.target_regret, spec.level, max(sizes, default=None))
-        advice = advise(families, table, ask, draws=spec.bootstrap_draws)
+        advice = advise(forecaster, table, ask)
     except ValueError as error:
         return None, str(error), ()
     try:
-        return advice, "", score(families, table, spec.target_regret, level=spec.level, draws=spec.bootstrap_draws)
+        return advice, "", score(forecaster, table, spec.target_regret, level=spec.level)
     except ValueError:
         # Too few sizes to learn from half of them: the advice stands, nothing judges it.
         return advice, "", ()

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.advice import advise, score
-from jepa_scale.laws.cells import cells_from_table
-from jepa_scale.laws.corrected import Corrected
-from jepa_scale.laws.fit import fit
-from jepa_scale.laws.mixture import mix
+from jepa_scale.laws.outlook import Outlook
 from jepa_scale.records import Ask
+from jepa_scale.report.advice import advice_lines
+from jepa_scale.runs.instantiate import build_forecaster
 from tests.reference import laws as reference
 
 TAILS = {k: 3.0 * k**-1.5 for k in reference.WIDTHS}
@@ -20,79 +19,122 @@ def truth(k, n, tail):
     return float(np.sqrt(0.1 * tail + 2e-4 * k**1.5 * n**-0.6))
 
 
+def made(function, noise=(0.002, 0.03), seed=3, **columns):
+    table = reference.make_table(
+        function, target="regret", tails=TAILS, noise=noise, generator=np.random.default_rng(seed)
+    )
+    for name, values in columns.items():
+        table = reference.with_column(table, name, values)
+    return table
+
+
 @pytest.fixture(scope="module")
 def table():
-    made = reference.make_table(
-        truth, target="regret", tails=TAILS, noise=(0.002, 0.03), generator=np.random.default_rng(3)
-    )
-    return reference.with_column(made, "wall_seconds", 10.0 * (made["k"] / 8.0) ** 0.5)
+    runs = made(truth)
+    return reference.with_column(runs, "wall_seconds", 10.0 * (runs["k"] / 8.0) ** 0.5)
 
 
-@pytest.fixture
-def families(generic, theory_free, theory_fixed):
-    return generic, theory_free, theory_fixed
+@pytest.fixture(scope="module")
+def stack():
+    return build_forecaster("stack")
 
 
-def test_a_measured_cell_answers_for_itself(table, families):
-    above = advise(families, table, Ask(0.5, n=30000, k=16), draws=50).verdict
-    assert (above.status, above.basis) == ("sufficient", "measured, 3 runs")
-    below = advise(families, table, Ask(0.01, n=30000, k=16), draws=50).verdict
+def test_a_measured_cell_answers_for_itself(table, stack):
+    above = advise(stack, table, Ask(0.5, n=30000, k=16))
+    assert (above.verdict.status, above.verdict.basis) == ("sufficient", "measured, 3 runs")
+    # What is solved asks for no more runs, and nothing binds.
+    assert not above.next_runs
+    assert not above.limits
+    below = advise(stack, table, Ask(0.01, n=30000, k=16)).verdict
     assert below.status == "insufficient"
     assert below.low < truth(16, 30000, TAILS[16]) < below.high
 
 
-def test_a_cell_between_and_beyond_is_forecast(table, families):
+def test_a_cell_between_and_beyond_is_forecast(table, stack):
     for n, k in ((5000, 8), (60000, 16)):
         tail = 3.0 * k**-1.5
         for target, status in ((3 * truth(k, n, tail), "sufficient"), (truth(k, n, tail) / 3, "insufficient")):
-            found = advise(families, table, Ask(min(target, 0.9), n=n, k=k), draws=80).verdict
-            assert (found.basis, found.status) == ("forecast", status)
-            assert found.low < truth(k, n, tail) < found.high
+            verdict = advise(stack, table, Ask(min(target, 0.9), n=n, k=k)).verdict
+            assert (verdict.basis, verdict.status) == ("forecast", status)
+            assert verdict.low < truth(k, n, tail) < verdict.high
 
 
-def test_beyond_what_was_checked_nothing_is_said(table, families):
-    far = advise(families, table, Ask(0.1, n=10**9, k=16), draws=50)
+def test_beyond_what_was_checked_nothing_is_said(table, stack):
+    far = advise(stack, table, Ask(0.1, n=10**9, k=16))
     assert far.verdict.status == "cannot say"
     assert "forecasts were checked up to" in far.verdict.basis
     assert far.verdict.probability is None
-    wide = advise(families, table, Ask(0.1, n=30000, k=10**6), draws=50)
+    wide = advise(stack, table, Ask(0.1, n=30000, k=10**6))
     assert wide.verdict.status == "cannot say"
 
 
-def test_the_cheapest_is_sufficient_in_truth_and_limits_add_up(table, families):
+def test_the_cheapest_is_sufficient_in_truth_and_limits_add_up(table, stack):
     target = 0.25
-    found = advise(families, table, Ask(target), draws=80)
-    assert found.cheapest is not None
-    assert found.cheapest.status == "sufficient"
+    advice = advise(stack, table, Ask(target))
+    assert advice.cheapest is not None
+    assert advice.cheapest.status == "sufficient"
     # The truth between grid widths, by the power law behind the tails; the noise of one run is 3 %.
-    assert truth(found.cheapest.k, found.cheapest.n, 3.0 * found.cheapest.k**-1.5) < target * 1.06
-    assert sum(found.limits.values()) == pytest.approx(1.0)
-    assert sum(found.laws.values()) == pytest.approx(1.0)
-    assert found.tolerated_k[0] <= found.best_k[0] <= found.tolerated_k[1]
-    best = min(range(2, 65), key=lambda k: truth(k, 30000, 3.0 * k**-1.5))
-    assert found.best_k[1] <= best <= found.best_k[2]
+    assert truth(advice.cheapest.k, advice.cheapest.n, 3.0 * advice.cheapest.k**-1.5) < target * 1.06
+    limits = advise(stack, table, Ask(0.05, n=3000, k=2)).limits
+    assert sum(limits.values()) == pytest.approx(1.0)
+    assert min(limits.values()) >= 0
+    assert sum(advice.weights.values()) == pytest.approx(1.0)
+    assert advice.tolerated_k[0] <= advice.best_k[0] <= advice.tolerated_k[1]
 
 
-def test_the_least_n_is_not_that_of_a_lucky_width(table, families):
-    # At n = 300 and 1000 every cell is far above the target; a least over many noisy widths said 300.
-    target = 0.15
-    found = advise(families, table, Ask(target), draws=80)
-    above = [n for n in reference.SAMPLES if min(truth(k, n, TAILS[k]) for k in reference.WIDTHS) > 1.3 * target]
-    assert found.cheapest_n[1] > max(above, default=0)
+def test_the_best_width_is_found(table, stack):
+    advice = advise(stack, table, Ask(0.25))
+    best = min(reference.WIDTHS, key=lambda k: truth(k, 30000, TAILS[k]))
+    assert advice.best_k[1] <= best <= advice.best_k[2]
 
 
-def test_runs_that_failed_and_targets_of_chance_are_mentioned(table, families):
+@pytest.mark.parametrize("target", [0.03, 0.1, 0.15, 0.25, 0.5])
+def test_no_line_contradicts_another(table, stack, target):
+    advice = advise(stack, table, Ask(target))
+    median, low, high = advice.cheapest_n
+    assert low <= median <= high
+    # One rule: the last end is the least data that suffices, or neither exists.
+    assert high == (advice.cheapest.n if advice.cheapest else np.inf)
+    if advice.verdict.status == "sufficient":
+        assert advice.cheapest.n <= advice.verdict.n
+    widths = {*np.unique(table["k"]).tolist()}
+    assert advice.best_k[0] in widths
+    assert advice.cheapest is None or advice.cheapest.k in widths
+
+
+def test_zero_regret_at_smaller_n_answers_for_larger(stack):
+    solved = made(lambda k, n, tail: 0.0 if n >= 3000 and k >= 8 else 0.3, noise=(0.0, 0.03))
+    verdict = advise(stack, solved, Ask(0.02, n=100_000, k=16)).verdict
+    assert verdict.status == "sufficient"
+    assert verdict.basis == "forecast"
+
+
+def test_a_best_width_at_the_edge_is_told(stack):
+    falling = made(lambda k, n, tail: 0.9 * k**-0.4 * (n / 300) ** -0.1)
+    assert any("at the edge of the widths that were run" in text for text in advise(stack, falling, Ask(0.1)).warnings)
+
+
+def test_a_study_that_learned_nothing_is_called_untrained(stack):
+    level = made(lambda k, n, tail: 0.44, noise=(0.01, 0.0), regret_random=np.full(90, 0.44))
+    advice = advise(stack, level, Ask(0.05))
+    assert advice.verdict.status == "insufficient"
+    assert any(text.startswith("untrained") for text in advice.warnings)
+    trained = made(lambda k, n, tail: 0.44 if n < 10_000 else 0.2, noise=(0.01, 0.0), regret_random=np.full(90, 0.44))
+    assert not any(text.startswith("untrained") for text in advise(stack, trained, Ask(0.05)).warnings)
+
+
+def test_runs_that_failed_and_targets_of_chance_are_mentioned(table, stack):
     status = np.where((table["n"] == 300) & (table["seed"] == 0), "diverged", table["status"])
-    found = advise(families, reference.with_column(table, "status", status), Ask(0.2), draws=50)
-    assert any("runs left out" in warning for warning in found.warnings)
-    easy = advise(families, reference.with_column(table, "regret_random", np.full(len(table), 0.8)), Ask(0.9), draws=50)
+    advice = advise(stack, reference.with_column(table, "status", status), Ask(0.2))
+    assert any("runs left out" in warning for warning in advice.warnings)
+    easy = advise(stack, reference.with_column(table, "regret_random", np.full(len(table), 0.8)), Ask(0.9))
     assert any("asks for nothing" in warning for warning in easy.warnings)
 
 
-def test_a_budget_excludes_what_it_does_not_pay(table, families):
+def test_a_budget_excludes_what_it_does_not_pay(table, stack):
     # Hours grow with √k: 10 s at k = 8.
-    free = advise(families, table, Ask(0.15), draws=50)
-    poor = advise(families, table, Ask(0.15, budget_hours=10 / 3600), draws=50)
+    free = advise(stack, table, Ask(0.15, n=100_000, k=16))
+    poor = advise(stack, table, Ask(0.15, n=100_000, k=16, budget_hours=10 / 3600))
     assert all(run.hours <= 10 / 3600 * 1.001 for run in poor.next_runs)
     # A cell that was run has been paid.
     assert poor.cheapest is None or poor.cheapest.k <= 8 or poor.cheapest.basis.startswith("measured")
@@ -100,49 +142,53 @@ def test_a_budget_excludes_what_it_does_not_pay(table, families):
     assert all(0 < run.shrinkage <= 1 for run in free.next_runs)
 
 
-def test_next_runs_narrow_a_forecast_more_and_more(table, families):
-    found = advise(families, table, Ask(0.1, n=100_000, k=16), draws=100)
-    shares = [run.shrinkage for run in found.next_runs]
+def test_next_runs_narrow_a_forecast_more_and_more(table, stack):
+    advice = advise(stack, table, Ask(0.1, n=100_000, k=16))
+    shares = [run.shrinkage for run in advice.next_runs]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 1.0
 
 
-def test_advice_from_half_of_the_sizes_is_judged_by_the_rest(table, families):
-    judged = score(families, table, 0.25, draws=50)
+def test_what_does_not_suffice_is_sent_to_the_least_data_that_does(stack):
+    # 0.6, 0.33, 0.19, 0.1 and 0.06 at the five sizes.
+    falling = made(lambda k, n, tail: 0.6 * (n / 300) ** -0.5)
+    advice = advise(stack, falling, Ask(0.05, n=30000, k=8))
+    assert advice.verdict.status == "insufficient"
+    assert advice.cheapest is not None
+    (run,) = advice.next_runs
+    assert (run.n, run.k, run.shrinkage) == (advice.cheapest.n, advice.cheapest.k, None)
+    assert any(f"k = {run.k} (the least data that is forecast to suffice" in line for line in advice_lines(advice))
+
+
+def test_advice_from_half_of_the_sizes_is_judged_by_the_rest(table, stack):
+    judged = score(stack, table, 0.25)
     assert [(one.n, one.k) for one, _ in judged] == [(n, k) for n in (10000, 30000) for k in reference.WIDTHS]
     for one, came in judged:
         if one.status in ("sufficient", "insufficient"):
             # Within the noise of a run of the target either word is right.
             assert (one.status == "sufficient") == (came <= 0.25) or abs(came - 0.25) < 0.02
     with pytest.raises(ValueError, match="at least four sizes"):
-        score(families, table.where(table["n"] < 10000), 0.25)
+        score(stack, table.where(table["n"] < 10000), 0.25)
 
 
-def test_near_a_run_the_run_is_the_forecast(table, families):
-    # generic cannot turn up again; corrected by its cells it agrees with them to their own error.
-    cells = cells_from_table(table, "regret", np.inf)
-    model = Corrected(families[0].on("regret"), fit(families[0], table, "regret", draws=30), False, cells)
-    error = cells.sd / np.sqrt(3)
-    plain = np.abs(super(Corrected, model).predicted(cells.columns) - cells.mean)
-    close = np.abs(model.predicted(cells.columns) - cells.mean)
-    assert plain.max() > 5 * np.median(error)
-    # What is left at a cell is a share v/(τ² + v) of what the law missed, v the variance of its mean.
-    assert np.median(close) < 0.5 * np.median(plain)
-    assert close.max() < 0.5 * plain.max()
-    far = {"k": np.array([16.0]), "n": np.array([1e40])}
-    np.testing.assert_allclose(model.predicted(far), super(Corrected, model).predicted(far), atol=1e-6)
+def test_any_forecaster_can_be_asked(table):
+    advice = advise(build_forecaster("no_change"), table, Ask(0.1, n=30000, k=16))
+    assert advice.weights == {}
+    # Nobody has checked it at any distance.
+    assert advise(build_forecaster("no_change"), table, Ask(0.1, n=10**5, k=16)).verdict.status == "cannot say"
 
 
-def test_what_cannot_be_advised_on_says_what_to_run(table, families):
-    with pytest.raises(ValueError, match="run other values of n"):
-        advise(families, table.where(table["n"] == 300), Ask(0.1))
+def test_one_size_is_enough_to_judge_its_own_cells(table, stack):
+    advice = advise(stack, table.where(table["n"] == 300), Ask(0.1))
+    assert advice.verdict.basis == "measured, 3 runs"
+    assert any("fewer than three sizes" in text for text in advice.warnings)
+
+
+def test_what_cannot_be_advised_on_says_what_to_run(table, stack):
     with pytest.raises(ValueError, match="expected values in \\[0, 1\\]"):
-        mix(families, reference.with_column(table, "regret", table["regret"] - 0.5), "regret")
-    saturated = reference.with_column(table, "regret_random", np.full(len(table), 0.01))
-    with pytest.raises(ValueError, match="no law can be fitted"):
-        advise(families, saturated, Ask(0.1))
+        Outlook.of(stack, reference.with_column(table, "regret", table["regret"] - 0.5))
     none = reference.with_column(table, "status", np.full(len(table), "diverged"))
     with pytest.raises(ValueError, match="no finished run has a regret"):
-        advise(families, none, Ask(0.1))
+        advise(stack, none, Ask(0.1))
     with pytest.raises(ValueError, match="target regret inside"):
-        advise(families, table, replace(Ask(0.1), target_regret=1.5))
+        advise(stack, table, replace(Ask(0.1), target_regret=1.5))

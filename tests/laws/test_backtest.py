@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_scale.laws.backtest import Track, learn_growth, learn_inflation
+from jepa_scale.laws.backtest import Track, learn_inflation
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
@@ -30,7 +30,6 @@ def test_a_planted_growth_of_errors_is_learned(generator):
     line = learn_inflation([track(distance, ratio)], 0.9)
     # A quantile of 4000 is known to .9 ± .005, that is z ± .03: the line to about 3 %, its parts to a few times that.
     assert line.at(1.0) == pytest.approx(2.5, rel=0.1)
-    assert learn_growth([track(distance, ratio)], 0.9).at(1.0) == pytest.approx(2.5, rel=0.1)
     assert line.farthest == distance.max()
 
 
@@ -38,17 +37,13 @@ def test_intervals_are_never_narrowed_and_few_forecasts_take_the_largest():
     assert learn_inflation([track([0.5] * 50, [0.2] * 50)], 0.9).at(3.0) == 1.0
     # 5 forecasts know no .9 quantile: ⌈.9 · 6⌉ = 6 > 5.
     assert learn_inflation([track([0.5] * 5, [0.2, 0.4, 4.0, 1.0, 2.0])], 0.9).at(0.5) == 4.0
-    growth = learn_growth([track([0.5] * 5, [0.2, 0.4, 4.0, 1.0, 2.0])], 0.9)
-    assert growth.at(0.5) == 4.0
-    assert growth.at(0.0) == 1.0
 
 
 def test_without_forecasts_nothing_is_calibrated_and_the_reason_is_said():
     empty = Track(np.empty(0), np.empty(0), np.empty(0), 0, ("cut at 300: 1 level of n",))
-    for learn in (learn_inflation, learn_growth):
-        found = learn([empty], 0.9)
-        assert (found.at(5.0), found.farthest, found.forecasts) == (1.0, 0.0, 0)
-        assert found.source == "not calibrated: cut at 300: 1 level of n"
+    found = learn_inflation([empty], 0.9)
+    assert (found.at(5.0), found.farthest, found.forecasts) == (1.0, 0.0, 0)
+    assert found.source == "not calibrated: cut at 300: 1 level of n"
 
 
 def test_widening_covers_what_it_was_learned_from(generator):

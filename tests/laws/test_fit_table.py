@@ -86,6 +86,21 @@ def test_fewer_rows_than_parameters_says_what_to_run():
     assert (reason.code, reason.values["cells"], reason.values["least"]) == ("too_few_cells", 5, 8)
 
 
+@pytest.mark.parametrize(("levels", "status"), [(2, "not_identified"), (3, "converged")])
+def test_two_levels_cannot_hold_a_constant_a_coefficient_and_an_exponent(levels, status):
+    law = Law("chinchilla", "loss = E + A N^-alpha + B D^-beta")
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(100, 12800, 8), 100.0 * 3.0 ** np.arange(levels)))
+    columns = {"N": n, "D": d}
+    columns["loss"] = law.predict(np.array([1.0, 5.0, 4.0, 0.5, 0.4])[: len(law.names)], columns)
+    fit = fit_table(law, columns, draws=0)
+    assert fit.status == status
+    if levels == 2:
+        assert (fit.reason.code, fit.reason.subject) == ("two_levels", "D")
+        # Without a constant, or with the exponent known, two levels suffice.
+        for formula in ("loss = A N^-alpha D^-beta", "loss = E + A N^-alpha + B D^-0.4"):
+            assert fit_table(Law("other", formula), columns, draws=0).status == "converged"
+
+
 def test_the_order_and_the_units_of_rows_do_not_matter(generator):
     columns = surface()
     noisy = {**columns, "R": columns["R"] * np.exp(0.05 * generator.standard_normal(36))}

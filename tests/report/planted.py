@@ -376,9 +376,9 @@ def _advice() -> Advice:
         limits={"tail": 0.2, "samples": 0.75, "floor": 0.05},
         noise=0.003,
         next_runs=(NextRun(10000, 32, 1, 0.002, 0.7, "seed 4 of a cell that was run"),),
-        laws={"generic": 0.4, "theory_free": 0.6},
-        inflation="along n by 108 forecasts from 9 origins, up to 1.48 decades",
-        warnings=("generic misses cell means by more than seeds scatter (p = 1e-06)",),
+        weights={"trend": 0.4, "dose_response": 0.6},
+        checked=(1.48, 0.3),
+        warnings=("k* = 16 is at the edge of the widths that were run: a wider one may be better",),
         surface=Surface(k, n, regret, best),
     )
 

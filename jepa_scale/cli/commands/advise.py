@@ -37,7 +37,12 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--k", type=int, help="latent width to judge (default: the best at n)")
     parser.add_argument("--budget", type=float, metavar="HOURS", help="maximum hours of one run")
     parser.add_argument("--level", type=float, default=0.9, help="probability required for an answer (default: 0.9)")
-    parser.add_argument("--law", nargs="+", default=[], metavar="LAW", help="laws to average (default: the study's)")
+    parser.add_argument(
+        "--forecaster",
+        default="stack",
+        metavar="NAME",
+        help="what forecasts: stack (default), no_change, power_law, trend, … (conf/forecaster)",
+    )
     parser.add_argument(
         "--next",
         type=Path,
@@ -70,14 +75,14 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--k", parsed.k, 1, limits.SIZES["model.k"])
     if parsed.columns and not is_table:
         raise UserError(f"--columns is for a table, and {parsed.study} is a study: leave it out")
-    ask, laws = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget), tuple(parsed.law)
+    ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     if is_table:
         spec, columns = None, pairs("--columns", parsed.columns, "n=samples")
-        advice, remarks = advise_table(parsed.study, ask, laws, columns)
+        advice, remarks = advise_table(parsed.study, ask, parsed.forecaster, columns)
         if parsed.target_regret is None:
             remarks = (f"target regret {target:g}, as in a new study: --target-regret sets another", *remarks)
     else:
-        spec, advice = advise_study(parsed.study, ask, laws)
+        spec, advice = advise_study(parsed.study, ask, parsed.forecaster)
         remarks = ()
     console = Console()
     for sentence in remarks:

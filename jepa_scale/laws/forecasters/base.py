@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +74,21 @@ class Seen:
 class Fitted(ABC):
     """A forecaster that has seen the cells of a study."""
 
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Weight of each member, where the forecaster is a mixture."""
+        return {}
+
+    @property
+    def checked(self) -> float:
+        """Decades beyond the largest n up to which such forecasts were checked; 0: never."""
+        return 0.0
+
     @abstractmethod
     def draws(
         self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
     ) -> Float64[np.ndarray, "count points"]:
-        """Return draws of y, the mean over many seeds, at points (n, k); independent between points or not."""
+        """Return draws of y, the mean over many seeds, at points (n, k); joint over the points."""
 
 
 class Forecaster(ABC):
@@ -104,9 +115,24 @@ class Normal(Fitted):
         self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
     ) -> Float64[np.ndarray, "count points"]:
         """Return draws, cut at 0."""
-        said = [self.forecaster.at(self.seen.curve(width), self.seen, size) for size, width in zip(n, k, strict=True)]
+        said = [self._at(float(size), float(width)) for size, width in zip(n, k, strict=True)]
         mean, sd = np.array(said).T
-        return np.maximum(mean + sd * generator.standard_normal((count, len(mean))), 0.0)
+        # One error for all sizes of a width: a line that is too high is too high everywhere.
+        _, width = np.unique(k, return_inverse=True)
+        error = generator.standard_normal((count, int(width.max(initial=0)) + 1))[:, width]
+        return np.maximum(mean + sd * error, 0.0)
+
+    def _at(self, n: float, k: float) -> tuple[float, float]:
+        curve = self.seen.curve(k)
+        if n > curve.n[-1] or len(curve.n) == 1:
+            return self.forecaster.at(curve, self.seen, n)
+        # Between the runs: a straight line in ln n from cell to cell, surest at the cells.
+        right = min(max(int(np.searchsorted(curve.n, n)), 1), len(curve.n) - 1)
+        share = np.log(n / curve.n[right - 1]) / np.log(curve.n[right] / curve.n[right - 1])
+        low, high = curve.mean[right - 1], curve.mean[right]
+        mean = float(np.clip(low + share * (high - low), 0.0, max(low, high, 1.0)))
+        seed = float(self.seen.deviation(mean, curve.seeds[right]))
+        return mean, float(np.hypot(seed, abs(high - low) * min(abs(share), abs(1 - share)) / 2))
 
 
 class PointForecaster(Forecaster):

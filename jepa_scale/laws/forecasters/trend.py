@@ -10,10 +10,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
 from jepa_scale.shapes import Float64
-
-_EDGE = 0.03
-"""Share that is added at both ends before log odds are taken: y = 0 and y = 1 are finite there."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,9 @@ class Kernel:
     @cached_property
     def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
         u, v = self._places
-        level = np.clip(self.seen.mean, 0.0, 1.0)
-        share = (level + _EDGE) / (1 + 2 * _EDGE)
-        sd = self.seen.deviation(level, self.seen.seeds) / (1 + 2 * _EDGE) / (share * (1 - share))
+        sd = deviation_of_odds(self.seen)
         covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
-        residual = _log_odds(level) - self.start - self.slope * u
+        residual = log_odds(self.seen.mean) - self.start - self.slope * u
         return cho_factor(covariance + 1e-9 * np.eye(len(u)), lower=True), residual
 
     @property
@@ -66,20 +62,15 @@ class Kernel:
         return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
 
     def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws of y at points, each point by itself."""
+        """Return draws of y, joint over the points."""
         (factor, residual), (u, v) = self._factor, self._places
         at, width = np.log(n / self.seen.n.min()), np.log(k)
         cross = self.covariance(at, width, u, v)
         mean = self.start + self.slope * at + cross @ cho_solve(factor, residual)
-        own = np.array(
-            [
-                self.covariance(at[i : i + 1], width[i : i + 1], at[i : i + 1], width[i : i + 1])[0, 0]
-                for i in range(len(at))
-            ]
-        )
-        variance = own - np.einsum("ij,ji->i", cross, cho_solve(factor, cross.T))
-        odds = mean + np.sqrt(np.maximum(variance, 1e-10)) * generator.standard_normal((count, len(mean)))
-        return np.maximum((1 + 2 * _EDGE) / (1 + np.exp(-odds)) - _EDGE, 0.0)
+        left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        open_ = (generator.standard_normal((count, len(mean))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        return np.maximum(from_odds(mean + open_), 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,42 +100,38 @@ class Trend(Forecaster):
 
     f is a Gaussian process: an offset, a slope, and an integrated random walk in u (a slope that drifts), each partly
     common to all widths. Regret saturates at random plans and falls ever faster below the margin (B5), which no power
-    of n does; on this scale both are nearly straight. How much it bends, how alike widths are, and what cells hold
-    beside seed noise are averaged over a grid by their likelihood, with a log-normal prior on the bend.
+    of n does; on this scale both are nearly straight. What is averaged by its likelihood: which of the ``regimes`` the
+    study is in, such as one that learns and one that stays where it is, how alike widths are, and what cells hold
+    beside seed noise.
     """
 
-    start: float = 3.0
-    slope: float = -0.5
-    slope_sd: float = 0.4
-    offset_sd: float = 0.7
-    bends: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
-    bend: float = 0.4
-    """Median of the prior."""
-    bend_spread: float = 0.7
-    """sd of ln(bend)."""
-    shared: tuple[float, ...] = (0.5, 0.8)
+    start: float = 2.3
+    offset_sd: float = 1.1
+    regimes: tuple[tuple[float, float, float], ...] = (
+        (-0.5, 0.4, 0.15),
+        (-0.5, 0.4, 0.3),
+        (-0.5, 0.4, 0.6),
+        (0.0, 0.07, 0.02),
+    )
+    """Mean and sd of the slope, and sd of its change over one unit of ln n."""
+    shared: tuple[float, ...] = (0.4, 0.8)
     lengths: tuple[float, ...] = (1.0,)
-    unexplained: tuple[float, ...] = (0.03, 0.12)
+    unexplained: tuple[float, ...] = (0.03, 0.1, 0.25)
 
     def __post_init__(self) -> None:
-        if not (self.bends and self.shared and self.lengths and self.unexplained) or min(self.bends) <= 0:
-            raise ValueError(f"expected bends above 0 and no empty list of choices, got {self}")
+        # Files have lists only.
+        object.__setattr__(self, "regimes", tuple(tuple(regime) for regime in self.regimes))
+        choices = (self.regimes, self.shared, self.lengths, self.unexplained)
+        if not all(choices) or any(len(regime) != 3 or min(regime[1:]) <= 0 for regime in self.regimes):
+            raise ValueError(f"expected regimes [slope, sd above 0, bend above 0] and no empty list, got {self}")
 
     def fit(self, seen: Seen) -> FittedTrend:
         """Weigh every choice by what it says of the cells."""
-        choices = itertools.product(self.bends, self.shared, self.lengths, self.unexplained)
+        choices = itertools.product(self.regimes, self.shared, self.lengths, self.unexplained)
         kernels = tuple(
-            Kernel(seen, self.start, self.slope, self.slope_sd, self.offset_sd, bend, shared, length, unexplained)
-            for bend, shared, length, unexplained in choices
+            Kernel(seen, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, unexplained)
+            for (slope, slope_sd, bend), shared, length, unexplained in choices
         )
-        scores = np.array([kernel.log_likelihood + self._prior(kernel.bend) for kernel in kernels])
+        scores = np.array([kernel.log_likelihood for kernel in kernels])
         weights = np.exp(scores - scores.max())
         return FittedTrend(kernels, weights / weights.sum())
-
-    def _prior(self, bend: float) -> float:
-        return float(-0.5 * (np.log(bend / self.bend) / self.bend_spread) ** 2)
-
-
-def _log_odds(level: np.ndarray) -> np.ndarray:
-    share = (level + _EDGE) / (1 + 2 * _EDGE)
-    return np.log(share / (1 - share))

@@ -1,4 +1,4 @@
-"""Figure of the regret over n and k as the average of all laws predicts it, with the runs and the best width."""
+"""Figure of the regret over n and k as the forecaster sees it, with the runs and the best width."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def caption(result: StudyResult) -> str:
     assert result.advice is not None  # asked before
     share = percent(result.advice.ask.level)
     return (
-        "Left: expected regret by the average of all laws and the cells near by; dots: cells that were run; bold: the "
+        "Left: expected regret as the forecaster sees it; dots: cells that were run; bold: the "
         f"target {number(result.target_regret)}; dashed: k*(n) among the widths that were run. It reaches as far as "
         "forecasts were checked; beyond the dotted lines lies no run. Right: k*(n) with the "
         f"{share} range of the draws, and the best width of the runs at each n (rings: inside the grid; "
@@ -77,7 +77,7 @@ def _map(figure: Figure, axes: Any, result: StudyResult, shown: Surface) -> None
 
 def _best(axes: Any, result: StudyResult, shown: Surface) -> None:
     axes.fill_between(shown.n, shown.best_k[1], shown.best_k[2], color="#b6d3ea", alpha=0.7, linewidth=0)
-    axes.plot(shown.n, shown.best_k[0], color="#2f7ab8", label="average of the laws")
+    axes.plot(shown.n, shown.best_k[0], color="#2f7ab8", label="forecast")
     turns = optima(result.table, "regret")
     inside = [turn.best for turn in turns.values() if turn.place == "interior"]
     others = [turn.best for turn in turns.values() if turn.place != "interior"]

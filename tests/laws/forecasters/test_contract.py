@@ -75,7 +75,7 @@ def test_solved_cells_stay_solved(forecaster):
         return np.where(n >= 3000, 0.0, 0.5)
 
     found = draws(forecaster, seen(solved), [30000.0], [8.0])
-    assert np.median(found) < 0.02
+    assert np.median(found) < 0.03
 
 
 def test_no_cells_and_nothing_to_lose_are_refused():

@@ -22,8 +22,8 @@ def slow(kernel, cells, n, k):
         common = kernel.shared + (1 - kernel.shared) * alike
         return common * (kernel.offset_sd**2 + kernel.slope_sd**2 * a * b + kernel.bend**2 * walk(a, b))
 
-    share = (np.clip(cells.mean, 0, 1) + 0.03) / 1.06
-    sd = np.sqrt((0.01**2 + (0.05 * np.clip(cells.mean, 0, 1)) ** 2) / 3) / 1.06 / (share * (1 - share))
+    share = (np.clip(cells.mean, 0, 1) + 0.007) / 1.057
+    sd = np.sqrt((0.01**2 + (0.05 * np.clip(cells.mean, 0, 1)) ** 2) / 3) / 1.057 / (share * (1 - share))
     whole = np.array([[covariance(a, w, b, x) for b, x in zip(u, v, strict=True)] for a, w in zip(u, v, strict=True)])
     whole += np.diag(sd**2 + kernel.unexplained**2)
     at, width = np.log(n / cells.n.min()), np.log(k)
@@ -41,7 +41,7 @@ def test_draws_have_the_mean_and_variance_of_the_definition(n, k):
     kernel = Kernel(cells, 3.0, -0.5, 0.4, 0.7, 0.4, 0.5, 1.0, 0.1)
     mean, variance, likelihood = slow(kernel, cells, n, k)
     found = kernel.draws(np.array([n]), np.array([k]), 40000, np.random.default_rng(0))[:, 0]
-    odds = np.log((found + 0.03) / (1.03 - found))
+    odds = np.log((found + 0.007) / (1.05 - found))
     # 40 000 draws know these quantiles to 1/140 of the sd; the lower half is cut where y is 0.
     middle, high = np.quantile(odds, [0.5, 0.84134])
     sd = np.sqrt(variance)
@@ -67,5 +67,7 @@ def test_between_widths_that_were_run_it_is_surer_than_beyond():
 
 
 def test_settings_that_leave_no_choice_are_refused():
-    with pytest.raises(ValueError, match="expected bends above 0 and no empty list"):
-        Trend(bends=())
+    with pytest.raises(ValueError, match="no empty list"):
+        Trend(regimes=())
+    with pytest.raises(ValueError, match="bend above 0"):
+        Trend(regimes=((-0.5, 0.4, 0.0),))

@@ -1,0 +1,157 @@
+"""Makes jepa_scale/laws/forecasters/library.json: what the members of a stack were worth on studies that are known.
+
+Two halves: surfaces of exact learners on random worlds (theory/learning_curve.py), where the mean of a few data sets
+stands for runs, and every study of trained networks in benchmarks/tables with more than three sizes. For each cut with
+at least three sizes below it: where the study stood, E|X − y| and E|X − X′| of the members on the larger cells in units
+of the better simple forecaster, and the stack's misses, its weights taken from other studies and its own back-tests.
+
+    python benchmarks/library.py                    # 3 to 5 minutes on one core
+    python benchmarks/library.py --surfaces 24 --out /tmp/library.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forecast import LEAST_SIZES, SIMPLE, cuts_of, studies
+
+from jepa_scale.laws.forecasters.base import Seen
+from jepa_scale.laws.forecasters.library import VERSION, distance_class, from_dict, situation
+from jepa_scale.laws.forecasters.stack import Stack, misses, mixed, pairwise
+from jepa_scale.laws.noise import pooled_noise
+from jepa_scale.theory.graph import FiniteWorld
+from jepa_scale.theory.learners import fit_per_action, fit_shared
+from jepa_scale.theory.learning_curve import learning_curve
+from jepa_scale.theory.planning import PlanningProblem, goal_weights, plan_values
+from jepa_scale.worlds import families
+from jepa_scale.worlds.lowrank import LowRank
+from jepa_scale.worlds.nuisance import Nuisance
+from jepa_scale.worlds.persistence import Persistence
+from jepa_scale.worlds.torus import Torus
+
+LEAST_REFERENCE = 2e-3
+"""Smallest CRPS, in units of random regret, that others are measured by."""
+Cut = tuple[Seen, Seen]
+"""What a forecaster sees, and the cells ahead."""
+
+
+def random_world(generator: np.random.Generator, number: int) -> FiniteWorld:
+    """A world of one of six kinds."""
+    slip, blur, side = (
+        float(generator.uniform(0, 0.95)),
+        float(generator.uniform(0, 1.5)),
+        int(generator.integers(3, 6)),
+    )
+    kind = ("torus", "nuisance", "dirichlet", "doubly_stochastic", "lowrank", "persistence")[number % 6]
+    if kind == "torus":
+        return Torus(int(generator.integers(4, 10)), slip=slip, blur=blur).finite
+    if kind == "nuisance":
+        return Nuisance(
+            Torus(side, slip=slip, blur=blur), observations_per_state=int(generator.choice([2, 4, 8]))
+        ).finite
+    if kind == "persistence":
+        values, stays = int(generator.choice([2, 3, 4])), float(generator.uniform(0, 1))
+        return Persistence(Torus(side, slip=slip, blur=0.0), nuisance_values=values, persistence=stays).finite
+    if kind == "lowrank":
+        states, rank = int(generator.integers(30, 100)), int(generator.integers(3, 25))
+        concentration = float(generator.uniform(0.05, 0.6))
+        return LowRank(states=states, rank=rank, concentration=concentration, world_seed=number).finite
+    made = getattr(families, kind)(generator, int(generator.integers(16, 90)))
+    assert isinstance(made, FiniteWorld)
+    return made
+
+
+def exact_surface(generator: np.random.Generator, number: int) -> list[Cut]:
+    """Cuts of one surface of an exact learner."""
+    world, problem = random_world(generator, number), PlanningProblem(1, goal_law="uniform")
+    start, step = (
+        float(generator.choice([30, 100, 300, 1000])),
+        float(generator.choice([2, 10**0.5, 10**0.5, 10**0.75])),
+    )
+    sizes = [round(start * step**place) for place in range(int(generator.integers(5, 8)))]
+    least = int(generator.choice([1, 2, 4]))
+    widths = [least * 2**place for place in range(6) if least * 2**place <= world.states]
+    learner = fit_shared if generator.random() < 0.6 else fit_per_action
+    curve = learning_curve(world, problem, sizes, widths, int(generator.choice([2, 3])), generator, learner)
+    values, goals = plan_values(world, 1), goal_weights(world, problem)
+    random = float((world.context_law[:, None] * goals * (values.max(0) - values.mean(0))).sum())
+    runs = (curve.regrets / random).transpose(0, 2, 1).reshape(-1, curve.datasets)
+    n, k = (axis.ravel() for axis in np.meshgrid(np.array(sizes, float), np.array(widths, float), indexing="ij"))
+    seeds, mean, variance = np.full(len(n), curve.datasets), runs.mean(axis=1), runs.var(axis=1, ddof=1)
+    cuts = []
+    for cut in np.unique(n)[LEAST_SIZES - 1 : -1]:
+        below = n <= cut
+        noise = pooled_noise(variance[below], (seeds[below] - 1).astype(float), mean[below], 0.003)
+        whole = Seen(n, k, mean, seeds, noise, random)
+        cuts.append((whole.where(below), whole.where(~below)))
+    return cuts
+
+
+def all_studies(surfaces: int, tables: list[Path]) -> Iterator[tuple[str, str, list[Cut]]]:
+    """Name, source and cuts of every study."""
+    generator = np.random.default_rng(20_260_627)
+    for number in range(surfaces):
+        yield f"exact {number}", "exact", exact_surface(generator, number)
+    for name, table in studies(tables):
+        yield name, "trained", [(seen, ahead) for seen, ahead, _ in cuts_of(table)]
+
+
+def rounded(values: np.ndarray) -> list:  # type: ignore[type-arg]
+    """Numbers of four digits, for a small file."""
+    return np.vectorize(lambda value: float(f"{value:.4g}"), otypes=[float])(values).tolist() if np.size(values) else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surfaces", type=int, default=96, help="surfaces of exact learners (default: 96)")
+    parser.add_argument("--out", type=Path, default=Path("jepa_scale/laws/forecasters/library.json"))
+    given = parser.parse_args()
+    stack, folder = Stack(), Path(__file__).parent / "tables"
+    names = list(stack.members)
+    simple = [names.index(name) for name in SIMPLE]
+    entries: list[dict[str, Any]] = []
+    judged = []
+    for name, source, cuts in all_studies(given.surfaces, sorted(folder.glob("*.parquet"))):
+        drawn = [stack.member_draws(seen, ahead) for seen, ahead in cuts]
+        energies = [pairwise(one, ahead.mean) for one, (_, ahead) in zip(drawn, cuts, strict=True)]
+        a, b = (np.concatenate([part[place] for part in energies], axis=-1) for place in (0, 1))
+        scores = a.mean(axis=1) - 0.5 * np.diagonal(b.mean(axis=2))
+        reference = max(float(scores[simple].min()), LEAST_REFERENCE)
+        content = [
+            {
+                "situation": rounded(situation(seen)),
+                "a": rounded(a.mean(axis=1) / reference),
+                "b": rounded(b.mean(axis=2) / reference),
+                "misses": [[], [], []],
+            }
+            for (seen, _), (a, b) in zip(cuts, energies, strict=True)
+        ]
+        entries.append({"name": name, "source": source, "cuts": content})
+        judged.append((cuts, drawn))
+        print(name, len(cuts), f"{reference:.3f}", rounded(scores / reference), flush=True)
+    library = from_dict({"version": VERSION, "members": names, "studies": entries})
+    for entry, (cuts, drawn) in zip(entries, judged, strict=True):
+        others = library.without(str(entry["name"]))
+        for content, (seen, ahead), one in zip(entry["cuts"], cuts, drawn, strict=True):
+            weights = stack.weights(seen, others)
+            missed = misses(mixed(one, weights), ahead.mean)
+            place = distance_class(np.log10(ahead.n / seen.n.max()))
+            content["misses"] = [rounded(missed[place == distance]) for distance in range(3)]
+    made = {"version": VERSION, "members": names, "settings": settings(stack), "studies": entries}
+    given.out.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(given.out, given.out.stat().st_size, "bytes")
+
+
+def settings(stack: Stack) -> dict[str, object]:
+    """What the members were, for a test that says when the library has to be made again."""
+    return {name: json.loads(json.dumps(dataclasses.asdict(member))) for name, member in stack.members.items()}  # type: ignore[call-overload]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""A mixture of forecasters: weights minimise the CRPS of back-tests, intervals are widened by what these missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import minimize
+
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
+from jepa_scale.laws.forecasters.parametric import DoseResponse
+from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
+from jepa_scale.laws.forecasters.trend import Trend
+from jepa_scale.shapes import Float64
+
+_BACKTEST_DRAWS = 200
+_LEVEL = 0.9
+"""Level of the intervals whose misses are counted."""
+_LEAST_HALF = 2e-3
+"""Smallest half-width that a miss is measured by."""
+_CHECKED = 1.0
+"""Decades beyond the largest n at which most studies of the library have forecasts."""
+_FACTORS = (0.7, 4.0)
+"""Range of the factors of intervals."""
+
+STEEP = Trend(
+    regimes=(
+        *((-0.8, 0.4, bend) for bend in (0.05, 0.15, 0.3, 0.6)),
+        *((-0.1, 0.2, bend) for bend in (0.05, 0.15, 0.3, 0.6)),
+        (0.0, 0.07, 0.02),
+    ),
+    unexplained=(0.03, 0.1, 0.25, 0.5),
+)
+"""A trend with other regimes: steeper ones, and studies that hardly learn."""
+
+
+def default_members() -> dict[str, Forecaster]:
+    """Return the members of a stack, by name."""
+    return {
+        "no_change": NoChange(),
+        "power_law": PowerLaw(),
+        "trend": Trend(),
+        "steep_trend": STEEP,
+        "dose_response": DoseResponse(),
+    }
+
+
+@dataclass(frozen=True)
+class BackTest:
+    """Forecasts of the cells of each size of a study from all smaller ones."""
+
+    a: Float64[np.ndarray, "members forecasts"]
+    b: Float64[np.ndarray, "members members forecasts"]
+    draws: tuple[Float64[np.ndarray, "members draws _"], ...]
+    """Draws of each cut, with seed noise."""
+    observed: tuple[Float64[np.ndarray, " _"], ...]
+    decades: tuple[Float64[np.ndarray, " _"], ...]
+
+    @property
+    def forecasts(self) -> int:
+        """Number of forecasts."""
+        return self.a.shape[1]
+
+    @property
+    def farthest(self) -> float:
+        """Largest distance of a forecast, decades."""
+        return max((float(part.max()) for part in self.decades), default=0.0)
+
+
+@dataclass(frozen=True)
+class FittedStack(Fitted):
+    """Members fitted to a study, their weights, and the factors of the intervals."""
+
+    members: Mapping[str, Fitted]
+    weights: Float64[np.ndarray, " members"]
+    factors: Float64[np.ndarray, "3"]
+    """Factor of the ends of a 90 % interval, by class of distance."""
+    largest: float
+    """Largest n seen."""
+    backtest: BackTest
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Weight of each member."""
+        return dict(zip(self.members, self.weights.tolist(), strict=True))
+
+    @property
+    def checked(self) -> float:
+        """Decades of the farthest back-test here, and one that the other studies have checked."""
+        return max(self.backtest.farthest, _CHECKED)
+
+    def draws(
+        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
+    ) -> Float64[np.ndarray, "count points"]:
+        """Return draws of y: members share them by weight, then each point is widened by its factor."""
+        n, k = np.asarray(n, float), np.asarray(k, float)
+        counts = generator.multinomial(count, self.weights)
+        parts = [
+            member.draws(n, k, int(share), generator)
+            for member, share in zip(self.members.values(), counts, strict=True)
+            if share
+        ]
+        decades = np.log10(n / self.largest)
+        # Between the runs nothing was back-tested, and no factor is needed.
+        factors = np.where(decades > 1e-9, self.factors[distance_class(decades)], 1.0)
+        return stretched(np.concatenate(parts), factors)
+
+
+@dataclass(frozen=True)
+class Stack(Forecaster):
+    """Forecasters mixed by weights that minimise the CRPS of rolling back-tests, shrunk to those of other studies.
+
+    The CRPS of a mixture is w·a − ½ wᵀ B w with a = E|X − y| and B = E|X − X′|, means over back-tests, each in units of
+    the best member's CRPS. The library counts as ``strength`` forecasts in the sums, its studies weighted by how much
+    they looked alike. Intervals: factors by distance, the .9 quantile of misses over half-widths, again with the
+    library as ``strength`` misses; they stretch a distribution's ends and leave its middle.
+    """
+
+    members: Mapping[str, Forecaster] = field(default_factory=default_members, hash=False)
+    strength: float = 6.0
+    without: str = ""
+    """A study that the library shall not know, to judge forecasts of it."""
+
+    def __post_init__(self) -> None:
+        if not self.members or not self.strength > 0:
+            raise ValueError(f"expected members and a strength above 0, got {list(self.members)} and {self.strength}")
+
+    def fit(self, seen: Seen) -> FittedStack:
+        """Back-test the members, weigh them, and fit them to all cells."""
+        return self.fit_with(seen, shipped().without(self.without) if self.without else shipped())
+
+    def fit_with(self, seen: Seen, library: Library) -> FittedStack:
+        """Fit with another library."""
+        backtest = self.backtested(seen)
+        weights = self._weights(seen, backtest, library)
+        return FittedStack(
+            {name: member.fit(seen) for name, member in self.members.items()},
+            weights,
+            self._factors(backtest, weights, library),
+            float(seen.n.max()),
+            backtest,
+        )
+
+    def weights(self, seen: Seen, library: Library) -> Float64[np.ndarray, " members"]:
+        """Return the members' weights alone."""
+        return self._weights(seen, self.backtested(seen), library)
+
+    def _weights(self, seen: Seen, backtest: BackTest, library: Library) -> np.ndarray:
+        prior = library.energy(tuple(self.members), situation(seen))
+        return mixture_weights(self._energy(backtest, prior))
+
+    def backtested(self, seen: Seen) -> BackTest:
+        """Forecast the cells of each size from all smaller ones, as soon as there are two of them."""
+        count = len(self.members)
+        a, b, draws, observed, decades = [np.zeros((count, 0))], [np.zeros((count, count, 0))], [], [], []
+        for cut in np.unique(seen.n)[1:-1]:
+            ahead = seen.where((seen.n > cut) & np.isin(seen.k, seen.k[seen.n <= cut]))
+            if not len(ahead.n):
+                continue
+            drawn = self.member_draws(seen.where(seen.n <= cut), ahead)
+            energy = pairwise(drawn, ahead.mean)
+            a.append(energy[0])
+            b.append(energy[1])
+            draws.append(drawn)
+            observed.append(ahead.mean)
+            decades.append(np.log10(ahead.n / cut))
+        return BackTest(
+            np.concatenate(a, axis=1), np.concatenate(b, axis=2), tuple(draws), tuple(observed), tuple(decades)
+        )
+
+    def member_draws(self, seen: Seen, ahead: Seen) -> Float64[np.ndarray, "members draws points"]:
+        """Return each member's draws of cells ahead, with the noise of their seeds."""
+        drawn = []
+        for member in self.members.values():
+            generator = np.random.default_rng(1)
+            one = member.fit(seen).draws(ahead.n, ahead.k, _BACKTEST_DRAWS, generator)
+            sd = seen.deviation(np.clip(one, 0.0, 1.0), ahead.seeds)
+            drawn.append(np.maximum(one + sd * generator.standard_normal(one.shape), 0.0))
+        return np.array(drawn)
+
+    def _energy(self, backtest: BackTest, prior: Energy | None) -> Energy:
+        count, own = len(self.members), backtest.forecasts
+        if prior is None:
+            # Nothing known of these members: each as good as any other, and apart from it by as much as it errs.
+            prior = Energy(np.ones(count), np.ones((count, count)) - 0.5 * np.eye(count))
+        if not own:
+            return prior
+        scores = backtest.a.mean(axis=1) - 0.5 * np.diagonal(backtest.b.mean(axis=2))
+        unit, total = max(float(scores.min()), 5e-3), own + self.strength
+        return Energy(
+            (backtest.a.sum(axis=1) / unit + self.strength * prior.a) / total,
+            (backtest.b.sum(axis=2) / unit + self.strength * prior.b) / total,
+        )
+
+    def _factors(self, backtest: BackTest, weights: np.ndarray, library: Library) -> np.ndarray:
+        own: list[list[np.ndarray]] = [[], [], []]
+        for drawn, observed, decades in zip(backtest.draws, backtest.observed, backtest.decades, strict=True):
+            found, place = misses(mixed(drawn, weights), observed), distance_class(decades)
+            for distance in range(len(own)):
+                own[distance].append(found[place == distance])
+        factors = []
+        for distance, parts in enumerate(own):
+            mine, (theirs, share) = np.concatenate([np.zeros(0), *parts]), library.misses(distance)
+            values = np.concatenate([mine, theirs])
+            weight = np.concatenate([np.ones(len(mine)), self.strength * share])
+            factors.append(weighted_quantile(values, weight, _LEVEL) if len(values) else 1.0)
+        # What is far is no surer than what is near.
+        return np.asarray(np.maximum.accumulate(np.clip(factors, *_FACTORS)))
+
+
+def pairwise(drawn: Float64[np.ndarray, "members draws points"], observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return E|X − y| (members, points) and E|X − X′| (members, members, points).
+
+    E|X − X′| of two members from sorted draws: of Z, an even mixture of both, E|Z − Z′| = ¼ (Bᵢᵢ + Bⱼⱼ + 2 Bᵢⱼ).
+    """
+    count, points = len(drawn), drawn.shape[2]
+    a, b = np.abs(drawn - observed).mean(axis=1), np.empty((count, count, points))
+    for i in range(count):
+        b[i, i] = _spread(drawn[i])
+    for i in range(count):
+        for j in range(i):
+            both = _spread(np.concatenate([drawn[i], drawn[j]]))
+            b[i, j] = b[j, i] = (4 * both - b[i, i] - b[j, j]) / 2
+    return a, b
+
+
+def _spread(draws: np.ndarray) -> np.ndarray:
+    count = len(draws)
+    weight = 2 * np.arange(1, count + 1) - count - 1
+    return np.asarray(2 * (weight[:, None] * np.sort(draws, axis=0)).sum(axis=0) / count**2)
+
+
+def mixture_weights(energy: Energy) -> Float64[np.ndarray, " members"]:
+    """Return weights ≥ 0 of sum 1 that minimise w·a − ½ wᵀ B w, by softmax from several starts."""
+    count = len(energy.a)
+
+    def objective(logits: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = _softmax(logits)
+        slope = energy.a - energy.b @ weights
+        value = float(weights @ energy.a - 0.5 * weights @ energy.b @ weights)
+        return value, weights * (slope - weights @ slope)
+
+    starts = [np.zeros(count), *(3.0 * np.eye(count))]
+    best = min((minimize(objective, start, jac=True, method="BFGS") for start in starts), key=lambda one: one.fun)
+    return _softmax(best.x)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max())
+    return np.asarray(raised / raised.sum())
+
+
+def mixed(drawn: Float64[np.ndarray, "members draws points"], weights: np.ndarray, count: int = 600) -> np.ndarray:
+    """Return draws of the mixture from those of its members."""
+    counts = np.random.default_rng(3).multinomial(count, weights)
+    return np.concatenate(
+        [np.resize(one, (share, drawn.shape[2])) for one, share in zip(drawn, counts, strict=True) if share]
+    )
+
+
+def misses(draws: Float64[np.ndarray, "draws points"], observed: np.ndarray) -> Float64[np.ndarray, " points"]:
+    """Return |y − median| over the half-width of the 90 % interval on that side."""
+    low, middle, high = np.quantile(draws, [(1 - _LEVEL) / 2, 0.5, (1 + _LEVEL) / 2], axis=0)
+    half = np.where(observed > middle, high - middle, middle - low)
+    return np.asarray(np.abs(observed - middle) / np.maximum(half, _LEAST_HALF))
+
+
+def weighted_quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
+    """Return the smallest value with at least ``level`` of the weight at or below it."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(below, level - 1e-12)), len(values) - 1)])
+
+
+def stretched(
+    draws: Float64[np.ndarray, "draws points"], factors: Float64[np.ndarray, " points"]
+) -> Float64[np.ndarray, "draws points"]:
+    """Move the ends of a 90 % interval away from the median by a factor; the middle half hardly moves.
+
+    A draw at quantile p is moved by 1 + (factor − 1) (|2p − 1| / .9)⁶, at most 1.3 of the factor's excess.
+    """
+    count = len(draws)
+    rank = (np.argsort(np.argsort(draws, axis=0), axis=0) + 0.5) / count
+    share = np.minimum((np.abs(2 * rank - 1) / _LEVEL) ** 6, 1.3)
+    middle = np.median(draws, axis=0)
+    return np.maximum(middle + (draws - middle) * (1 + (factors - 1) * share), 0.0)

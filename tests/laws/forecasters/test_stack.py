@@ -1,0 +1,203 @@
+"""The stack: weights against a search, intervals against planted misses, and what the library says."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from jepa_scale.laws.forecasters import library as libraries
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster
+from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, from_dict, shipped, situation
+from jepa_scale.laws.forecasters.parametric import DoseResponse, SumLaw
+from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
+from jepa_scale.laws.forecasters.stack import (
+    Stack,
+    default_members,
+    misses,
+    mixed,
+    mixture_weights,
+    pairwise,
+    stretched,
+    weighted_quantile,
+)
+from jepa_scale.laws.scores import crps
+from tests.laws.forecasters.test_contract import dose, seen
+
+EMPTY = Library((), ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed(Forecaster, Fitted):
+    """Says the same of every point."""
+
+    centre: float
+    sd: float
+
+    def fit(self, cells):
+        return self
+
+    def draws(self, n, k, count, generator):
+        return np.maximum(self.centre + self.sd * generator.standard_normal((count, len(n))), 0.0)
+
+
+def test_pairwise_is_the_mean_over_all_pairs(generator):
+    drawn, observed = generator.random((3, 40, 5)), generator.random(5)
+    a, b = pairwise(drawn, observed)
+    for i in range(3):
+        np.testing.assert_allclose(a[i], np.abs(drawn[i] - observed).mean(axis=0))
+        for j in range(3):
+            every = np.abs(drawn[i][:, None] - drawn[j][None]).mean(axis=(0, 1))
+            np.testing.assert_allclose(b[i, j], every, atol=1e-12)
+
+
+def test_the_energy_of_a_mixture_is_its_crps(generator):
+    drawn, observed = generator.random((2, 4000, 3)), generator.random(3)
+    drawn[1] *= 0.3
+    a, b = pairwise(drawn, observed)
+    weights = np.array([0.25, 0.75])
+    expected = crps(np.concatenate([drawn[0][:1000], drawn[1][:3000]]), observed)
+    by_energy = weights @ a - 0.5 * np.einsum("i,ijp,j->p", weights, b, weights)
+    # 1000 of 4000 draws know a mean to about 1 %.
+    np.testing.assert_allclose(by_energy, expected, atol=0.01)
+
+
+def test_weights_are_those_of_a_search(generator):
+    drawn, observed = generator.random((3, 200, 30)) * np.array([1.0, 0.5, 0.2])[:, None, None], generator.random(30)
+    a, b = (part.mean(axis=-1) for part in pairwise(drawn, observed))
+    weights = mixture_weights(Energy(a, b))
+
+    def value(w):
+        return w @ a - 0.5 * w @ b @ w
+
+    grid = [np.array([i, j, 40 - i - j]) / 40 for i in range(41) for j in range(41 - i)]
+    assert value(weights) <= min(map(value, grid)) + 1e-6
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_the_member_that_was_right_has_the_weight():
+    members = {"right": Fixed(0.2, 0.02), "wrong": Fixed(0.9, 0.02)}
+    fitted = Stack(members, strength=0.01).fit_with(seen(0.2), EMPTY)
+    assert fitted.shares["right"] > 0.95
+    assert np.median(fitted.draws([30000.0], [8.0], 400, np.random.default_rng(0))) == pytest.approx(0.2, abs=0.02)
+
+
+def test_without_back_tests_the_library_decides():
+    two_sizes = seen(dose, sizes=(300.0, 1000.0))
+    fitted = Stack().fit(two_sizes)
+    assert fitted.backtest.forecasts == 0
+    prior = shipped().energy(tuple(default_members()), situation(two_sizes))
+    np.testing.assert_allclose(fitted.weights, mixture_weights(prior))
+
+
+def test_members_that_the_library_does_not_know_share_until_they_are_tested():
+    fitted = Stack({"a": Fixed(0.2, 0.02), "b": Fixed(0.9, 0.02)}).fit(seen(0.2, sizes=(300.0, 1000.0)))
+    np.testing.assert_allclose(fitted.weights, 0.5, atol=1e-3)
+
+
+def test_intervals_that_missed_are_widened_and_the_middle_stays():
+    # Every cell at .5 and a member at .45 ± .02: it misses by .05, half-widths are 1.645 · .02, of 200 draws ± a tenth.
+    fitted = Stack({"sure": Fixed(0.45, 0.02)}, strength=1e-6).fit_with(seen(0.5, noise=(0.003, 1e-4)), EMPTY)
+    assert 1.3 < fitted.factors[0] < 2.1
+    drawn = fitted.draws([30000.0], [8.0], 4000, np.random.default_rng(0))[:, 0]
+    low, quarter, three, high = np.quantile(drawn, [0.05, 0.25, 0.75, 0.95])
+    assert high - low == pytest.approx(fitted.factors[0] * 2 * 1.645 * 0.02, rel=0.1)
+    assert three - quarter == pytest.approx(2 * 0.6745 * 0.02, rel=0.1)
+
+
+def test_stretching_keeps_order_and_does_nothing_by_one(generator):
+    draws = generator.random((200, 2))
+    np.testing.assert_allclose(stretched(draws, np.ones(2)), draws)
+    wide = stretched(draws, np.array([3.0, 3.0]))
+    assert (np.argsort(wide[:, 0]) == np.argsort(draws[:, 0])).all() or (wide == 0).any()
+    assert (wide >= 0).all()
+
+
+def test_quantiles_and_misses_are_those_of_the_definition():
+    assert weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 8.0, 1.0]), 0.9) == 2.0
+    draws = np.linspace(0, 1, 2001)[:, None]
+    assert misses(draws, np.array([0.95]))[0] == pytest.approx(1.0, abs=1e-3)
+    assert misses(draws, np.array([0.275]))[0] == pytest.approx(0.5, abs=1e-3)
+    assert mixed(np.array([np.zeros((5, 2)), np.ones((5, 2))]), np.array([0.0, 1.0])).min() == 1.0
+
+
+def test_classes_of_distance():
+    assert distance_class(np.array([0.3, 0.55, 0.6, 1.05, 2.0])).tolist() == [0, 0, 1, 1, 2]
+
+
+def test_situations_are_slopes_level_and_noise():
+    # Log odds fall by 1.2 for each unit of ln n, far from both ends.
+    slope, before, level, noise = situation(seen(dose, sizes=(2000.0, 3000.0, 4500.0), widths=(8.0,)))
+    assert slope == pytest.approx(-1.2, abs=0.15)
+    assert before == pytest.approx(-1.2, abs=0.15)
+    assert level == pytest.approx(-1.2 * (np.log(4500) - 8.0 - 0.2 * np.log(8)), abs=0.1)
+    assert noise < 0
+    assert np.isnan(situation(seen(dose, sizes=(300.0,)))[0])
+
+
+def test_the_shipped_library_is_of_these_members_and_has_both_halves():
+    path = libraries.files("jepa_scale.laws.forecasters").joinpath("library.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["members"] == list(default_members())
+    now = {name: json.loads(json.dumps(dataclasses.asdict(member))) for name, member in default_members().items()}
+    assert content["settings"] == now, "run benchmarks/library.py: a member's settings have changed"
+    sources = [study["source"] for study in content["studies"]]
+    assert sources.count("trained") >= 12
+    assert sources.count("exact") >= 48
+
+
+def test_a_study_can_be_left_out_and_halves_weigh_the_same():
+    names = {cut.study for cut in shipped().cuts}
+    assert "quickstart" in names
+    assert "quickstart" not in {cut.study for cut in shipped().without("quickstart").cuts}
+    exact = sum(cut.weight for cut in shipped().cuts if cut.study.startswith("exact "))
+    assert exact == pytest.approx(sum(cut.weight for cut in shipped().cuts) / 2)
+
+
+def test_what_looks_alike_counts_more():
+    cut = {"situation": [-1.0, -1.0, 0.0, -3.0], "a": [1.0, 2.0], "b": [[0.1, 1.0], [1.0, 0.1]], "misses": [[], [], []]}
+    other = {**cut, "situation": [0.0, 0.0, 3.0, -3.0], "a": [2.0, 1.0]}
+    studies = [{"name": str(i), "source": "exact", "cuts": [part]} for i, part in enumerate((cut, other))]
+    made = from_dict({"members": ["x", "y"], "studies": studies})
+    near = made.energy(("x", "y"), np.array(cut["situation"])).a
+    assert near[0] < 1.1
+    unknown = made.energy(("x", "y"), np.full(4, np.nan)).a
+    np.testing.assert_allclose(unknown, 1.5)
+    assert made.energy(("x", "z"), np.zeros(4)) is None
+
+
+def test_a_flat_study_is_left_as_it_is_and_a_falling_one_is_not():
+    at = ([100_000.0, 100_000.0], [8.0, 32.0])
+    flat = Stack().fit(seen(0.6, noise=(0.01, 0.01))).draws(*at, 2000, np.random.default_rng(0))
+    assert np.abs(flat - 0.6).mean() < 0.03
+    truth = dose(*map(np.array, at))
+    falling = Stack().fit(seen(dose)).draws(*at, 2000, np.random.default_rng(0))
+    simple = NoChange().fit(seen(dose)).draws(*map(np.array, at), 2000, np.random.default_rng(0))
+    assert crps(falling, truth).mean() < 0.5 * crps(simple, truth).mean()
+
+
+@pytest.mark.parametrize(
+    ("family", "theta"),
+    [(DoseResponse(), (0.1, 2.5, 0.2, 0.05, -6.0, -1.0)), (SumLaw(), (-4.0, 2.0, 0.6, -0.1, 0.0))],
+    ids=["dose_response", "sum_law"],
+)
+def test_a_family_forecasts_its_own_curves(family, theta):
+    place = np.log(np.array([2.0, 8.0, 32.0])).mean()
+
+    def own(n, k):
+        return family.level(np.array([theta]), np.log(np.asarray(n) / 300.0), np.log(np.asarray(k)) - place)[0]
+
+    cells, at = seen(own, noise=(0.003, 0.01)), (np.array([30000.0, 100_000.0]), np.array([8.0, 32.0]))
+    drawn = family.fit(cells).draws(*at, 1000, np.random.default_rng(0))
+    power = PowerLaw().fit(cells).draws(*at, 1000, np.random.default_rng(0))
+    assert crps(drawn, own(*at)).mean() < crps(power, own(*at)).mean()
+    np.testing.assert_allclose(np.median(drawn, axis=0), own(*at), atol=0.03)
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="expected members and a strength above 0"):
+        Stack({})
+    with pytest.raises(ValueError, match="expected members and a strength above 0"):
+        Stack(strength=0.0)
+    with pytest.raises(ValueError, match="as many spreads above 0"):
+        DoseResponse(spread=(1.0,))
