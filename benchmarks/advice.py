@@ -10,7 +10,6 @@ Each study at five targets, shares of the regret of random plans. The stack does
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ def main() -> None:
         counts = np.zeros(7, dtype=int)
         for share in given.targets:
             target = share * ceiling
-            judged = score(dataclasses.replace(Stack(), without=study), table, target)
+            judged = score(Stack().forgetting(study), table, target)
             for verdict, came in judged:
                 answered = verdict.status in ("sufficient", "insufficient")
                 right = answered and (verdict.status == "sufficient") == (came <= target)

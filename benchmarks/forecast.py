@@ -21,7 +21,6 @@ import yaml
 
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.forecasters.base import Forecaster, Seen
-from jepa_scale.laws.forecasters.stack import Stack
 from jepa_scale.laws.scores import Scores, score
 from jepa_scale.records import RunTable
 from jepa_scale.runs.config import conf_dir
@@ -66,8 +65,7 @@ def cuts_of(table: RunTable) -> Iterator[tuple[Seen, Seen, RunTable]]:
 
 def scored(study: str, table: RunTable, forecaster: Forecaster, draws: int) -> Scores:
     """Scores of every cell beyond every cut; a stack does not know the study from its library."""
-    if isinstance(forecaster, Stack):
-        forecaster = dataclasses.replace(forecaster, without=study)
+    forecaster = forecaster.forgetting(study)
     parts = []
     for seen, ahead, _ in cuts_of(table):
         generator = np.random.default_rng([20_260, int(seen.n.max())])

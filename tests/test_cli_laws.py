@@ -136,13 +136,25 @@ def test_advise_answers_from_a_study_and_its_next_file_is_a_study(tmp_path, caps
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(study))
     assert run(["study", "small.yaml", "workers=2"]) == 0
     capsys.readouterr()
-    assert run(["advise", "studies/small", "--target-regret", 0.3, "--n", 5000]) == 0
+    asked = ["advise", "studies/small", "--target-regret", 0.3, "--n", 5000, "--decision", "docs/decision.md"]
+    assert run(asked) == 0
+    record = (tmp_path / "docs" / "decision.md").read_text()
+    headings = ["Question", "Verdict", "Options considered", "Evidence", "Cost", "What would change it", "Theory"]
+    assert [line[3:] for line in record.splitlines() if line.startswith("## ")] == [*headings, "How to repeat it"]
+    assert "24 finished runs in 12 cells: n = 100, 300, 900, 2 700; k = 2, 4, 8." in record.replace("\u202f", " ")
+    assert "Advice from the smaller half of the sizes on the 6 larger cells:" in record
+    assert "B5 (margin): applied in 24 runs" in record
+    again = record.split("```bash\njepa-scale ")[1].split("\n")[0].split()
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.split(":")[0] in ("SUFFICIENT", "INSUFFICIENT", "UNDECIDED", "CANNOT SAY")
     assert "Forecasters, weighted by back-tests here and on other studies" in shown
     assert "next: jepa-scale study sweeps/next.yaml --folder studies/small" in shown
     added = yaml.safe_load((tmp_path / "sweeps" / "next.yaml").read_text())["extra"]
     assert 1 <= len(added) <= 3
+    # The command on the page gives the same page.
+    assert run([*again, "--next", "sweeps/next.yaml", "--decision", "docs/again.md"]) == 0
+    assert (tmp_path / "docs" / "again.md").read_text() == record
+    capsys.readouterr()
     assert run(["study", "sweeps/next.yaml", "--folder", "studies/small", "workers=1"]) == 0
     assert f"{24} of {24 + len(added)} runs are done already" in " ".join(capsys.readouterr().out.split())
 
@@ -208,7 +220,9 @@ def test_advise_answers_from_anybodys_table(cells, capsys):
     assert "rows left out, without a number in n, k or regret: 1" in shown
     assert "1 runs left out, the first: k=4, n=900, seed=7: diverged: no reason given" in shown
     assert "target regret" not in shown
-    assert run(["advise", cells, "--n", 100, "--k", 2, "--forecaster", "trend"]) == 0
+    record = cells.parent / "decision.md"
+    assert run(["advise", cells, "--n", 100, "--k", 2, "--forecaster", "trend", "--decision", record]) == 0
+    assert "No statement of the theory was used" in record.read_text()
     shown = " ".join(capsys.readouterr().out.split())
     assert "target regret 0.02, as in a new study: --target-regret sets another" in shown
     assert "INSUFFICIENT: n = 100, k = 2" in shown

@@ -8,12 +8,12 @@ import lightning as L
 
 from jepa_scale.callbacks.base import EpochCallback, Exact, exact, tabulate
 from jepa_scale.records import BoundValue, Estimate, Score
-from jepa_scale.theory.bounds import b1_prime, t4, t5
+from jepa_scale.theory.bounds import b1, b1_double_prime, b1_prime, b5, t4, t5
 from jepa_scale.theory.bounds.base import BoundCase
 from jepa_scale.theory.model import TabularModel
 from jepa_scale.training.world_model import WorldModel
 
-BOUNDS = (t4, t5, b1_prime)
+BOUNDS = (t4, t5, b1_prime, b1_double_prime, b1, b5)
 
 
 def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
@@ -28,9 +28,10 @@ def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
 
 
 class BoundsCallback(EpochCallback):
-    """Log T4, T5 and B1′; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``.
+    """Log every bound; a value ≥ 1 is flagged ``vacuous``, one whose hypotheses fail ``does_not_apply``.
 
-    Their constants are extremes over all observations and goals; if the world is not finite, nothing is logged.
+    ``bound/best`` is the smallest of those that apply, flagged with its name (``by_b5``). Constants are extremes over
+    all observations and goals; if the world is not finite, nothing is logged.
     """
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
@@ -39,8 +40,14 @@ class BoundsCallback(EpochCallback):
         if known is None:
             return []
         rows = []
-        for bound in bounds_of(known, tabulate(module, known.world)):
+        bounds = bounds_of(known, tabulate(module, known.world))
+        for bound in bounds:
             flags = ["vacuous"] * bound.vacuous + ["does_not_apply"] * (not bound.applies)
             row = exact(f"bound/{bound.name}", bound.value, trainer)
+            rows.append(Estimate(row.name, row.value, 0.0, None, row.epoch, row.step, ",".join(flags)))
+        best = min((bound for bound in bounds if bound.applies), key=lambda bound: bound.value, default=None)
+        if best is not None:
+            row = exact("bound/best", best.value, trainer)
+            flags = [f"by_{best.name}"] + ["vacuous"] * best.vacuous
             rows.append(Estimate(row.name, row.value, 0.0, None, row.epoch, row.step, ",".join(flags)))
         return rows

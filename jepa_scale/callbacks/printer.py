@@ -8,7 +8,7 @@ from rich.console import Console
 from jepa_scale.callbacks.logging import MetricsFile
 from jepa_scale.records import Estimate
 
-_SHOWN = ("train/loss", "spectrum/risk", "exact/risk", "spectrum/gap", "bound/b1_prime")
+_SHOWN = ("train/loss", "spectrum/risk", "exact/risk", "spectrum/gap", "bound/best")
 
 
 class EpochPrinter(L.Callback):

@@ -127,6 +127,12 @@ ESTIMATES = (
     EstimateKind("bound/t4", "bound T4 on regret: 2 c0 max_a √R(a); 1 or more says nothing", _PROBABILITY, "", BOUNDS),
     EstimateKind("bound/t5", "bound T5 on regret: 2 T c3 max_a √R(a)", _PROBABILITY, "", BOUNDS),
     EstimateKind("bound/b1_prime", "bound B1′ on regret: 2 √(ω Σ_a R(a))", _PROBABILITY, "", BOUNDS),
+    EstimateKind("bound/b1_double_prime", "bound B1″ on regret: 2 E[max over plans |P̂ − P|]", _PROBABILITY, "", BOUNDS),
+    EstimateKind("bound/b1", "bound B1 on regret: errors at the best and the chosen plan", _PROBABILITY, "", BOUNDS),
+    EstimateKind("bound/b5", "bound B5 on regret: errors beyond half the margin", _PROBABILITY, "", BOUNDS),
+    EstimateKind(
+        "bound/best", "the smallest bound on regret that applies; its flag names it", _PROBABILITY, "", BOUNDS
+    ),
     EstimateKind(
         "regret/{part}",
         "expected regret of planning by score (distance, inner, density), of random plans, of doing nothing, of the "

@@ -158,6 +158,9 @@ MEASURED = (
     Quantity("bound_t4", "2 c0 max_a √R(a)", "bound/t4", low=0.0),
     Quantity("bound_t5", "2 T c3 max_a √R(a)", "bound/t5", low=0.0),
     Quantity("bound_b1_prime", "2 √(ω Σ_a R(a))", "bound/b1_prime", low=0.0),
+    Quantity("bound_b1", "errors at the best and the chosen plan", "bound/b1", low=0.0),
+    Quantity("bound_b5", "errors beyond half the margin", "bound/b5", low=0.0),
+    Quantity("bound_best", "the smallest bound that applies", "bound/best", low=0.0),
 )
 """All quantities, in the order of the table's columns."""
 

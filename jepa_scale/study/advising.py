@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jepa_scale.laws.advice import advise
-from jepa_scale.records import Advice, Ask, RunTable
+from jepa_scale.laws.advice import advise, score
+from jepa_scale.records import Advice, Ask, RunRecord, RunTable, Verdict
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_forecaster
@@ -23,8 +25,8 @@ FORECASTER = "stack"
 """Leaf of conf/forecaster that advice is read from unless another is asked for."""
 
 
-def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
-    """Return a study's specification and the table of its runs.
+def _study(study: Path) -> tuple[StudySpec, RunTable, Mapping[str, RunRecord]]:
+    """Return a study's specification, the table of its runs and their records by id.
 
     Raises
     ------
@@ -45,10 +47,37 @@ def study_table_of(study: Path) -> tuple[StudySpec, RunTable]:
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {study / 'study.yaml'}` first")
     table = run_table(list(records.values()), points)
-    return spec, table.at(spec.reference)
+    return spec, table.at(spec.reference), {record.run_id: record for record in records.values()}
 
 
-def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> tuple[StudySpec, Advice]:
+@dataclass(frozen=True)
+class Answer:
+    """Advice, and what it was read from."""
+
+    advice: Advice
+    table: RunTable
+    remarks: tuple[str, ...]
+    spec: StudySpec | None
+    """Specification of the study; None for a table."""
+    bounds: tuple[tuple[str, int, int, int], ...] = ()
+    """Statements of the theory: label, runs in which it applied, was vacuous, was violated."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the rows (n, k, seed, status, regret), in order."""
+        columns = [self.table[name].tolist() for name in ("n", "k", "seed", "status", "regret")]
+        rows = sorted(repr(row) for row in zip(*columns, strict=True))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def judged(self, forecaster: str = FORECASTER) -> tuple[tuple[Verdict, float], ...]:
+        """Return advice from the smaller half of the sizes with what came; nothing for fewer than four sizes."""
+        try:
+            asked = build_forecaster(forecaster).forgetting(self.spec.name if self.spec else "")
+            return score(asked, self.table, self.advice.ask.target_regret)
+        except ValueError:
+            return ()
+
+
+def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> Answer:
     """Answer a question from the runs of a study.
 
     Raises
@@ -56,17 +85,16 @@ def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> tuple[S
     UserError
         If no answer is possible; the message says what to run.
     """
-    spec, table = study_table_of(study)
+    spec, table, records = _study(study)
     try:
-        return spec, advise(build_forecaster(forecaster), table, ask)
+        advice = advise(build_forecaster(forecaster).forgetting(spec.name), table, ask)
     except ValueError as error:
         raise UserError(f"{study}: {error}") from None
+    return Answer(advice, table, (), spec, _bounds(table, records))
 
 
-def advise_table(
-    path: Path, ask: Ask, forecaster: str = FORECASTER, names: Mapping[str, str] | None = None
-) -> tuple[Advice, tuple[str, ...]]:
-    """Answer a question from a table of runs; also return remarks.
+def advise_table(path: Path, ask: Ask, forecaster: str = FORECASTER, names: Mapping[str, str] | None = None) -> Answer:
+    """Answer a question from a table of runs.
 
     Raises
     ------
@@ -75,9 +103,22 @@ def advise_table(
     """
     table, remarks = table_of(path, names or {})
     try:
-        return advise(build_forecaster(forecaster), table, ask), remarks
+        return Answer(advise(build_forecaster(forecaster), table, ask), table, remarks, None)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _bounds(table: RunTable, records: Mapping[str, RunRecord]) -> tuple[tuple[str, int, int, int], ...]:
+    counts: dict[str, list[int]] = {}
+    for identity, regret in zip(table["run_id"].tolist(), table["regret"].tolist(), strict=True):
+        for bound in records[identity].bounds if identity in records else ():
+            value = bound["value"]
+            if bound["applies"] and value is not None and np.isfinite(regret):
+                mine = counts.setdefault(bound["label"], [0, 0, 0])
+                mine[0] += 1
+                mine[1] += value >= 1
+                mine[2] += value < regret - 1e-9
+    return tuple((label, *mine) for label, mine in counts.items())  # type: ignore[misc]
 
 
 _OPTIONAL = ("tail", "regret_random", "wall_seconds")

@@ -241,7 +241,7 @@ def _comparisons(
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
     if spec.target.column != "regret":
         return None, f"advice is on the regret, and this study is about {spec.target.quantity}", ()
-    forecaster = build_forecaster(FORECASTER)
+    forecaster = build_forecaster(FORECASTER).forgetting(spec.name)
     try:
         # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
         sizes = [n for n in spec.sizes if n in table["n"]]

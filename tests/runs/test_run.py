@@ -166,7 +166,8 @@ def test_every_epoch_is_logged_with_its_uncertainty(config, tmp_path):
         "train/loss", "spectrum/total", "spectrum/loss", "spectrum/gap", "spectrum/subspace_deficit",
         "spectrum/calibration_deficit", "spectrum/rankme_sv_uncentred", "spectrum/risk", "exact/risk",
         "spectrum/action_0/singular_values", "exact/action_4/singular_values", "bound/t4", "bound/t5",
-        "bound/b1_prime", "regret/distance", "regret/inner", "regret/density", "regret/random", "regret/do_nothing",
+        "bound/b1_prime", "bound/b1", "bound/b1_double_prime", "bound/b5", "bound/best",
+        "regret/distance", "regret/inner", "regret/density", "regret/random", "regret/do_nothing",
         "test/risk",
     }  # fmt: skip
     assert expected <= names

@@ -6,6 +6,9 @@ import argparse
 import typing
 from pathlib import Path
 
+if typing.TYPE_CHECKING:
+    from jepa_scale.study.advising import Answer
+
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
@@ -50,6 +53,12 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="study file to write with the next runs of a study (default: sweeps/next.yaml)",
     )
+    parser.add_argument(
+        "--decision",
+        type=Path,
+        metavar="FILE",
+        help="also write a page of Markdown on the answer: options, evidence, cost, what would change it",
+    )
     return parser
 
 
@@ -76,14 +85,15 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.columns and not is_table:
         raise UserError(f"--columns is for a table, and {parsed.study} is a study: leave it out")
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
+    if parsed.decision is not None and parsed.decision.is_dir():
+        raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
     if is_table:
-        spec, columns = None, pairs("--columns", parsed.columns, "n=samples")
-        advice, remarks = advise_table(parsed.study, ask, parsed.forecaster, columns)
-        if parsed.target_regret is None:
-            remarks = (f"target regret {target:g}, as in a new study: --target-regret sets another", *remarks)
+        answer = advise_table(parsed.study, ask, parsed.forecaster, pairs("--columns", parsed.columns, "n=samples"))
     else:
-        spec, advice = advise_study(parsed.study, ask, parsed.forecaster)
-        remarks = ()
+        answer = advise_study(parsed.study, ask, parsed.forecaster)
+    spec, advice, remarks = answer.spec, answer.advice, list(answer.remarks)
+    if is_table and parsed.target_regret is None:
+        remarks.insert(0, f"target regret {target:g}, as in a new study: --target-regret sets another")
     console = Console()
     for sentence in remarks:
         console.print(sentence, highlight=False, markup=False)
@@ -95,4 +105,42 @@ def run(parsed: argparse.Namespace) -> int:
         write_next(spec, advice, parsed.next)
         again = f"jepa-scale study {parsed.next} --folder {parsed.study}"
         console.print(f"next: {again}", highlight=False, soft_wrap=True)
+    if parsed.decision is not None:
+        _write_decision(parsed, answer)
+        console.print(f"decision: {parsed.decision}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
+    import shlex
+
+    import numpy as np
+
+    import jepa_scale
+    from jepa_scale.report.decision import Evidence, decision_record
+    from jepa_scale.runs.folder import atomic_write
+
+    ask, table = answer.advice.ask, answer.table
+    usable = (table["status"] == "finished") & np.isfinite(table["regret"].astype(float))
+    seconds = table["wall_seconds"].astype(float) if "wall_seconds" in table.columns else np.full(len(table), np.nan)
+    hours = float(np.nansum(seconds[usable])) / 3600 if np.isfinite(seconds[usable]).any() else None
+    command = ["jepa-scale", "advise", str(parsed.study), "--n", str(ask.n), "--k", str(ask.k)]
+    command += ["--target-regret", f"{ask.target_regret:g}", "--level", f"{ask.level:g}"]
+    command += ["--forecaster", parsed.forecaster, *(["--columns", *parsed.columns] if parsed.columns else [])]
+    command += [] if parsed.budget is None else ["--budget", f"{parsed.budget:g}"]
+    n, k = table["n"][usable], table["k"][usable]
+    evidence = Evidence(
+        source=str(parsed.study),
+        digest=answer.digest(),
+        runs=int(usable.sum()),
+        cells=len({*zip(n.tolist(), k.tolist(), strict=True)}),
+        sizes=tuple(np.unique(n).astype(int).tolist()),
+        widths=tuple(np.unique(k).astype(int).tolist()),
+        judged=answer.judged(parsed.forecaster),
+        bounds=answer.bounds,
+        hours=hours,
+        command=shlex.join(command),
+        version=jepa_scale.__version__,
+    )
+    parsed.decision.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(parsed.decision, decision_record(answer.advice, evidence))

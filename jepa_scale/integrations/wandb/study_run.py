@@ -38,6 +38,7 @@ _MEANS = (
     "bound_t4",
     "bound_t5",
     "bound_b1_prime",
+    "bound_best",
 )
 
 

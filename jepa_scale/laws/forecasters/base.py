@@ -103,6 +103,11 @@ class Forecaster(ABC):
     def fit(self, seen: Seen) -> Fitted:
         """Return the forecaster fitted to the cells."""
 
+    def forgetting(self, study: str) -> Forecaster:
+        """Return the forecaster as if it had never learned from a study, to be asked about that study."""
+        del study  # nothing was learned from any
+        return self
+
 
 @dataclass(frozen=True)
 class Normal(Fitted):

@@ -77,8 +77,8 @@ class Library:
     cuts: tuple[Remembered, ...] = field(repr=False)
 
     def without(self, study: str) -> Library:
-        """Return the library without one study, to judge forecasts of that study."""
-        return Library(self.members, tuple(cut for cut in self.cuts if cut.study != study))
+        """Return the library without one study, by its name here or that of its file in ``sweeps/library``."""
+        return Library(self.members, tuple(cut for cut in self.cuts if cut.study not in (study, f"library {study}")))
 
     def energy(self, members: Sequence[str], at: np.ndarray) -> Energy | None:
         """Return what members were worth in situations like this one; None if the library does not know them all."""

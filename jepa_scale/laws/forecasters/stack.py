@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -126,6 +126,10 @@ class Stack(Forecaster):
     def __post_init__(self) -> None:
         if not self.members or not self.strength > 0:
             raise ValueError(f"expected members and a strength above 0, got {list(self.members)} and {self.strength}")
+
+    def forgetting(self, study: str) -> Stack:
+        """Return the stack without a study in its library."""
+        return replace(self, without=study)
 
     def fit(self, seen: Seen) -> FittedStack:
         """Back-test the members, weigh them, and fit them to all cells."""

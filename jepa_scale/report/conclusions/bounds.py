@@ -39,7 +39,31 @@ def _summary(groups: dict[str, list[BoundPoint]], valid: bool) -> list[Conclusio
     if not parts:
         return [Conclusion("No bound applies to any run.", headline=True)]
     checked = "; no bound that applies lies below the regret" if valid else ""
-    return [Conclusion(f"Of the bounds that apply, {listed(parts)}{checked}.", headline=True)]
+    return [Conclusion(f"Of the bounds that apply, {listed(parts)}{checked}.", headline=True), *_tightest(groups)]
+
+
+def _tightest(groups: dict[str, list[BoundPoint]]) -> list[Conclusion]:
+    """Return how much the smallest bound that applies says of each run, and which it is."""
+    best: dict[int, tuple[BoundPoint, str]] = {}
+    for label, group in groups.items():
+        for point in group:
+            usable = point.applies and math.isfinite(point.bound)
+            if usable and (point.row not in best or point.bound < best[point.row][0].bound):
+                best[point.row] = (point, label)
+    telling = [(point, label) for point, label in best.values() if point.bound < 1]
+    if not telling or len(groups) < 2:
+        return []
+    ratios = [point.bound / point.regret for point, _ in telling if point.regret > ZERO]
+    looser = (
+        f", at the median {number(float(np.median(ratios)), 2)} times the regret where there is one" if ratios else ""
+    )
+    names = sorted({label for _, label in telling})
+    return [
+        Conclusion(
+            f"The smallest bound that applies is below 1 in {len(telling)} of {plural(len(best), 'run')}{looser} "
+            f"({listed(names)})."
+        )
+    ]
 
 
 def _violations(label: str, group: Sequence[BoundPoint]) -> Conclusion:

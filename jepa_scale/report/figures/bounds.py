@@ -20,6 +20,8 @@ from jepa_scale.report.wording import listed, number, plural, whole
 NAME = "bounds"
 TITLE = "Bounds beside the regret"
 SECTION, PLACE = "bounds", 1
+_ACROSS = 3
+"""Most panels side by side."""
 
 TOLERANCE = 1e-9
 """Rounding error of an exact risk under a root: a bound lower by less than this is no violation."""
@@ -88,8 +90,13 @@ def caption(result: StudyResult) -> str:
 def draw(result: StudyResult) -> Figure:
     """Draw one panel for each bound that applies to any run; all bounds if none does."""
     shown = _shown(result)
-    figure = Figure(figsize=(1.6 + 2.9 * len(shown), 3.7))
-    panels = np.atleast_1d(figure.subplots(1, len(shown), sharex=True, sharey=True))
+    across = min(len(shown), _ACROSS)
+    down = math.ceil(len(shown) / across)
+    figure = Figure(figsize=(1.6 + 2.9 * across, 0.4 + 3.3 * down))
+    grid = np.atleast_2d(figure.subplots(down, across, sharex=True, sharey=True))
+    panels = grid.ravel()
+    for empty in panels[len(shown) :]:
+        empty.set_axis_off()
     everything = [point for group in shown.values() for point in group]
     positive = [point.regret for point in everything if point.regret > ZERO]
     lowest = min(positive, default=0.1)
@@ -98,13 +105,16 @@ def draw(result: StudyResult) -> Figure:
     bottom = min([point.bound for point in everything] + [0.3]) / 3
     colors = sequential(widths(result.table), "plasma")
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
-    for axes, group in zip(panels, shown.values(), strict=True):
+    for axes, group in zip(panels, shown.values(), strict=False):
         _background(axes, zero, bottom, top, any(point.regret <= ZERO for point in everything))
         for k, color in colors.items():
             _mark(axes, [point for point in group if point.k == k], zero, color, markers[k])
         axes.set_title(outside(group[0].label))
+    for axes in panels[max(len(shown) - across, 0) : len(shown)]:
         axes.set_xlabel("expected regret")
-    panels[0].set_ylabel("bound on the expected regret")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("bound on the expected regret")
     handles = [panels[0].plot([], [], markers[k], color=colors[k], label=f"k = {k}")[0] for k in colors]
     figure.legend(handles=handles, loc="outside right upper")
     return figure

@@ -98,7 +98,9 @@ def _gap(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
 
 
 def _bound(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
-    _line(axes, rows, "bound/b1_prime", EXACT, "exact, this model", "--")
+    # Runs of before have B1′ alone.
+    name = "bound/best" if len(_series(rows, "bound/best")[0]) else "bound/b1_prime"
+    _line(axes, rows, name, EXACT, "exact, this model", "--")
     axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="bound = 1: vacuous above")
 
 
@@ -112,7 +114,7 @@ def _regret(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
 _ROWS = {
     "spectrum/risk": (_risk, "risk R"),
     "spectrum/gap": (_gap, "gap of learned\nfeatures"),
-    "bound/b1_prime": (_bound, "bound B1′"),
+    "bound/b1_prime": (_bound, "smallest bound"),
     "regret": (_regret, "expected\nregret"),
 }
 """Scale and label of each quantity, by its name in the history."""

@@ -23,7 +23,8 @@ _EXTRA = {
 _SHOWN = {
     "run_id": "run", "arm": "arm", "n": "n", "k": "k", "seed": "seed", "status": "status",
     "regret_pretrained": "before fine-tuning", "regret": "regret", "success": "success", "risk": "risk",
-    "tail": "tail", "bound_b1_prime": "B1′", "bound_t4": "T4", "parameters": "parameters", "wall_seconds": "seconds",
+    "tail": "tail", "bound_best": "best bound", "bound_b1_prime": "B1′", "bound_t4": "T4",
+    "parameters": "parameters", "wall_seconds": "seconds",
 }  # fmt: skip
 _ALWAYS = ("run_id", "n", "k", "seed", "status", "regret", "parameters", "wall_seconds")
 

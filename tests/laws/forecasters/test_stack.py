@@ -150,6 +150,9 @@ def test_a_study_can_be_left_out_and_halves_weigh_the_same():
     names = {cut.study for cut in shipped().cuts}
     assert "quickstart" in names
     assert "quickstart" not in {cut.study for cut in shipped().without("quickstart").cuts}
+    assert "library torus" not in {cut.study for cut in shipped().without("torus").cuts}
+    assert Stack().forgetting("torus").without == "torus"
+    assert NoChange().forgetting("torus") == NoChange()
     exact = sum(cut.weight for cut in shipped().cuts if cut.study.startswith("exact "))
     assert exact == pytest.approx(sum(cut.weight for cut in shipped().cuts) / 2)
 
