@@ -260,3 +260,42 @@ def test_advise_refuses_a_study_with_a_tables_columns(tmp_path, capsys):
     (tmp_path / "study.yaml").write_text("name: a\nquestion: '?'\nseeds: [0]\ndials: {data.n: [300], model.k: [2]}\n")
     assert run(["advise", tmp_path, "--columns", "n=a"]) == 2
     assert "--columns is for a table" in capsys.readouterr().err
+
+
+def test_advise_leaves_out_copies_and_earlier_rows_of_a_run(tmp_path):
+    from jepa_scale.runs.errors import UserError
+    from jepa_scale.study.advising import table_of
+
+    def read(head, rows):
+        (tmp_path / "mine.csv").write_text("\n".join([head, *rows]) + "\n")
+        return table_of(tmp_path / "mine.csv", {})
+
+    rows = ["100,2,0,0.4", "100,2,1,0.5", "300,2,0,0.3"]
+    table, remarks = read("n,k,seed,regret", rows + rows[:2])
+    assert len(table) == 3
+    assert remarks == ("rows left out, copies of another row (n, k, seed and regret alike): 2",)
+    # Without seeds rows alike may be other seeds: zeros are data.
+    assert len(read("n,k,regret", ["100,2,0.0"] * 3)[0]) == 3
+    # A name that all share tells no runs apart.
+    assert len(read("name,n,k,regret", ["mine,100,2,0.1", "mine,100,2,0.2", "mine,300,2,0.1"])[0]) == 3
+    steps = ["a,0,100,2,0.9", "a,50,100,2,0.4", "b,50,300,2,0.2", "b,0,300,2,0.9"]
+    table, remarks = read("run,Step,n,k,regret", steps)
+    assert sorted(table["regret"].tolist()) == [0.2, 0.4]
+    assert remarks[0] == "rows left out, of a run that has a later one: 2"
+    with pytest.raises(UserError, match="expected one row for each run"):
+        read("run,n,k,regret", ["a,100,2,0.9", "a,100,2,0.4"])
+    with pytest.raises(UserError, match="expected numbers in the column of steps"):
+        read("run,Step,n,k,regret", ["a,x,100,2,0.9", "a,y,100,2,0.4"])
+
+
+def test_fit_says_when_the_target_rises_with_scale(tmp_path):
+    from jepa_scale.laws.fit import fit_table
+    from jepa_scale.laws.law import Law
+
+    n = np.geomspace(100, 1e5, 12)
+    rising = fit_table(Law("power", "score = E + A n^-a"), {"n": n, "score": 1 - 0.5 * n**-0.3}, draws=0)
+    (finding,) = [one for one in rising.warnings if one.code == "rises_with_scale"]
+    assert (finding.subject, finding.values["columns"]) == ("score", "n")
+    assert "turn the formula round, as in 'score = E - A n^-a'" in str(finding)
+    falling = fit_table(Law("power", "score = E + A n^-a"), {"n": n, "score": 0.2 + 0.5 * n**-0.3}, draws=0)
+    assert "rises_with_scale" not in {one.code for one in falling.warnings}

@@ -27,6 +27,9 @@ MAX_MOVE = 0.3
 _RANK = 1e-7
 """Smallest singular value of a Jacobian with columns of length 1, over its largest, that counts as rank."""
 
+_RISES = 0.5
+"""Rank correlation of a target with a column above which it is said to rise with it."""
+
 MAX_COLLINEAR = 0.9
 """Largest correlation of the logarithms of two columns: beyond it, two exponents cannot be told apart."""
 
@@ -135,6 +138,9 @@ def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
     copies = len(table) - len(np.unique(table, axis=0))
     if copies:
         warnings.append(Finding("copied_rows", law.target, {"copies": copies, "rows": len(table)}))
+    rising = _rising(law, rows) if isinstance(law, Law) else ()
+    if rising:
+        warnings.append(Finding("rises_with_scale", law.target, {"columns": ", ".join(rising), "first": rising[0]}))
     top = law.parsed.ceiling if isinstance(law, Law) else None
     ceiling = rows.columns[top] if isinstance(top, str) else top
     above = 0 if ceiling is None else int((rows.target > ceiling).sum())
@@ -151,6 +157,19 @@ def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
                 values = {"other": second, "correlation": correlation}
                 warnings.append(Finding("exponents_trade_off", first, values))
     return tuple(warnings)
+
+
+def _rising(law: Law, rows: Rows) -> tuple[str, ...]:
+    """Return the columns with which the law only falls, if the target rises with every one of them."""
+    signs: dict[str, set[float]] = {}
+    for term in law.parsed.terms:
+        for power in term.powers:
+            signs.setdefault(power.column, set()).add(power.sign)
+    falling = tuple(name for name, found in signs.items() if found == {-1} and np.ptp(rows.columns[name]) > 0)
+    if len(rows) < 4 or not falling or np.ptp(rows.target) == 0:
+        return ()
+    ranks = [float(stats.spearmanr(rows.columns[name], rows.target).statistic) for name in falling]
+    return falling if min(ranks) >= 0 and max(ranks) > _RISES else ()
 
 
 def interior_optimum(means: Float64[np.ndarray, " widths"]) -> bool:

@@ -59,6 +59,8 @@ WORDS = {
     "{decided}",
     # Reasons to distrust a fit
     "copied_rows": "{copies} of {rows} rows repeat another row exactly, target included: copies, not runs",
+    "rises_with_scale": "{subject} rises with {columns}, and this law only falls: a loss is expected, so turn the "
+    "formula round, as in '{subject} = E - A {first}^-a'",
     "above_ceiling": "{above} of {rows} targets lie above the ceiling, which the law never reaches",
     "negative_target": "{negative} targets are negative, which a law of this form never is",
     "exponents_trade_off": "ln {subject} and ln {other} have correlation {correlation:.2f}: their exponents trade off",

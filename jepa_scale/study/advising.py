@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,8 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     }
     status = np.array([str(value) for value in columns.get("status", ["finished"] * len(numbers["n"]))])
     finished = status == "finished"
+    kept_rows, remarks = _one_row_a_run(path, columns, numbers)
+    finished &= kept_rows
     usable = np.isfinite(numbers["n"]) & np.isfinite(numbers["k"]) & (np.isfinite(numbers["regret"]) | ~finished)
     if not (usable & finished).any():
         raise UserError(f"{path}: no finished run has a number in each of n, k and regret")
@@ -162,6 +164,8 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     texts = {"reason": [str(value or "no reason given") for value in columns.get("reason", [""] * len(status))]}
     if "run_id" in columns:
         texts["run_id"] = [str(value) for value in columns["run_id"]]
+    left_out = int((~usable & kept_rows).sum())
+    usable &= kept_rows
     kept = {name: values[usable] for name, values in numbers.items()}
     kept |= {name: np.array(values)[usable] for name, values in texts.items()}
     kept["status"] = status[usable]
@@ -169,10 +173,62 @@ def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str,
     seeded = "seed" in kept and all(abs(seed) <= LARGEST and seed % 1 == 0 for seed in kept["seed"].tolist())
     if not seeded:
         kept["seed"] = counted_seeds(kept["n"], kept["k"])
-    remarks = [] if seeded else ["no seed for every run: they are numbered in the order of the rows of each (n, k)"]
-    if not usable.all():
-        remarks.append(f"rows left out, without a number in n, k or regret: {int((~usable).sum())}")
+    if not seeded:
+        remarks.append("no seed for every run: they are numbered in the order of the rows of each (n, k)")
+    if left_out:
+        remarks.append(f"rows left out, without a number in n, k or regret: {left_out}")
     return filled_table(kept), tuple(remarks)
+
+
+_RUNS, _STEPS = ("run_id", "run", "run_name", "id", "name"), ("_step", "step", "steps", "global_step", "epoch")
+"""Names of columns that tell runs and their moments apart, in lower case."""
+
+
+def _one_row_a_run(
+    path: Path, columns: Mapping[str, Sequence[object]], numbers: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, list[str]]:
+    """Return which rows to keep, the last of each run, and remarks on copies and earlier rows that were left out.
+
+    Raises
+    ------
+    UserError
+        If runs have several rows and nothing says which is the last.
+    """
+    keep, remarks = np.ones(len(numbers["n"]), dtype=bool), list[str]()
+    names = {name.strip().lower(): name for name in columns}
+    cells = list(zip(numbers["n"].tolist(), numbers["k"].tolist(), strict=True))
+    runs = next((list(map(str, columns[names[name]])) for name in _RUNS if name in names), [])
+    if len({*zip(runs, cells, strict=False)}) != len({*runs}):
+        runs = []  # a name that several cells share is none of a run
+    if "seed" not in numbers and not runs:
+        return keep, remarks  # rows alike may be runs of other seeds
+    seeds = numbers["seed"].tolist() if "seed" in numbers else [0.0] * len(cells)
+    key = list(zip(cells, seeds, runs or [""] * len(cells), strict=True))
+    last = {
+        (run, repr(value)): place
+        for place, (run, value) in enumerate(zip(key, numbers["regret"].tolist(), strict=True))
+    }
+    if runs and len({*key}) < len(last):
+        step = next((columns[names[name]] for name in _STEPS if name in names), None)
+        if step is None:
+            raise UserError(
+                f"{path}: expected one row for each run, got runs with several rows and different regrets: keep the "
+                "last row of each, or add a column step that says which it is"
+            )
+        order = np.argsort(_numbers_of(path, step), kind="stable")
+        keep = np.isin(np.arange(len(key)), [*{key[place]: place for place in order.tolist()}.values()])
+        remarks.append(f"rows left out, of a run that has a later one: {int((~keep).sum())}")
+    elif len(last) < len(key):
+        keep = np.isin(np.arange(len(key)), [*last.values()])
+        remarks.append(f"rows left out, copies of another row (n, k, seed and regret alike): {int((~keep).sum())}")
+    return keep, remarks
+
+
+def _numbers_of(path: Path, values: Sequence[object]) -> np.ndarray:
+    try:
+        return np.array([float(str(value)) for value in values])
+    except ValueError as error:
+        raise UserError(f"{path}: expected numbers in the column of steps: {error}") from None
 
 
 def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
