@@ -34,7 +34,8 @@ def test_forecast_covers_a_planted_law(generic):
         hits += sum(bool(point.covered) for point in result.points)
         total += len(result.points)
         assert result.inflation >= 1
-        assert "18 forecasts from 2 origins, up to 1.00 decades" in result.inflation_source
+        # From n ≤ 3000: two sizes do not identify generic, which has a constant.
+        assert "6 forecasts from 1 origins, up to 0.52 decades" in result.inflation_source
     # Nominal .9 or more, as λ ≥ 1. The points of one table share the fit, so 48 points count as about 8: sd .11, and
     # three of these below .9 is .58.
     assert hits / total > 0.58
@@ -58,9 +59,9 @@ def test_cells_that_were_not_run_are_forecast_too(theory_free, generator):
     assert all(0 <= point.low <= point.predicted <= point.high for point in result.points)
 
 
-def test_a_single_training_level_after_the_inner_split_is_said(generic):
+def test_a_single_training_level_after_the_inner_split_is_said(theory_free):
     table = planted(np.random.default_rng(1), samples=(300, 1000, 3000))
-    result = forecast(generic, table, "risk", 3000, draws=20)
+    result = forecast(theory_free, table, "risk", 3000, draws=20)
     assert result.inflation == 1.0
     assert "not calibrated" in result.inflation_source
     assert "needs three sizes" in result.inflation_source
