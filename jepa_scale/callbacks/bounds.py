@@ -13,7 +13,10 @@ from jepa_scale.theory.bounds.base import BoundCase
 from jepa_scale.theory.model import TabularModel
 from jepa_scale.training.world_model import WorldModel
 
-BOUNDS = (t4, t5, b1_prime, b1_double_prime, b1, b5)
+BY_RISK = (t4, t5, b1_prime)
+"""Bounds that read the risk alone."""
+BY_PLAN = (b1_double_prime, b1, b5)
+"""Bounds that read the errors of every plan: those of one step, or of B5 along a roll-out by operators."""
 
 
 def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
@@ -24,7 +27,8 @@ def bounds_of(exact: Exact, model: TabularModel) -> tuple[BoundValue, ...]:
         case = BoundCase(exact.truth.constants, "density", model, roll_out="operator")
     else:
         case = BoundCase(exact.truth.constants, cast(Score, score), model)
-    return tuple(bound.value(case) for bound in BOUNDS)
+    by_plan = BY_PLAN if exact.planner.horizon == 1 else (b5,) if score == "operator" else ()
+    return tuple(bound.value(case) for bound in (*BY_RISK, *by_plan))
 
 
 class BoundsCallback(EpochCallback):

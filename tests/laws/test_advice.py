@@ -107,6 +107,11 @@ def test_zero_regret_at_smaller_n_answers_for_larger(stack):
     verdict = advise(stack, solved, Ask(0.02, n=100_000, k=16)).verdict
     assert verdict.status == "sufficient"
     assert verdict.basis == "forecast"
+    # A cell that its own runs have settled asks for nothing, though less data is forecast to suffice.
+    settled = advise(stack, solved, Ask(0.02, n=30000, k=16))
+    assert settled.verdict.basis.startswith("measured")
+    assert settled.cheapest.n < 30000
+    assert settled.next_runs == ()
 
 
 def test_a_best_width_at_the_edge_is_told(stack):
