@@ -79,13 +79,15 @@ def _distinguishable(law: Law, rows: Rows) -> bool:
     """Return whether the Jacobian of ln R by the free parameters has full rank somewhere, which no data can change.
 
     Two levels of a column are two numbers: they cannot hold a coefficient and an exponent beside a constant. Tried at a
-    few parameters, each column divided by its geometric mean, which the coefficients take up.
+    few parameters, each column divided by its geometric mean, which coefficients take up.
     """
     columns = {}
     for name in law.columns:
         column = np.asarray(rows.columns[name], float)
-        plain = name == law.parsed.ceiling or not (column > 0).all()
-        columns[name] = column if plain else column / np.exp(np.log(column).mean())
+        # A tail of 1e-60 is a zero, and no measure of size.
+        counted = column[column > 1e-9 * column.max()]
+        plain = name == law.parsed.ceiling or (column < 0).any() or not len(counted)
+        columns[name] = column if plain else column / np.exp(np.log(counted).mean())
     generator, free = np.random.default_rng(5), law.free
     for _ in range(4):
         # Small where the law levels off: on the plateau no parameter has an influence.

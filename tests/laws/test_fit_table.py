@@ -101,6 +101,16 @@ def test_two_levels_cannot_hold_a_constant_a_coefficient_and_an_exponent(levels,
             assert fit_table(Law("other", formula), columns, draws=0).status == "converged"
 
 
+def test_a_column_with_hardly_anything_in_it_hides_no_parameter():
+    law = Law("risk", "R = A tail + B k^p n^-q")
+    k, n = (axis.ravel() for axis in np.meshgrid([2.0, 4.0, 8.0, 16.0, 64.0], [1000.0, 3000.0, 10000.0]))
+    tail = np.where(k == 64.0, 2e-61, 20.0 / k)
+    columns = {"k": k, "n": n, "tail": tail}
+    columns["R"] = law.predict(np.array([1.0, 3.0, 0.9, 0.6]), columns)
+    assert fit_table(law, columns, draws=0).status == "converged"
+    assert fit_table(law, {**columns, "tail": np.where(k == 64.0, 0.0, tail)}, draws=0).status == "converged"
+
+
 def test_the_order_and_the_units_of_rows_do_not_matter(generator):
     columns = surface()
     noisy = {**columns, "R": columns["R"] * np.exp(0.05 * generator.standard_normal(36))}

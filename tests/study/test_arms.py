@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from jepa_scale.records import Ask
 from jepa_scale.report.html import write_report
 from jepa_scale.report.parts.arms import deficit_and_regret
 from jepa_scale.report.summary import mean_of
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.advising import study_table_of
+from jepa_scale.study.advising import advise_study
 from jepa_scale.study.design import design
 from jepa_scale.study.specification.arms import arm_folder, combinations, label, overrides
 from jepa_scale.study.specification.spec import launcher_of, parse_spec
@@ -148,4 +149,4 @@ def test_few_cells_say_nothing_of_a_rank_correlation(result):
 
 def test_advice_is_on_one_arm(result):
     with pytest.raises(UserError, match=r"compares settings \(objective, world\.noise_std\)"):
-        study_table_of(result[1])
+        advise_study(result[1], Ask(0.1))
