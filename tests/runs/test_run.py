@@ -200,7 +200,8 @@ def test_planning_problems_run(horizon, goal_law, tiny_overrides, tmp_path):
     overrides = ["world=torus", "world.side=3", f"planner.horizon={horizon}", f"planner.goal_law={goal_law}"]
     record = run(compose([*tiny_overrides, *overrides]), tmp_path / "run")
     applies = {bound["name"]: bound["applies"] for bound in record.bounds}
-    assert applies == {"t4": horizon == 1, "t5": False, "b1_prime": horizon == 1}
+    by_plan = dict.fromkeys(("b1_double_prime", "b1", "b5"), True) if horizon == 1 else {}
+    assert applies == {"t4": horizon == 1, "t5": False, "b1_prime": horizon == 1, **by_plan}
     assert 0 <= record.final["regret/density"] <= 1
 
 
