@@ -102,7 +102,7 @@ def all_studies(surfaces: int, tables: list[Path]) -> Iterator[tuple[str, str, l
         yield name, "trained", [(seen, ahead) for seen, ahead, _ in cuts_of(table)]
 
 
-def rounded(values: np.ndarray) -> list:  # type: ignore[type-arg]
+def rounded(values: np.ndarray) -> list[Any]:
     """Numbers of four digits, for a small file."""
     return np.vectorize(lambda value: float(f"{value:.4g}"), otypes=[float])(values).tolist() if np.size(values) else []
 

@@ -118,7 +118,7 @@ def _bounds(table: RunTable, records: Mapping[str, RunRecord]) -> tuple[tuple[st
                 mine[0] += 1
                 mine[1] += value >= 1
                 mine[2] += value < regret - 1e-9
-    return tuple((label, *mine) for label, mine in counts.items())  # type: ignore[misc]
+    return tuple((label, mine[0], mine[1], mine[2]) for label, mine in counts.items())
 
 
 _OPTIONAL = ("tail", "regret_random", "wall_seconds")
@@ -253,7 +253,7 @@ def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
 
 def _why(advice: Advice) -> list[str]:
     ask = advice.ask
-    lines = [f"The runs that most narrow the regret forecast at n = {ask.n}, k = {ask.k}, each given those before:"]
+    lines = [f"The next runs for the regret at n = {ask.n}, k = {ask.k}, each given those before:"]
     for run in advice.next_runs:
         hours = "" if run.hours is None else f", about {run.hours:.3g} h"
         narrower = "" if run.shrinkage is None else f"interval at {run.shrinkage:.0%} of now "

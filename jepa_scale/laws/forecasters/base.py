@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -89,6 +90,55 @@ class Fitted(ABC):
         self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
     ) -> Float64[np.ndarray, "count points"]:
         """Return draws of y, the mean over many seeds, at points (n, k); joint over the points."""
+
+
+class Draws(Protocol):
+    """Anything that draws y at points."""
+
+    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Return draws of y, (count, points)."""
+
+
+def mixture_draws(
+    parts: Iterable[Draws],
+    weights: Float64[np.ndarray, " parts"],
+    n: np.ndarray,
+    k: np.ndarray,
+    count: int,
+    generator: np.random.Generator,
+) -> Float64[np.ndarray, "count points"]:
+    """Return draws of a mixture: its parts share them by weight."""
+    n, k = np.asarray(n, float), np.asarray(k, float)
+    counts = generator.multinomial(count, weights)
+    return np.concatenate(
+        [part.draws(n, k, int(share), generator) for part, share in zip(parts, counts, strict=True) if share]
+    )
+
+
+def normal_draws(covariance: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return draws of a normal law of mean 0, also where rounding has made its covariance slightly indefinite."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    return np.asarray((generator.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
+@dataclass(frozen=True)
+class Averaged(Fitted):
+    """Fits of one forecaster by several choices, weighted by their likelihood."""
+
+    parts: tuple[Draws, ...]
+    weights: Float64[np.ndarray, " parts"]
+
+    @classmethod
+    def by(cls, parts: Sequence[Draws], log_likelihood: Sequence[float]) -> Averaged:
+        """Weigh parts by their log likelihood or evidence."""
+        weights = np.exp(np.array(log_likelihood) - max(log_likelihood))
+        return cls(tuple(parts), weights / weights.sum())
+
+    def draws(
+        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
+    ) -> Float64[np.ndarray, "count points"]:
+        """Return draws of y, shared among the parts by weight."""
+        return mixture_draws(self.parts, self.weights, n, k, count, generator)
 
 
 class Forecaster(ABC):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import least_squares
 
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
 from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
 from jepa_scale.shapes import Float64
 
@@ -45,28 +45,8 @@ class Posterior:
         factor = cho_factor(_covariance(self.seen, u, v, self.misfit), lower=True)
         gain = cho_solve(factor, cross.T).T
         left = self.misfit**2 * _alike(at_u, at_v, at_u, at_v) - gain @ cross.T
-        values, vectors = np.linalg.eigh((left + left.T) / 2)
-        open_ = (generator.standard_normal((count, len(n))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        open_ = normal_draws(left, count, generator)
         return np.maximum(from_odds(odds + (log_odds(self.seen.mean) - seen_odds) @ gain.T + open_), 0.0)
-
-
-@dataclass(frozen=True)
-class FittedFamily(Fitted):
-    """Posteriors for each size of the miss, with their weights."""
-
-    posteriors: tuple[Posterior, ...]
-    weights: Float64[np.ndarray, " posteriors"]
-
-    def draws(
-        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
-    ) -> Float64[np.ndarray, "count points"]:
-        """Return draws of y, shared among the posteriors by weight."""
-        n, k = np.asarray(n, float), np.asarray(k, float)
-        counts = generator.multinomial(count, self.weights)
-        parts = [
-            one.draws(n, k, int(share), generator) for one, share in zip(self.posteriors, counts, strict=True) if share
-        ]
-        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -93,15 +73,13 @@ class Parametric(Forecaster):
     ) -> Float64[np.ndarray, "draws points"]:
         """Return y in [0, 1] for each draw of the parameters at ln n − ln n₀ and ln k − its mean over the runs."""
 
-    def fit(self, seen: Seen) -> FittedFamily:
+    def fit(self, seen: Seen) -> Averaged:
         """Find the parameters for each size of the miss and weigh the sizes by their evidence."""
         posteriors: list[Posterior] = []
         for misfit in self.misfits:
             # The first from several starts, the others from its end.
             posteriors.append(self._posterior(seen, misfit, posteriors[-1].best if posteriors else None))
-        evidence = np.array([one.log_evidence for one in posteriors])
-        weights = np.exp(evidence - evidence.max())
-        return FittedFamily(tuple(posteriors), weights / weights.sum())
+        return Averaged.by(posteriors, [one.log_evidence for one in posteriors])
 
     def _posterior(self, seen: Seen, misfit: float, start: np.ndarray | None) -> Posterior:
         u, v = _places(seen, seen.n, seen.k)

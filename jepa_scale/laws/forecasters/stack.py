@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_draws
 from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse
 from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
@@ -95,17 +95,11 @@ class FittedStack(Fitted):
         self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
     ) -> Float64[np.ndarray, "count points"]:
         """Return draws of y: members share them by weight, then each point is widened by its factor."""
-        n, k = np.asarray(n, float), np.asarray(k, float)
-        counts = generator.multinomial(count, self.weights)
-        parts = [
-            member.draws(n, k, int(share), generator)
-            for member, share in zip(self.members.values(), counts, strict=True)
-            if share
-        ]
-        decades = np.log10(n / self.largest)
+        drawn = mixture_draws(self.members.values(), self.weights, n, k, count, generator)
+        decades = np.log10(np.asarray(n, float) / self.largest)
         # Between the runs nothing was back-tested, and no factor is needed.
         factors = np.where(decades > 1e-9, self.factors[distance_class(decades)], 1.0)
-        return stretched(np.concatenate(parts), factors)
+        return stretched(drawn, factors)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
+from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
 from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
-from jepa_scale.shapes import Float64
 
 
 @dataclass(frozen=True)
@@ -68,30 +67,7 @@ class Kernel:
         cross = self.covariance(at, width, u, v)
         mean = self.start + self.slope * at + cross @ cho_solve(factor, residual)
         left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
-        values, vectors = np.linalg.eigh((left + left.T) / 2)
-        open_ = (generator.standard_normal((count, len(mean))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        return np.maximum(from_odds(mean + open_), 0.0)
-
-
-@dataclass(frozen=True)
-class FittedTrend(Fitted):
-    """Kernels with their posterior weights."""
-
-    kernels: tuple[Kernel, ...]
-    weights: Float64[np.ndarray, " kernels"]
-
-    def draws(
-        self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
-    ) -> Float64[np.ndarray, "count points"]:
-        """Return draws of y, shared among the kernels by weight."""
-        n, k = np.asarray(n, float), np.asarray(k, float)
-        counts = generator.multinomial(count, self.weights)
-        parts = [
-            kernel.draws(n, k, int(share), generator)
-            for kernel, share in zip(self.kernels, counts, strict=True)
-            if share
-        ]
-        return np.concatenate(parts)
+        return np.maximum(from_odds(mean + normal_draws(left, count, generator)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -125,13 +101,11 @@ class Trend(Forecaster):
         if not all(choices) or any(len(regime) != 3 or min(regime[1:]) <= 0 for regime in self.regimes):
             raise ValueError(f"expected regimes [slope, sd above 0, bend above 0] and no empty list, got {self}")
 
-    def fit(self, seen: Seen) -> FittedTrend:
+    def fit(self, seen: Seen) -> Averaged:
         """Weigh every choice by what it says of the cells."""
         choices = itertools.product(self.regimes, self.shared, self.lengths, self.unexplained)
         kernels = tuple(
             Kernel(seen, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, unexplained)
             for (slope, slope_sd, bend), shared, length, unexplained in choices
         )
-        scores = np.array([kernel.log_likelihood for kernel in kernels])
-        weights = np.exp(scores - scores.max())
-        return FittedTrend(kernels, weights / weights.sum())
+        return Averaged.by(kernels, [kernel.log_likelihood for kernel in kernels])
