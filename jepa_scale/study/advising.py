@@ -231,6 +231,18 @@ def _numbers_of(path: Path, values: Sequence[object]) -> np.ndarray:
         raise UserError(f"{path}: expected numbers in the column of steps: {error}") from None
 
 
+def check_next(spec: StudySpec, path: Path) -> None:
+    """Refuse a place for the study file of the next runs that holds something else.
+
+    Raises
+    ------
+    UserError
+        If ``path`` exists and is not a file of this study.
+    """
+    if path.exists() and read_spec(path).name != spec.name:
+        raise UserError(f"{path} holds another study: give another --next")
+
+
 def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
     """Write the study file with the next runs added; running it in the same folder does only those.
 
@@ -243,8 +255,7 @@ def write_next(spec: StudySpec, advice: Advice, path: Path) -> None:
     """
     import yaml
 
-    if path.exists() and read_spec(path).name != spec.name:
-        raise UserError(f"{path} holds another study: give another --next")
+    check_next(spec, path)
     content = {**spec.to_dict(), "extra": advice.extra(spec.to_dict())}
     header = "".join(f"# {line}\n" for line in _why(advice))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,12 +20,12 @@ from jepa_scale.study.view.status import status_of
 
 pytestmark = pytest.mark.cluster
 
-# 12 cells × 4 seeds; runs that take longer to start than to train, and save often.
+# 12 cells × 3 seeds; runs that take longer to start than to train, and save often.
 SWEEP = """\
 name: tiny
 question: Does every run end once, whatever happens to its jobs?
 dials: {data.n: [300, 400, 500, 600], model.k: [2, 3, 4]}
-seeds: [0, 1, 2, 3]
+seeds: [0, 1, 2]
 laws: [generic]
 bootstrap_draws: 20
 overrides:
@@ -39,7 +39,7 @@ overrides:
   - data.batch_size=64
   - model.hidden=16
 """
-RUNS = 48
+RUNS = 36
 SLURM = ("launcher=slurm", "launcher.time=30", "launcher.signal_seconds=30")
 
 
@@ -199,15 +199,15 @@ def test_runs_of_two_ranks_are_requeued_at_any_moment_and_none_hangs(cluster, co
     study, chance = tmp_path / "study", random.Random(3)
     sweep.write_text(
         SWEEP.replace("[300, 400, 500, 600]", "[300, 400]")
-        .replace("[2, 3, 4]", "[2, 3, 5]")
-        .replace("[0, 1, 2, 3]", "[0, 1]")
+        .replace("[2, 3, 4]", "[2, 3]")
+        .replace("[0, 1, 2]", "[0, 1]")
     )
     command(
         "sweep", str(sweep), "trainer.devices=2", *SLURM, "workers=4", "launcher.collect=false", "--folder", str(study)
     )
     struck, waits = set(), {}
     end = time.monotonic() + 900
-    while len(struck) < 12 and time.monotonic() < end:
+    while len(struck) < 8 and time.monotonic() < end:
         for run, task in running(study).items():
             if run in struck or (study / "runs" / run / "record.json").exists():
                 continue
@@ -220,12 +220,12 @@ def test_runs_of_two_ranks_are_requeued_at_any_moment_and_none_hangs(cluster, co
             struck.add(run)
         time.sleep(0.2)
     found = ended(cluster, study)
-    assert len(struck) == 12
-    assert found.counts["done"] == 12, (found, logs(study))
+    assert len(struck) == 8
+    assert found.counts["done"] == 8, (found, logs(study))
     assert set(completed(study).values()) == {1}
     said = logs(study)
     again = Counter(re.findall(r"run (\w+): n=", said))
-    assert sum(count >= 2 for count in again.values()) >= 10, "a signal that comes as a run ends finds nothing to stop"
+    assert sum(count >= 2 for count in again.values()) >= 6, "a signal that comes as a run ends finds nothing to stop"
     assert "goes on from step" in said
 
 
@@ -270,7 +270,7 @@ def test_gpus_are_asked_for_by_the_class_of_the_runs(cluster, command, sweep, tm
 
 def test_cancelling_leaves_runs_that_go_on_later(cluster, command, sweep, tmp_path):
     study = tmp_path / "study"
-    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
+    sweep.write_text(SWEEP.replace("[0, 1, 2]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
     submit = ("sweep", str(sweep), *SLURM, "workers=2", "launcher.collect=false", "--folder", str(study))
     command(*submit)
     in_training(cluster, study)
@@ -286,7 +286,7 @@ def test_cancelling_leaves_runs_that_go_on_later(cluster, command, sweep, tmp_pa
 
 def test_a_corrupted_run_folder_fails_that_run_alone(cluster, command, sweep, tmp_path):
     study = tmp_path / "study"
-    sweep.write_text(SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
+    sweep.write_text(SWEEP.replace("[0, 1, 2]", "[0]").replace("[300, 400, 500, 600]", "[300]"))
     held = ("sweep", str(sweep), *SLURM, "workers=1", "launcher.collect=false", "--folder", str(study))
     command(*held, "launcher.options=[--hold]")
     broken = sorted((study / "runs").iterdir())[0]

@@ -15,7 +15,7 @@ from tests.cluster.test_sweep import SLURM, SWEEP, completed, ended, in_training
 
 pytestmark = pytest.mark.cluster
 
-SMALL = SWEEP.replace("[0, 1, 2, 3]", "[0]").replace("[300, 400, 500, 600]", "[300, 400]")
+SMALL = SWEEP.replace("[0, 1, 2]", "[0]").replace("[300, 400, 500, 600]", "[300, 400]")
 """6 runs."""
 
 

@@ -49,7 +49,6 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--next",
         type=Path,
-        default=Path("sweeps/next.yaml"),
         metavar="FILE",
         help="study file to write with the next runs of a study (default: sweeps/next.yaml)",
     )
@@ -66,9 +65,10 @@ def run(parsed: argparse.Namespace) -> int:
     """Print the answer; for the runs of a study, also write the study file of the next runs."""
     from jepa_scale.records import Ask
     from jepa_scale.report.advice import advice_lines
+    from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.advising import advise_study, advise_table, write_next
+    from jepa_scale.study.advising import advise_study, advise_table, check_next, write_next
     from jepa_scale.study.external import ENDINGS, pairs
     from jepa_scale.study.specification.spec import StudySpec, spec_of
     from jepa_scale.terminal import Console
@@ -87,6 +87,9 @@ def run(parsed: argparse.Namespace) -> int:
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     if parsed.decision is not None and parsed.decision.is_dir():
         raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
+    if parsed.next is not None and not is_table:
+        check_next(defaults, parsed.next)
+        check_writable(parsed.next.parent)
     if is_table:
         answer = advise_table(parsed.study, ask, parsed.forecaster, pairs("--columns", parsed.columns, "n=samples"))
     else:
@@ -102,8 +105,9 @@ def run(parsed: argparse.Namespace) -> int:
             line if index == 0 else f"• {line}", highlight=False, markup=False, style="bold" if index == 0 else ""
         )
     if spec is not None and advice.next_runs:
-        write_next(spec, advice, parsed.next)
-        again = f"jepa-scale study {parsed.next} --folder {parsed.study}"
+        path = parsed.next or Path("sweeps/next.yaml")
+        write_next(spec, advice, path)
+        again = f"jepa-scale study {path} --folder {parsed.study}"
         console.print(f"next: {again}", highlight=False, soft_wrap=True)
     if parsed.decision is not None:
         _write_decision(parsed, answer)
