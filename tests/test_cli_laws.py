@@ -54,6 +54,36 @@ def test_fit_prints_parameters_forecasts_and_writes_a_page(runs, capsys):
     }  # fmt: skip
 
 
+def test_fit_splits_a_budget(runs, capsys):
+    code = run(["fit", runs, *NAMES, "--draws", 60, "--budget", 1e20, 1e18, "--folder", "out"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    assert "chinchilla, 6*N*D = 1.00·10²⁰: N = " in shown
+    assert "chinchilla: best split N ∝ cost^" in shown
+    (found,) = json.loads((runs.parent / "out" / "fit.json").read_text())["allocations"]
+    assert [split["budget"] for split in found["splits"]] == [1e18, 1e20]
+    split = found["splits"][0]
+    assert 6 * split["best"][0] * split["best"][1] == pytest.approx(1e18)
+    assert "Best use of a budget" in (runs.parent / "out" / "report.html").read_text()
+    assert (runs.parent / "out" / "figures" / "allocation.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cost", "6*N*D"], "--cost: expected --budget too"),
+        (["--budget", "-1"], "--budget: expected finite numbers above 0"),
+        (["--budget", "1e20", "--cost", "6*N"], "expected a product of the two columns of every law and numbers"),
+        (["--budget", "1e20", "--cost", "6*N*steps"], "expected a product of the two columns"),
+        (["--budget", "1e20", "--draws", "0"], "--budget needs the bootstrap"),
+    ],
+)
+def test_a_budget_that_cannot_be_split_is_refused_before_any_fit(arguments, message, runs, capsys):
+    assert run(["fit", runs, *NAMES, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (runs.parent / "fits").exists()
+
+
 def test_fit_takes_formulas_products_and_several_laws(runs, capsys):
     code = run([
         "fit", runs, "--law", "loss = E + A C^-g", "loss = E + A N^-alpha + B D^-beta", "--draws", 40,

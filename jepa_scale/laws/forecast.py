@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from jepa_scale.laws.backtest import Track, learn_inflation, rolling
+from jepa_scale.laws.backtest import Calibration, Track, learn_calibration, rolling
 from jepa_scale.laws.cells import Cells, cells_from_table, finite_mean
 from jepa_scale.laws.fit import fit, rows_of_cells
 from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law, LawFamily
-from jepa_scale.laws.predictive import Band, Predictive, band, widen
+from jepa_scale.laws.predictive import Band, Predictive, band
 from jepa_scale.records import Finding, Forecast, ForecastPoint, RunTable
 from jepa_scale.records.quantities import BY_NAME
 from jepa_scale.shapes import Float64
@@ -41,9 +41,9 @@ def forecast(
     R_θb(k, n) + ε_b, with θ_b the bootstrap and ε_b normal with sd √((s0² + (c R_θb)²)/m), m the seeds of the
     held-out cell (of the training cells, at most, where it has not been run).
 
-    Both half-widths are multiplied by λ(d), d decades beyond the largest training n, learned from the same forecasts
-    inside the training part: each n from all smaller ones, see ``backtest.learn_inflation``. λ = 1 where that is
-    impossible, as ``inflation_source`` then says.
+    Forecast and interval are corrected by what the same forecasts erred by inside the training part: each n from all
+    smaller ones, see ``backtest.Calibration``. Where there is none they stay as they are, and ``inflation_source`` says
+    so; ``inflation`` is the largest ratio of a calibrated width to a plain one.
 
     Ranges: every number of a point is clipped at 0 below; for the regret, a lost probability, at 1 above, not at
     ``regret_random``: a planner can be worse than chance. Saturated cells leave the fit, never the forecast. If
@@ -71,14 +71,14 @@ def forecast(
         status, why = fitted.status.replace("_", " "), str(fitted.reason or "no draws")
         reason = Finding("no_forecast", family.name, {"status": status, "why": why})
         return replace(blank, inflation_source=str(reason), reason=reason)
-    inflation = learn_inflation([backtest(family, training, target, **options)], level)  # type: ignore[arg-type]
-    factor = float(inflation.at(blank.extrapolation_decades))
+    calibration = learn_calibration(backtest(family, training, target, **options))  # type: ignore[arg-type]
+    points, factor = _points(model, table, target, held_out_n, calibration, blank.extrapolation_decades, seed)
     return replace(
         blank,
-        points=_points(model, table, target, held_out_n, factor, seed),
+        points=points,
         inflation=factor,
-        inflation_source=inflation.source,
-        validated_decades=inflation.farthest,
+        inflation_source=calibration.source,
+        validated_decades=calibration.farthest,
     )
 
 
@@ -126,8 +126,15 @@ def columns_at(
 
 
 def _points(
-    model: Predictive, table: RunTable, target: str, held_out_n: int, factor: float, seed: int
-) -> tuple[ForecastPoint, ...]:
+    model: Predictive,
+    table: RunTable,
+    target: str,
+    held_out_n: int,
+    calibration: Calibration,
+    distance: float,
+    seed: int,
+) -> tuple[tuple[ForecastPoint, ...], float]:
+    """Return the points, and the largest ratio of a calibrated width to a plain one."""
     observed = cells_from_table(table.where(table["n"] == held_out_n), target, np.inf)
     training = cells_from_table(table.where(table["n"] < held_out_n), target, np.inf)
     places = np.unique(np.column_stack([table[name].astype(float) for name in ("k", *table.dials)]), axis=0)
@@ -142,10 +149,11 @@ def _points(
     where = [np.flatnonzero((there == place).all(axis=1)) for place in places]
     seeds = np.array([observed.seeds[i[0]] if len(i) else training.seeds.max() for i in where])
     plain = band(model, columns, seeds, model.fit.level, seed)
-    wide = widen(model, plain, factor)
+    wide = calibration.applied(model, plain, distance, model.fit.level)
+    factor = float(np.max((wide.high - wide.low) / np.maximum(plain.high - plain.low, 1e-300), initial=1.0))
     ceiling = BY_NAME[target].high if target in BY_NAME else np.inf
     plain, wide = (Band(*(np.clip(part, 0.0, ceiling) for part in (b.predicted, b.low, b.high))) for b in (plain, wide))
-    return tuple(
+    points = tuple(
         ForecastPoint(
             k=int(k[i]),
             n=held_out_n,
@@ -161,6 +169,7 @@ def _points(
         )
         for i, cell in enumerate(where)
     )
+    return points, factor
 
 
 def _others(

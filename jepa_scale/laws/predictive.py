@@ -74,12 +74,20 @@ def band(
     return Band(predicted, np.minimum(low, predicted), np.maximum(high, predicted))
 
 
-def widen(model: Predictive, interval: Band, factor: np.ndarray | float) -> Band:
-    """Multiply both half-widths of a band by a factor, on the scale of the residuals."""
-    centre, low, high = (model.straight(values) for values in (interval.predicted, interval.low, interval.high))
-    return Band(
-        interval.predicted, model.back(centre - factor * (centre - low)), model.back(centre + factor * (high - centre))
-    )
+def stretched(
+    model: Predictive, draws: Float64[np.ndarray, "draws points"], plain: Band, calibrated: Band
+) -> Float64[np.ndarray, "draws points"]:
+    """Map draws as a calibration maps their band, each side by the ratio of its half-widths."""
+    values, old, new, low, high, wide_low, wide_high = (
+        model.straight(part)
+        for part in (
+            draws, plain.predicted, calibrated.predicted, plain.low, plain.high, calibrated.low, calibrated.high,
+        )
+    )  # fmt: skip
+    below = (new - wide_low) / np.maximum(old - low, 1e-300)
+    above = (wide_high - new) / np.maximum(high - old, 1e-300)
+    away = values - old
+    return model.back(new + np.where(away < 0, below, above) * away)
 
 
 def error_ratio(model: Predictive, interval: Band, observed: np.ndarray) -> Float64[np.ndarray, " points"]:

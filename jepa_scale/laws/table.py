@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jepa_scale.laws.backtest import Inflation, Track, learn_inflation, rolling
+from jepa_scale.laws.allocation import Allocation, Cost, allocate
+from jepa_scale.laws.backtest import Calibration, Track, learn_calibration, rolling
 from jepa_scale.laws.compare import akaike_weights
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.general import GeneralLaw
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Loss
-from jepa_scale.laws.predictive import Band, Predictive, band, widen
+from jepa_scale.laws.predictive import Band, Predictive, band, stretched
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.profile import Profile, profile
 from jepa_scale.laws.rows import Rows
@@ -31,12 +32,12 @@ class TableForecast:
     plain: Band
     """Interval from the bootstrap and the noise of one run, not calibrated."""
     calibrated: Band
-    """Interval whose half-widths are multiplied by λ of the distance."""
+    """Forecast and interval corrected by what back-tests erred by."""
     distance: Float64[np.ndarray, " points"]
     """Decades of scale beyond the largest run; 0 within the range of the runs."""
     refused: np.ndarray
     """(points,) boolean: whether the point lies beyond the largest distance at which a forecast was checked."""
-    inflation: Inflation
+    calibration: Calibration
     draws: Float64[np.ndarray, "draws points"]
     """Calibrated draws of one run, for the probability of a target."""
 
@@ -100,7 +101,7 @@ def forecast_table(
     *,
     seed: int = 0,
 ) -> TableForecast:
-    """Forecast one more run at each point, with intervals widened by the back-test errors of this law.
+    """Forecast one more run at each point, corrected by what this law erred by in back-tests.
 
     Raises
     ------
@@ -110,19 +111,17 @@ def forecast_table(
     model = Predictive(law, fitted, relative)
     if not model.usable:
         raise ValueError(f"{law.name} has no interval to forecast with: {fitted.status}, {fitted.reason or 'no draws'}")
-    inflation = learn_inflation([track], fitted.level)
+    calibration = learn_calibration(track)
     distance = np.maximum(np.log10(at_scale / scale.max()), 0.0)
-    factor = inflation.at(distance)
     plain = band(model, at, 1.0, fitted.level, seed)
-    centre = model.straight(plain.predicted)
-    draws = model.straight(model.draws(at, 1.0, seed))
+    calibrated = calibration.applied(model, plain, distance, fitted.level)
     return TableForecast(
         plain,
-        widen(model, plain, factor),
+        calibrated,
         distance,
-        (distance > 0) & (distance > inflation.farthest),
-        inflation,
-        model.back(centre + factor * (draws - centre)),
+        (distance > 0) & (distance > calibration.farthest),
+        calibration,
+        stretched(model, model.draws(at, 1.0, seed), plain, calibrated),
     )
 
 
@@ -137,6 +136,8 @@ class FittedLaw:
     fitted: Float64[np.ndarray, " rows"]
     """R of the fit at every row; empty if the fit failed."""
     forecast: TableForecast | None
+    allocation: Allocation | None = None
+    """Best use of the budgets that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,13 @@ def study_table(
     at: Mapping[str, np.ndarray] | None = None,
     at_scale: np.ndarray | None = None,
     goal: float | None = None,
+    cost: Cost | None = None,
+    budgets: Sequence[float] = (),
     level: float = 0.9,
     draws: int = 1000,
     seed: int = 0,
 ) -> TableStudy:
-    """Fit every law to a table, with profiles, back-tests and forecasts.
+    """Fit every law to a table, with profiles, back-tests, forecasts and the best use of each budget.
 
     Raises
     ------
@@ -203,7 +206,7 @@ def study_table(
     for law in laws:
         fitted = fit_table(law, columns, loss, draws=draws, **options)  # type: ignore[arg-type]
         track = backtest_table(law, columns, order, loss, **options)  # type: ignore[arg-type]
-        forecast, predicted = None, np.empty(0)
+        forecast, allocation, predicted = None, None, np.empty(0)
         profiles: tuple[Profile, ...] = ()
         if fitted.status == "converged":
             theta = np.array([parameter.value for parameter in fitted.parameters])
@@ -213,7 +216,9 @@ def study_table(
             if points and draws:
                 reach = default_scale(law, points) if at_scale is None else at_scale
                 forecast = forecast_table(law, fitted, track, points, order, reach, loss.relative, seed=seed)
-        results.append(FittedLaw(law, fitted, track, profiles, predicted, forecast))
+            if cost is not None and draws:
+                allocation = allocate(law, fitted, cost, budgets, columns)
+        results.append(FittedLaw(law, fitted, track, profiles, predicted, forecast, allocation))
     converged = [result.fit for result in results if result.fit.status == "converged" and np.isfinite(result.fit.aicc)]
     return TableStudy(
         source,

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from jepa_scale.files import write_whole
 from jepa_scale.laws.table import FittedLaw, TableStudy
-from jepa_scale.report.figures import back_tests, profiles, residuals
+from jepa_scale.report.figures import allocation, back_tests, profiles, residuals
 from jepa_scale.report.page.markup import document, paragraph, says, section, table, text
 from jepa_scale.report.page.plot import Plot
 from jepa_scale.report.wording import interval, number, percent, plural, probability
 
-PLOTS = tuple(Plot.of(module) for module in (residuals, profiles, back_tests))
+PLOTS = tuple(Plot.of(module) for module in (residuals, profiles, back_tests, allocation))
 _HEAD = ("law", "parameter", "value", "bootstrap", "profile likelihood")
 
 
@@ -95,12 +95,12 @@ def forecast_lines(study: TableStudy) -> list[str]:
             if seen.refused[index]:
                 lines.append(
                     f"{start}cannot say: {seen.distance[index]:.2f} decades beyond the largest run, forecasts were "
-                    f"checked up to {seen.inflation.farthest:.2f} (the formula gives "
+                    f"checked up to {seen.calibration.farthest:.2f} (the formula gives "
                     f"{number(seen.plain.predicted[index])})"
                 )
                 continue
             line = (
-                f"{start}{study.target} = {number(seen.plain.predicted[index], 4)} "
+                f"{start}{study.target} = {number(seen.calibrated.predicted[index], 4)} "
                 f"{interval(seen.calibrated.low[index], seen.calibrated.high[index])} calibrated, "
                 f"{interval(seen.plain.low[index], seen.plain.high[index])} plain; "
                 f"{seen.distance[index]:.2f} decades beyond the largest run"
@@ -109,6 +109,34 @@ def forecast_lines(study: TableStudy) -> list[str]:
                 share = float((seen.draws[:, index] <= study.goal).mean())
                 line += f"; P({study.target} ≤ {number(study.goal)}) = {number(share, 2)}"
             lines.append(line)
+    return lines
+
+
+def budget_lines(study: TableStudy) -> list[str]:
+    """Return one line for each budget and law, and one on how the best split grows."""
+    lines = []
+    for fitted in study.laws:
+        found = fitted.allocation
+        if found is None:
+            continue
+        for split in found.splits:
+            start = f"{found.law}, {found.cost.text} = {number(split.budget)}: "
+            if not split.inside:
+                lines.append(f"{start}no best split: the law falls to the end of what was searched")
+                continue
+            shares = ", ".join(
+                f"{name} = {number(best)} {interval(low, high)}"
+                for name, best, low, high in zip(found.cost.columns, split.best, split.low, split.high, strict=True)
+            )
+            outside = f"; {split.decades:.2f} decades outside the runs" if split.decades > 0 else ""
+            reached = f"{study.target} = {number(split.target, 4)} {interval(split.target_low, split.target_high)}"
+            lines.append(f"{start}{shares}; {reached}{outside}")
+        if found.exponents is not None:
+            grows = ", ".join(
+                f"{name} ∝ cost^{number(value, 3)} {interval(low, high)}"
+                for name, (value, low, high) in zip(found.cost.columns, found.exponents, strict=True)
+            )
+            lines.append(f"{found.law}: best split {grows}")
     return lines
 
 
@@ -141,7 +169,7 @@ def write_fit(study: TableStudy, folder: Path) -> Path:
     cards = [plot.place(study, folder / "figures") for plot in PLOTS]
     write_whole(folder / "fit.json", _json(study).encode())
     page = folder / "report.html"
-    forecasts = forecast_lines(study)
+    forecasts, budgets = forecast_lines(study), budget_lines(study)
     body = "\n".join(
         (
             f"<header><h1>{text('; '.join(fitted.fit.formula for fitted in study.laws))}</h1></header>",
@@ -160,6 +188,7 @@ def write_fit(study: TableStudy, folder: Path) -> Path:
             section(
                 "forecasts", "Forecasts", says(forecasts) if forecasts else paragraph("None was asked for (--at).")
             ),
+            section("budgets", "Best use of a budget", says(budgets)) if budgets else "",
             section("figures", "Figures", *cards),
         )
     )
@@ -190,6 +219,7 @@ def _json(study: TableStudy) -> str:
             for fitted in study.laws
             if fitted.forecast is not None
         ],
+        "allocations": [asdict(fitted.allocation) for fitted in study.laws if fitted.allocation is not None],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
 

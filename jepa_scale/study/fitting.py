@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.laws.allocation import Cost
 from jepa_scale.laws.general import GeneralLaw, law_of
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
 from jepa_scale.laws.table import TableStudy, study_table
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.external import pick, read_columns
+from jepa_scale.study.external import factors, pick, read_columns
 
 LOSSES = (
     "huber[:DELTA] (of log residuals, δ = 1e-3), squares-log, squares, absolute-log, absolute, "
@@ -41,6 +42,10 @@ class FitSettings:
     at: tuple[Mapping[str, float], ...] = ()
     """Points to forecast, each a value for every name in the law."""
     goal: float | None = None
+    cost: str | None = None
+    """Cost of a run as a product of two columns of the law, such as 6*N*D."""
+    budgets: tuple[float, ...] = ()
+    """Budgets whose best use is asked for, in units of the cost."""
     level: float = 0.9
     draws: int = 1000
     seed: int = 0
@@ -70,6 +75,7 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
     needed += [name for name, source in extra.items() if source and name not in needed]
     table = pick(path, columns, names, needed, settings.cluster)
     at, at_scale = _points(settings, laws)
+    cost = _cost(settings, laws)
     try:
         return study_table(
             laws,
@@ -85,6 +91,8 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
             at=at,
             at_scale=at_scale,
             goal=settings.goal,
+            cost=cost,
+            budgets=settings.budgets,
             level=settings.level,
             draws=settings.draws,
             seed=settings.seed,
@@ -146,6 +154,28 @@ def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str,
             f"--columns {next(iter(family.formulas))}=COLUMN"
         )
     return family.on(offered[0])
+
+
+def _cost(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> Cost | None:
+    """Return the cost that budgets are spent by; None if none is asked for."""
+    if not settings.budgets:
+        if settings.cost is not None:
+            raise UserError("--cost: expected --budget too, the cost to spend, such as --budget 1e21 1e22")
+        return None
+    if any(not 0 < budget < math.inf for budget in settings.budgets):
+        raise UserError(f"--budget: expected finite numbers above 0, got {settings.budgets}")
+    if settings.draws == 0:
+        raise UserError("--budget needs the bootstrap for its intervals: leave out --draws 0")
+    columns = {name for law in laws for name in law.columns}
+    text = settings.cost or ("6*N*D" if columns == {"N", "D"} else "")
+    parts = factors(text, columns)
+    names = tuple(part for part in parts if isinstance(part, str))
+    if len(names) != 2 or set(names) != columns:
+        raise UserError(
+            f"--cost {text}: expected a product of the two columns of every law and numbers, such as 6*N*D; the laws "
+            f"read {', '.join(sorted(columns))}"
+        )
+    return Cost(math.prod(part for part in parts if isinstance(part, float)), (names[0], names[1]))
 
 
 def _points(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

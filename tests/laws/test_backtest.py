@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_scale.laws.backtest import Track, learn_inflation
+from jepa_scale.laws.backtest import Track, learn_calibration
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
-from jepa_scale.laws.predictive import Predictive, band, error_ratio, widen
+from jepa_scale.laws.predictive import Predictive, band, error_ratio, stretched
 from jepa_scale.laws.table import backtest_table, default_scale, forecast_table
 
 LAW = Law("chinchilla", "loss = E + A N^-alpha + B D^-beta")
@@ -19,40 +19,59 @@ def runs(generator, count=80, sd=0.01):
     return {**columns, "loss": LAW.predict(THETA, columns) * np.exp(sd * generator.standard_normal(count))}
 
 
-def track(distance, ratio):
-    return Track(np.asarray(distance, float), np.asarray(ratio, float), np.zeros(len(ratio)), 1)
+def track(*origins):
+    """A track of origins, each a list of (distance, error)."""
+    rows = [(distance, error, number) for number, origin in enumerate(origins) for distance, error in origin]
+    distance, error, number = (np.array(part) for part in zip(*rows, strict=True))
+    return Track(distance, np.abs(error), error, number)
 
 
-def test_a_planted_growth_of_errors_is_learned(generator):
-    distance = generator.uniform(0.1, 2.0, 4000)
-    # |error|/half-width = (1 + 1.5 d)|z|/1.645: nine tenths of them lie below 1 + 1.5 d.
-    ratio = (1 + 1.5 * distance) * np.abs(generator.standard_normal(4000)) / 1.645
-    line = learn_inflation([track(distance, ratio)], 0.9)
-    # A quantile of 4000 is known to .9 ± .005, that is z ± .03: the line to about 3 %, its parts to a few times that.
-    assert line.at(1.0) == pytest.approx(2.5, rel=0.1)
-    assert line.farthest == distance.max()
+def test_a_planted_drift_is_learned_and_taken_off(generator):
+    # Errors of 0.1 (d + 0.2), seen from five origins with little noise.
+    origins = [[(d, 0.1 * (d + 0.2) + 0.001 * generator.standard_normal()) for d in (0.3, 0.6, 1.0)] for _ in range(5)]
+    found = learn_calibration(track(*origins))
+    assert found.drift == pytest.approx(0.1, rel=0.02)
+    assert found.spread == pytest.approx(0.1, rel=0.02)
+    # W = 1 + 1/2 + … + 1/16.
+    assert found.weight == pytest.approx(31 / 16)
+    assert found.shift(1.0) == pytest.approx(-(31 / 16) / (31 / 16 + 2) * 0.12, rel=0.05)
+    assert (found.farthest, found.forecasts) == (1.0, 15)
 
 
-def test_intervals_are_never_narrowed_and_few_forecasts_take_the_largest():
-    assert learn_inflation([track([0.5] * 50, [0.2] * 50)], 0.9).at(3.0) == 1.0
-    # 5 forecasts know no .9 quantile: ⌈.9 · 6⌉ = 6 > 5.
-    assert learn_inflation([track([0.5] * 5, [0.2, 0.4, 4.0, 1.0, 2.0])], 0.9).at(0.5) == 4.0
+def test_errors_of_either_sign_widen_and_do_not_shift():
+    found = learn_calibration(track([(0.5, 0.08)], [(0.5, -0.04)], [(0.5, 0.01)], [(0.5, 0.005)]))
+    # r = error/0.7; weights 1/8, 1/4, 1/2, 1.
+    weights, slopes = np.array([1 / 8, 1 / 4, 1 / 2, 1]), np.array([0.08, -0.04, 0.01, 0.005]) / 0.7
+    assert found.drift == pytest.approx(weights @ slopes / weights.sum())
+    assert found.spread == pytest.approx(np.sqrt(weights @ slopes**2 / weights.sum()))
+    assert abs(float(found.shift(0.5))) < 0.2 * found.spread * 0.7
+    plain = np.array([0.001])
+    assert found.half(plain, plain, 0.5, 0.9) == pytest.approx(5 * plain), "never more than five times as wide"
+    plain = np.array([0.02])
+    wide = found.half(plain, plain, np.array([0.1, 0.5, 1.0]), 0.9)
+    assert (np.diff(wide) > 0).all()
+    assert (wide > plain).all()
+
+
+def test_one_back_test_counts_for_little():
+    """An interval of [0.000271, 122] came of a quantile of few errors."""
+    one, many = learn_calibration(track([(0.5, 3.0)])), learn_calibration(track(*[[(0.5, 3.0)]] * 6))
+    assert one.trust == pytest.approx(1 / 3)
+    assert many.trust == pytest.approx(0.496, abs=0.001)
+    assert one.half(np.array([0.01]), np.array([0.01]), 2.0, 0.9) == pytest.approx(0.05)
 
 
 def test_without_forecasts_nothing_is_calibrated_and_the_reason_is_said():
-    empty = Track(np.empty(0), np.empty(0), np.empty(0), 0, ("cut at 300: 1 level of n",))
-    found = learn_inflation([empty], 0.9)
-    assert (found.at(5.0), found.farthest, found.forecasts) == (1.0, 0.0, 0)
+    empty = Track(np.empty(0), np.empty(0), np.empty(0), np.empty(0, int), ("cut at 300: 1 level of n",))
+    found = learn_calibration(empty)
+    assert (found.shift(5.0), found.farthest, found.forecasts) == (0.0, 0.0, 0)
+    assert found.half(np.array([0.1]), np.array([0.1]), 1.0, 0.9) == 0.1
     assert found.source == "not calibrated: cut at 300: 1 level of n"
 
 
-def test_widening_covers_what_it_was_learned_from(generator):
-    columns = runs(generator)
-    scale = default_scale(LAW, columns)
-    found = backtest_table(LAW, columns, scale, HuberLog(np.inf), draws=60)
-    assert found.origins == 5
-    line = learn_inflation([found], 0.9)
-    assert (found.ratio <= line.at(found.distance) + 1e-9).mean() >= 0.9
+def test_forecasts_that_are_no_numbers_teach_nothing():
+    found = learn_calibration(track([(0.5, np.nan), (0.5, 0.07)], [(0.0, 0.5)]))
+    assert (found.forecasts, found.drift) == (1, pytest.approx(0.1))
 
 
 def test_a_forecast_beyond_what_was_checked_is_refused(generator):
@@ -77,7 +96,15 @@ def test_error_ratio_is_one_at_the_ends(generator):
     found = band(model, columns, 1.0, 0.9, 0)
     np.testing.assert_allclose(error_ratio(model, found, found.high), 1.0, rtol=1e-9)
     np.testing.assert_allclose(error_ratio(model, found, found.low), 1.0, rtol=1e-9)
-    twice = widen(model, found, 2.0)
-    np.testing.assert_allclose(
-        np.log(twice.high / found.predicted), 2 * np.log(found.high / found.predicted), rtol=1e-9
-    )
+
+
+def test_stretched_draws_have_the_calibrated_quantiles(generator):
+    columns = runs(generator)
+    model = Predictive(LAW, fit_table(LAW, columns, HuberLog(np.inf), draws=400), True)
+    plain = band(model, columns, 1.0, 0.9, 0)
+    wide = learn_calibration(track(*[[(0.5, 0.02)]] * 5)).applied(model, plain, 0.4, 0.9)
+    draws = stretched(model, model.draws(columns, 1.0, 0), plain, wide)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    np.testing.assert_allclose(low, wide.low, rtol=2e-3)
+    np.testing.assert_allclose(high, wide.high, rtol=2e-3)
+    assert (wide.predicted < plain.predicted).all(), "forecasts were too high"

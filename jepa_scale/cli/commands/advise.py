@@ -87,7 +87,7 @@ def run(parsed: argparse.Namespace) -> int:
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     if parsed.decision is not None and parsed.decision.is_dir():
         raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
-    if parsed.next is not None and not is_table:
+    if parsed.next is not None and isinstance(defaults, StudySpec):
         check_next(defaults, parsed.next)
         check_writable(parsed.next.parent)
     if is_table:

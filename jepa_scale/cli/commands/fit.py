@@ -15,6 +15,7 @@ _FIT = """\
 
 examples:
   jepa-scale fit runs.csv --columns N=params D=tokens loss=final_loss --at N=1e9 D=2e10
+  jepa-scale fit runs.csv --budget 1e21 1e22           which N and D for a budget of 6*N*D FLOP?
   jepa-scale fit wandb.csv --law 'loss = E + A width^-a + B depth^-b + C tokens^-c' --cluster run_name
   jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
 """
@@ -59,6 +60,12 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         help="point to forecast; repeat for more points",
     )
     parser.add_argument("--goal", type=float, metavar="VALUE", help="report P(target ≤ VALUE) at each point")
+    parser.add_argument(
+        "--budget", type=float, nargs="+", default=[], metavar="COST", help="budgets to split best, such as 1e21 1e22"
+    )
+    parser.add_argument(
+        "--cost", metavar="PRODUCT", help="cost of a run, of two columns of the law (default for N and D: 6*N*D)"
+    )
     parser.add_argument("--level", type=float, default=0.9, help="confidence level of intervals (default: 0.9)")
     parser.add_argument("--draws", type=int, default=1000, help="number of bootstrap refits (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
@@ -68,7 +75,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit the laws, print the results and write the report page."""
-    from jepa_scale.report.fitted import forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences, write_fit
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
@@ -98,6 +105,8 @@ def run(parsed: argparse.Namespace) -> int:
         episodes=parsed.episodes,
         at=tuple(_numbers(point) for point in parsed.at),
         goal=parsed.goal,
+        cost=parsed.cost,
+        budgets=tuple(parsed.budget),
         level=parsed.level,
         draws=parsed.draws,
         seed=parsed.seed,
@@ -106,7 +115,7 @@ def run(parsed: argparse.Namespace) -> int:
     console = Console()
     console.print(head(study), highlight=False, markup=False)
     console.print(parameters_table(study))
-    for sentence in (*sentences(study), *forecast_lines(study)):
+    for sentence in (*sentences(study), *forecast_lines(study), *budget_lines(study)):
         console.print(f"• {sentence}", highlight=False, markup=False)
     console.print(f"report: {write_fit(study, folder)}", highlight=False, soft_wrap=True)
     return 0 if all(law.fit.status == "converged" for law in study.laws) else 1

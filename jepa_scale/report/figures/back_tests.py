@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jepa_scale.laws.backtest import learn_inflation
+from jepa_scale.laws.backtest import OFFSET, learn_calibration
 from jepa_scale.laws.table import FittedLaw, TableStudy
 from jepa_scale.report.page.style import EXACT, INK, MISS, MUTED, log_height, styled
 from jepa_scale.report.wording import number, percent
@@ -39,14 +39,14 @@ def caption(study: TableStudy) -> str:
         else ""
     )
     return (
-        f"Size of each back-test's error in half-widths of its plain {percent(level)} interval, by distance from the "
-        f"largest run of the fit. Line: λ(d), below which {percent(level)} of them lie: {lines}.{fan}"
+        f"Error of each back-test by distance from the largest run of its fit; red outside the plain {percent(level)} "
+        f"interval. Line: the error expected at that distance, {lines}; band: its root mean square.{fan}"
     )
 
 
 def _line(fitted: FittedLaw) -> str:
-    inflation = learn_inflation([fitted.track], fitted.fit.level)
-    return f"{number(inflation.intercept)} + {number(inflation.slope)} d"
+    drift = learn_calibration(fitted.track).drift
+    return f"{number(drift)} (d + {OFFSET:g})"
 
 
 @styled
@@ -57,23 +57,25 @@ def draw(study: TableStudy) -> Figure:
     figure = Figure(figsize=(max(4.6 * len(drawn), 5.6), 6.2 if fan else 3.2))
     panels = figure.subplots(2 if fan else 1, len(drawn), squeeze=False)
     for column, fitted in enumerate(drawn):
-        _ratios(panels[0, column], fitted)
+        _errors(panels[0, column], study, fitted)
         if fan:
             _fan(panels[1, column], study, fitted)
     return figure
 
 
-def _ratios(axes: Any, fitted: FittedLaw) -> None:
+def _errors(axes: Any, study: TableStudy, fitted: FittedLaw) -> None:
     track = fitted.track
-    inflation = learn_inflation([track], fitted.fit.level)
+    calibration = learn_calibration(track)
     out = track.ratio > 1
-    axes.plot(track.distance[~out], track.ratio[~out], "o", markersize=3, alpha=0.5, color="#2f7ab8", markeredgewidth=0)
-    axes.plot(track.distance[out], track.ratio[out], "o", markersize=3, alpha=0.5, color=MISS, markeredgewidth=0)
+    for rows, color in ((~out, "#2f7ab8"), (out, MISS)):
+        axes.plot(track.distance[rows], track.error[rows], "o", markersize=3, alpha=0.5, color=color, markeredgewidth=0)
     reach = np.linspace(0, track.farthest, 50)
-    axes.plot(reach, inflation.at(reach), color=INK, linewidth=1.1)
-    axes.axhline(1, color=MUTED, linestyle="--", linewidth=0.9)
+    expected, spread = calibration.drift * (reach + OFFSET), calibration.spread * (reach + OFFSET)
+    axes.fill_between(reach, -spread, spread, color="#b6d3ea", alpha=0.5, linewidth=0)
+    axes.plot(reach, expected, color=INK, linewidth=1.1)
+    axes.axhline(0, color=MUTED, linestyle="--", linewidth=0.9)
     axes.set_xlabel("decades beyond the fitted runs")
-    axes.set_ylabel("|error| / half-width")
+    axes.set_ylabel("forecast − observed" + (", of ln" if study.relative else ""))
     axes.set_title(f"{fitted.fit.law}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5)
 
 
@@ -92,7 +94,7 @@ def _fan(axes: Any, study: TableStudy, fitted: FittedLaw) -> None:
                     [x, x], [band.low[index], band.high[index]], color=color, linewidth=width, solid_capstyle="butt"
                 )
             face = "white" if seen.refused[index] else EXACT
-            axes.plot(x, seen.plain.predicted[index], "D", color=EXACT, markerfacecolor=face, markersize=4)
+            axes.plot(x, seen.calibrated.predicted[index], "D", color=EXACT, markerfacecolor=face, markersize=4)
     axes.set_xscale("log")
     if study.relative:
         log_height(axes)
