@@ -127,6 +127,16 @@ def to_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def lay_out(figure: Figure) -> None:
+    """Lay a figure out for good: that costs more than to draw it, and each file would do it twice."""
+    with matplotlib.style.context(["default", _STYLE]):
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+    with matplotlib.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+        figure.set_layout_engine(None)
+
+
 def to_png(figure: Figure) -> bytes:
     """Return a figure as a PNG at 150 dots per inch."""
     buffer = io.BytesIO()
