@@ -1,45 +1,37 @@
-"""Scaling studies of JEPA world models, checked against worlds whose truth is computable."""
+"""Scaling studies of JEPA world models, checked against worlds whose truth is computable.
+
+>>> import jepa_scale
+>>> sorted(jepa_scale.__all__)[:3]
+['audit', 'callbacks', 'load']
+"""
 
 from __future__ import annotations
 
 import typing
 
 if typing.TYPE_CHECKING:
-    from pathlib import Path
-
-    from jepa_scale.auditing.record import Audit
+    from jepa_scale import callbacks, metrics
+    from jepa_scale.api.arrays import audit
+    from jepa_scale.api.models import load
+    from jepa_scale.api.worlds import world
 
 __version__ = "0.1.0"
 
+__all__ = ["audit", "callbacks", "load", "metrics", "world"]
 
-def audit(path: str | Path, **settings: typing.Any) -> Audit:
-    """Audit embeddings on disk: spectrum, total, tail, deficits, effective ranks and a width, with intervals.
+_PLACES = {"audit": "api.arrays", "load": "api.models", "world": "api.worlds"}
 
-    Parameters
-    ----------
-    path
-        ``.npz``, a folder of ``.npy``, ``.h5`` or ``.parquet`` with ``z`` and, as far as known, ``z_next``, ``z_pred``,
-        ``action``, ``trajectory`` and ``weight``; the layouts are those of ``jepa-scale audit --help``.
-    settings
-        Fields of ``jepa_scale.auditing.settings.AuditSettings``.
 
-    Returns
-    -------
-    The record that ``jepa-scale audit`` prints and writes.
+def __getattr__(name: str) -> typing.Any:
+    """Import a public name when it is asked for: ``import jepa_scale`` itself takes milliseconds."""
+    from importlib import import_module
 
-    Raises
-    ------
-    ValueError
-        If the file or a setting makes no sense; the message says what to do.
+    if name in ("callbacks", "metrics"):
+        return import_module(f"jepa_scale.{name}")
+    if name in _PLACES:
+        return getattr(import_module(f"jepa_scale.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'jepa_scale' has no attribute {name!r}")
 
-    Examples
-    --------
-    >>> record = jepa_scale.audit("embeddings.npz", widths=(8, 32))  # doctest: +SKIP
-    >>> record.total.value, record.total.low, record.total.high  # doctest: +SKIP
-    """
-    from pathlib import Path
 
-    from jepa_scale.auditing.audit import run_audit
-    from jepa_scale.auditing.settings import AuditSettings
-
-    return run_audit(Path(path), AuditSettings(**settings))
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.logging import publish
+from jepa_scale.callbacks.logging import log_values, publish
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
@@ -116,7 +116,10 @@ class EpochCallback(L.Callback):
         # Frozen weights, evaluation mode: estimates describe the model as it would be used.
         pl_module.eval()
         try:
-            publish(trainer, self.estimates(trainer, pl_module))
+            rows = self.estimates(trainer, pl_module)
+            publish(trainer, rows)
+            # For callbacks of Lightning, such as EarlyStopping; the loggers have them, with their uncertainty.
+            log_values(pl_module, rows, errors=False)
         except NotFiniteError as error:
             # The step after the last loss that was looked at can still wreck the model.
             pl_module.diverged = f"epoch {trainer.current_epoch + 1}: {error}"

@@ -94,6 +94,18 @@ def scalars(estimates: Sequence[Estimate]) -> dict[str, Any]:
     return flat
 
 
+def log_values(module: L.LightningModule, estimates: Iterable[Estimate], errors: bool = True) -> None:
+    """Log scalar estimates by ``module.log_dict``: they are in ``trainer.callback_metrics`` then; missing ones are NaN.
+
+    With ``errors``, standard errors and sizes too, and to the trainer's loggers; without, only for callbacks.
+    """
+    rows = [row for row in estimates if not isinstance(row.value, tuple)]
+    found: dict[str, Any] = {row.name: math.nan if row.value is None else float(row.value) for row in rows}  # type: ignore[arg-type]
+    if errors:
+        found |= {name: float(value) for name, value in scalars(rows).items() if not isinstance(value, str)}
+    module.log_dict(found, logger=errors and bool(module.trainer.loggers))
+
+
 class MetricsFile(EstimateLogger):
     """``metrics.jsonl``: one line per callback and epoch, append-only.
 

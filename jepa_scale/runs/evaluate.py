@@ -134,6 +134,18 @@ def _flat(value: Any, path: str) -> dict[str, Any]:
     return {name: item for key, part in value.items() for name, item in _flat(part, f"{path}.{key}").items()}
 
 
+def load_model(checkpoint: Checkpoint) -> tuple[Context, WorldModel]:
+    """Build a checkpoint's world, planner and model, with its weights, in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        If a part cannot be built, or the weights are of another model.
+    """
+    context, model, _ = _load(checkpoint, checkpoint.config)
+    return context, model
+
+
 def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, WorldModel, Trajectories]:
     """Load world, planner, model with weights, and held-out data; training data are not drawn."""
     # As in training: a sum over several threads is not the same to the last bit.

@@ -1,0 +1,306 @@
+"""Callbacks for anybody's LightningModule: spectrum and ranks of its embeddings on validation batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from jepa_scale import metrics, processes
+from jepa_scale.estimators.moments import GROUPS
+from jepa_scale.metrics.base import MomentMetric
+from jepa_scale.records import Negatives
+
+Embed = Callable[[Any, Any], Any]
+"""From the module and a batch, as validation gives it, to embeddings."""
+Column = Callable[[Any], Tensor]
+"""From a batch to a number for each row."""
+
+
+class Attached(L.Callback):
+    """Feed metrics from batches and log their values, errors and sizes when the batches are over.
+
+    The batches are those of the validation loop, or of a ``dataloader`` of its own, gone through at the end of training
+    epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``, every logger and
+    ``trainer.callback_metrics`` see them under ``prefix/name``, with ``prefix/name/standard_error`` and ``prefix/n``. A
+    value that cannot be told is NaN, and a warning says why.
+    """
+
+    def __init__(self, prefix: str, dataloader: Iterable[Any] | None = None, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"expected every_n_epochs ≥ 1, got {every_n_epochs}")
+        self.prefix, self.dataloader, self.every_n_epochs = prefix, dataloader, every_n_epochs
+        self.collection: MetricCollection | None = None
+        self._logged = False
+
+    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
+        """Return what ``build`` needs to know of the embeddings."""
+        raise NotImplementedError
+
+    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
+        """Return the metrics by name."""
+        raise NotImplementedError
+
+    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
+        """Update the metrics by a batch."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _take(self, module: L.LightningModule, batch: Any) -> None:
+        if self.collection is None:
+            self.collection = MetricCollection(self.build(self.widths(module, batch))).to(module.device)
+        self.add(self.collection, module, batch)
+
+    def _log(self, module: L.LightningModule) -> None:
+        if processes.world_size() > 1:
+            # A rank without a batch does not know the widths, and all must take part in the sum.
+            known = [one for one in processes.every(self._known) if one is not None]
+            if self.collection is None and known:
+                self.collection = MetricCollection(self.build(known[0])).to(module.device)
+        if self.collection is None:
+            return
+        values = self.collection.compute()
+        found: dict[str, Tensor | float] = {}
+        for name, metric in self.collection.items():
+            found[f"{self.prefix}/{name}"] = values[name].float()
+            if isinstance(metric, MomentMetric):
+                found[f"{self.prefix}/{name}/standard_error"] = float(metric.standard_error)
+                found[f"{self.prefix}/n"] = float(metric.n)
+        module.log_dict(found, logger=bool(module.trainer.loggers))
+        self._logged = True
+        self.collection.reset()
+
+    def _known(self) -> tuple[int, ...] | None:
+        return None if self.collection is None else self._built
+
+    _built: tuple[int, ...] = ()
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        return not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn where there is nothing to look at."""
+        if self.dataloader is None and not trainer.enable_validation:
+            warnings.warn(
+                f"{type(self).__name__} will log nothing: it runs on validation batches, and there is no validation "
+                "loop. Give the trainer val_dataloaders and the module a validation_step, or give the callback a "
+                "dataloader of its own",
+                stacklevel=2,
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the batches of the first validation loader."""
+        if self.dataloader is None and dataloader_idx == 0 and self._due(trainer):
+            self._take(pl_module, batch)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log."""
+        if self.dataloader is None and self._due(trainer):
+            self._log(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go through the callback's own loader and log."""
+        if self.dataloader is None or not self._due(trainer):
+            return
+        was_training = pl_module.training
+        pl_module.eval()
+        for number, batch in enumerate(self.dataloader):
+            if number % processes.world_size() == processes.rank():
+                self._take(pl_module, trainer.strategy.batch_to_device(batch))
+        pl_module.train(was_training)
+        self._log(pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn if nothing was ever logged."""
+        if not self._logged:
+            warnings.warn(
+                f"{type(self).__name__} has logged nothing: no batch reached it in {trainer.current_epoch} epochs",
+                stacklevel=2,
+            )
+
+
+class OperatorSpectrum(Attached):
+    """Log the spectrum, risk and ranks of (x, a) → x⁺ as a model embeds it.
+
+    Logged are ``gap``, ``total``, ``lidar_wm``, the ranks ``rankme_sv_uncentred`` and ``erank_eig_centred`` of the
+    observed side and, if both sides have one width, ``loss`` and ``calibration_deficit``; see ``jepa_scale.metrics``.
+
+    Parameters
+    ----------
+    embed
+        ``embed(module, batch) -> (predicted, target)``, both (…, width): predicted and observed next embeddings.
+    action, group, weight
+        From a batch to one number a row: the discrete action, for ``actions`` > 1; the trajectory, without which rows
+        are taken for independent and errors come out too small; a weight.
+    k
+        Rank of the gap s_k − s_{k+1}, the constant counted; by default the width.
+    actions, negatives, groups
+        See ``jepa_scale.metrics.SpectralGap``.
+    dataloader
+        Batches of its own, in place of the validation loop's.
+    prefix, every_n_epochs
+        First part of the names, and how often to log.
+
+    Raises
+    ------
+    ValueError
+        If a setting makes no sense, or ``embed`` does not give two tensors.
+
+    Examples
+    --------
+    >>> import lightning as L, torch
+    >>> from jepa_scale.callbacks import OperatorSpectrum
+    >>> class Mine(L.LightningModule):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.encoder, self.predictor = torch.nn.Linear(6, 4), torch.nn.Linear(4, 4)
+    ...     def training_step(self, batch, index):
+    ...         return (self.predictor(self.encoder(batch[0])) - self.encoder(batch[1]).detach()).square().mean()
+    ...     def validation_step(self, batch, index):
+    ...         pass
+    ...     def configure_optimizers(self):
+    ...         return torch.optim.Adam(self.parameters(), 1e-3)
+    >>> x = torch.randn(512, 6, generator=torch.Generator().manual_seed(0))
+    >>> loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x + 0.1), batch_size=64)
+    >>> spectrum = OperatorSpectrum(embed=lambda m, b: (m.predictor(m.encoder(b[0])), m.encoder(b[1])))
+    >>> trainer = L.Trainer(max_epochs=1, callbacks=[spectrum], accelerator="cpu", logger=False,
+    ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    >>> trainer.fit(Mine(), loader, loader)
+    >>> 3.8 < float(trainer.callback_metrics["spectrum/total"]) <= 4.0  # of four features, all are known
+    True
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        action: Column | None = None,
+        group: Column | None = None,
+        weight: Column | None = None,
+        *,
+        k: int | None = None,
+        actions: int = 1,
+        negatives: Negatives = "same_action",
+        groups: int = GROUPS,
+        dataloader: Iterable[Any] | None = None,
+        prefix: str = "spectrum",
+        every_n_epochs: int = 1,
+    ) -> None:
+        super().__init__(prefix, dataloader, every_n_epochs)
+        if actions > 1 and action is None:
+            raise ValueError(f"expected action=, from a batch to its actions, as {actions=}")
+        self.embed, self.columns = embed, {"action": action, "group": group, "weight": weight}
+        if actions == 1:
+            # One operator for all actions.
+            self.columns["action"] = None
+        self.settings: dict[str, Any]
+        self.k, self.settings = k, {"actions": actions, "negatives": negatives, "groups": groups}
+
+    def _pair(self, module: L.LightningModule, batch: Any) -> tuple[Tensor, Tensor]:
+        pair = self.embed(module, batch)
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(one, Tensor) for one in pair)):
+            raise ValueError(
+                f"{type(self).__name__}: expected embed(module, batch) to return (predicted, target), two tensors, got "
+                f"{type(pair).__name__}"
+            )
+        return pair[0], pair[1]
+
+    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
+        """Return the widths of both sides."""
+        predicted, target = self._pair(module, batch)
+        self._built = predicted.shape[-1], target.shape[-1]
+        return self._built
+
+    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
+        """Return the metrics of the operator, and the ranks of the observed side."""
+        self._built = widths
+        p, q = widths
+        settings = self.settings | {"target_features": q}
+        k = min(p, q) if self.k is None else self.k
+        found: dict[str, Any] = {
+            "gap": metrics.SpectralGap(p, k=k, **settings),
+            "total": metrics.SpectralTotal(p, **settings),
+            "lidar_wm": metrics.LiDAR(p, **settings),
+            "rankme_sv_uncentred": metrics.RankMe(q, self.settings["groups"]),
+            "erank_eig_centred": metrics.EffectiveRank(q, self.settings["groups"]),
+        }
+        if p == q:
+            found |= {
+                "loss": metrics.SpectralLoss(p, **settings),
+                "calibration_deficit": metrics.CalibrationDeficit(p, **settings),
+            }
+        return found
+
+    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
+        """Add the batch's pairs."""
+        columns = {name: None if column is None else column(batch) for name, column in self.columns.items()}
+        collection.update(*self._pair(module, batch), **columns)
+
+
+class EmbeddingRank(Attached):
+    """Log effective ranks of embeddings: ``rankme_sv_uncentred``, ``erank_eig_centred``, from width 20 ``alpha_req``.
+
+    Parameters
+    ----------
+    embed
+        ``embed(module, batch) -> z``, (…, width).
+    group
+        From a batch to the trajectory or image that each row is of.
+    groups, dataloader, prefix, every_n_epochs
+        As of ``OperatorSpectrum``.
+
+    Examples
+    --------
+    >>> from jepa_scale.callbacks import EmbeddingRank
+    >>> callback = EmbeddingRank(embed=lambda module, batch: module.encoder(batch[0]), every_n_epochs=5)
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        group: Column | None = None,
+        *,
+        groups: int = GROUPS,
+        dataloader: Iterable[Any] | None = None,
+        prefix: str = "embedding",
+        every_n_epochs: int = 1,
+    ) -> None:
+        super().__init__(prefix, dataloader, every_n_epochs)
+        self.embed, self.group, self.groups = embed, group, groups
+
+    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
+        """Return the width."""
+        embeddings = self.embed(module, batch)
+        if not isinstance(embeddings, Tensor):
+            raise ValueError(
+                f"EmbeddingRank: expected embed(module, batch) to return a tensor, got {type(embeddings).__name__}"
+            )
+        self._built = (embeddings.shape[-1],)
+        return self._built
+
+    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
+        """Return the ranks."""
+        self._built = widths
+        (width,) = widths
+        found: dict[str, Any] = {
+            "rankme_sv_uncentred": metrics.RankMe(width, self.groups),
+            "erank_eig_centred": metrics.EffectiveRank(width, self.groups),
+        }
+        return found | ({"alpha_req": metrics.AlphaReQ(width, self.groups)} if width >= 20 else {})
+
+    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
+        """Add the batch's embeddings."""
+        group = None if self.group is None else self.group(batch)
+        collection.update(self.embed(module, batch), group=group)
