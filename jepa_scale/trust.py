@@ -25,7 +25,7 @@ def allow(modules: Iterable[str]) -> None:
 
 def allowed() -> tuple[str, ...]:
     """Return the modules that the user allows or plug-ins declare; each includes its submodules."""
-    return (*_KNOWN, *_named(), *_plugins())
+    return (*_KNOWN, *_named(), *plugins())
 
 
 def trusts(module: str) -> bool:
@@ -71,7 +71,8 @@ def _named() -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _plugins() -> tuple[str, ...]:
+def plugins() -> tuple[str, ...]:
+    """Return the top modules that installed distributions declare as plug-ins."""
     modules = []
     for point in metadata.entry_points(group=PLUGINS):
         modules.append(point.module.partition(".")[0])

@@ -31,11 +31,11 @@ def world(name: str, **settings: Any) -> World:
     """
     import yaml
 
-    from jepa_scale.runs.config import conf_dir
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.instantiate import instantiate
+    from jepa_scale.runs.leaves import options
 
-    leaves = {path.stem: path for path in sorted((conf_dir() / "world").glob("*.yaml"))}
+    leaves = options("world")
     if name not in leaves:
         raise UserError(f"expected a world of {', '.join(leaves)}; got {name!r}")
     leaf = yaml.safe_load(leaves[name].read_text(encoding="utf-8"))

@@ -83,6 +83,10 @@ def _called(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
 
     try:
+        if getattr(parsed, "config_dir", []):
+            from jepa_scale.runs.leaves import add_folders
+
+            add_folders(parsed.config_dir)
         return int(parsed.run(parsed))
     except (UserError, NotWritten) as error:
         return _refused(str(error))

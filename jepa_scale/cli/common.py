@@ -13,13 +13,22 @@ if typing.TYPE_CHECKING:
 
 
 def add_allow(parser: argparse.ArgumentParser) -> None:
-    """Add ``--allow`` to a command that instantiates what a configuration names."""
+    """Add ``--allow`` and ``--config-dir`` to a command that instantiates what a configuration names."""
     parser.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="MODULE",
         help=f"trust a module, whose classes _target_ may then name and whose code is run (also: ${trust.ALLOW})",
+    )
+    parser.add_argument(
+        "--config-dir",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="folder with options of your own, such as DIR/encoder/mine.yaml for encoder=mine (also: "
+        "$JEPA_SCALE_CONF_PATH)",
     )
 
 

@@ -51,9 +51,17 @@ def flops_per_step(
     from torch.utils.flop_counter import FlopCounterMode
 
     counted = []
-    with FlopCounterMode(display=False) as forward:
-        latents = encoder(observation)
-        counted.append(forward.get_total_flops())
-        predictor(latents, action)
-        counted.append(forward.get_total_flops() - counted[0])
+    modes = [(module, module.training) for part in (encoder, predictor) for module in part.modules()]
+    # In training a batch norm refuses a single row.
+    encoder.eval()
+    predictor.eval()
+    try:
+        with FlopCounterMode(display=False) as forward:
+            latents = encoder(observation)
+            counted.append(forward.get_total_flops())
+            predictor(latents, action)
+            counted.append(forward.get_total_flops() - counted[0])
+    finally:
+        for module, mode in modes:
+            module.training = mode
     return 3 * batch_size * ((horizon + 1) * counted[0] + horizon * counted[1])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import lightning as L
 import torch
 import yaml
 
-from jepa_scale.callbacks.base import Context, EpochCallback
+from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.data.module import RunData, WorldData
 from jepa_scale.data.normalise import Normaliser
@@ -24,14 +26,14 @@ from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.runs.checkpoint import KEY
-from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import canonical
 from jepa_scale.runs.instantiate import instantiate
+from jepa_scale.runs.leaves import options
 from jepa_scale.runs.targets import target_of
 from jepa_scale.streams import stream_seed
 from jepa_scale.theory.planning import check_enumerable
-from jepa_scale.training.optim import AdamWOneCycle
+from jepa_scale.training.optim import OptimizerSettings, TorchOptimizer
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.training.width import scale_initial, width_factors
 from jepa_scale.training.world_model import WorldModel
@@ -46,7 +48,7 @@ class Parts:
     context: Context
     data: RunData
     module: WorldModel
-    callbacks: list[EpochCallback]
+    callbacks: list[L.Callback]
 
 
 @lru_cache(maxsize=4)
@@ -121,8 +123,8 @@ def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner,
 
 def _planners(kind: type) -> str:
     """Options of ``planner`` that are of a kind, listed for a sentence."""
-    leaves = sorted((conf_dir() / "planner").glob("*.yaml"))
-    targets = {leaf.stem: yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for leaf in leaves}
+    leaves = options("planner")
+    targets = {name: yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for name, leaf in leaves.items()}
     *others, last = [name for name, target in targets.items() if issubclass(target_of(target, "planner"), kind)]
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -228,8 +230,55 @@ def build(config: Mapping[str, Any]) -> Parts:
     world = context.world
     data = build_data(config, world)
     module = build_module(config, world, data.action_counts, data.normaliser)
-    callbacks = [instantiate(f"callbacks.{name}", leaf, context=context) for name, leaf in config["callbacks"].items()]
-    return Parts(context, data, module, callbacks)
+    return Parts(context, data, module, build_callbacks(config, context))
+
+
+def build_callbacks(config: Mapping[str, Any], context: Context) -> list[L.Callback]:
+    """Build the callbacks of a run.
+
+    Raises
+    ------
+    UserError
+        If one refuses its settings, or is no callback of Lightning.
+    """
+    callbacks = []
+    for name, leaf in config["callbacks"].items():
+        built = instantiate(f"callbacks.{name}", leaf, context=context)
+        if not isinstance(built, L.Callback):
+            raise UserError(f"callbacks.{name}: expected a lightning.Callback, got {type(built).__name__}")
+        callbacks.append(built)
+    return callbacks
+
+
+def build_optimizer(leaf: Mapping[str, Any]) -> OptimizerSettings:
+    """Build the settings of an optimiser: a leaf of this package's form, or any class of torch's.
+
+    Raises
+    ------
+    UserError
+        If it refuses its settings, or is no optimiser.
+    """
+    target = target_of(leaf["_target_"], "optimizer")
+    takes = list(inspect.signature(target).parameters)
+    if takes[:1] != ["params"]:
+        built = instantiate("optimizer", leaf)
+        if not callable(getattr(built, "build", None)):
+            raise UserError(
+                "optimizer: expected a class of torch.optim, or one with build(parameters, total_steps, rates), got "
+                f"{type(built).__name__}"
+            )
+        return built
+    plain = {name: value for name, value in leaf.items() if name != "scheduler"}
+    make, schedule = instantiate("optimizer", {**plain, "_partial_": True}), None
+    if leaf.get("scheduler") is not None:
+        schedule = instantiate("optimizer.scheduler", {**leaf["scheduler"], "_partial_": True})
+    settings = TorchOptimizer(make.func, make.keywords, schedule and schedule.func, schedule and schedule.keywords)
+    try:
+        # On nothing, so that what it refuses is told before a run.
+        settings.build([("weight", torch.nn.Parameter(torch.zeros(1)))], 10)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from None
+    return settings
 
 
 def build_module(
@@ -243,8 +292,7 @@ def build_module(
         If model, objective or optimizer refuses its settings.
     """
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
-    optimizer = instantiate("optimizer", config["optimizer"])
-    assert isinstance(optimizer, AdamWOneCycle)
+    optimizer = build_optimizer(config["optimizer"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config["seed"], "init"))
         parts = build_model(config, world, size, normaliser)

@@ -11,6 +11,8 @@ from typing import Any
 
 from jepa_scale.runs import code, limits, schema
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.overrides import Override, applied, links_in, resolved, split
+from jepa_scale.texts import first_line, parse_yaml
 
 
 def data_dir(name: str, marker: str) -> Path:
@@ -40,8 +42,10 @@ def conf_dir() -> Path:
 
 def groups() -> dict[str, list[str]]:
     """Configuration groups of a run and their options."""
+    from jepa_scale.runs.leaves import options
+
     names = [field.name for field in fields(schema.RunConfig) if (conf_dir() / field.name).is_dir()]
-    return {name: sorted(leaf.stem for leaf in (conf_dir() / name).glob("*.yaml")) for name in names}
+    return {name: list(options(name)) for name in names}
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -52,8 +56,53 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     UserError
         If the configuration is wrong; names every unknown key, wrong type and impossible value at once.
     """
-    choices, values = _split(overrides)
+    choices, values = split(overrides, groups())
     return _replaced(_composed(choices), values)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a configuration from a file, such as a run's ``config.yaml`` or what ``train --show`` prints.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it holds no configuration; names every wrong key.
+    """
+    path = file / "config.yaml" if file.is_dir() else file
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)}): expected a configuration") from None
+    except OSError as error:
+        raise UserError(f"{path}: expected a run's config.yaml, got {error.strerror}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a configuration, a mapping of groups, got {type(content).__name__}")
+    wrong = schema.problems(content)
+    if wrong:
+        raise UserError(f"{path}: {'; '.join(wrong)}")
+    return content
+
+
+class Linked(dict[str, Any]):
+    """A composed configuration that remembers which values refer to others, such as ``${model.k}``, by path."""
+
+    links: Mapping[str, str]
+
+
+def compose_linked(overrides: Sequence[str]) -> Linked:
+    """Compose a configuration from which others will be made: links follow what is set later.
+
+    Raises
+    ------
+    UserError
+        As ``compose``.
+    """
+    choices, values = split(overrides, groups())
+    config = _deep_copy(_composed(choices))
+    applied(config, values)
+    whole = Linked(compose(overrides))
+    whole.links = links_in(config)
+    return whole
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +113,7 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     UserError
         As ``compose``.
     """
-    return _replaced(config, list(values.items()))
+    return _replaced(config, [Override(path, value) for path, value in values.items()])
 
 
 def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +124,7 @@ def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     UserError
         As ``compose``.
     """
-    choices, values = _split(overrides)
+    choices, values = split(overrides, groups())
     leaves = _composed(choices)
     return _replaced({**config, **{group: leaves[group] for group in choices}}, values)
 
@@ -88,13 +137,17 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
     UserError
         If an override cannot be parsed.
     """
-    choices, values = _split(overrides)
-    return [*choices, *(path for path, _ in values)]
+    choices, values = split(overrides, groups())
+    return [*choices, *(override.path for override in values)]
 
 
-def _replaced(config: Mapping[str, Any], values: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _replaced(config: Mapping[str, Any], values: Sequence[Override]) -> dict[str, Any]:
     copy: dict[str, Any] = _deep_copy(config)
-    problems = [problem for path, value in values for problem in _set(copy, path, value)]
+    problems = applied(copy, values)
+    set_now = {override.path for override in values}
+    links = {path: text for path, text in _links(config).items() if path not in set_now} | links_in(copy)
+    if links and not problems:
+        copy = resolved(copy, links)
     if copy.get("stages", ()) is None:
         # Said once, so that a run is the same whether or not its stages were spelt out.
         copy["stages"] = ["pretrain", "finetune"] if _fine_tunes(copy) else ["pretrain"]
@@ -123,6 +176,9 @@ def with_sizes(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
             node[group] = dict(node[group])
             node = node[group]
         node[key] = value
+    links = {path: text for path, text in _links(config).items() if path not in values}
+    if links:
+        changed = resolved(changed, links)
     problems = impossible(changed)
     if problems:
         raise UserError("; ".join(dict.fromkeys(problems)))
@@ -186,10 +242,10 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"data.horizon={data['horizon']} is above data.length={data['length']}: no trajectory holds such a window"
         )
-    for split in ("heldout", "test"):
-        if data[split] < 32 * max(data["length"], 1):
+    for part in ("heldout", "test"):
+        if data[part] < 32 * max(data["length"], 1):
             problems.append(
-                f"data.{split}: expected at least 32 trajectories of data.length={data['length']}, got {data[split]}"
+                f"data.{part}: expected at least 32 trajectories of data.length={data['length']}, got {data[part]}"
             )
     problems += _wrong_stages(config)
     if model["normalise"] and model["k"] < 2:
@@ -203,83 +259,42 @@ def impossible(config: Mapping[str, Any]) -> list[str]:
     return problems + limits.unfit(config)
 
 
-SEVERAL = ("logger",)
-"""Groups with several options at once, as in ``logger=[wandb,csv]``."""
-
-
 def _composed(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
     """Compose the chosen options; several options of a group become a mapping of leaves by name."""
+    from jepa_scale.runs.leaves import folders
+
+    places = tuple(str(folder.resolve()) for folder in folders())
     first = {group: option if isinstance(option, str) else option[0] for group, option in choices.items()}
-    config = dict(_compose_groups(tuple(sorted(first.items()))))
+    config = dict(_compose_groups(tuple(sorted(first.items())), places))
     for group, options in choices.items():
         if not isinstance(options, str):
             compositions = ({**first, group: option} for option in options)
-            leaves = (_compose_groups(tuple(sorted(chosen.items())))[group] for chosen in compositions)
+            leaves = (_compose_groups(tuple(sorted(chosen.items())), places)[group] for chosen in compositions)
             config[group] = dict(zip(options, leaves, strict=True))
     return config
 
 
-def _split(overrides: Sequence[str]) -> tuple[dict[str, str | tuple[str, ...]], list[tuple[str, Any]]]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    options = groups()
-    choices: dict[str, str | tuple[str, ...]] = {}
-    values: list[tuple[str, Any]] = []
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise UserError(
-                f"cannot read the override {text!r}: expected key=value ({str(error).splitlines()[0]})"
-            ) from None
-        if override.is_sweep_override() or override.is_delete() or override.is_add():
-            raise UserError(f"the override {text!r} adds, deletes or sweeps: expected key=value with one value")
-        value = override.value()
-        group = override.key_or_group
-        listed = value if group in SEVERAL and isinstance(value, list) else [value]
-        chosen = tuple(name for name in listed if isinstance(name, str))
-        if group in options and len(chosen) == len(listed):
-            if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(options[group]):
-                raise UserError(f"unknown option {text!r}: {group} has {', '.join(options[group])}")
-            choices[group] = chosen[0] if len(chosen) == 1 else chosen
-        else:
-            values.append((group, value))
-    return choices, values
-
-
 @lru_cache(maxsize=32)
-def _compose_groups(choices: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+def _compose_groups(choices: tuple[tuple[str, str], ...], places: tuple[str, ...]) -> dict[str, Any]:
     import hydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir().resolve())):
-            composed = hydra.compose("config", overrides=[f"{group}={option}" for group, option in choices])
+        chosen = [f"{group}={option}" for group, option in choices]
+        if len(places) > 1:
+            chosen.append(f"hydra.searchpath=[{','.join(f'file://{place}' for place in places[1:])}]")
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=places[0]):
+            composed = hydra.compose("config", overrides=chosen)
     except HydraException as error:
         raise UserError(f"cannot compose the configuration: {error.__cause__ or error}") from None
-    container = OmegaConf.to_container(composed, resolve=True)
+    container = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
-def _set(config: dict[str, Any], path: str, value: Any) -> list[str]:
-    node: Any = config
-    *parents, last = path.split(".")
-    for depth, name in enumerate(parents):
-        if not isinstance(node, dict) or name not in node:
-            return [
-                schema.unknown_key(".".join(path.split(".")[: depth + 1]), list(node) if isinstance(node, dict) else [])
-            ]
-        node = node[name]
-    if not isinstance(node, dict) or last not in node:
-        return [schema.unknown_key(path, [key for key in node if key != "_target_"] if isinstance(node, dict) else [])]
-    if isinstance(node[last], dict) and not isinstance(value, dict):
-        keys = ", ".join(key for key in node[last] if key != "_target_")
-        return [f"{path}: expected one of its keys ({keys}) to be set, got {value!r}"]
-    node[last] = value
-    return []
+def _links(config: Mapping[str, Any]) -> Mapping[str, str]:
+    return config.links if isinstance(config, Linked) else {}
 
 
 def _deep_copy(value: Any) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from jepa_scale.laws.forecasters.base import Forecaster
 from jepa_scale.laws.law import LawFamily
-from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.leaves import options
+from jepa_scale.runs.schema import RESERVED
 from jepa_scale.runs.targets import target_of
 
 
@@ -26,11 +28,13 @@ def instantiate(path: str, leaf: Mapping[str, Any], **supplied: Any) -> Any:
     keywords = {
         name: _built(f"{path}.{name}", value, parameters.get(name))
         for name, value in leaf.items()
-        if name != "_target_"
+        if name not in RESERVED
     }
     keywords |= {name: value for name, value in supplied.items() if name in parameters}
+    if leaf.get("_partial_"):
+        return functools.partial(target, *leaf.get("_args_", ()), **keywords)
     try:
-        return target(**keywords)
+        return target(*leaf.get("_args_", ()), **keywords)
     except UserError:
         raise
     except ValueError as error:
@@ -79,8 +83,7 @@ def build_forecaster(name: str) -> Forecaster:
 def _leaf(group: str, name: str, otherwise: str = "") -> Any:
     import yaml
 
-    path = conf_dir() / group / f"{name}.yaml"
-    known = sorted(leaf.stem for leaf in path.parent.glob("*.yaml"))
-    if path.stem not in known or path.name != f"{name}.yaml":
+    known = options(group)
+    if name not in known:
         raise UserError(f"no {group} {name!r}: expected one of {', '.join(known)}{otherwise}")
-    return instantiate(f"{group}.{name}", yaml.safe_load(path.read_text(encoding="utf-8")))
+    return instantiate(f"{group}.{name}", yaml.safe_load(known[name].read_text(encoding="utf-8")))

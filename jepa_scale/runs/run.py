@@ -12,19 +12,22 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers.logger import Logger
 
 from jepa_scale import processes
 from jepa_scale.callbacks.checkpoint import RunCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
+from jepa_scale.callbacks.forwarding import Lightnings
 from jepa_scale.callbacks.logging import EstimateLogger, LoggedRun, LoggerSettings, MetricsFile, Outcome
 from jepa_scale.callbacks.requeue import SafeStop, StopAsked
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.records import RunRecord
-from jepa_scale.runs.build import Parts, build, build_context, build_data, check_model
+from jepa_scale.runs.build import Parts, build, build_callbacks, build_context, build_data, build_optimizer, check_model
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
-from jepa_scale.runs.errors import Interrupted
+from jepa_scale.runs.dry import dry_pass, sample_batch
+from jepa_scale.runs.errors import Interrupted, UserError
 from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
@@ -34,7 +37,9 @@ from jepa_scale.runs.ranks import Place
 from jepa_scale.runs.record import record_of
 from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
+from jepa_scale.runs.targets import target_of
 from jepa_scale.training.finetune import FineTune
+from jepa_scale.worlds.base import SampledWorld
 
 
 def run(
@@ -106,7 +111,10 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
         for settings in needed:
             build_data(settings, world)
     check_model(config, world)
-    instantiate("optimizer", config["optimizer"])
+    if isinstance(world, SampledWorld):
+        dry_pass(config, world, sample_batch(world, config["data"]["horizon"]))
+    build_optimizer(config["optimizer"])
+    build_callbacks(config, context)
     loggers_of(config)
     device = {"accelerator": "cpu"} if elsewhere else {}
     trainer_of({**config["trainer"], **device}, Place(0, 0, config["trainer"]["devices"]), logger=False)
@@ -120,8 +128,18 @@ def loggers_of(config: Mapping[str, Any]) -> list[LoggerSettings]:
     UserError
         If a logger refuses its settings.
     """
-    leaves = by_name(config["logger"])
-    return [instantiate(f"logger.{name}" if name else "logger", leaf) for name, leaf in leaves.items()]
+    return [_logger(f"logger.{name}" if name else "logger", leaf) for name, leaf in by_name(config["logger"]).items()]
+
+
+def _logger(path: str, leaf: Mapping[str, Any]) -> LoggerSettings:
+    target = target_of(leaf["_target_"], path)
+    if isinstance(target, type) and issubclass(target, Logger):
+        # Built when the run starts: some open their files at once.
+        return Lightnings(instantiate(path, {**leaf, "_partial_": True}))
+    built = instantiate(path, leaf)
+    if not callable(getattr(built, "open", None)):
+        raise UserError(f"{path}: expected a logger of Lightning or one with open(run), got {type(built).__name__}")
+    return built
 
 
 def _train(
@@ -155,7 +173,7 @@ def _train(
             times: dict[str, float | str] = {
                 "wall_seconds": time.perf_counter() - started,
                 "fit_seconds": fit_seconds,
-                "callback_seconds": sum(callback.seconds for callback in parts.callbacks),
+                "callback_seconds": sum(getattr(callback, "seconds", 0.0) for callback in parts.callbacks),
                 "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             }
             record = record_of(config, folder, parts, times)
@@ -247,7 +265,8 @@ def _fit(
         except StopAsked as stop:
             raise Interrupted(path, stop.request) from None
     parts.module.trained = (
-        parts.module.epochs_before + settings["epochs"],
+        # As many as there were: a callback may have stopped it.
+        parts.module.epochs_before + trainer.current_epoch,
         parts.module.steps_before + trainer.global_step,
     )
     return time.perf_counter() - started

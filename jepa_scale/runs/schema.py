@@ -92,14 +92,22 @@ class RunConfig:
     """Code that computes the run, by module (``runs.code``); recorded on composition, never set by users."""
 
 
+RESERVED = ("_target_", "_partial_", "_args_")
+"""Keys of a leaf that are no keywords of its target, as in Hydra."""
+
 INJECTED = {
     "encoder": ("observation_shape", "k", "hidden"),
     "predictor": ("k", "action_space", "hidden"),
     "objective": ("action_counts", "action_space", "k", "head", "observation_shape", "noise_mask", "encoder"),
     "finetune": ("k", "action_space", "planner", "head"),
     "callbacks": ("context",),
+    "optimizer": ("params", "optimizer"),
 }
 """Constructor arguments that a run supplies itself, so that a configuration must not set them."""
+
+
+FILLED = {"optimizer": ("T_max", "total_steps", "total_iters")}
+"""Arguments that a run supplies unless they are set: the steps of a schedule."""
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
@@ -158,6 +166,7 @@ def _filled(value: Any, path: str) -> Any:
         return whole
     supplied = INJECTED.get(path.split(".")[0], ())
     parameters = inspect.signature(target_of(whole["_target_"], path)).parameters
+    supplied = (*supplied, *FILLED.get(path.split(".")[0], ()))
     defaults = {name: item.default for name, item in parameters.items() if name not in (*whole, *supplied)}
     return whole | {name: _plain(default) for name, default in defaults.items() if _is_plain(default)}
 
@@ -199,14 +208,37 @@ def _check_leaf(value: Any, path: str) -> Iterator[str]:
         return
     supplied = INJECTED.get(path.split(".")[0], ())
     hints, needed = _arguments(target)
-    keywords = {key: item for key, item in value.items() if key != "_target_"}
-    required = [name for name in needed if name not in supplied]
+    keywords = {key: item for key, item in value.items() if key not in RESERVED}
+    if value.get("_partial_"):
+        needed = []
+    elif "_args_" in value:
+        needed = needed[len(value["_args_"]) :]
+    required = [name for name in needed if name not in (*supplied, *FILLED.get(path.split(".")[0], ()))]
     typed = {name: hint for name, hint in hints.items() if name not in supplied}
+    if path == "optimizer" and "params" in hints:
+        typed["scheduler"] = Leaf
+    if _takes_any(target):
+        # Of a factory that passes its keywords on.
+        typed |= {name: Any for name in keywords if name not in hints and name not in supplied}
     for name, item in keywords.items():
         # A nested leaf, such as the hidden world of another world.
         if name in typed and isinstance(item, Mapping) and "_target_" in item:
             typed[name] = Leaf
     yield from _check_mapping(typed, required, keywords, path)
+
+
+def takes(target: Any, path: str, name: str) -> bool:
+    """Return whether the class that a leaf names takes a keyword; also where the class cannot be found."""
+    try:
+        found = target_of(target, path)
+    except UserError:
+        return True
+    known = _arguments(found)[0]
+    return name in RESERVED or name in known or _takes_any(found) or (name == "scheduler" and "params" in known)
+
+
+def _takes_any(target: Any) -> bool:
+    return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in inspect.signature(target).parameters.values())
 
 
 @lru_cache(maxsize=256)
@@ -215,8 +247,13 @@ def _arguments(target: Any) -> tuple[dict[str, Any], list[str]]:
     signature = inspect.signature(target)
     # Of a dataclass the class itself: the types of inherited fields are names of their own module, not of its __init__.
     whole = inspect.isfunction(target) or is_dataclass(target)
-    hints = get_type_hints(target if whole else target.__init__)
-    parameters = signature.parameters
+    try:
+        hints = get_type_hints(target if whole else target.__init__)
+    except (NameError, TypeError):
+        # Of somebody's class whose annotations name what its module does not import at run time.
+        hints = {}
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = {name: item for name, item in signature.parameters.items() if item.kind not in variable}
     needed = [name for name in parameters if parameters[name].default is inspect.Parameter.empty]
     return {name: hints.get(name, Any) for name in parameters}, needed
 

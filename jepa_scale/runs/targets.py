@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -41,14 +43,38 @@ def target_of(name: Any, path: str) -> Any:
                 f"{path}._target_: cannot find {name!r} among the leaves of {group}: expected "
                 f"{', '.join(sorted(leaves)) or 'none'}"
             )
-    elif not trust.trusts(module):
+    elif not trust.trusts(module) and not _of_framework(module, path):
         raise UserError(f"{path}._target_={name}: {trust.refusal(module)}")
+    here = os.getcwd()
+    if here not in sys.path:
+        # As with `python -m`, but last: nothing in this folder hides a module that is installed.
+        sys.path.append(here)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}._target_: cannot find {name!r} ({error}): expected module.Class of a package"
         ) from None
+    if not trust.trusts(module) and _of_framework(module, path):
+        wanted = _FRAMEWORK[path.partition(".")[0]][1]
+        if not isinstance(found, type) or not wanted & {base.__name__ for base in found.__mro__}:
+            raise UserError(f"{path}._target_: expected a class of kind {' or '.join(sorted(wanted))}, got {name!r}")
+    return found
+
+
+_FRAMEWORK = {
+    "optimizer": (("torch.optim",), {"Optimizer", "LRScheduler"}),
+    "encoder": (("torch.nn",), {"Module"}),
+    "predictor": (("torch.nn",), {"Module"}),
+    "logger": (("lightning.pytorch.loggers", "pytorch_lightning.loggers"), {"Logger"}),
+    "callbacks": (("lightning.pytorch.callbacks", "pytorch_lightning.callbacks"), {"Callback"}),
+}
+"""Modules of torch and Lightning of which a group takes classes with these bases, with no need to allow them."""
+
+
+def _of_framework(module: str, path: str) -> bool:
+    names, _ = _FRAMEWORK.get(path.partition(".")[0], ((), set()))
+    return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
 def leaves_of(group: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.records import ArmValues
 from jepa_scale.records.dials import K_KEY, N_KEY, Value
-from jepa_scale.runs.config import compose, with_sizes, with_values
+from jepa_scale.runs.config import compose_linked, with_sizes, with_values
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -80,7 +80,7 @@ def base_config(spec: StudySpec, arm: ArmValues | None = None) -> dict[str, Any]
     """
     values = combinations(spec.arms)[0] if arm is None else arm
     try:
-        return _checked_base(spec, compose([*spec.overrides, *overrides(values)]))
+        return _checked_base(spec, compose_linked([*spec.overrides, *overrides(values)]))
     except UserError as error:
         if not values:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ class FineTune(WorldModel):
             pretrained.encoder,
             pretrained.predictor,
             pretrained.objective,
-            replace(pretrained.optimizer_settings, lr=task.schedule.lr),
+            pretrained.optimizer_settings.with_rate(task.schedule.lr),
             pretrained.rates,
             pretrained.step_axis,
             task.roll_out_horizon or pretrained.horizon,

@@ -14,7 +14,7 @@ from jepa_scale.models.policy import Policy
 from jepa_scale.models.rollout import roll_out
 from jepa_scale.objectives.base import Objective
 from jepa_scale.records import Batch, View
-from jepa_scale.training.optim import AdamWOneCycle
+from jepa_scale.training.optim import OptimizerSettings
 
 
 class WorldModel(L.LightningModule):
@@ -29,7 +29,7 @@ class WorldModel(L.LightningModule):
         encoder: nn.Module,
         predictor: nn.Module,
         objective: Objective,
-        optimizer: AdamWOneCycle,
+        optimizer: OptimizerSettings,
         rates: Mapping[str, float] | None = None,
         step_axis: int = -1,
         horizon: int = 1,

@@ -6,8 +6,9 @@ import warnings
 
 import pytest
 
+from jepa_scale.callbacks.forwarding import Forwarding, estimate_of
 from jepa_scale.callbacks.logging import LoggedRun, scalars
-from jepa_scale.integrations.loggers import CSV, Forwarding, MLflow, TensorBoard, estimate_of
+from jepa_scale.integrations.loggers import CSV, MLflow, TensorBoard
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder

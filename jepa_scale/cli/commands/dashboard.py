@@ -114,8 +114,8 @@ def _logged_in() -> bool:
 def _default_entity() -> str:
     import wandb
 
-    from jepa_scale.integrations.wandb.names import first_line
     from jepa_scale.runs.errors import UserError
+    from jepa_scale.texts import first_line
 
     try:
         return str(wandb.Api().default_entity)

@@ -15,6 +15,9 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser("train", help="do one run: train a JEPA and log estimates every epoch")
     parser.add_argument("overrides", nargs="*", help="settings: group=option or key.path=value")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="config.yaml of an earlier run to start from, before the settings"
+    )
     parser.add_argument("--folder", type=Path, help="folder of the run (default: runs/ID)")
     parser.add_argument(
         "--show", action="store_true", help="print the configuration and the options of its groups; do not train"
@@ -28,10 +31,13 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Train a run, or print its configuration."""
     signals.install()
-    from jepa_scale.runs.config import compose, groups
+    from jepa_scale.runs.config import compose, groups, read_config, with_overrides
     from jepa_scale.runs.identity import run_id
 
-    config = compose(parsed.overrides)
+    if parsed.config is None:
+        config = compose(parsed.overrides)
+    else:
+        config = with_overrides(read_config(parsed.config), parsed.overrides)
     if parsed.show:
         import yaml
 

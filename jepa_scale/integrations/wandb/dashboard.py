@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jepa_scale.integrations.wandb.names import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line
+from jepa_scale.integrations.wandb.names import AXES, ENDS, PARTS, SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.integrations.wandb.study_run import JOB_TYPE, study_numbers, study_tables
 from jepa_scale.records import StudyResult, estimates
 from jepa_scale.records.estimates import summaries_of
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.wording import plural
 from jepa_scale.runs.errors import UserError
+from jepa_scale.texts import first_line
 
 EXTRA = "W&B dashboards need the package wandb-workspaces: pip install 'jepa-scale[wandb]'"
 

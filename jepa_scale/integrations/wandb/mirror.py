@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from jepa_scale.callbacks.forwarding import estimate_of
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, scalars
-from jepa_scale.integrations.loggers import estimate_of
 from jepa_scale.integrations.wandb.logger import resolve_mode
-from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT, first_line
+from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.records.estimates import summaries_of
+from jepa_scale.texts import first_line
 
 _BINS = 16
 """Bins of a histogram: W&B's default of 64 shows no more for so few values, and takes most of the logging time."""

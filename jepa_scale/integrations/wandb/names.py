@@ -10,9 +10,3 @@ PARTS = ("dials", "truth", "pretrained")
 """Parts of a run's record whose scalars are in its summary, as ``part/name``."""
 ENDS = ("run/status", "run/reason", "run/wall_seconds")
 """Further names of the record's values in the summary."""
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message; the error's type if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

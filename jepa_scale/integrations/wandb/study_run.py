@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jepa_scale.integrations.wandb.names import first_line
 from jepa_scale.records import StudyResult
 from jepa_scale.report.advice import advice_lines
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.summary import mean_of, optima
 from jepa_scale.runs.errors import UserError
+from jepa_scale.texts import first_line
 
 JOB_TYPE = "study"
 Value = str | float | int | None

@@ -11,8 +11,9 @@ from jepa_scale.laws.cells import TARGETS
 from jepa_scale.records import RunTable
 from jepa_scale.records.dials import K_KEY, N_KEY, Dial, Value, read, wrong_dials
 from jepa_scale.records.quantities import Target, read_target
-from jepa_scale.runs.config import conf_dir, data_dir
+from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.leaves import options
 from jepa_scale.study.cluster.launchers import Launcher, take_launcher
 from jepa_scale.study.specification.arms import wrong_arms
 from jepa_scale.study.specification.budget import TIMED, BudgetRule, budget_of
@@ -274,9 +275,12 @@ def _wrong_laws(laws: Sequence[str], target: str, columns: frozenset[str]) -> li
 def _laws() -> list[str]:
     import yaml
 
-    leaves = sorted((conf_dir() / "law").glob("*.yaml"))
     # Laws of other tables have no formula for a study's targets.
-    return [leaf.stem for leaf in leaves if "regret" in yaml.safe_load(leaf.read_text(encoding="utf-8"))["formulas"]]
+    return [
+        name
+        for name, leaf in options("law").items()
+        if "regret" in yaml.safe_load(leaf.read_text(encoding="utf-8"))["formulas"]
+    ]
 
 
 def _wrong_launcher(written: Any) -> list[str]:

@@ -1,0 +1,159 @@
+"""Overrides of a configuration: ``group=option``, ``key.path=value``, ``+key=value`` and ``~key``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jepa_scale.runs import schema
+from jepa_scale.runs.errors import UserError
+
+ALIASES = {
+    "trainer.max_epochs": "trainer.epochs",
+    "trainer.limit_train_batches": "trainer.steps_per_epoch",
+    "trainer.gradient_clip_val": "trainer.gradient_clip",
+}
+"""Lightning's names of settings, and this package's."""
+SEVERAL = ("logger",)
+"""Groups with several options at once, as in ``logger=[wandb,csv]``."""
+_NAMED = ("callbacks", "logger")
+"""Groups that hold leaves by name, to which more may be added."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """A value to set, or a key to delete."""
+
+    path: str
+    value: Any = None
+    adds: bool = False
+    """Whether the key may be one that its leaf's class does not declare."""
+    deletes: bool = False
+
+
+Choices = dict[str, str | tuple[str, ...]]
+
+
+def split(texts: Sequence[str], options: Mapping[str, Sequence[str]]) -> tuple[Choices, list[Override]]:
+    """Parse overrides into options of groups, and values.
+
+    Raises
+    ------
+    UserError
+        If one cannot be parsed, or names an option that its group does not have.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    choices: Choices = {}
+    values: list[Override] = []
+    for text in texts:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise UserError(
+                f"cannot read the override {text!r}: expected key=value ({str(error).splitlines()[0]})"
+            ) from None
+        if override.is_sweep_override():
+            raise UserError(f"the override {text!r} has several values: expected key=value with one value")
+        group = ALIASES.get(override.key_or_group, override.key_or_group)
+        if override.is_delete():
+            values.append(Override(group, deletes=True))
+            continue
+        value = override.value()
+        listed = value if group in SEVERAL and isinstance(value, list) else [value]
+        chosen = tuple(name for name in listed if isinstance(name, str))
+        if group in options and len(chosen) == len(listed):
+            if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(options[group]):
+                raise UserError(f"unknown option {text!r}: {group} has {', '.join(options[group])}")
+            choices[group] = chosen[0] if len(chosen) == 1 else chosen
+        else:
+            values.append(Override(group, value, adds=override.is_add()))
+    return choices, values
+
+
+def applied(config: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
+    """Change a configuration in place; return one sentence for every override that cannot be.
+
+    A new ``_target_`` comes before the settings of its class, wherever it is given, and drops those of the old one.
+    """
+    targets = [one for one in overrides if one.path.endswith("._target_")]
+    others = [one for one in overrides if not one.path.endswith("._target_")]
+    targets.sort(key=lambda one: one.path.count("."))
+    return [problem for one in (*targets, *others) for problem in _apply(config, one)]
+
+
+def _apply(config: dict[str, Any], override: Override) -> list[str]:
+    node: Any = config
+    parts = override.path.split(".")
+    for depth, name in enumerate(parts[:-1]):
+        if not isinstance(node, dict):
+            return [schema.unknown_key(".".join(parts[: depth + 1]), [])]
+        if name not in node:
+            # A new leaf, by name in its group or inside another leaf.
+            room = depth == 1 and parts[0] in _NAMED and "_target_" not in node
+            if parts[-1] != "_target_" or not (room or "_target_" in node):
+                return [schema.unknown_key(".".join(parts[: depth + 1]), _keys(node))]
+            node[name] = {}
+        node = node[name]
+    return _end(node, parts, override)
+
+
+def _end(node: Any, parts: list[str], override: Override) -> list[str]:
+    last, path = parts[-1], ".".join(parts)
+    if not isinstance(node, dict):
+        return [schema.unknown_key(path, [])]
+    if override.deletes:
+        if last not in node or not ("_target_" in node or (len(parts) == 2 and parts[0] in _NAMED)):
+            return [f"~{path}: expected a setting of a leaf, or a callback or logger by name, to leave out"]
+        del node[last]
+        return []
+    if last == "_target_" and node.get(last) != override.value:
+        node.clear()
+    elif last not in node:
+        new = len(parts) == 2 and parts[0] in _NAMED and isinstance(override.value, Mapping)
+        inside = "_target_" in node and (override.adds or schema.takes(node["_target_"], path, last))
+        if last != "_target_" and not inside and not new:
+            return [schema.unknown_key(path, _keys(node))]
+    elif isinstance(node[last], dict) and not isinstance(override.value, dict):
+        return [f"{path}: expected one of its keys ({', '.join(_keys(node[last]))}) to be set, got {override.value!r}"]
+    node[last] = override.value
+    return []
+
+
+def _keys(node: Mapping[str, Any]) -> list[str]:
+    return [key for key in node if key != "_target_"]
+
+
+def links_in(config: Any, path: str = "") -> dict[str, str]:
+    """Return values that refer to others, such as ``${model.k}``, by path."""
+    if isinstance(config, Mapping):
+        found: dict[str, str] = {}
+        for name, value in config.items():
+            found |= links_in(value, f"{path}.{name}".lstrip("."))
+        return found
+    return {path: config} if isinstance(config, str) and re.search(r"\$\{[^}]+\}", config) else {}
+
+
+def resolved(config: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, Any]:
+    """Return a copy of a configuration with its links replaced by what they refer to.
+
+    Raises
+    ------
+    UserError
+        If one refers to nothing.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    whole = OmegaConf.create(dict(config))
+    try:
+        for path, text in links.items():
+            OmegaConf.update(whole, path, text, merge=False)
+        content = OmegaConf.to_container(whole, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"cannot resolve {', '.join(links.values())}: {str(error).splitlines()[0]}") from None
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
