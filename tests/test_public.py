@@ -12,7 +12,7 @@ import pytest
 
 import jepa_scale
 
-PACKAGES = ("jepa_scale.api", "jepa_scale.metrics", "jepa_scale.callbacks")
+PACKAGES = ("jepa_scale.api", "jepa_scale.metrics", "jepa_scale.callbacks", "jepa_scale.testing")
 
 
 def modules():

@@ -15,6 +15,7 @@ from jepa_scale.records import ActionSpace, Batch, View
 from jepa_scale.runs.build import build, instantiate
 from jepa_scale.runs.config import compose, conf_dir
 from jepa_scale.runs.errors import UserError
+from jepa_scale.testing import check_objective
 
 NAMES = sorted(leaf.stem for leaf in (conf_dir() / "objective").glob("*.yaml"))
 WORLDS = {
@@ -72,6 +73,12 @@ def test_the_loss_is_a_finite_scalar(case):
     assert loss.shape == ()
     assert bool(loss.isfinite())
     assert not module.objective.bounded_below or float(loss.detach()) >= 0
+
+
+def test_the_contract_of_an_objective(case):
+    module, batch = module_of(*case), batches_of(*case)[0]
+    space = built(*case).context.world.action_space
+    check_objective(module.objective, 4, tuple(batch.observations.shape[2:]), space, batch.actions.shape[1])
 
 
 def test_every_trainable_parameter_learns(case):

@@ -13,6 +13,7 @@ from jepa_scale.runs.config import compose, conf_dir
 from jepa_scale.runs.evaluate import evaluate
 from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.run import run
+from jepa_scale.testing import check_planner
 
 TASKS = 6
 CONTINUOUS, DISCRETE = ActionSpace(None, 2, -1.0, 3.0), ActionSpace(4)
@@ -77,48 +78,8 @@ def test_some_search_continuous_actions_and_some_discrete_ones():
     assert kinds == {True, False}
 
 
-def test_plans_stay_inside_the_limits(planner):
-    space, seen = space_of(planner), []
-
-    def cost(plans):
-        seen.append(plans.detach())
-        return (plans - 50.0).square().flatten(2).sum(-1)
-
-    found = plan(planner, cost, numbers_of(planner), space)
-    low, high = (0, space.count - 1) if space.discrete else (space.low, space.high)
-    for plans in [*seen, found[:, None]]:
-        assert plans.shape[0] == TASKS
-        assert plans.shape[1] <= planner.rows or plans is seen[-1]
-        assert float(plans.min()) >= low
-        assert float(plans.max()) <= high
-    assert found.shape == (TASKS, planner.horizon, *(() if space.discrete else (space.size,)))
-    assert found.dtype == (torch.int64 if space.discrete else torch.float32)
-
-
-def test_the_same_numbers_give_the_same_plans(planner):
-    _, cost = quadratic(planner)
-    one, again = (plan(planner, cost, numbers_of(planner, seed=3), space_of(planner)) for _ in range(2))
-    assert torch.equal(one, again)
-
-
-def test_tasks_do_not_see_each_other(planner):
-    _, cost = quadratic(planner)
-    numbers = numbers_of(planner)
-    whole = plan(planner, cost, numbers, space_of(planner))
-    for task in (0, 4):
-        alone = slice(task, task + 1)
-        found = plan(planner, lambda plans, alone=alone: cost(plans, alone), numbers[:, alone], space_of(planner))
-        torch.testing.assert_close(found, whole[alone], rtol=0, atol=1e-6)
-
-
-def test_it_improves_over_its_first_guess_on_a_quadratic(planner):
-    _, cost = quadratic(planner)
-    space = space_of(planner)
-    first = planner.best(planner.init(TASKS, space))
-    found = plan(planner, cost, numbers_of(planner), space)
-    before, after = cost(first[:, None])[:, 0], cost(found[:, None])[:, 0]
-    assert (after <= before).all()
-    assert float(after.sum()) < 0.4 * float(before.sum())
+def test_the_contract_of_a_search(planner):
+    check_planner(planner)
 
 
 def test_a_good_plan_to_start_from_helps(planner):

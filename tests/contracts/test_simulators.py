@@ -9,6 +9,7 @@ import yaml
 from jepa_scale.planners.receding import at_random, doing_nothing
 from jepa_scale.runs.build import build_world
 from jepa_scale.runs.config import compose, conf_dir
+from jepa_scale.testing import check_world
 from jepa_scale.worlds.simulator import Simulator
 
 NEEDED = {}
@@ -41,15 +42,8 @@ def test_shapes_agree(world):
     assert np.isfinite(sample.states).all()
 
 
-def test_one_seed_one_sample(world):
-    assert world.sample(4, 5, seed=2).checksum == world.sample(4, 5, seed=2).checksum
-    assert world.sample(4, 5, seed=2).checksum != world.sample(4, 5, seed=3).checksum
-
-
-def test_fewer_trajectories_are_a_prefix(world):
-    many, few = world.sample(700, 5, seed=4), world.sample(2, 5, seed=4)
-    np.testing.assert_array_equal(many.observations[:2], few.observations)
-    np.testing.assert_array_equal(many.actions[:2], few.actions)
+def test_the_contract_of_a_world(world):
+    check_world(world)
 
 
 def test_actions_stay_inside_their_space_and_use_it(world):

@@ -9,8 +9,8 @@ import yaml
 
 from jepa_scale.runs.build import build_world
 from jepa_scale.runs.config import compose, conf_dir
+from jepa_scale.testing import check_world
 from jepa_scale.theory.graph import next_law
-from jepa_scale.theory.spectrum import singular_values
 from jepa_scale.worlds.base import ExactWorld
 
 
@@ -46,40 +46,13 @@ def kernel_file(folders):
     return path
 
 
-def test_the_sampling_law_is_stationary(world):
-    finite = world.finite
-    np.testing.assert_allclose(finite.policy @ next_law(finite), finite.context_law, atol=1e-12)
+def test_the_contract_of_a_world(world):
+    check_world(world)
 
 
-def test_the_spectrum_starts_at_one(world):
-    values = singular_values(world.finite)
-    np.testing.assert_allclose(values[:, 0], 1.0, atol=1e-10)
-    assert (values <= 1 + 1e-10).all()
-
-
-def test_shapes_agree(world):
-    assert world.observations.shape == (world.finite.states, *world.observation_shape)
-    assert world.actions == world.finite.actions
+def test_observations_are_those_of_the_states(world):
     sample = world.sample(3, 4, seed=1)
-    assert sample.observations.shape == (3, 5, *world.observation_shape)
-    assert sample.observations.dtype == np.float32
-    assert sample.actions.shape == (3, 4)
     np.testing.assert_array_equal(sample.observations, world.observations.astype(np.float32)[sample.states])
-
-
-def test_observations_tell_all_states_apart(world):
-    assert len(np.unique(world.observations.round(9), axis=0)) == world.finite.states
-
-
-def test_one_seed_one_sample(world):
-    assert world.sample(4, 5, seed=2).checksum == world.sample(4, 5, seed=2).checksum
-    assert world.sample(4, 5, seed=2).checksum != world.sample(4, 5, seed=3).checksum
-
-
-def test_fewer_trajectories_are_a_prefix(world):
-    many, few = world.sample(9, 5, seed=4), world.sample(2, 5, seed=4)
-    np.testing.assert_array_equal(many.states[:2], few.states)
-    np.testing.assert_array_equal(many.actions[:2], few.actions)
 
 
 def test_sampled_transitions_follow_the_kernel(world):
@@ -105,8 +78,3 @@ def test_sampled_pairs_follow_the_co_occurrence(world):
     # Transitions of a trajectory are dependent; its 5 transitions count as one for the tolerance of 5 standard errors.
     assert abs(drawn.mean() - expected) <= 5 * spread / np.sqrt(4000)
     assert drawn.min() > 0
-
-
-def test_sizes_below_one_are_refused(world):
-    with pytest.raises(ValueError, match="at least 1 trajectory"):
-        world.sample(0, 5, seed=0)

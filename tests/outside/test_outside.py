@@ -202,8 +202,10 @@ def test_any_optimiser_and_scheduler_of_torch(tmp_path):
 
 
 def test_a_callback_of_lightning_stops_a_run(tmp_path):
-    stop = ("callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping", "callbacks.stop.monitor=regret/density",
-            "callbacks.stop.patience=1", "callbacks.stop.min_delta=1.0")  # fmt: skip
+    stop = (
+        "callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping", "callbacks.stop.patience=1",
+        "callbacks.stop.monitor=regret/density", "callbacks.stop.min_delta=1.0",
+    )  # fmt: skip
     assert run("train", *FAST[:6], *FAST[7:], "trainer.epochs=6", *stop, "--folder", "stopped") == 0
     record = json.loads((tmp_path / "stopped" / "record.json").read_text())
     rows = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()[1:]]
