@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale.laws.adaptive import DesignSettings, Proposal, Runs, propose
@@ -40,37 +40,83 @@ class ScalingDesignSampler(BaseSampler):
     same cell, so that a repeat is another run. The sampler holds no state: any number of workers on one storage may
     use it, and two that ask in the same moment at worst choose one cell twice, as two seeds.
 
-    The objective must suggest ``n`` and ``k`` as integers on wide log distributions and ``seed`` as an integer.
+    The objective must suggest both sizes, by the ``names`` that it has for n and k, as integers on logarithmic
+    distributions that hold every cell; ``seed``, an integer, is optional. It is minimised.
     """
 
-    def __init__(self, settings: DesignSettings, budget: RunBudget | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: DesignSettings,
+        budget: RunBudget | None = None,
+        seed: int = 0,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self.settings, self.budget = settings, budget or RunBudget()
+        self.names = {"n": "n", "k": "k", "seed": "seed", **(names or {})}
         self._generator = np.random.default_rng(seed)
 
     def proposal(self, trials: Sequence[FrozenTrial]) -> Proposal | None:
         """Return the next cell; None if the budget is spent, the forecast is sure enough or no cell is left."""
-        used = [trial for trial in trials if {"n", "k"} <= trial.params.keys()]
+        used = self._used(trials)
         if self.budget.runs is not None and len(used) >= self.budget.runs:
             return None
         k, n = self.settings.cells
-        hours = cost_hours(used, k, n)
+        sizes = [self._sizes(used, name) for name in ("k", "n")]
+        seconds = np.array([_seconds(trial) for trial in used], dtype=float)
+        hours = cost_hours(seconds, sizes, [k, n])
         if self.budget.hours is not None and hours is not None:
-            costs = cost_hours(used, *(np.array([trial.params[name] for trial in used], float) for name in ("k", "n")))
+            costs = cost_hours(seconds, sizes, sizes)
             assert costs is not None  # the same trials gave ``hours``
-            seconds = np.array([trial.user_attrs.get(SECONDS, np.nan) for trial in used], dtype=float)
             spent = float(np.where(np.isfinite(seconds), seconds / 3600, costs).sum())
             hours = np.where(hours <= self.budget.hours - spent, hours, np.inf)
-        runs = Runs(
-            np.array([trial.params["k"] for trial in used], dtype=float),
-            np.array([trial.params["n"] for trial in used], dtype=float),
-            np.array([_value(trial) for trial in used], dtype=float),
-        )
+        runs = Runs(sizes[0], sizes[1], np.array([_value(trial) for trial in used], dtype=float))
         return propose(self.settings, runs, np.ones(len(k)) if hours is None else hours)
+
+    def _used(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        return [trial for trial in trials if {self.names["n"], self.names["k"]} <= trial.params.keys()]
+
+    def _sizes(self, trials: Sequence[FrozenTrial], name: str) -> np.ndarray:
+        return np.array([trial.params[self.names[name]] for trial in trials], dtype=float)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse a study whose objective is not one number to be minimised.
+
+        Raises
+        ------
+        ValueError
+            If it has several objectives, or is maximised.
+        """
+        del trial
+        if study.directions != [StudyDirection.MINIMIZE]:
+            shown = ", ".join(direction.name.lower() for direction in study.directions)
+            raise ValueError(
+                f"expected a study of one objective that is minimised, such as a regret or 1 − success, got {shown}"
+            )
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Stop the study where its budget of runs is spent, before a run more.
+
+        Raises
+        ------
+        ValueError
+            If the objective did not suggest both sizes: its trials would be chosen by chance.
+        """
+        del values
+        missing = [name for name in ("n", "k") if self.names[name] not in trial.params]
+        if missing and state == TrialState.COMPLETE:
+            raise ValueError(
+                f"expected the objective to suggest {' and '.join(self.names[name] for name in missing)}, got "
+                f"{', '.join(trial.params) or 'nothing'}: give names={{{missing[0]!r}: …}} to the sampler"
+            )
+        if self.budget.runs is not None and _optimizing(study):
+            others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+            if len(self._used(others)) + 1 >= self.budget.runs:
+                study.stop()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the distributions of n and k, which are chosen together."""
         del study, trial  # the dials are the same for every study
-        return dict(_DIALS)
+        return {self.names[name]: distribution for name, distribution in _DIALS.items()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
@@ -83,20 +129,33 @@ class ScalingDesignSampler(BaseSampler):
             if _optimizing(study):
                 study.stop()
             k, n = self.settings.start()[-1]
-            return {"n": n, "k": k}
+            return {self.names["n"]: n, self.names["k"]: k}
         study._storage.set_trial_user_attr(trial._trial_id, "design", chosen.reason)
         if np.isfinite(chosen.forecast_sd):
             study._storage.set_trial_user_attr(trial._trial_id, "forecast_sd", chosen.forecast_sd)
-        return {"n": chosen.n, "k": chosen.k}
+        return {self.names["n"]: chosen.n, self.names["k"]: chosen.k}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the next seed of the trial's cell; anything else at random."""
-        if param_name == "seed":
-            cell = trial.params.get("n"), trial.params.get("k")
+        """Return the next seed of the trial's cell; anything else at random.
+
+        Raises
+        ------
+        ValueError
+            If the objective's range of n or k does not hold the cell that was chosen.
+        """
+        sizes = [self.names[name] for name in ("n", "k")]
+        if param_name == self.names["seed"]:
+            cell = [trial.params.get(name) for name in sizes]
             others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-            return sum((other.params.get("n"), other.params.get("k")) == cell for other in others)
+            return sum([other.params.get(name) for name in sizes] == cell for other in others)
+        if param_name in sizes:
+            cells = self.settings.sizes if param_name == sizes[0] else self.settings.widths
+            raise ValueError(
+                f"expected {param_name} to be suggested as an integer of a range that holds {min(cells)} … {max(cells)}"
+                f", got {param_distribution}"
+            )
         if isinstance(param_distribution, IntDistribution):
             return int(self._generator.integers(param_distribution.low, param_distribution.high + 1))
         low, high = getattr(param_distribution, "low", 0.0), getattr(param_distribution, "high", 1.0)
@@ -110,23 +169,33 @@ class ScalingDesignSampler(BaseSampler):
         self._generator = np.random.default_rng()
 
 
-def cost_hours(trials: Sequence[FrozenTrial], k: np.ndarray, n: np.ndarray) -> np.ndarray | None:
-    """Return hours of one run at each point by a power law in n and k through the finished trials; None without any.
+def cost_hours(seconds: np.ndarray, sizes: Sequence[np.ndarray], at: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return hours of one run at each point by a power law in k and n through the finished trials; None without any.
 
-    Slopes are not negative, and 0 where fewer than four runs are known.
+    ``seconds`` are NaN where they are not known, ``sizes`` and ``at`` are k and n. Slopes are not negative, and 0 where
+    fewer than four runs are known.
     """
-    known = [trial for trial in trials if trial.user_attrs.get(SECONDS)]
-    if not known:
+    known = seconds > 0
+    if not known.any():
         return None
-    answer = np.log([trial.user_attrs[SECONDS] / 3600 for trial in known])
-    logs = [np.log([float(trial.params[name]) for trial in known]) for name in ("k", "n")]
+    answer = np.log(seconds[known] / 3600)
+    logs = [np.log(column[known]) for column in sizes]
     slopes = []
     for column in logs:
         spread = column - column.mean()
-        enough = len(known) >= 4 and float(spread @ spread) > 0
+        enough = len(column) >= 4 and float(spread @ spread) > 0
         slopes.append(max(float(spread @ answer / (spread @ spread)), 0.0) if enough else 0.0)
     middle = float(np.median(answer - slopes[0] * logs[0] - slopes[1] * logs[1]))
-    return np.asarray(np.exp(middle + slopes[0] * np.log(k) + slopes[1] * np.log(n)))
+    return np.asarray(np.exp(middle + slopes[0] * np.log(at[0]) + slopes[1] * np.log(at[1])))
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    """Seconds of a trial: as its objective said, else as Optuna measured; NaN while it runs."""
+    told = trial.user_attrs.get(SECONDS)
+    if told:
+        return float(told)
+    finished = trial.state == TrialState.COMPLETE and trial.duration is not None
+    return trial.duration.total_seconds() if finished and trial.duration is not None else float("nan")
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -5,12 +5,13 @@ import optuna
 import pytest
 import yaml
 
+import jepa_scale
 from jepa_scale.laws.adaptive import DesignSettings
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.collect import collect
 from jepa_scale.study.design import design, design_sampler
 from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.sampler import SECONDS, RunBudget, ScalingDesignSampler, cost_hours
+from jepa_scale.study.sampler import SECONDS, RunBudget, ScalingDesignSampler, _seconds, cost_hours
 from jepa_scale.study.specification.spec import parse_spec
 
 SETTINGS = DesignSettings((2, 4, 8, 16, 32), (300, 1000, 3000, 10000), 16, 100_000, cap=3)
@@ -37,14 +38,13 @@ def play(budget, count=60, settings=SETTINGS):
 def test_a_study_is_designed_cell_by_cell_with_a_new_seed_for_each_repeat():
     trials = play(RunBudget(runs=24))
     cells = [(trial.params["n"], trial.params["k"]) for trial in trials]
-    # The trial that finds the budget spent stops the study and is its last.
-    assert len(trials) == 25
+    assert len(trials) == 24
     assert set(cells) <= {(n, k) for n in SETTINGS.sizes for k in SETTINGS.widths}
     runs = [(*cell, trial.params["seed"]) for cell, trial in zip(cells, trials, strict=True)]
     assert len(set(runs)) == len(runs)
-    assert max(cells[:-1].count(cell) for cell in cells) <= 3
+    assert max(cells.count(cell) for cell in cells) <= 3
     assert {"start: a factorial over both dials"} == {trial.user_attrs["design"] for trial in trials[:8]}
-    sds = [trial.user_attrs["forecast_sd"] for trial in trials[8:-1]]
+    sds = [trial.user_attrs["forecast_sd"] for trial in trials[8:]]
     assert sds[-1] < sds[0]
 
 
@@ -67,9 +67,11 @@ def test_workers_that_ask_at_once_get_different_runs():
 
 def test_costs_follow_the_wall_times():
     trials = play(RunBudget(runs=20))
-    hours = cost_hours(trials, np.array([4.0, 4.0]), np.array([300.0, 10000.0]))
+    seconds = np.array([trial.user_attrs[SECONDS] for trial in trials])
+    sizes = [np.array([float(trial.params[name]) for trial in trials]) for name in ("k", "n")]
+    hours = cost_hours(seconds, sizes, [np.array([4.0, 4.0]), np.array([300.0, 10000.0])])
     assert hours[1] > hours[0]
-    assert cost_hours([], np.array([4.0]), np.array([300.0])) is None
+    assert cost_hours(np.array([np.nan]), [np.ones(1), np.ones(1)], [np.array([4.0]), np.array([300.0])]) is None
 
 
 SPEC = {
@@ -138,3 +140,60 @@ def test_single_runs_beside_the_grid_are_done_once():
     assert (points[-1].n, points[-1].k, points[-1].seed) == (800, 8, 0)
     written = yaml.safe_load(yaml.safe_dump(parse_spec({**grid, "extra": extra}, "spec").to_dict()))
     assert parse_spec(written, "again") == parse_spec({**grid, "extra": extra}, "spec")
+
+
+SIZES, WIDTHS = [300, 1000, 3000, 10000], [2, 4, 8, 16]
+
+
+def plain(**settings):
+    return jepa_scale.ScalingDesignSampler(SIZES, WIDTHS, (1e5, 16), **settings)
+
+
+def rated(trial, n="n", k="k", sizes=(1, 10**6)):
+    samples, width = trial.suggest_int(n, *sizes, log=True), trial.suggest_int(k, 1, 1000, log=True)
+    return 0.05 + 1 / width + 5 / samples**0.5
+
+
+def test_any_names_and_exactly_as_many_runs_as_asked_for():
+    study = optuna.create_study(sampler=plain(names={"n": "data.num_samples", "k": "model.dim"}, n_runs=12))
+    study.optimize(lambda trial: rated(trial, "data.num_samples", "model.dim"), n_trials=40)
+    assert len(study.trials) == 12
+    cells = {(trial.params["data.num_samples"], trial.params["model.dim"]) for trial in study.trials}
+    assert cells <= {(n, k) for n in SIZES for k in WIDTHS}
+    assert len(cells) >= 8
+
+
+def test_durations_are_the_costs():
+    study = optuna.create_study(sampler=plain(n_runs=6))
+    study.optimize(rated, n_trials=10)
+    assert all(_seconds(trial) == trial.duration.total_seconds() for trial in study.trials)
+
+
+def test_what_it_cannot_serve_is_refused():
+    for directions in (["maximize"], ["minimize", "minimize"]):
+        study = optuna.create_study(sampler=plain(), directions=directions)
+        with pytest.raises(ValueError, match="expected a study of one objective that is minimised"):
+            study.optimize(rated, n_trials=2)
+    study = optuna.create_study(sampler=plain())
+    with pytest.raises(ValueError, match=r"expected the objective to suggest n, got data\.n, k: give names="):
+        study.optimize(lambda trial: rated(trial, "data.n"), n_trials=2)
+    study = optuna.create_study(sampler=plain())
+    with pytest.raises(ValueError, match="expected n to be suggested as an integer of a range that holds 300 … 10000"):
+        study.optimize(lambda trial: rated(trial, sizes=(20_000, 30_000)), n_trials=2)
+    study = optuna.create_study(sampler=plain())
+    with pytest.raises(ValueError, match="different distribution kind"):
+        study.optimize(lambda trial: trial.suggest_float("n", 1, 10), n_trials=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"names": {"size": "n"}}, "names of n, k and seed"),
+        ({"n_runs": 0}, "n_runs ≥ 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        plain(**settings)
+    with pytest.raises(ValueError, match="two or more sizes and widths"):
+        jepa_scale.ScalingDesignSampler([300], WIDTHS, (1e5, 16))
