@@ -32,12 +32,28 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         epilog=_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="table of runs (.csv, .parquet, .jsonl)")
+    parser.add_argument(
+        "table",
+        type=Path,
+        nargs="+",
+        metavar="TABLE",
+        help="tables of runs (.csv, .tsv, .parquet, .jsonl, .json, each also .gz), a folder of them, - for stdin",
+    )
     parser.add_argument(
         "--law", nargs="+", default=["chinchilla"], metavar="LAW", help="names or formulas (default: chinchilla)"
     )
     parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="columns: N=params, C=6*params*tokens …"
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="columns or expressions: N=params, D=C/(6*N), status=State …",
+    )
+    parser.add_argument(
+        "--per-run",
+        choices=["last", "best", "all"],
+        default="last",
+        help="row of a run with several: the last step (default), the lowest target, or all",
     )
     parser.add_argument(
         "--loss",
@@ -81,11 +97,12 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
     from jepa_scale.study.fitting import FitSettings, fit_file
+    from jepa_scale.study.tables.reading import name_of
     from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
-    folder = parsed.folder or Path("fits") / parsed.table.stem
+    folder = parsed.folder or Path("fits") / name_of(parsed.table)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
     try:
@@ -110,6 +127,7 @@ def run(parsed: argparse.Namespace) -> int:
         level=parsed.level,
         draws=parsed.draws,
         seed=parsed.seed,
+        per_run=parsed.per_run,
     )
     study = fit_file(parsed.table, settings)
     console = Console()
