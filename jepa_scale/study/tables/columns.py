@@ -90,7 +90,8 @@ class Columns:
 
     def _named(self, name: str, above: tuple[str, ...]) -> np.ndarray:
         source = self.names.get(name, name)
-        if name not in self.names or len(candidates(source, self.table.columns)) == 1 or source.isidentifier():
+        plain = not set("+-*/^(") & set(source)
+        if name not in self.names or plain or len(candidates(source, self.table.columns)) == 1:
             return self.column(self.source(name))
         known = [*self.table.columns, *self.names]
 
@@ -105,14 +106,12 @@ class Columns:
         except UserError:
             raise
         except ValueError as error:
-            if not set("+-*/^()") & set(source):
-                self.source(name)  # a name with spaces, which no column has
             raise UserError(f"--columns {name}={short(source, 200)}: {error}") from None
         return np.broadcast_to(values, len(self.table)).astype(float)
 
     def _parsed(self, column: str) -> np.ndarray:
         cells = self.table.columns[column]
-        values, wrong = np.full(len(cells), np.nan), list[int]()
+        values, wrong, mixed = np.full(len(cells), np.nan), list[int](), False
         for part, rows in self._rows.items():
             mine = [cells[row] for row in rows.tolist()]
             unclear = any(isinstance(cell, str) and GROUPED.search(cell) for cell in mine)
@@ -122,12 +121,13 @@ class Columns:
                 self._refuse_ambiguous(column, int(rows[parsed.ambiguous]))
             values[rows] = parsed.values
             wrong += rows[parsed.wrong].tolist()
+            mixed |= parsed.percent and bool(parsed.wrong)
             if parsed.percent and not wrong:
                 self._remark(f"column {column} is in percent: divided by 100")
             if parsed.prefix and not wrong:
                 self._remark(f"column {column}: the number after {parsed.prefix!r} is used")
         if wrong:
-            self._refuse(column, sorted(wrong))
+            self._refuse(column, sorted(wrong), ", beside cells with and without %" if mixed else "")
         return values
 
     def _marks_of(self, part: int) -> frozenset[str]:
@@ -138,13 +138,13 @@ class Columns:
             )
         return self._marks[part]
 
-    def _refuse(self, column: str, wrong: Sequence[int]) -> None:
+    def _refuse(self, column: str, wrong: Sequence[int], also: str) -> None:
         cells = self.table.columns[column]
         first, count, total = wrong[0], len(wrong), len(cells)
         plain = sum(not is_missing(cell) for cell in cells) == count
         what = "are not numbers" if count > 1 else "is not a number"
         raise NotNumbers(
-            f"{self.table.source}: column {short(column, 80)}: {count} of {total} cells {what}, first "
+            f"{self.table.source}: column {short(column, 80)}: {count} of {total} cells {what}{also}, first "
             f"{_shown(cells[first])} in {self.table.places[first]}: write numbers there, or leave cells without a "
             "number empty",
             plain,

@@ -20,7 +20,7 @@ _ALIKE = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": "
 """Characters that look like others."""
 
 _BODY = re.compile(r"([+-]?)([0-9.,](?:[0-9.,' _]*[0-9.,])?) ?(?:[eE]([+-]?[0-9]{1,4}))? ?([kKmMbBgGtT]?)")
-_PREFIXED = re.compile(r"([^0-9=:]*[^\W\d][^0-9=:]*[=:]\s*|[^\W\d_]+_?(?=[0-9]))(.+)")
+_PREFIXED = re.compile(r"([^0-9=:]*[^\W\d][^0-9=:]*[=:]\s*|[^\W\d_]+[_ ]?(?=[0-9]))(.+)")
 _WHOLE = re.compile(r"[0-9]+|[0-9]{1,3}([.,' _])[0-9]{3}(?:\1[0-9]{3})*")
 _LONGEST = 100
 """Longest text, in characters, that is looked at: longer ones are no numbers."""
@@ -106,11 +106,13 @@ def _bodies(parsed: Parsed, texts: dict[int, str]) -> dict[int, str]:
     if any(text.endswith("%") for text in texts.values()):
         parsed.percent = True
         # A plain 0 is 0 %.
-        plain = [index for index, text in texts.items() if not text.endswith("%") and text.strip("0.,")]
-        numbers = np.flatnonzero(np.isfinite(parsed.values) & (parsed.values != 0)).tolist()
-        parsed.values[numbers] = np.nan
-        parsed.wrong += [*plain, *numbers]
-        return {index: text.rstrip("%").strip() for index, text in texts.items() if index not in plain}
+        plain = {index for index, text in texts.items() if not text.endswith("%") and text.strip("0.,")}
+        plain |= set(np.flatnonzero(np.isfinite(parsed.values) & (parsed.values != 0)).tolist())
+        signed = {index for index, text in texts.items() if text.endswith("%")}
+        if plain:
+            # Of two ways to write, the rarer one is the mistake.
+            parsed.wrong += plain if len(plain) < len(signed) else signed
+        return {index: text.rstrip("%").strip() for index, text in texts.items() if index not in parsed.wrong}
     if not texts or np.isfinite(parsed.values).any():
         return texts
     prefixed = {index: _PREFIXED.fullmatch(text) for index, text in texts.items()}

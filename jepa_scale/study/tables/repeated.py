@@ -7,9 +7,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from jepa_scale.laws.copies import first_rows
 from jepa_scale.runs.errors import UserError
 from jepa_scale.study.tables.columns import Columns, NotNumbers
 from jepa_scale.study.tables.names import candidates
+from jepa_scale.study.tables.table import FILE
 
 PerRun = Literal["last", "best", "all"]
 """Row of a run that is used: the last step, the lowest target, or each."""
@@ -43,22 +45,21 @@ def rows_to_keep(
     configuration = list(zip(*(column.tolist() for column in cells.values()), strict=True))
     runs = _runs(columns, configuration, values, places)
     seeds = _seeds(columns) if "seed" not in cells else None
-    step = next((each for each in _named(columns, "step", _STEPS) if each not in cells), None)
     if seeds is None and runs is None:
-        return rows, []  # rows alike may be runs of other seeds
-    steps = None
-    if step is not None:
-        try:
-            steps = columns.column(step)
-        except NotNumbers as error:
-            raise UserError(f"{columns.table.source}: expected numbers in the column of steps: {error}") from None
+        return rows, _alike(cells, name, [(*configuration[place], float(values[place])) for place in places])
     key = {
         place: (runs[place] if runs else "", configuration[place], seeds[place] if seeds else "") for place in places
     }
-    kept, remarks = _without_copies(key, values, steps, places)
-    if remarks:
+    if len(set(key.values())) == len(places):
+        return rows, []
+    steps = _steps(columns, cells)
+    step = None if steps is None else steps.tolist()
+    first = first_rows((key[place], float(values[place]), step and step[place]) for place in places)
+    kept, remarks = [places[index] for index in first], []
+    if len(kept) < len(places):
         alike = [*(["run"] if runs else []), *cells, *(["seed"] if seeds else [])]
-        remarks = [f"rows left out, copies of another row ({', '.join(alike)} and {name} alike): {remarks[0]}"]
+        count = len(places) - len(kept)
+        remarks = [f"rows left out, copies of another row ({', '.join(alike)} and {name} alike): {count}"]
     if runs is None and steps is None:
         # Settings that the table does not name as such may differ between these rows.
         return np.isin(np.arange(len(rows)), kept), remarks
@@ -66,15 +67,16 @@ def rows_to_keep(
     return np.isin(np.arange(len(rows)), chosen), [*remarks, *several]
 
 
-def _without_copies(
-    key: Mapping[int, object], values: np.ndarray, steps: np.ndarray | None, places: list[int]
-) -> tuple[list[int], list[str]]:
-    seen = {
-        (key[place], repr(float(values[place])), None if steps is None else repr(float(steps[place]))): place
-        for place in reversed(places)
-    }
-    kept = sorted(seen.values())
-    return kept, [str(len(places) - len(kept))] if len(kept) < len(places) else []
+def _alike(cells: Mapping[str, np.ndarray], name: str, rows: list[tuple[float, ...]]) -> list[str]:
+    """Return a remark on rows that are alike where nothing tells runs apart; zeros are measured often."""
+    counted = [row for row in rows if row[-1] != 0]
+    copies = len(counted) - len(first_rows(counted))
+    if not copies:
+        return []
+    return [
+        f"rows like another ({', '.join(cells)} and {name} alike) are used as runs of their own, as there is no column "
+        f"run or seed: {copies}"
+    ]
 
 
 def _one_each(
@@ -111,7 +113,11 @@ def _runs(
     columns: Columns, configuration: list[tuple[float, ...]], values: np.ndarray, places: list[int]
 ) -> list[str] | None:
     """Return the run of every row; None if no column tells."""
-    found = next(iter(_named(columns, "run", _RUNS)), None)
+    plain = {column.strip().lower(): column for column in columns.table.columns}
+    common = [*_RUNS, *([FILE] if _step(columns, {}) else [])]
+    found = next((plain[name] for name in common if name in plain), None)
+    if "run" in columns.names:
+        found = columns.source("run")
     if found is None:
         return None
     runs = ["" if cell is None else str(cell).strip() for cell in columns.table.columns[found]]
@@ -129,9 +135,19 @@ def _seeds(columns: Columns) -> list[str] | None:
     return list(map(repr, columns.numbers("seed").tolist())) if "seed" in columns.names else columns.texts("seed")
 
 
-def _named(columns: Columns, name: str, common: tuple[str, ...]) -> list[str]:
-    """Return the column given for a name, else those with a common name."""
-    if name in columns.names:
-        return [columns.source(name)]
-    plain = {column.strip().lower(): column for column in columns.table.columns}
-    return [plain[each] for each in common if each in plain]
+def _steps(columns: Columns, cells: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    step = _step(columns, cells)
+    if step is None:
+        return None
+    try:
+        return columns.column(step)
+    except NotNumbers as error:
+        raise UserError(f"{columns.table.source}: expected numbers in the column of steps: {error}") from None
+
+
+def _step(columns: Columns, cells: Mapping[str, np.ndarray]) -> str | None:
+    """Return the column of steps, which is none of the configuration."""
+    if "step" in columns.names:
+        return columns.source("step")
+    found = (candidates(name, columns.table.columns) for name in _STEPS)
+    return next((names[0] for names in found if len(names) == 1 and names[0] not in cells), None)
