@@ -16,7 +16,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "advise",
         help="tell whether (n, k) is sufficient, and recommend the next run",
         description="Tell whether n and k suffice: sufficient, insufficient, undecided or cannot say. The answer is "
-        "based on the runs of a study, or of a table with columns n, k, regret and, optionally, seed and status.",
+        "based on the runs of a study, or of a table with columns n, k, regret and, optionally, seed, status, run and "
+        "step; copies and runs that did not finish are left out and counted.",
     )
     parser.add_argument(
         "study",

@@ -17,6 +17,7 @@ examples:
   jepa-scale fit runs.csv --columns N=params D=tokens loss=final_loss --at N=1e9 D=2e10
   jepa-scale fit runs.csv --budget 1e21 1e22           which N and D for a budget of 6*N*D FLOP?
   jepa-scale fit wandb.csv --law 'loss = E + A width^-a + B depth^-b + C tokens^-c' --cluster run_name
+  jepa-scale fit part1.csv part2.csv --columns 'D=C/(6*N)' status=State --per-run best
   jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
 """
 _MOST_DRAWS = 1_000_000
@@ -28,7 +29,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "fit",
         help="fit laws, with intervals, back-tests and forecasts, to any table of runs",
-        description="Fit scaling laws to a CSV, parquet or JSON-lines table with one row per run.",
+        description="Fit scaling laws to tables of runs, of which the last row of each is used; copies and runs that did not "
+        "finish are left out and counted.",
         epilog=_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

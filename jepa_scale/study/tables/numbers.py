@@ -20,6 +20,9 @@ _ALIKE = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": "
 """Characters that look like others."""
 
 _BODY = re.compile(r"([+-]?)([0-9.,](?:[0-9.,' _]*[0-9.,])?) ?(?:[eE]([+-]?[0-9]{1,4}))? ?([kKmMbBgGtT]?)")
+_PLAIN = re.compile(r"[0-9]{1,15}|0\.[0-9]{1,30}")
+"""Numbers that can be written in one way only, as most are."""
+
 _PREFIXED = re.compile(r"([^0-9=:]*[^\W\d][^0-9=:]*[=:]\s*|[^\W\d_]+[_ ]?(?=[0-9]))(.+)")
 _WHOLE = re.compile(r"[0-9]+|[0-9]{1,3}([.,' _])[0-9]{3}(?:\1[0-9]{3})*")
 _LONGEST = 100
@@ -49,6 +52,8 @@ def is_missing(cell: Any) -> bool:
 
 def parse_cells(cells: Sequence[Any], elsewhere: frozenset[str] = frozenset(), delimiter: str = ",") -> Parsed:
     """Read the cells of a column; ``elsewhere``: the decimal marks of the file's other columns."""
+    if all(isinstance(cell, str) and _PLAIN.fullmatch(cell) for cell in cells):
+        return Parsed(np.array(cells, dtype=float))
     parsed, texts = _typed(cells)
     bodies = _bodies(parsed, texts)
     matches = {index: _BODY.fullmatch(text) for index, text in bodies.items()}
