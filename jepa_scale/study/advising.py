@@ -24,6 +24,7 @@ from jepa_scale.study.tables.columns import Columns, NotNumbers
 from jepa_scale.study.tables.reading import read_tables
 from jepa_scale.study.tables.repeated import PerRun, rows_to_keep
 from jepa_scale.study.tables.states import FINISHED, of_finished, refuse_panel, status_of
+from jepa_scale.study.tables.table import Table
 
 FORECASTER = "stack"
 """Leaf of conf/forecaster that advice is read from unless another is asked for."""
@@ -173,7 +174,7 @@ def table_of(
     usable = np.isfinite(numbers["n"]) & np.isfinite(numbers["k"]) & (np.isfinite(numbers["regret"]) | ~finished)
     if not (usable & finished).any():
         raise UserError(f"{raw.source}: no finished run has a number in each of n, k and regret")
-    _check_sizes(raw.source, numbers, usable)
+    _check_sizes(raw, numbers, usable)
     left_out = int((~usable).sum())
     cells = {name: numbers[name] for name in ("n", "k")}
     usable, repeated = rows_to_keep(columns, cells, ("regret", numbers["regret"]), usable, per_run)
@@ -209,13 +210,16 @@ def _optional(columns: Columns) -> dict[str, np.ndarray]:
     return found
 
 
-def _check_sizes(source: str, numbers: Mapping[str, np.ndarray], usable: np.ndarray) -> None:
+def _check_sizes(table: Table, numbers: Mapping[str, np.ndarray], usable: np.ndarray) -> None:
     for name in ("n", "k"):
         sizes = np.where(usable, numbers[name], 1.0)
         wrong = np.flatnonzero((sizes < 1) | (sizes > LARGEST) | (sizes % 1 != 0))
         if len(wrong):
             row, value = wrong[0] + 1, sizes[wrong[0]]
-            raise UserError(f"{source}, row {row}: {name} is {value:g}, expected a whole number ≥ 1, at most {LARGEST}")
+            raise UserError(
+                f"{table.source}, row {row}: {name} is {value:g}, expected a whole number ≥ 1, at most {LARGEST} "
+                f"({table.places[wrong[0]]})"
+            )
 
 
 def _check_regret(source: str, regret: np.ndarray, names: Mapping[str, str]) -> None:

@@ -29,8 +29,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "fit",
         help="fit laws, with intervals, back-tests and forecasts, to any table of runs",
-        description="Fit scaling laws to tables of runs, of which the last row of each is used; copies and runs that did not "
-        "finish are left out and counted.",
+        description="Fit scaling laws to tables of runs, of which the last row of each is used.\n"
+        "Copies and runs that did not finish are left out and counted.",
         epilog=_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

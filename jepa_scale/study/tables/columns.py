@@ -111,6 +111,12 @@ class Columns:
 
     def _parsed(self, column: str) -> np.ndarray:
         cells = self.table.columns[column]
+        lacking = self.table.lacking.get(column)
+        if lacking:
+            raise NotNumbers(
+                f"{lacking[0]} has no column {short(column, 80)!r}, which other tables have: give it the same header",
+                False,
+            )
         values, wrong, mixed = np.full(len(cells), np.nan), list[int](), False
         for part, rows in self._rows.items():
             mine = [cells[row] for row in rows.tolist()]

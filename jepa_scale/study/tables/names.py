@@ -20,12 +20,13 @@ def candidates(name: str, known: Collection[str]) -> list[str]:
     """
     if name in known:
         return [name]
-    wanted = _plain(name)
-    alike = [column for column in known if _plain(column) == wanted]
+    wanted = plain(name)
+    alike = [column for column in known if plain(column) == wanted]
     if alike or not wanted:
         return alike
-    return [column for column in known if _plain(column).endswith(tuple(mark + wanted for mark in _SEPARATORS))]
+    return [column for column in known if plain(column).endswith(tuple(mark + wanted for mark in _SEPARATORS))]
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name without what does not matter in it: case and spaces."""
     return re.sub(r"\s", "", name).casefold()

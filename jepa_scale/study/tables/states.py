@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from jepa_scale.foreign import short
 from jepa_scale.runs.errors import UserError
@@ -32,7 +33,8 @@ def refuse_panel(table: Table) -> None:
     names = list(table.columns)
     extremes = [name for name in names if name.endswith(_EXTREMES) and " - " in name]
     others = [name for name in names[1:] if not name.endswith(_EXTREMES)]
-    curves = len(names) > 1 and names[0].lower() in _STEPS and others and all(" - " in name for name in others)
+    known = bool(others) and (len(others) > 1 or names[0].lower() in _STEPS)
+    curves = known and all(" - " in name for name in others)
     if extremes or curves:
         raise UserError(
             f"{table.source}: expected one row for each run, got the export of a W&B panel (column "
@@ -52,14 +54,7 @@ def of_finished(table: Table, names: Mapping[str, str], keep: frozenset[str] = f
     states = ["" if cell is None else str(cell).strip() for cell in table.columns[column]]
     plain = [FINISHED if state.lower() in _ENDED else state.lower() for state in states]
     kept = [state == FINISHED or state in keep for state in plain]
-    table = Table(
-        table.source,
-        {**table.columns, column: plain},
-        table.places,
-        table.parts,
-        table.delimiters,
-        table.remarks,
-    ).kept(kept)
+    table = replace(table, columns={**table.columns, column: plain}).kept(kept)
     left = Counter(
         state or "no state" for state, plain_state, stays in zip(states, plain, kept, strict=True) if not stays
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+from jepa_scale.study.tables.names import plain
 
 FILE = "file"
 """Column that names the file of each row, in a table of several files."""
@@ -27,6 +29,8 @@ class Table:
     delimiters: tuple[str, ...] = ("",)
     """Delimiter of each file; empty for formats without any."""
     remarks: tuple[str, ...] = ()
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Files with several rows and without a column that others have, by column."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -51,7 +55,9 @@ def of_rows(source: str, rows: Sequence[Mapping[str, Any]], places: Sequence[str
 def concatenated(source: str, tables: Sequence[Table], labels: Sequence[str]) -> Table:
     """Return the rows of all tables, with a column ``file`` unless the tables have one."""
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
-    columns = {
+    tables = [_renamed(table, names) for table in tables]
+    names = list(dict.fromkeys(name for table in tables for name in table.columns))
+    columns: dict[str, Sequence[Any]] = {
         name: [cell for table in tables for cell in table.columns.get(name, [None] * len(table))] for name in names
     }
     if FILE not in columns:
@@ -63,4 +69,14 @@ def concatenated(source: str, tables: Sequence[Table], labels: Sequence[str]) ->
         [index for index, table in enumerate(tables) for _ in range(len(table))],
         tuple(table.delimiters[0] for table in tables),
         tuple(remark for table in tables for remark in table.remarks),
+        {name: [table.source for table in tables if len(table) > 1 and name not in table.columns] for name in names},
     )
+
+
+def _renamed(table: Table, names: Sequence[str]) -> Table:
+    """Return the table with the first of all names that are alike but for case and spaces."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(plain(name), name)
+    renamed = {first[plain(name)]: cells for name, cells in table.columns.items()}
+    return replace(table, columns=renamed) if len(renamed) == len(table.columns) else table

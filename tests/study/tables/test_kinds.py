@@ -276,6 +276,19 @@ def test_folders_several_files_and_standard_input(tmp_path, monkeypatch):
         same(table_of(Path("-"), {})[0])
 
 
+def test_files_of_one_table_have_the_same_columns(tmp_path):
+    first = write(tmp_path, "first.csv", text(rows=RUNS[:10]))
+    other = write(tmp_path, "other.csv", text(rows=RUNS[10:], head=("Run", " N", "K", "Seed", "Regret")))
+    same(table_of([first, other], {})[0])
+    write(tmp_path, "other.csv", text(rows=RUNS[10:], head=("run", "samples", "k", "seed", "regret")))
+    with pytest.raises(UserError, match=r"other\.csv has no column 'n', which other tables have"):
+        table_of([first, other], {})
+    write(tmp_path, "other.csv", text(rows=RUNS[8:]))
+    table, remarks = table_of([first, other], {})
+    same(table)
+    assert remarks == ("rows left out, copies of another row (run, n, k, seed and regret alike): 2",)
+
+
 def bad(row, name, cell):
     """The plain table with another cell."""
     place = HEAD.index(name)
@@ -305,6 +318,7 @@ def bad(row, name, cell):
         ),
         ("prefixes.csv", column("k", lambda k: f"{'dk'[k > 9]}={k}"), "column k: 20 of 20 cells are not numbers"),
         ("gaps.csv", bad(5, "n", "1 00"), "column n: 1 of 20 cells is not a number, first '1 00' in line 7"),
+        ("quote.csv", '"' + text(), "expected a header in one line, got a quote"),
         ("nul.csv", text() + "a,3\0,4,1,1\n", "got a NUL byte in line 22"),
         ("utf16.csv", text().encode("utf-16-le"), "UTF-16 without a byte order mark: save it as UTF-8"),
         ("utf16be.csv", text().encode("utf-16-be"), "UTF-16 without a byte order mark: save it as UTF-8"),

@@ -62,6 +62,8 @@ def read(content: bytes, source: str) -> Table:
     if not rows:
         return Table(source, {}, [], [])
     line, head = rows[0]
+    if any("\n" in name for name in head):
+        raise UserError(f'{source}: expected a header in one line, got a quote (") that does not close there')
     body = rows[1:]
     above = [(number, text) for number, text in lines.comments if number < line]
     commented = [cell.strip() for cell in above[-1][1].split(delimiter)] if above else []
