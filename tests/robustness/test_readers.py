@@ -1,6 +1,7 @@
 """Files of strangers, damaged in every way we know: each reader gives a value or one sentence that names the file."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -234,7 +235,24 @@ def table_parquet(folder, generator):
     return folder / "runs.parquet"
 
 
-TABLES = (table_csv, table_lines, table_parquet)
+def table_packed(folder, generator):
+    """Semicolons and decimal commas, packed."""
+    columns = runs_columns()
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    text = "\n".join(";".join(str(cell).replace(".", ",") for cell in row) for row in rows)
+    (folder / "runs.csv.gz").write_bytes(gzip.compress(text.encode("utf-16")))
+    return folder / "runs.csv.gz"
+
+
+def table_array(folder, generator):
+    columns = runs_columns()
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    nested = [{"run": row.pop("run"), "config": {"all": row}} for row in rows]
+    (folder / "runs.json").write_text(json.dumps(nested))
+    return folder / "runs.json"
+
+
+TABLES = (table_csv, table_lines, table_parquet, table_packed, table_array)
 
 
 def kernel(folder, generator):
