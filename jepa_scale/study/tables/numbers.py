@@ -23,7 +23,7 @@ _BODY = re.compile(r"([+-]?)([0-9.,](?:[0-9.,' _]*[0-9.,])?) ?(?:[eE]([+-]?[0-9]
 _PLAIN = re.compile(r"[0-9]{1,15}|0\.[0-9]{1,30}")
 """Numbers that can be written in one way only, as most are."""
 
-_PREFIXED = re.compile(r"([^0-9=:]*[^\W\d][^0-9=:]*[=:]\s*|[^\W\d_]+[_ ]?(?=[0-9]))(.+)")
+_PREFIXED = re.compile(r"([^0-9=:]*[^\W\d][^0-9=:]*[=:]\s*|[^\W\d_]+[_ -]?(?=[0-9]))(.+)")
 _WHOLE = re.compile(r"[0-9]+|[0-9]{1,3}([.,' _])[0-9]{3}(?:\1[0-9]{3})*")
 _LONGEST = 100
 """Longest text, in characters, that is looked at: longer ones are no numbers."""

@@ -104,6 +104,7 @@ KINDS = {
     "trailing.csv": text(head=(*HEAD, "", ""), rows=[(*row, "", "") for row in RUNS]),
     "prefix.csv": column("k", lambda k: f"d={k}"),
     "prefix_letter.csv": column("k", lambda k: f"k{k}"),
+    "prefix_dash.csv": column("k", lambda k: f"dim-{k}"),
     "prefix_words.csv": column("k", lambda k: f"latent dim: {k}"),
     "prefix_seed.csv": column("seed", lambda seed: f"s{seed}"),
     "thousands_comma.csv": column("n", grouped(",", quoted)),
