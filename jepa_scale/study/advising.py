@@ -223,12 +223,13 @@ def _check_sizes(table: Table, numbers: Mapping[str, np.ndarray], usable: np.nda
 
 
 def _check_regret(source: str, regret: np.ndarray, names: Mapping[str, str]) -> None:
-    """Refuse regrets that may be percents."""
+    """Refuse regrets that are no probabilities, with what to give where they may be percents."""
     regret = regret[np.isfinite(regret)]
     if len(regret) and regret.min() >= 0 and 1 < regret.max() <= 100:
+        percents = f"if these are percents, give --columns 'regret=0.01*{names.get('regret', 'regret')}'"
         raise UserError(
             f"{source}: a regret is a lost probability, expected values in [0, 1], got {regret.min():g} to "
-            f"{regret.max():g}: if these are percents, give --columns 'regret=0.01*{names.get('regret', 'regret')}'"
+            f"{regret.max():g}: {percents if regret.max() > 5 else 'correct them, or name another column'}"
         )
 
 

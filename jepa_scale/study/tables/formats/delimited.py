@@ -92,7 +92,7 @@ def _check(source: str, head: Sequence[str], body: Sequence[tuple[int, list[str]
     ragged = [(number, len(row)) for number, row in body if len(row) != len(head)]
     if ragged:
         number, cells = ragged[0]
-        commas = delimiter == "," and 1 < len(head) and len(ragged) == len(body) and cells > len(head)
+        commas = delimiter == "," and len(head) > 1 and len(ragged) == len(body) and cells > len(head)
         hint = ": are there decimal commas? save it with ; between the cells" if commas else ": correct that line"
         raise UserError(f"{source}: line {number} has {cells} cells, the header has {len(head)}{hint}")
 
