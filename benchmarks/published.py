@@ -23,7 +23,9 @@ from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
 from jepa_scale.laws.predictive import Band
 from jepa_scale.laws.table import backtest_table, default_scale, forecast_table
-from jepa_scale.study.external import column, pairs, read_columns
+from jepa_scale.study.external import pairs
+from jepa_scale.study.tables.columns import Columns
+from jepa_scale.study.tables.reading import read_tables
 
 SHARES, LEVEL = (0.5, 0.75, 0.9), 0.9
 
@@ -67,12 +69,12 @@ def main() -> None:
     print(f"{'table':24} {'rows':>5} {'plain':>6} {'calib.':>6} {'width':>7} {'error':>7} {'score':>6}")
     every = []
     for path in given.tables:
-        raw = read_columns(path)
-        columns = {name: column(path, raw, names.get(name, name), name) for name in (*law.columns, law.target)}
+        raw = Columns(read_tables([path]), names)
+        columns = {name: raw.numbers(name) for name in (*law.columns, law.target)}
         usable = np.all([np.isfinite(values) & (values > 0) for values in columns.values()], axis=0)
         run = None
-        if given.cluster in raw:
-            run = np.unique(np.asarray(raw[given.cluster]).astype(str), return_inverse=True)[1][usable]
+        if given.cluster is not None and raw.has(given.cluster):
+            run = np.unique(raw.texts(given.cluster), return_inverse=True)[1][usable]
         found = splits(law, {name: values[usable] for name, values in columns.items()}, run)
         if not len(found):
             print(f"{path.stem:24} {int(usable.sum()):5} not fitted")

@@ -142,21 +142,6 @@ class MomentAccumulator:
         self._shift: tuple[Tensor, Tensor] | None = None
         self._tolerance = TOLERANCES[torch.float64]
 
-    @classmethod
-    def over(cls, sums: Mapping[str, Tensor]) -> MomentAccumulator:
-        """Return an accumulator that adds to these float64 sums, about zero, in place.
-
-        Sums about zero add up over processes as they are. In float64 a mean of a thousand deviations costs six of the
-        sixteen digits.
-        """
-        cells, groups, rows, columns = sums["zy"].shape
-        new = cls.__new__(cls)
-        new.width_h, new.width_f, new.cells, new.groups = rows - 1, columns - 1, cells, groups
-        new.precision, new._map, new._staged = torch.float64, map, None
-        new._sums, new._tolerance = dict(sums), TOLERANCES[torch.float64]
-        new._shift = sums["zy"].new_zeros(rows - 1), sums["zy"].new_zeros(columns - 1)
-        return new
-
     @torch.no_grad()
     def update(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from jepa_scale.laws.cells import Cells
+from jepa_scale.laws.copies import first_rows
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
@@ -137,7 +138,7 @@ def rows_warnings(law: Law | GeneralLaw, rows: Rows) -> tuple[Finding, ...]:
     """Return warnings about the rows themselves."""
     warnings = []
     table = np.column_stack([*rows.columns.values(), rows.target])
-    copies = len(table) - len(np.unique(table, axis=0))
+    copies = len(table) - len(first_rows(table.tolist()))
     if copies:
         warnings.append(Finding("copied_rows", law.target, {"copies": copies, "rows": len(table)}))
     rising = _rising(law, rows) if isinstance(law, Law) else ()

@@ -160,6 +160,8 @@ class TableStudy:
     """Points at which a forecast was asked for, as columns; these are empty if none was."""
     goal: float | None
     """Value of the target whose probability is asked for."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on how the table was read."""
 
 
 def study_table(

@@ -14,6 +14,22 @@ from jepa_scale.estimators.jackknife import Jackknifed
 from jepa_scale.estimators.moments import GROUPS, GroupedMoments, MomentAccumulator
 
 
+class _Shared(MomentAccumulator):
+    """An accumulator that adds to a metric's float64 sums, about zero, in place.
+
+    Sums about zero add up over processes as they are. In float64 a mean of a thousand deviations costs six of the
+    sixteen digits.
+    """
+
+    def __init__(self, sums: dict[str, Tensor]) -> None:
+        cells, groups, rows, columns = sums["zy"].shape
+        # Its own sums are given up at once: without memory, and without a device to move from.
+        with torch.device("meta"):
+            super().__init__(rows - 1, columns - 1, cells, groups, torch.float64)
+        self._sums = sums
+        self._shift = sums["zy"].new_zeros(rows - 1), sums["zy"].new_zeros(columns - 1)
+
+
 class MomentMetric(Metric):
     """A statistic of the second moments of predicted and observed embeddings, with a jackknife error.
 
@@ -135,7 +151,7 @@ class MomentMetric(Metric):
 
     def _accumulator(self) -> MomentAccumulator:
         names = ("zz", "yy", "zy", "matched_square", "weight_square", "rows")
-        return MomentAccumulator.over({name: getattr(self, name) for name in names})
+        return _Shared({name: getattr(self, name) for name in names})
 
     def moments(self) -> GroupedMoments:
         """Return the moments of all rows so far, those of this process only outside ``compute``."""

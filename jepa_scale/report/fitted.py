@@ -45,7 +45,7 @@ def parameters_table(study: TableStudy) -> Table:
 
 def sentences(study: TableStudy) -> list[str]:
     """Return the sentences that a reader needs besides the parameters."""
-    lines = []
+    lines = list(study.remarks)
     for fitted in study.laws:
         fit = fitted.fit
         if fit.status != "converged":

@@ -15,11 +15,16 @@ from jepa_scale.records import Advice, Ask, RunRecord, RunTable, Verdict
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_forecaster
-from jepa_scale.study.external import LARGEST, column, counted_seeds, filled_table, read_columns
+from jepa_scale.study.external import LARGEST, counted_seeds, filled_table
 from jepa_scale.study.holdings import read_records
 from jepa_scale.study.manifest import read_plan
 from jepa_scale.study.specification.spec import StudySpec, read_spec, spec_of
 from jepa_scale.study.table import run_table
+from jepa_scale.study.tables.columns import Columns, NotNumbers
+from jepa_scale.study.tables.reading import read_tables
+from jepa_scale.study.tables.repeated import PerRun, rows_to_keep
+from jepa_scale.study.tables.states import FINISHED, of_finished, refuse_panel, status_of
+from jepa_scale.study.tables.table import Table
 
 FORECASTER = "stack"
 """Leaf of conf/forecaster that advice is read from unless another is asked for."""
@@ -93,19 +98,26 @@ def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> Answer:
     return Answer(advice, table, (), spec, _bounds(table, records))
 
 
-def advise_table(path: Path, ask: Ask, forecaster: str = FORECASTER, names: Mapping[str, str] | None = None) -> Answer:
-    """Answer a question from a table of runs.
+def advise_table(
+    paths: Path | Sequence[Path],
+    ask: Ask,
+    forecaster: str = FORECASTER,
+    names: Mapping[str, str] | None = None,
+    per_run: PerRun = "last",
+) -> Answer:
+    """Answer a question from a table of runs, or several one after another.
 
     Raises
     ------
     UserError
         If the table does not hold runs by n and k, or no answer is possible.
     """
-    table, remarks = table_of(path, names or {})
+    table, remarks = table_of(paths, names or {}, per_run)
     try:
         return Answer(advise(build_forecaster(forecaster), table, ask), table, remarks, None)
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        source = paths if isinstance(paths, Path) else ", ".join(map(str, paths))
+        raise UserError(f"{source}: {error}") from None
 
 
 def _bounds(table: RunTable, records: Mapping[str, RunRecord]) -> tuple[tuple[str, int, int, int], ...]:
@@ -124,111 +136,101 @@ def _bounds(table: RunTable, records: Mapping[str, RunRecord]) -> tuple[tuple[st
 _OPTIONAL = ("tail", "regret_random", "wall_seconds")
 """Columns that laws, saturation and costs read, where a table has them."""
 
+_TEXTS = ("status", "run", "step")
+"""Columns that tell which rows are used."""
 
-def table_of(path: Path, names: Mapping[str, str]) -> tuple[RunTable, tuple[str, ...]]:
-    """Return the runs of a table on disk, and remarks on it; ``names`` maps n, k, … to its columns.
+
+def table_of(
+    paths: Path | Sequence[Path], names: Mapping[str, str], per_run: PerRun = "last"
+) -> tuple[RunTable, tuple[str, ...]]:
+    """Return the runs of tables on disk, and remarks on them; ``names`` maps n, k, … to columns or expressions.
 
     Raises
     ------
     UserError
         If the table lacks n, k or regret, mixes the arms of a study, or has a size that is not a whole number above 0.
     """
-    columns = read_columns(path)
-    unknown = sorted(set(names) - {"n", "k", "regret", "seed", *_OPTIONAL})
+    raw = read_tables([paths] if isinstance(paths, Path) else paths)
+    unknown = sorted(set(names) - {"n", "k", "regret", "seed", *_OPTIONAL, *_TEXTS})
     if unknown:
-        raise UserError(f"--columns: expected names among n, k, regret, seed, {', '.join(_OPTIONAL)}, got {unknown[0]}")
-    arms = sorted({str(value) for value in columns.get("arm", []) if value})
+        known = ", ".join(("n", "k", "regret", "seed", *_OPTIONAL, *_TEXTS))
+        raise UserError(f"--columns: expected names among {known}, got {unknown[0]}")
+    refuse_panel(raw)
+    raw, remarks = of_finished(raw, names, keep=frozenset({"diverged"}))
+    arms = sorted({str(value) for value in raw.columns.get("arm", []) if value})
     if len(arms) > 1:
         raise UserError(
-            f"{path} compares settings ({arms[0]} …), and advice is on one of them: keep the rows of one arm"
+            f"{raw.source} compares settings ({arms[0]} …), and advice is on one of them: keep the rows of one arm"
         )
-    numbers = {name: column(path, columns, names.get(name, name), name) for name in ("n", "k", "regret")}
-    numbers |= {
-        name: column(path, columns, names.get(name, name), name)
-        for name in ("seed", *_OPTIONAL)
-        if name in names or name in columns
-    }
-    status = np.array([str(value) for value in columns.get("status", ["finished"] * len(numbers["n"]))])
-    finished = status == "finished"
-    kept_rows, remarks = _one_row_a_run(path, columns, numbers)
-    finished &= kept_rows
+    columns = Columns(raw, names)
+    try:
+        numbers = {name: columns.numbers(name) for name in ("n", "k", "regret")}
+    except NotNumbers as error:
+        also = "; no finished run has a number in each of n, k and regret" if error.nothing else ""
+        raise UserError(f"{error}{also}") from None
+    numbers |= _optional(columns)
+    status = np.array(status_of(raw, names))
+    finished = status == FINISHED
     usable = np.isfinite(numbers["n"]) & np.isfinite(numbers["k"]) & (np.isfinite(numbers["regret"]) | ~finished)
     if not (usable & finished).any():
-        raise UserError(f"{path}: no finished run has a number in each of n, k and regret")
-    for name in ("n", "k"):
-        sizes = np.where(usable, numbers[name], 1.0)
-        wrong = np.flatnonzero((sizes < 1) | (sizes > LARGEST) | (sizes % 1 != 0))
-        if len(wrong):
-            row, value = wrong[0] + 1, sizes[wrong[0]]
-            raise UserError(f"{path}, row {row}: {name} is {value:g}, expected a whole number ≥ 1, at most {LARGEST}")
-    texts = {"reason": [str(value or "no reason given") for value in columns.get("reason", [""] * len(status))]}
-    if "run_id" in columns:
-        texts["run_id"] = [str(value) for value in columns["run_id"]]
-    left_out = int((~usable & kept_rows).sum())
-    usable &= kept_rows
+        raise UserError(f"{raw.source}: no finished run has a number in each of n, k and regret")
+    _check_sizes(raw, numbers, usable)
+    left_out = int((~usable).sum())
+    cells = {name: numbers[name] for name in ("n", "k")}
+    usable, repeated = rows_to_keep(columns, cells, ("regret", numbers["regret"]), usable, per_run)
+    _check_regret(raw.source, numbers["regret"][usable], names)
     kept = {name: values[usable] for name, values in numbers.items()}
-    kept |= {name: np.array(values)[usable] for name, values in texts.items()}
+    reasons = raw.columns.get("reason", [""] * len(raw))
+    kept["reason"] = np.array([str(value or "no reason given") for value in reasons])[usable]
+    ids = raw.columns.get("run_id", range(len(raw)))
+    kept["run_id"] = np.array([str(value) for value in ids])[usable]
     kept["status"] = status[usable]
-    kept["run_id"] = kept.get("run_id", np.flatnonzero(usable).astype(str))
+    remarks += [*columns.remarks, *repeated]
     seeded = "seed" in kept and all(abs(seed) <= LARGEST and seed % 1 == 0 for seed in kept["seed"].tolist())
     if not seeded:
         kept["seed"] = counted_seeds(kept["n"], kept["k"])
-    if not seeded:
         remarks.append("no seed for every run: they are numbered in the order of the rows of each (n, k)")
     if left_out:
         remarks.append(f"rows left out, without a number in n, k or regret: {left_out}")
     return filled_table(kept), tuple(remarks)
 
 
-_RUNS, _STEPS = ("run_id", "run", "run_name", "id", "name"), ("_step", "step", "steps", "global_step", "epoch")
-"""Names of columns that tell runs and their moments apart, in lower case."""
+def _optional(columns: Columns) -> dict[str, np.ndarray]:
+    """Return the columns that may be missing; one that nobody named is left out if it is not of numbers."""
+    found = {}
+    for name in ("seed", *_OPTIONAL):
+        if not columns.has(name):
+            continue
+        try:
+            found[name] = columns.numbers(name)
+        except NotNumbers as error:
+            if name in columns.names:
+                raise
+            columns.remarks.append(f"{name} is not used: {error}")
+    return found
 
 
-def _one_row_a_run(
-    path: Path, columns: Mapping[str, Sequence[object]], numbers: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, list[str]]:
-    """Return which rows to keep, the last of each run, and remarks on copies and earlier rows that were left out.
-
-    Raises
-    ------
-    UserError
-        If runs have several rows and nothing says which is the last.
-    """
-    keep, remarks = np.ones(len(numbers["n"]), dtype=bool), list[str]()
-    names = {name.strip().lower(): name for name in columns}
-    cells = list(zip(numbers["n"].tolist(), numbers["k"].tolist(), strict=True))
-    runs = next((list(map(str, columns[names[name]])) for name in _RUNS if name in names), [])
-    if len({*zip(runs, cells, strict=False)}) != len({*runs}):
-        runs = []  # a name that several cells share is none of a run
-    if "seed" not in numbers and not runs:
-        return keep, remarks  # rows alike may be runs of other seeds
-    seeds = numbers["seed"].tolist() if "seed" in numbers else [0.0] * len(cells)
-    key = list(zip(cells, seeds, runs or [""] * len(cells), strict=True))
-    last = {
-        (run, repr(value)): place
-        for place, (run, value) in enumerate(zip(key, numbers["regret"].tolist(), strict=True))
-    }
-    if runs and len({*key}) < len(last):
-        step = next((columns[names[name]] for name in _STEPS if name in names), None)
-        if step is None:
+def _check_sizes(table: Table, numbers: Mapping[str, np.ndarray], usable: np.ndarray) -> None:
+    for name in ("n", "k"):
+        sizes = np.where(usable, numbers[name], 1.0)
+        wrong = np.flatnonzero((sizes < 1) | (sizes > LARGEST) | (sizes % 1 != 0))
+        if len(wrong):
+            row, value = wrong[0] + 1, sizes[wrong[0]]
             raise UserError(
-                f"{path}: expected one row for each run, got runs with several rows and different regrets: keep the "
-                "last row of each, or add a column step that says which it is"
+                f"{table.source}, row {row}: {name} is {value:g}, expected a whole number ≥ 1, at most {LARGEST} "
+                f"({table.places[wrong[0]]})"
             )
-        order = np.argsort(_numbers_of(path, step), kind="stable")
-        keep = np.isin(np.arange(len(key)), [*{key[place]: place for place in order.tolist()}.values()])
-        remarks.append(f"rows left out, of a run that has a later one: {int((~keep).sum())}")
-    elif len(last) < len(key):
-        keep = np.isin(np.arange(len(key)), [*last.values()])
-        remarks.append(f"rows left out, copies of another row (n, k, seed and regret alike): {int((~keep).sum())}")
-    return keep, remarks
 
 
-def _numbers_of(path: Path, values: Sequence[object]) -> np.ndarray:
-    try:
-        return np.array([float(str(value)) for value in values])
-    except ValueError as error:
-        raise UserError(f"{path}: expected numbers in the column of steps: {error}") from None
+def _check_regret(source: str, regret: np.ndarray, names: Mapping[str, str]) -> None:
+    """Refuse regrets that are no probabilities, with what to give where they may be percents."""
+    regret = regret[np.isfinite(regret)]
+    if len(regret) and regret.min() >= 0 and 1 < regret.max() <= 100:
+        percents = f"if these are percents, give --columns 'regret=0.01*{names.get('regret', 'regret')}'"
+        raise UserError(
+            f"{source}: a regret is a lost probability, expected values in [0, 1], got {regret.min():g} to "
+            f"{regret.max():g}: {percents if regret.max() > 5 else 'correct them, or name another column'}"
+        )
 
 
 def check_next(spec: StudySpec, path: Path) -> None:

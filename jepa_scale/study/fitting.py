@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,13 @@ from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
 from jepa_scale.laws.table import TableStudy, study_table
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.external import factors, pick, read_columns
+from jepa_scale.study.external import factors
+from jepa_scale.study.tables.columns import Columns, NotNumbers
+from jepa_scale.study.tables.names import candidates
+from jepa_scale.study.tables.reading import read_tables
+from jepa_scale.study.tables.repeated import PerRun, rows_to_keep
+from jepa_scale.study.tables.states import of_finished, refuse_panel
+from jepa_scale.study.tables.success import how_to_say
 
 LOSSES = (
     "huber[:DELTA] (of log residuals, δ = 1e-3), squares-log, squares, absolute-log, absolute, "
@@ -31,7 +38,7 @@ class FitSettings:
     laws: tuple[str, ...] = ("chinchilla",)
     """Laws to fit: names in ``conf/law``, or formulas."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Column of the table, or product of columns, for each name in the law."""
+    """Column of the table, or expression of columns, for each name in the law."""
     loss: str = "huber"
     scale: str | None = None
     """Column that orders runs by size, for back-tests; None: the product of the law's columns."""
@@ -49,10 +56,12 @@ class FitSettings:
     level: float = 0.9
     draws: int = 1000
     seed: int = 0
+    per_run: PerRun = "last"
+    """Row of each run that is used, of runs with several."""
 
 
-def fit_file(path: Path, settings: FitSettings) -> TableStudy:
-    """Read a table, fit every law, back-test it and forecast.
+def fit_file(paths: Path | Sequence[Path], settings: FitSettings) -> TableStudy:
+    """Read a table, or several one after another, fit every law, back-test it and forecast.
 
     Raises
     ------
@@ -61,27 +70,30 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
     """
     _check_numbers(settings)
     loss = parse_loss(settings.loss)
-    columns = read_columns(path)
+    raw = read_tables([paths] if isinstance(paths, Path) else paths)
+    refuse_panel(raw)
+    raw, remarks = of_finished(raw, settings.columns)
+    options = {"weight": settings.weight, "episodes": settings.episodes, "scale": settings.scale}
+    extra = {name: source for name, source in options.items() if source}
+    columns = Columns(raw, {**settings.columns, **extra})
     try:
-        laws = [_law(text, columns, settings.columns) for text in settings.laws]
+        laws = [_law(text, columns) for text in settings.laws]
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(str(error)) from None
     targets = {law.target for law in laws}
     if len(targets) > 1:
         raise UserError(f"expected laws of one target, got {', '.join(sorted(targets))}")
-    needed = list(dict.fromkeys(name for law in laws for name in (*law.columns, law.target)))
-    extra = {"weight": settings.weight, "episodes": settings.episodes, "scale": settings.scale}
-    names = {**settings.columns, **{name: source for name, source in extra.items() if source}}
-    needed += [name for name, source in extra.items() if source and name not in needed]
-    table = pick(path, columns, names, needed, settings.cluster)
+    table = _rows_of(columns, laws, tuple(extra), settings)
     at, at_scale = _points(settings, laws)
     cost = _cost(settings, laws)
     try:
-        return study_table(
+        study = study_table(
             laws,
             table.columns,
             loss,
-            source=str(path),
+            source=raw.source,
             dropped=table.dropped,
             scale=table.columns.get("scale") if settings.scale else None,
             scale_name=settings.scale or "",
@@ -98,7 +110,43 @@ def fit_file(path: Path, settings: FitSettings) -> TableStudy:
             seed=settings.seed,
         )
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{raw.source}: {error}") from None
+    return replace(study, remarks=(*remarks, *columns.remarks, *table.remarks))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a table that a fit uses."""
+
+    columns: Mapping[str, np.ndarray]
+    """Numbers by the names that the laws use."""
+    label: np.ndarray | None
+    """Group of each row, such as its run; None if no column for it was requested."""
+    dropped: int
+    """Number of rows left out because a required column has no finite number."""
+    remarks: tuple[str, ...]
+
+
+def _rows_of(columns: Columns, laws: Sequence[Law | GeneralLaw], extra: Sequence[str], settings: FitSettings) -> _Rows:
+    """Select the required columns; leave out rows that lack one of their numbers, copies, and earlier rows of a run."""
+    needed = dict.fromkeys([*(name for law in laws for name in (*law.columns, law.target)), *extra])
+    every = f"no row has a number in every one of {', '.join(needed)}"
+    try:
+        picked = {name: columns.numbers(name) for name in needed}
+    except NotNumbers as error:
+        raise UserError(f"{error}{f'; {every}' if error.nothing else ''}") from None
+    usable = np.all([np.isfinite(values) for values in picked.values()], axis=0)
+    if not usable.any():
+        empty = [settings.columns.get(name, name) for name, values in picked.items() if not np.isfinite(values).any()]
+        raise UserError(f"{columns.table.source}: {every}; without any: {', '.join(empty) or 'none'}")
+    dropped, target = int((~usable).sum()), laws[0].target
+    cells = {name: picked[name] for law in laws for name in law.columns}
+    usable, remarks = rows_to_keep(columns, cells, (target, picked[target]), usable, settings.per_run)
+    label = None
+    if settings.cluster is not None:
+        found = candidates(settings.cluster, columns.table.columns)
+        label = np.array(columns.texts(found[0] if len(found) == 1 else settings.cluster))[usable]
+    return _Rows({name: values[usable] for name, values in picked.items()}, label, dropped, tuple(remarks))
 
 
 def parse_loss(text: str) -> Loss:
@@ -143,17 +191,29 @@ def _check_numbers(settings: FitSettings) -> None:
         raise UserError(f"expected a finite --goal, got {settings.goal:g}")
 
 
-def _law(text: str, columns: Mapping[str, Sequence[object]], names: Mapping[str, str]) -> Law | GeneralLaw:
+def _law(text: str, columns: Columns) -> Law | GeneralLaw:
     if "=" in text:
-        return law_of(text, {*columns, *names})
+        return law_of(text, {*columns.table.columns, *columns.names, *_meant(text, columns)})
     family = build_law(text)
-    offered = [target for target in family.formulas if target in columns or target in names]
+    offered = [target for target in family.formulas if columns.has(target)]
     if not offered:
+        first = next(iter(family.formulas))
+        hint = how_to_say(columns) if "regret" in family.formulas else ""
         raise UserError(
-            f"the law {text} describes {' or '.join(family.formulas)}, and the table has neither: name the column with "
-            f"--columns {next(iter(family.formulas))}=COLUMN"
+            f"the law {text} describes {' or '.join(family.formulas)}, and the table has neither: "
+            + (hint or f"name the column with --columns {first}=COLUMN")
         )
     return family.on(offered[0])
+
+
+def _meant(text: str, columns: Columns) -> set[str]:
+    """Return the names in a formula that mean a column spelled differently.
+
+    Single letters are parameters more often than columns, so of these only n, k, N and D are looked for.
+    """
+    words = set(re.findall(r"[^\W\d]\w*", text))
+    alone = [word for word in words if sum(word.casefold() == other.casefold() for other in words) == 1]
+    return {word for word in alone if (len(word) > 1 or word in "nkND") and columns.has(word)}
 
 
 def _cost(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> Cost | None:

@@ -1,6 +1,7 @@
 """Files of strangers, damaged in every way we know: each reader gives a value or one sentence that names the file."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -24,7 +25,8 @@ from jepa_scale.data.rows import close_files
 from jepa_scale.data.store import write_episodes
 from jepa_scale.integrations.wandb.files import read_runs
 from jepa_scale.integrations.wandb.importing import import_runs
-from jepa_scale.study.external import pick, read_columns
+from jepa_scale.study.tables.columns import Columns
+from jepa_scale.study.tables.reading import read_tables
 from jepa_scale.worlds.tabular import Tabular
 from tests.data.external.test_lerobot import FEATURES, put, table
 from tests.data.external.test_minari import write as write_minari
@@ -233,7 +235,24 @@ def table_parquet(folder, generator):
     return folder / "runs.parquet"
 
 
-TABLES = (table_csv, table_lines, table_parquet)
+def table_packed(folder, generator):
+    """Semicolons and decimal commas, packed."""
+    columns = runs_columns()
+    rows = [columns, *zip(*columns.values(), strict=True)]
+    text = "\n".join(";".join(str(cell).replace(".", ",") for cell in row) for row in rows)
+    (folder / "runs.csv.gz").write_bytes(gzip.compress(text.encode("utf-16")))
+    return folder / "runs.csv.gz"
+
+
+def table_array(folder, generator):
+    columns = runs_columns()
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    nested = [{"run": row.pop("run"), "config": {"all": row}} for row in rows]
+    (folder / "runs.json").write_text(json.dumps(nested))
+    return folder / "runs.json"
+
+
+TABLES = (table_csv, table_lines, table_parquet, table_packed, table_array)
 
 
 def kernel(folder, generator):
@@ -398,8 +417,10 @@ def look(path):
 
 
 def load_table(path):
-    columns = read_columns(path)
-    pick(path, columns, {}, ["n", "k", "regret"], "run")
+    columns = Columns(read_tables([path]), {})
+    for name in ("n", "k", "regret"):
+        columns.numbers(name)
+    columns.texts("run")
 
 
 def load_kernel(path):

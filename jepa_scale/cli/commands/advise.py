@@ -16,17 +16,29 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "advise",
         help="tell whether (n, k) is sufficient, and recommend the next run",
         description="Tell whether n and k suffice: sufficient, insufficient, undecided or cannot say. The answer is "
-        "based on the runs of a study, or of a table with columns n, k, regret and, optionally, seed and status.",
+        "based on the runs of a study, or of a table with columns n, k, regret and, optionally, seed, status, run and "
+        "step; copies and runs that did not finish are left out and counted.",
     )
     parser.add_argument(
-        "study", type=Path, metavar="SOURCE", help="study folder, or table of runs (.parquet, .csv, .jsonl)"
+        "study",
+        type=Path,
+        nargs="+",
+        metavar="SOURCE",
+        help="study folder; or tables of runs (.csv, .tsv, .parquet, .jsonl, .json, each also .gz), a folder of them, "
+        "- for stdin",
     )
     parser.add_argument(
         "--columns",
         nargs="+",
         default=[],
         metavar="NAME=COLUMN",
-        help="names of a table's columns: n=samples, k=dim, regret=failures …",
+        help="columns of a table, or expressions: n=samples, k=dim, regret=1-0.01*success_rate, status=State …",
+    )
+    parser.add_argument(
+        "--per-run",
+        choices=["last", "best", "all"],
+        default="last",
+        help="row of a table's run with several: the last step (default), the lowest regret, or all",
     )
     parser.add_argument(
         "--target-regret",
@@ -69,12 +81,14 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.advising import advise_study, advise_table, check_next, write_next
-    from jepa_scale.study.external import ENDINGS, pairs
+    from jepa_scale.study.external import pairs
     from jepa_scale.study.specification.spec import StudySpec, spec_of
+    from jepa_scale.study.tables.reading import is_table_source
     from jepa_scale.terminal import Console
 
-    is_table = parsed.study.is_file() or parsed.study.suffix.lower() in ENDINGS
-    defaults = StudySpec if is_table else spec_of(parsed.study)
+    is_table = is_table_source(parsed.study)
+    study = parsed.study[0]
+    defaults = StudySpec if is_table else spec_of(study)
     target = defaults.target_regret if parsed.target_regret is None else parsed.target_regret
     for name in ("n", "k", "budget"):
         value = getattr(parsed, name)
@@ -83,7 +97,7 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--n", parsed.n, 1, limits.SIZES["data.n"])
     limits.check_option("--k", parsed.k, 1, limits.SIZES["model.k"])
     if parsed.columns and not is_table:
-        raise UserError(f"--columns is for a table, and {parsed.study} is a study: leave it out")
+        raise UserError(f"--columns is for a table, and {study} is a study: leave it out")
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     if parsed.decision is not None and parsed.decision.is_dir():
         raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
@@ -91,9 +105,10 @@ def run(parsed: argparse.Namespace) -> int:
         check_next(defaults, parsed.next)
         check_writable(parsed.next.parent)
     if is_table:
-        answer = advise_table(parsed.study, ask, parsed.forecaster, pairs("--columns", parsed.columns, "n=samples"))
+        names = pairs("--columns", parsed.columns, "n=samples")
+        answer = advise_table(parsed.study, ask, parsed.forecaster, names, parsed.per_run)
     else:
-        answer = advise_study(parsed.study, ask, parsed.forecaster)
+        answer = advise_study(study, ask, parsed.forecaster)
     spec, advice, remarks = answer.spec, answer.advice, list(answer.remarks)
     if is_table and parsed.target_regret is None:
         remarks.insert(0, f"target regret {target:g}, as in a new study: --target-regret sets another")
@@ -107,7 +122,7 @@ def run(parsed: argparse.Namespace) -> int:
     if spec is not None and advice.next_runs:
         path = parsed.next or Path("sweeps/next.yaml")
         write_next(spec, advice, path)
-        again = f"jepa-scale study {path} --folder {parsed.study}"
+        again = f"jepa-scale study {path} --folder {study}"
         console.print(f"next: {again}", highlight=False, soft_wrap=True)
     if parsed.decision is not None:
         _write_decision(parsed, answer)
@@ -128,13 +143,14 @@ def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
     usable = (table["status"] == "finished") & np.isfinite(table["regret"].astype(float))
     seconds = table["wall_seconds"].astype(float) if "wall_seconds" in table.columns else np.full(len(table), np.nan)
     hours = float(np.nansum(seconds[usable])) / 3600 if np.isfinite(seconds[usable]).any() else None
-    command = ["jepa-scale", "advise", str(parsed.study), "--n", str(ask.n), "--k", str(ask.k)]
+    command = ["jepa-scale", "advise", *map(str, parsed.study), "--n", str(ask.n), "--k", str(ask.k)]
     command += ["--target-regret", f"{ask.target_regret:g}", "--level", f"{ask.level:g}"]
     command += ["--forecaster", parsed.forecaster, *(["--columns", *parsed.columns] if parsed.columns else [])]
+    command += [] if parsed.per_run == "last" else ["--per-run", parsed.per_run]
     command += [] if parsed.budget is None else ["--budget", f"{parsed.budget:g}"]
     n, k = table["n"][usable], table["k"][usable]
     evidence = Evidence(
-        source=str(parsed.study),
+        source=", ".join(map(str, parsed.study)),
         digest=answer.digest(),
         runs=int(usable.sum()),
         cells=len({*zip(n.tolist(), k.tolist(), strict=True)}),

@@ -17,6 +17,7 @@ examples:
   jepa-scale fit runs.csv --columns N=params D=tokens loss=final_loss --at N=1e9 D=2e10
   jepa-scale fit runs.csv --budget 1e21 1e22           which N and D for a budget of 6*N*D FLOP?
   jepa-scale fit wandb.csv --law 'loss = E + A width^-a + B depth^-b + C tokens^-c' --cluster run_name
+  jepa-scale fit part1.csv part2.csv --columns 'D=C/(6*N)' status=State --per-run best
   jepa-scale fit sweep.parquet --law generic nested --columns regret=failure_rate --loss binomial --episodes episodes
 """
 _MOST_DRAWS = 1_000_000
@@ -28,16 +29,33 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "fit",
         help="fit laws, with intervals, back-tests and forecasts, to any table of runs",
-        description="Fit scaling laws to a CSV, parquet or JSON-lines table with one row per run.",
+        description="Fit scaling laws to tables of runs, of which the last row of each is used.\n"
+        "Copies and runs that did not finish are left out and counted.",
         epilog=_FIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="table of runs (.csv, .parquet, .jsonl)")
+    parser.add_argument(
+        "table",
+        type=Path,
+        nargs="+",
+        metavar="TABLE",
+        help="tables of runs (.csv, .tsv, .parquet, .jsonl, .json, each also .gz), a folder of them, - for stdin",
+    )
     parser.add_argument(
         "--law", nargs="+", default=["chinchilla"], metavar="LAW", help="names or formulas (default: chinchilla)"
     )
     parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="columns: N=params, C=6*params*tokens …"
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="columns or expressions: N=params, D=C/(6*N), status=State …",
+    )
+    parser.add_argument(
+        "--per-run",
+        choices=["last", "best", "all"],
+        default="last",
+        help="row of a run with several: the last step (default), the lowest target, or all",
     )
     parser.add_argument(
         "--loss",
@@ -81,11 +99,12 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.study.external import pairs
     from jepa_scale.study.fitting import FitSettings, fit_file
+    from jepa_scale.study.tables.reading import name_of
     from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
-    folder = parsed.folder or Path("fits") / parsed.table.stem
+    folder = parsed.folder or Path("fits") / name_of(parsed.table)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
     try:
@@ -110,6 +129,7 @@ def run(parsed: argparse.Namespace) -> int:
         level=parsed.level,
         draws=parsed.draws,
         seed=parsed.seed,
+        per_run=parsed.per_run,
     )
     study = fit_file(parsed.table, settings)
     console = Console()
