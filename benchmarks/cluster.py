@@ -21,12 +21,12 @@ import numpy as np
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.run import run
-from jepa_scale.study.cluster import launch
-from jepa_scale.study.cluster.launchers import SlurmLauncher
-from jepa_scale.study.design import DesignPoint, design, design_sampler
-from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.specification.spec import StudySpec, parse_spec
+from jepa_scale.studies.cluster import launch
+from jepa_scale.studies.cluster.launchers import SlurmLauncher
+from jepa_scale.studies.design import DesignPoint, design, design_sampler
+from jepa_scale.studies.manifest import read_plan
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.specification.spec import StudySpec, parse_spec
 
 TINY = [
     "world=lowrank", "logger=none", "trainer.epochs=1", "trainer.steps_per_epoch=5", "data.heldout=1600",

@@ -19,7 +19,7 @@ from pathlib import Path
 from jepa_scale.integrations.wandb.mirror import WandbMirror
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.run import run
-from jepa_scale.study.specification.spec import find_sweep, read_spec
+from jepa_scale.studies.specification.spec import find_sweep, read_spec
 
 SPENT: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 

@@ -23,9 +23,9 @@ from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
 from jepa_scale.laws.predictive import Band
 from jepa_scale.laws.table import backtest_table, default_scale, forecast_table
-from jepa_scale.study.external import pairs
-from jepa_scale.study.tables.columns import Columns
-from jepa_scale.study.tables.reading import read_tables
+from jepa_scale.studies.external import pairs
+from jepa_scale.studies.tables.columns import Columns
+from jepa_scale.studies.tables.reading import read_tables
 
 SHARES, LEVEL = (0.5, 0.75, 0.9), 0.9
 

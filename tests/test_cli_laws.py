@@ -275,7 +275,7 @@ def test_advise_takes_a_tables_own_names_and_counts_seeds_where_there_are_none(c
 
 
 def test_seeds_of_a_table_are_its_own_where_every_run_has_one(cells):
-    from jepa_scale.study.advising import table_of
+    from jepa_scale.studies.advising import table_of
 
     table, said = table_of(cells, {})
     assert table["seed"][:4].tolist() == [0, 1, 2, 0]
@@ -294,7 +294,7 @@ def test_advise_refuses_a_study_with_a_tables_columns(tmp_path, capsys):
 
 def test_advise_leaves_out_copies_and_earlier_rows_of_a_run(tmp_path):
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.advising import table_of
+    from jepa_scale.studies.advising import table_of
 
     def read(head, rows):
         (tmp_path / "mine.csv").write_text("\n".join([head, *rows]) + "\n")

@@ -8,7 +8,7 @@ import pytest
 import jepa_scale
 from jepa_scale.records import Finding, Parameter, findings
 from jepa_scale.report.conclusions.laws import doubts
-from jepa_scale.study.view.outlook import _why_none
+from jepa_scale.studies.view.outlook import _why_none
 from tests.report.planted import theory_free
 
 ROOT = Path(jepa_scale.__file__).parent

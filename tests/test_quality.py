@@ -39,8 +39,8 @@ def test_ci_runs_the_readmes_test_command():
 def test_the_readmes_study_file_is_a_study():
     import yaml
 
-    from jepa_scale.study.design import design
-    from jepa_scale.study.specification.spec import parse_spec
+    from jepa_scale.studies.design import design
+    from jepa_scale.studies.specification.spec import parse_spec
 
     (text,) = [snippet for snippet in snippets("yaml") if snippet.startswith("name:")]
     points = design(parse_spec(yaml.safe_load(text), "README.md"))
@@ -50,8 +50,8 @@ def test_the_readmes_study_file_is_a_study():
 def test_the_readmes_dials_target_and_laws_are_those_of_a_study():
     import yaml
 
-    from jepa_scale.study.specification.laws import families_of
-    from jepa_scale.study.specification.spec import parse_spec
+    from jepa_scale.studies.specification.laws import families_of
+    from jepa_scale.studies.specification.spec import parse_spec
 
     (text,) = [snippet for snippet in snippets("yaml") if snippet.startswith("dials:")]
     content = {"name": "readme", "question": "Why?", "seeds": [0], **yaml.safe_load(text)}
@@ -63,7 +63,7 @@ def test_the_readmes_dials_target_and_laws_are_those_of_a_study():
 def test_the_readmes_arms_are_arms():
     import yaml
 
-    from jepa_scale.study.specification.arms import combinations, wrong_arms
+    from jepa_scale.studies.specification.arms import combinations, wrong_arms
 
     (text,) = [snippet for snippet in snippets("yaml") if "arms:" in snippet]
     content = yaml.safe_load(text)
@@ -120,7 +120,7 @@ def test_an_installed_wheel_finds_its_configuration_and_studies(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         "from jepa_scale.runs.config import conf_dir\n"
-        "from jepa_scale.study.specification.spec import find_sweep\n"
+        "from jepa_scale.studies.specification.spec import find_sweep\n"
         "print(conf_dir()); print(find_sweep('quickstart'))\n"
         "from jepa_scale.cli.app import main; main(['train', '--show'])"
     )

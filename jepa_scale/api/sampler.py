@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jepa_scale.laws.adaptive import DesignSettings
-from jepa_scale.study.sampler import RunBudget
-from jepa_scale.study.sampler import ScalingDesignSampler as _Design
+from jepa_scale.studies.sampler import RunBudget
+from jepa_scale.studies.sampler import ScalingDesignSampler as _Design
 
 
 class ScalingDesignSampler(_Design):

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.view.status import status_of
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.view.status import status_of
 
 pytestmark = pytest.mark.cluster
 
@@ -158,7 +158,7 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
         strike(lambda run, task: cluster.run("scontrol", "requeue", task)),
     ]
     strike(kill("jepa_scale.runs.process"))
-    dead = strike(kill("jepa_scale.study.cluster.supervise"))
+    dead = strike(kill("jepa_scale.studies.cluster.supervise"))
     # All of them that live, at their runs again.
     tasks = [f"{job}_{element}" for element in range(8)]
     alive = [task for task in tasks if task != dead]

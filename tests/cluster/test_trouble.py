@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from jepa_scale.study.view.status import status_of
+from jepa_scale.studies.view.status import status_of
 from tests.cluster.test_sweep import SLURM, SWEEP, completed, ended, in_training, logs
 
 pytestmark = pytest.mark.cluster
@@ -58,7 +58,7 @@ def test_a_full_disk_loses_no_run(cluster, command, small, little_disk):
 HOLD = """
 import sys, time
 from pathlib import Path
-from jepa_scale.study.queue.journal import JournalFile
+from jepa_scale.studies.queue.journal import JournalFile
 journal = JournalFile(Path(sys.argv[1]))
 journal._exclusive.acquire()
 print("held", flush=True)

@@ -146,8 +146,8 @@ def test_another_study_in_the_folder_is_refused(study):
 
 
 def test_what_a_kill_in_the_first_write_leaves_is_no_stranger(tmp_path):
-    from jepa_scale.study.specification.spec import parse_spec
-    from jepa_scale.study.sweep import study_folder
+    from jepa_scale.studies.specification.spec import parse_spec
+    from jepa_scale.studies.sweep import study_folder
 
     folder = tmp_path / "study"
     folder.mkdir()

@@ -151,8 +151,8 @@ def test_an_arm_is_a_leaf_by_name(tmp_path):
         "name": "arms", "question": "Which?", "dials": {"data.n": [300], "model.k": [2, 4]}, "seeds": [0],
         "arms": {"encoder": ["bn", "mlp"]}, "laws": ["generic"], "overrides": [FAST[0], *FAST[2:-2], *PARTS[1:2]],
     }  # fmt: skip
-    from jepa_scale.study.design import design
-    from jepa_scale.study.specification.spec import parse_spec
+    from jepa_scale.studies.design import design
+    from jepa_scale.studies.specification.spec import parse_spec
 
     points = design(parse_spec(spec, "arms.yaml"))
     assert {point.config["encoder"]["_target_"].rpartition(".")[2] for point in points} == {"Encoder", "MLPEncoder"}

@@ -20,10 +20,10 @@ from jepa_scale.report.parts.next_sweep import next_sweep, study_file
 from jepa_scale.report.parts.runs_table import columns, page_data, regret_of_run
 from jepa_scale.report.parts.seed_noise import pooled, seed_noise
 from jepa_scale.report.summary import Cell
-from jepa_scale.study.advising import write_next
-from jepa_scale.study.design import design
-from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.specification.spec import parse_spec
+from jepa_scale.studies.advising import write_next
+from jepa_scale.studies.design import design
+from jepa_scale.studies.manifest import write_plan
+from jepa_scale.studies.specification.spec import parse_spec
 from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
 
 SPEC = {

@@ -16,8 +16,8 @@ from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
-from jepa_scale.study.cluster.launch import quoted
-from jepa_scale.study.manifest import write_plan
+from jepa_scale.studies.cluster.launch import quoted
+from jepa_scale.studies.manifest import write_plan
 from jepa_scale.texts import clean
 from tests.robustness.test_damage import runs
 
@@ -60,7 +60,7 @@ def poisoned(study, target):
 def read_plan_of(study):
     content = json.loads((study / "plan.json").read_text())
     content["study"] = ""
-    from jepa_scale.study.manifest import _point
+    from jepa_scale.studies.manifest import _point
 
     return [_point(row, content["bases"]) for row in content["runs"]]
 

@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from jepa_scale.study.queue.storage import Queue
+from jepa_scale.studies.queue.storage import Queue
 
 pytestmark = pytest.mark.slow
 

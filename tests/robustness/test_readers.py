@@ -25,8 +25,8 @@ from jepa_scale.data.rows import close_files
 from jepa_scale.data.store import write_episodes
 from jepa_scale.integrations.wandb.files import read_runs
 from jepa_scale.integrations.wandb.importing import import_runs
-from jepa_scale.study.tables.columns import Columns
-from jepa_scale.study.tables.reading import read_tables
+from jepa_scale.studies.tables.columns import Columns
+from jepa_scale.studies.tables.reading import read_tables
 from jepa_scale.worlds.tabular import Tabular
 from tests.data.external.test_lerobot import FEATURES, put, table
 from tests.data.external.test_minari import write as write_minari

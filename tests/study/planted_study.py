@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.identity import run_id
-from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.manifest import write_plan
-from jepa_scale.study.queue.storage import Queue
+from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.manifest import write_plan
+from jepa_scale.studies.queue.storage import Queue
 
 FLOOR = 0.44
 TAILS = {2: 9.256, 4: 7.922, 8: 5.765, 16: 2.409, 32: 0.0, 64: 0.0}

@@ -12,11 +12,11 @@ from jepa_scale.report.html import write_report
 from jepa_scale.report.parts.arms import deficit_and_regret
 from jepa_scale.report.summary import mean_of
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.advising import advise_study
-from jepa_scale.study.design import design
-from jepa_scale.study.specification.arms import arm_folder, combinations, label, overrides
-from jepa_scale.study.specification.spec import launcher_of, parse_spec
-from jepa_scale.study.sweep import run_study
+from jepa_scale.studies.advising import advise_study
+from jepa_scale.studies.design import design
+from jepa_scale.studies.specification.arms import arm_folder, combinations, label, overrides
+from jepa_scale.studies.specification.spec import launcher_of, parse_spec
+from jepa_scale.studies.sweep import run_study
 
 STUDY = {
     "name": "compared",

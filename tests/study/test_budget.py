@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import collect
-from jepa_scale.study.design import design, pilots
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.specification.budget import (
+from jepa_scale.studies.collect import collect
+from jepa_scale.studies.design import design, pilots
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.specification.budget import (
     BudgetRule,
     choose,
     describe,
@@ -18,9 +18,9 @@ from jepa_scale.study.specification.budget import (
     steps_of_passes,
     trainer_values,
 )
-from jepa_scale.study.specification.spec import parse_spec
-from jepa_scale.study.sweep import _same_runs
-from jepa_scale.study.worker import work
+from jepa_scale.studies.specification.spec import parse_spec
+from jepa_scale.studies.sweep import _same_runs
+from jepa_scale.studies.worker import work
 from tests.study.test_tuning import GOOD
 
 EPOCHS = {"rule": "fixed_epochs", "passes": 2, "most_steps": 15}

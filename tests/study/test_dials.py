@@ -17,14 +17,14 @@ from jepa_scale.records.dials import declare, read, wrong_dials
 from jepa_scale.records.quantities import Target, read_target
 from jepa_scale.report.html import write_report
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import collect, collect_folder
-from jepa_scale.study.design import design
-from jepa_scale.study.manifest import read_plan, write_plan
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.specification.laws import additive, families_of
-from jepa_scale.study.specification.spec import parse_spec
-from jepa_scale.study.sweep import _same_runs
-from jepa_scale.study.table import run_table
+from jepa_scale.studies.collect import collect, collect_folder
+from jepa_scale.studies.design import design
+from jepa_scale.studies.manifest import read_plan, write_plan
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.specification.laws import additive, families_of
+from jepa_scale.studies.specification.spec import parse_spec
+from jepa_scale.studies.sweep import _same_runs
+from jepa_scale.studies.table import run_table
 
 GOOD = {
     "name": "dials",

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.queue.journal import JournalFile, Unreadable, open_url, wrong_url
-from jepa_scale.study.queue.storage import Queue
+from jepa_scale.studies.queue.journal import JournalFile, Unreadable, open_url, wrong_url
+from jepa_scale.studies.queue.storage import Queue
 from tests.study.test_queue import point, states
 
 
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_whole_lines_behind(tmp_path):
     script = """
 import sys
 from pathlib import Path
-from jepa_scale.study.queue.storage import Queue
+from jepa_scale.studies.queue.storage import Queue
 from tests.study.test_queue import point, states
 folder = Path(sys.argv[1])
 queue = Queue(folder, "study")

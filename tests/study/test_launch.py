@@ -8,13 +8,13 @@ import yaml
 
 from jepa_scale.cli.app import main
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.cluster.launch import chunks, dry_run, submit_study, worker_script
-from jepa_scale.study.cluster.launchers import LocalLauncher, SlurmLauncher, take_launcher
-from jepa_scale.study.cluster.submission import mark_cancelled, read_submission
-from jepa_scale.study.manifest import read_plan
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.specification.spec import parse_spec, read_spec
-from jepa_scale.study.view.status import status_of
+from jepa_scale.studies.cluster.launch import chunks, dry_run, submit_study, worker_script
+from jepa_scale.studies.cluster.launchers import LocalLauncher, SlurmLauncher, take_launcher
+from jepa_scale.studies.cluster.submission import mark_cancelled, read_submission
+from jepa_scale.studies.manifest import read_plan
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.specification.spec import parse_spec, read_spec
+from jepa_scale.studies.view.status import status_of
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_supervisor import loaded_by
 
@@ -114,7 +114,7 @@ def test_a_script_asks_for_what_its_runs_need(tmp_path):
     } == set(directives(script))  # fmt: skip
     lines = script.splitlines()
     assert lines.index("trap '' USR1 TERM") < lines.index("module load cuda") < len(lines) - 1
-    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.study.cluster.supervise '{tmp_path}/a study' gpu4"
+    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.studies.cluster.supervise '{tmp_path}/a study' gpu4"
     assert "{{" not in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert not [
@@ -244,7 +244,7 @@ def test_a_dry_run_writes_and_submits_nothing(spec, slurm, tmp_path):
 def test_a_local_study_does_not_take_the_runs_of_a_cluster(spec, slurm, tmp_path, monkeypatch):
     from rich.console import Console
 
-    from jepa_scale.study.sweep import run_study
+    from jepa_scale.studies.sweep import run_study
 
     study = tmp_path / "study"
     submitted(spec, study, workers=1)
@@ -321,7 +321,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
 
 def test_looking_at_a_study_loads_nothing_heavy():
     loaded = loaded_by(
-        "jepa_scale.cli.app, jepa_scale.study.view.status, jepa_scale.study.cluster.cancel, "
+        "jepa_scale.cli.app, jepa_scale.studies.view.status, jepa_scale.studies.cluster.cancel, "
         "jepa_scale.integrations.wandb.sync"
     )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

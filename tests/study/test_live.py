@@ -23,17 +23,17 @@ from jepa_scale.cli.app import main
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.study.cluster.launchers import SlurmLauncher
-from jepa_scale.study.cluster.submission import Array, Submission
-from jepa_scale.study.holdings import read_records
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.table import run_table
-from jepa_scale.study.view import live, outlook, status
-from jepa_scale.study.view.grid import _COLOURS, ColourScale, cells_of
-from jepa_scale.study.view.outlook import Outlooks
-from jepa_scale.study.view.screen import Overview
-from jepa_scale.study.view.status import Look, RunState, status_of
-from jepa_scale.study.view.tails import _MOST, Tail
+from jepa_scale.studies.cluster.launchers import SlurmLauncher
+from jepa_scale.studies.cluster.submission import Array, Submission
+from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.table import run_table
+from jepa_scale.studies.view import live, outlook, status
+from jepa_scale.studies.view.grid import _COLOURS, ColourScale, cells_of
+from jepa_scale.studies.view.outlook import Outlooks
+from jepa_scale.studies.view.screen import Overview
+from jepa_scale.studies.view.status import Look, RunState, status_of
+from jepa_scale.studies.view.tails import _MOST, Tail
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.planted_study import PlantedStudy, regret_at
 from tests.study.test_supervisor import loaded_by
@@ -680,8 +680,8 @@ _NOISY = """
 import sys, time, warnings
 from pathlib import Path
 from rich.console import Console
-from jepa_scale.study.view.live import shown
-from jepa_scale.study.queue.storage import Queue
+from jepa_scale.studies.view.live import shown
+from jepa_scale.studies.queue.storage import Queue
 study = Path("study")
 with shown(study, Queue(study, "planted"), Console(), 0, 18, 1):
     time.sleep(0.5)
@@ -723,7 +723,7 @@ def test_what_runs_print_stands_above_the_frame_and_does_not_tear_it(planted):
 
 
 def test_watching_loads_nothing_heavy():
-    assert not {"torch", "lightning", "wandb", "matplotlib"} & set(loaded_by("jepa_scale.study.view.live"))
+    assert not {"torch", "lightning", "wandb", "matplotlib"} & set(loaded_by("jepa_scale.studies.view.live"))
 
 
 def test_a_damaged_plan_ends_a_watch_with_its_reason(planted):

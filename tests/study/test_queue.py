@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.queue.journal import Unreadable
-from jepa_scale.study.queue.storage import YOUNG, Queue
-from jepa_scale.study.worker import work
+from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.queue.journal import Unreadable
+from jepa_scale.studies.queue.storage import YOUNG, Queue
+from jepa_scale.studies.worker import work
 
 
 def point(index):
@@ -227,7 +227,7 @@ def test_a_trial_that_is_just_being_taken_is_nobodys_and_yet_not_dead(tmp_path, 
     queue._take(trial._trial_id)
     assert queue.reap(lambda owner: True) == []
     assert queue.plan([point(0)], {}, lambda owner: True, YOUNG) == 0
-    monkeypatch.setattr("jepa_scale.study.queue.storage.age", lambda trial: datetime.timedelta(hours=1))
+    monkeypatch.setattr("jepa_scale.studies.queue.storage.age", lambda trial: datetime.timedelta(hours=1))
     assert queue.reap(lambda owner: True) == ["run-000"]
     assert queue.claim("me").attempt == 2
     assert [trial.params["n"] for trial in queue.running()] == [300], "its values are those that were queued"

@@ -8,11 +8,11 @@ import yaml
 import jepa_scale
 from jepa_scale.laws.adaptive import DesignSettings
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import collect
-from jepa_scale.study.design import design, design_sampler
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.sampler import SECONDS, RunBudget, ScalingDesignSampler, _seconds, cost_hours
-from jepa_scale.study.specification.spec import parse_spec
+from jepa_scale.studies.collect import collect
+from jepa_scale.studies.design import design, design_sampler
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.sampler import SECONDS, RunBudget, ScalingDesignSampler, _seconds, cost_hours
+from jepa_scale.studies.specification.spec import parse_spec
 
 SETTINGS = DesignSettings((2, 4, 8, 16, 32), (300, 1000, 3000, 10000), 16, 100_000, cap=3)
 
@@ -93,7 +93,7 @@ SPEC = {
 def test_a_study_of_a_design_does_its_runs_once_and_goes_on_where_it_was(tmp_path):
     from rich.console import Console
 
-    from jepa_scale.study.sweep import run_study
+    from jepa_scale.studies.sweep import run_study
 
     spec = parse_spec(SPEC, "spec")
     result = run_study(spec, tmp_path / "chosen", 2, Console(quiet=True))

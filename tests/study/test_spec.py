@@ -7,10 +7,10 @@ import yaml
 
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.cluster.launchers import LocalLauncher
-from jepa_scale.study.design import design
-from jepa_scale.study.specification.form import json_schema
-from jepa_scale.study.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
+from jepa_scale.studies.cluster.launchers import LocalLauncher
+from jepa_scale.studies.design import design
+from jepa_scale.studies.specification.form import json_schema
+from jepa_scale.studies.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
 
 GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
 

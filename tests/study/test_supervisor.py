@@ -14,13 +14,13 @@ import pytest
 from jepa_scale.files import NotWritten
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
-from jepa_scale.study.cluster.cancel import cancel_study
-from jepa_scale.study.cluster.launchers import SlurmLauncher
-from jepa_scale.study.cluster.submission import Array, Submission, mark_cancelled, read_submission
-from jepa_scale.study.design import DesignPoint
-from jepa_scale.study.manifest import read_plan, write_plan
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.view.status import status_of
+from jepa_scale.studies.cluster.cancel import cancel_study
+from jepa_scale.studies.cluster.launchers import SlurmLauncher
+from jepa_scale.studies.cluster.submission import Array, Submission, mark_cancelled, read_submission
+from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.manifest import read_plan, write_plan
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.view.status import status_of
 from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_queue import record, states
 
@@ -66,7 +66,7 @@ def study(tmp_path, slurm):
 
 
 def command(study):
-    return [sys.executable, "-m", "jepa_scale.study.cluster.supervise", str(study), "cpu1"]
+    return [sys.executable, "-m", "jepa_scale.studies.cluster.supervise", str(study), "cpu1"]
 
 
 def worked(study, slurm, code=0):
@@ -326,8 +326,8 @@ def loaded_by(module):
 
 
 def test_it_is_there_before_anything_heavy_could_be_loaded():
-    assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.study.cluster.supervisor"))
-    assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.study.cluster.supervise"))
+    assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.studies.cluster.supervisor"))
+    assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.studies.cluster.supervise"))
 
 
 def test_status_on_a_full_disk_shows_what_is_lost(study, slurm, monkeypatch):

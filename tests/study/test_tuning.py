@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import collect
-from jepa_scale.study.design import design
-from jepa_scale.study.queue.storage import Queue
-from jepa_scale.study.specification.spec import parse_spec
-from jepa_scale.study.worker import work
+from jepa_scale.studies.collect import collect
+from jepa_scale.studies.design import design
+from jepa_scale.studies.queue.storage import Queue
+from jepa_scale.studies.specification.spec import parse_spec
+from jepa_scale.studies.worker import work
 
 GOOD = {
     "name": "small",

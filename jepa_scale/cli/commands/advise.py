@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 if typing.TYPE_CHECKING:
-    from jepa_scale.study.advising import Answer
+    from jepa_scale.studies.advising import Answer
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
@@ -80,10 +80,10 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.advising import advise_study, advise_table, check_next, write_next
-    from jepa_scale.study.external import pairs
-    from jepa_scale.study.specification.spec import StudySpec, spec_of
-    from jepa_scale.study.tables.reading import is_table_source
+    from jepa_scale.studies.advising import advise_study, advise_table, check_next, write_next
+    from jepa_scale.studies.external import pairs
+    from jepa_scale.studies.specification.spec import StudySpec, spec_of
+    from jepa_scale.studies.tables.reading import is_table_source
     from jepa_scale.terminal import Console
 
     is_table = is_table_source(parsed.study)

@@ -79,7 +79,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.external import pairs
+    from jepa_scale.studies.external import pairs
     from jepa_scale.terminal import Console
 
     limits.check_option("--threads", parsed.threads, 1, limits.most_threads())

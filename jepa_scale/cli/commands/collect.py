@@ -69,9 +69,9 @@ def run(parsed: argparse.Namespace) -> int:
             "one of these, or wandb://ENTITY/PROJECT"
         )
 
-    from jepa_scale.study.collect import collect_folder
-    from jepa_scale.study.holdings import writable
-    from jepa_scale.study.view.status import status_of
+    from jepa_scale.studies.collect import collect_folder
+    from jepa_scale.studies.holdings import writable
+    from jepa_scale.studies.view.status import status_of
 
     if parsed.columns:
         raise UserError(f"--columns is for W&B runs, and {folder} is a study; for those give {folder}/runs")
@@ -88,7 +88,7 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
     from jepa_scale.integrations.wandb.files import read_runs
     from jepa_scale.integrations.wandb.importing import check_out, import_runs, is_ours, unusable, write_import
     from jepa_scale.integrations.wandb.server import SCHEME, parse_address, read_server
-    from jepa_scale.study.external import pairs
+    from jepa_scale.studies.external import pairs
 
     columns = pairs("--columns", parsed.columns, "n=data.num_samples")
     if parsed.out is not None:

@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
-    from jepa_scale.study.collect import collect_folder
+    from jepa_scale.studies.collect import collect_folder
 
     result = collect_folder(parsed.study, parsed.study)
     for name in ("entity", "project"):

@@ -97,9 +97,9 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.external import pairs
-    from jepa_scale.study.fitting import FitSettings, fit_file
-    from jepa_scale.study.tables.reading import name_of
+    from jepa_scale.studies.external import pairs
+    from jepa_scale.studies.fitting import FitSettings, fit_file
+    from jepa_scale.studies.tables.reading import name_of
     from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
@@ -143,7 +143,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _numbers(texts: list[str]) -> dict[str, float]:
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.external import pairs
+    from jepa_scale.studies.external import pairs
 
     numbers = {}
     for name, value in pairs("--at", texts, "N=1e9").items():

@@ -36,9 +36,9 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.collect import collect_folder
-    from jepa_scale.study.holdings import writable
-    from jepa_scale.study.specification.spec import spec_of
+    from jepa_scale.studies.collect import collect_folder
+    from jepa_scale.studies.holdings import writable
+    from jepa_scale.studies.specification.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
     alone = len(folders) == 1

@@ -49,7 +49,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Print the status of a study, or follow it."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.view.status import status_of
+    from jepa_scale.studies.view.status import status_of
 
     study, watched = parsed.study, parsed.watch
     if study is None and watched is not None and not _is_number(watched):
@@ -85,7 +85,7 @@ def _seconds(text: str) -> float:
 
 def _watch(study: Path, seconds: float, as_json: bool) -> int:
 
-    from jepa_scale.study.view.live import watch
+    from jepa_scale.studies.view.live import watch
     from jepa_scale.terminal import Console
 
     last: dict[str, typing.Any] = {}
@@ -116,7 +116,7 @@ def _as_json(status: typing.Any, indent: int | None = None) -> str:
 
 
 def _print_status(status: typing.Any) -> None:
-    from jepa_scale.study.view.status import WORDS, duration
+    from jepa_scale.studies.view.status import WORDS, duration
 
     counts = status.counts
     diverged = f", {status.diverged} of them diverged" if status.diverged else ""
@@ -150,8 +150,8 @@ def _print_tasks(status: typing.Any) -> None:
 
 
 def _print_runs(status: typing.Any, most: int = 10) -> None:
-    from jepa_scale.study.queue.owners import task_of
-    from jepa_scale.study.view.status import duration
+    from jepa_scale.studies.queue.owners import task_of
+    from jepa_scale.studies.view.status import duration
 
     running = [run for run in status.runs if run.state == "running"]
     for run in running[:most]:

@@ -30,8 +30,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, and write its report."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.cluster.launchers import LocalLauncher
-    from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec
+    from jepa_scale.studies.cluster.launchers import LocalLauncher
+    from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
 
     sweep, texts = parsed.sweep, list(parsed.overrides)
     if "=" in sweep:
@@ -53,7 +53,7 @@ def run(parsed: argparse.Namespace) -> int:
     console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
 
     from jepa_scale.report.html import write_report
-    from jepa_scale.study.sweep import run_study
+    from jepa_scale.studies.sweep import run_study
 
     result = run_study(spec, folder, workers, console, parsed.accept_mixed)
     page = write_report(result, folder)

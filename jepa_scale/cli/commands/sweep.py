@@ -45,8 +45,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, or submit workers for them to SLURM."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.study.cluster.launchers import LocalLauncher
-    from jepa_scale.study.specification.spec import find_sweep, launcher_of, read_spec
+    from jepa_scale.studies.cluster.launchers import LocalLauncher
+    from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
     from jepa_scale.terminal import Console
 
     spec = read_spec(find_sweep(parsed.sweep))
@@ -54,14 +54,14 @@ def run(parsed: argparse.Namespace) -> int:
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
     if isinstance(launcher, LocalLauncher):
-        from jepa_scale.study.sweep import run_study
+        from jepa_scale.studies.sweep import run_study
 
         if parsed.dry_run:
             raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
         result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed)
         return print_gaps(result, folder)
 
-    from jepa_scale.study.cluster.launch import dry_run, submit_study
+    from jepa_scale.studies.cluster.launch import dry_run, submit_study
 
     if parsed.dry_run:
         print(dry_run(spec, folder, launcher), end="")

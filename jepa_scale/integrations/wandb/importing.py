@@ -16,8 +16,8 @@ from jepa_scale.foreign import listed, reading, short
 from jepa_scale.integrations.wandb.files import WandbRun
 from jepa_scale.records import RunRecord, RunTable
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.external import LARGEST, counted_seeds, factors, filled_table, product
-from jepa_scale.study.table import row_of, run_table, write_table
+from jepa_scale.studies.external import LARGEST, counted_seeds, factors, filled_table, product
+from jepa_scale.studies.table import row_of, run_table, write_table
 
 EXAMPLE = "--columns n=data.num_samples k=model.dim seed=seed regret=eval/regret"
 _NEEDED = ("n", "k", "regret")

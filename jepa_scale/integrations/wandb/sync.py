@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.queue.owners import held
+from jepa_scale.studies.queue.owners import held
 
 
 @dataclass(frozen=True)

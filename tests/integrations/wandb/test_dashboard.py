@@ -23,9 +23,9 @@ from jepa_scale.integrations.wandb.names import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.integrations.wandb.study_run import JOB_TYPE, log_study, study_numbers, study_tables
 from jepa_scale.records import Arm
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.collect import collect
-from jepa_scale.study.design import design
-from jepa_scale.study.specification.spec import find_sweep, spec_of
+from jepa_scale.studies.collect import collect
+from jepa_scale.studies.design import design
+from jepa_scale.studies.specification.spec import find_sweep, spec_of
 from tests.integrations.wandb.runs import closed
 from tests.report.planted import sampled_result, study_result
 
@@ -329,7 +329,7 @@ def test_bad_input_is_said_in_one_line(quickstart, tmp_path, capsys, monkeypatch
         assert command(folder, "--dry-run", name, value) == 2
         assert f"{name}: expected a name" in capsys.readouterr().err
     empty = dataclasses.replace(result, records={}, histories={})
-    monkeypatch.setattr("jepa_scale.study.collect.collect", lambda *arguments: empty)
+    monkeypatch.setattr("jepa_scale.studies.collect.collect", lambda *arguments: empty)
     assert command(folder) == 2
     assert "has no finished run yet" in capsys.readouterr().err
     none = {
@@ -337,7 +337,7 @@ def test_bad_input_is_said_in_one_line(quickstart, tmp_path, capsys, monkeypatch
         for run, record in result.records.items()
     }
     monkeypatch.setattr(
-        "jepa_scale.study.collect.collect", lambda *arguments: dataclasses.replace(result, records=none)
+        "jepa_scale.studies.collect.collect", lambda *arguments: dataclasses.replace(result, records=none)
     )
     assert command(folder) == 2
     assert "were not logged to W&B" in capsys.readouterr().err

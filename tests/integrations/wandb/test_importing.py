@@ -14,10 +14,10 @@ from jepa_scale.integrations.wandb.study_run import log_study
 from jepa_scale.records import RunTable
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.run import run
-from jepa_scale.study.collect import collect
-from jepa_scale.study.design import design
-from jepa_scale.study.specification.spec import parse_spec
-from jepa_scale.study.table import run_table
+from jepa_scale.studies.collect import collect
+from jepa_scale.studies.design import design
+from jepa_scale.studies.specification.spec import parse_spec
+from jepa_scale.studies.table import run_table
 from tests.integrations.wandb.runs import closed, offline_run
 
 DIALS = {"n": 300, "episodes": 20, "k": 4, "seed": 1, "parameters": 120, "flops_per_step": 5000}

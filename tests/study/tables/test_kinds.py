@@ -13,8 +13,8 @@ import pytest
 
 from jepa_scale.cli.app import main
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.advising import table_of
-from jepa_scale.study.tables.reading import read_tables
+from jepa_scale.studies.advising import table_of
+from jepa_scale.studies.tables.reading import read_tables
 
 RUNS = [
     (f"n{n}_k{k}_s{seed}", n, k, seed, round(0.1 + 1.2 / k + 2 / n**0.5 + 0.004 * seed, 4))

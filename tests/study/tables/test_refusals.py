@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from jepa_scale.runs.errors import UserError
-from jepa_scale.study.advising import table_of
+from jepa_scale.studies.advising import table_of
 from tests.study.tables.test_kinds import RUNS, bad, column, comma, grouped, text, wandb, write
 
 PANEL = "Step,a - eval/regret,a - eval/regret__MIN,a - eval/regret__MAX\n0,0.4,0.4,0.4\n"

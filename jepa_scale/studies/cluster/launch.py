@@ -1,0 +1,279 @@
+"""Submitting a study to SLURM: one job array of workers for each class of resources; the command does not wait."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jepa_scale import cluster, trust
+from jepa_scale.runs.config import data_dir
+from jepa_scale.runs.errors import UserError
+from jepa_scale.studies.cluster.launchers import SlurmLauncher
+from jepa_scale.studies.cluster.submission import (
+    Array,
+    Submission,
+    comment_of,
+    own_jobs,
+    read_submission,
+    unmark_cancelled,
+)
+from jepa_scale.studies.continuity import check_code
+from jepa_scale.studies.design import DesignPoint, design, design_sampler, pilots
+from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.manifest import write_plan
+from jepa_scale.studies.queue.owners import living
+from jepa_scale.studies.queue.storage import NO_TIME, YOUNG, Queue
+from jepa_scale.studies.specification.spec import StudySpec
+from jepa_scale.studies.sweep import study_folder
+
+
+@dataclass(frozen=True)
+class WorkerGroup:
+    """Workers of one class of resources that are to be submitted."""
+
+    resources: str
+    tasks: int
+    waiting: int
+    """Number of runs that wait for these workers."""
+
+
+def submit_study(
+    spec: StudySpec, study: Path, launcher: SlurmLauncher, say: Callable[[str], None], accept_mixed: bool = False
+) -> Submission:
+    """Plan a study's runs into their folders, submit the workers that are missing, and return at once.
+
+    Runs that other code has computed are refused, unless ``accept_mixed``.
+
+    Raises
+    ------
+    UserError
+        If the folder is another study's or in use, a configuration is wrong, or SLURM refuses.
+    """
+    # First, so that a mistake leaves nothing behind and is not hidden by the folder's own.
+    points, pilot = _stage(spec, study)
+    with study_folder(spec, study):
+        study = study.resolve()
+        records = read_records(points, study)
+        check_code(points, records, study, accept_mixed)
+        sampler = None if pilot else design_sampler(spec)
+        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
+        earlier = read_submission(study) or Submission(launcher)
+        submission = replace(earlier, launcher=launcher)
+        alive = living(queue).alive
+        for point in points:
+            if point.run_id not in records:
+                point.folder(study).claim(point.config, accept_mixed)
+        write_plan(study, points)
+        workers = _workers(submission)
+        # Where no worker lives nobody can be taking a run just now.
+        queue.plan(points, records, alive, YOUNG if workers else NO_TIME)
+        say(f"{len(records)} of {len(points)} runs are done" + (", which decide the budget of the others" * pilot))
+        submission.write(study)
+        unmark_cancelled(study)
+        batches = missing(queue, points, launcher, workers)
+        if not batches:
+            busy = sum(workers.values())
+            say(f"nothing to submit: {busy} workers live" if busy else "nothing to submit: no run waits")
+            return submission
+        return _submit(study, spec, submission, batches, say)
+
+
+def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
+    """Runs that can be planned now, and whether they are only those that decide the budget of the others."""
+    first = pilots(spec)
+    if first and any(point.folder(study).read_record() is None for point in first):
+        return first, True
+    return [*first, *design(spec, study)], False
+
+
+def _workers(submission: Submission) -> Counter[str]:
+    """Number of workers of each class that have not ended, according to SLURM."""
+    try:
+        tasks = cluster.tasks(array.job for array in submission.arrays)
+    except cluster.SlurmError as error:
+        raise UserError(f"which workers of this study live is not known: {error}") from None
+    classes = {array.job: array.resources for array in submission.arrays}
+    return Counter(classes[name.partition("_")[0]] for name in tasks)
+
+
+def missing(
+    queue: Queue, points: Sequence[DesignPoint], launcher: SlurmLauncher, workers: Mapping[str, int]
+) -> list[WorkerGroup]:
+    """Workers of each class that still have to be submitted."""
+    batches = []
+    for resources in sorted({point.resources for point in points}):
+        waiting = queue.waiting(resources)
+        # A design chooses its runs as they go.
+        target = launcher.workers if queue.undecided(points) else min(launcher.workers, waiting)
+        tasks = target - workers.get(resources, 0)
+        if tasks > 0:
+            batches.append(WorkerGroup(resources, tasks, waiting))
+    return batches
+
+
+def _submit(
+    study: Path, spec: StudySpec, submission: Submission, batches: Sequence[WorkerGroup], say: Callable[[str], None]
+) -> Submission:
+    (study / "workers").mkdir(exist_ok=True)
+    launcher, submitted = submission.launcher, []
+    for batch in batches:
+        for tasks in chunks(batch.tasks, _most()):
+            script = worker_script(study, spec.name, launcher, batch.resources, tasks)
+            (study / "workers" / f"{batch.resources}.sbatch").write_text(script, encoding="utf-8")
+            job = _sbatch(script, study)
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            submission = replace(submission, arrays=(*submission.arrays, Array(job, batch.resources, tasks, now)))
+            # After each: what SLURM holds must be known, whatever happens next.
+            submission.write(study)
+            submitted.append(job)
+            say(
+                f"job {job}: {_count(tasks, 'worker')} ({batch.resources}) for {_count(batch.waiting, 'run')} that wait"
+            )
+    if launcher.collect:
+        submission = _follow(study, spec, submission, submitted, say)
+    return submission
+
+
+def _follow(
+    study: Path, spec: StudySpec, submission: Submission, submitted: list[str], say: Callable[[str], None]
+) -> Submission:
+    """Submit the job that collects the study after all live workers; it replaces a pending one of an earlier call."""
+    try:
+        living = cluster.tasks(submission.jobs)
+        own = own_jobs(study, living)
+        cluster.cancel(job for job in submission.collect if job in own and living[job].state == "PENDING")
+    except cluster.SlurmError as error:
+        raise UserError(f"{error}. The workers are submitted; the table: jepa-scale collect {study}") from None
+    before = {name.partition("_")[0] for name in living} - set(submission.collect)
+    after = ":".join(sorted(before | set(submitted), key=int))
+    job = _sbatch(collect_script(study, spec.name, submission.launcher), study, f"--dependency=afterany:{after}")
+    submission = replace(submission, collect=(job,))
+    submission.write(study)
+    say(f"job {job}: collects the study when they have ended")
+    return submission
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _most() -> int:
+    """Largest number of tasks in one job array."""
+    try:
+        return cluster.max_array_size()
+    except cluster.SlurmError:
+        # SLURM's own default.
+        return 1001
+
+
+def chunks(tasks: int, most: int) -> list[int]:
+    """Split a number of tasks into job arrays of at most ``most`` tasks; return their sizes."""
+    whole, rest = divmod(tasks, most)
+    return [most] * whole + [rest] * bool(rest)
+
+
+def _sbatch(script: str, study: Path, *options: str) -> str:
+    try:
+        return cluster.submit(script, *options)
+    except cluster.SlurmError as error:
+        raise UserError(
+            f"{error}. The runs are planned in {study} and wait; run the same command again with settings of the "
+            "launcher that SLURM accepts (launcher.partition=…, launcher.account=…, launcher.time=…)"
+        ) from None
+
+
+def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: str, tasks: int) -> str:
+    """Batch script of a job array of workers."""
+    kind, devices = resources[:3], int(resources[3:])
+    options = [f"--array=0-{tasks - 1}", f"--ntasks-per-node={devices}", f"--cpus-per-task={launcher.cpus_per_task}"]
+    if kind == "gpu":
+        options.append(f"--gres=gpu:{launcher.gpu_type + ':' if launcher.gpu_type else ''}{devices}")
+    if launcher.memory_per_cpu:
+        options.append(f"--mem-per-cpu={launcher.memory_per_cpu}")
+    options += [f"--signal=B:USR1@{launcher.signal_seconds}", f"--output={_literal(study)}/workers/%A_%a.log"]
+    options.append(f"--comment={comment_of(study)}")
+    command = [
+        launcher.python or sys.executable,
+        "-P",
+        "-m",
+        "jepa_scale.studies.cluster.supervise",
+        str(study),
+        resources,
+    ]
+    return _script("worker", name, launcher, options, command)
+
+
+def collect_script(study: Path, name: str, launcher: SlurmLauncher) -> str:
+    """Batch script of the job that collects a study."""
+    options = ["--ntasks=1", f"--output={_literal(study)}/workers/collect-%j.log", f"--comment={comment_of(study)}"]
+    command = [launcher.python or sys.executable, "-P", "-m", "jepa_scale", "collect", str(study)]
+    return _script("collect", name, launcher, options, command)
+
+
+def _script(template: str, name: str, launcher: SlurmLauncher, options: Sequence[str], command: Sequence[str]) -> str:
+    names = ("partition", "account", "qos", "constraint", "time")
+    chosen = [f"--{key}={getattr(launcher, key)}" for key in names if getattr(launcher, key) is not None]
+    parts = {
+        "name": f"jepa-{name}",
+        "options": "\n".join(f"#SBATCH {quoted(option)}" for option in [*options, *chosen, *launcher.options]),
+        "setup": "\n".join([*_exported(), *launcher.setup]),
+        "command": shlex.join(command),
+    }
+    text = (data_dir("slurm", "worker.sbatch") / f"{template}.sbatch").read_text(encoding="utf-8")
+    for key, value in parts.items():
+        text = text.replace(f"{{{{ {key} }}}}", value)
+    return text
+
+
+def _literal(folder: Path) -> str:
+    """Escape a folder for sbatch's file name patterns, in which % begins a replacement."""
+    return str(folder).replace("%", "%%")
+
+
+def _exported() -> list[str]:
+    """Shell lines that export what a run needs of the environment: a site may start jobs without it."""
+    modules = os.environ.get(trust.ALLOW, "")
+    return [f"export {trust.ALLOW}={shlex.quote(modules)}"] if modules else []
+
+
+def quoted(option: str) -> str:
+    """Quote an option of sbatch for a script, where an unquoted value ends at a space.
+
+    Raises
+    ------
+    UserError
+        If the option holds a control character, which could begin another line.
+    """
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in option):
+        raise UserError(f"expected an option of sbatch without control characters, got {option!r}: rename the folder")
+    name, equals, value = option.partition("=")
+    if not re.search(r"[^\w@%+=:,./-]", value):
+        return option
+    escaped = re.sub(r'(["\\])', r"\\\1", value)
+    return f'{name}{equals}"{escaped}"'
+
+
+def dry_run(spec: StudySpec, study: Path, launcher: SlurmLauncher) -> str:
+    """The scripts that ``submit_study`` would submit; writes nothing and does not call SLURM.
+
+    Raises
+    ------
+    UserError
+        If a configuration is wrong.
+    """
+    points, _ = _stage(spec, study)
+    records = read_records(points, study) if study.exists() else {}
+    left = Counter(point.resources for point in points if point.run_id not in records)
+    scripts = []
+    for resources, waiting in sorted(left.items()):
+        scripts.append(worker_script(study.resolve(), spec.name, launcher, resources, min(launcher.workers, waiting)))
+    if launcher.collect and scripts:
+        scripts.append(collect_script(study.resolve(), spec.name, launcher))
+    return "\n".join(scripts)

@@ -1,0 +1,292 @@
+"""Table, fits and forecasts from a study's runs on disk; they can be rebuilt at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_scale.laws.advice import advise, score
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.compare import compare
+from jepa_scale.laws.fit import fit
+from jepa_scale.laws.forecast import forecast
+from jepa_scale.records import (
+    SAMPLED,
+    Advice,
+    Arm,
+    Ask,
+    Comparison,
+    Forecast,
+    LawFit,
+    RunRecord,
+    RunTable,
+    StudyResult,
+    TuningCheck,
+    Verdict,
+)
+from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.folder import atomic_write, refuse_links
+from jepa_scale.runs.instantiate import build_forecaster
+from jepa_scale.studies.advising import FORECASTER
+from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.holdings import Histories, mixed_code, read_records, why_missing
+from jepa_scale.studies.manifest import read_plan, study_id
+from jepa_scale.studies.specification.arms import arm_folder, combinations
+from jepa_scale.studies.specification.arms import label as label_of_arm
+from jepa_scale.studies.specification.budget import describe, steps_of
+from jepa_scale.studies.specification.laws import families_of
+from jepa_scale.studies.specification.spec import StudySpec, spec_of
+from jepa_scale.studies.specification.tuning import setting, to_json, tuning_run
+from jepa_scale.studies.table import run_table, table_for, targets_of, write_table
+
+
+def collect_folder(study: Path, into: Path | None) -> StudyResult:
+    """Collect a planned study from the files in its folder, without composing or instantiating a configuration.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no planned study, the runs that decide its budget are not finished, or the folder that is
+        written ``into`` holds a link that leads out of it.
+    """
+    if into is not None:
+        refuse_links(into)
+    spec, points = spec_of(study), read_plan(study)
+    if not any(point.purpose == "cell" for point in points):
+        raise UserError(
+            f"study {spec.name}: the budget is tuned by runs of its own, which are not finished: run `jepa-scale "
+            "study`; if one failed, its traceback is in errors/"
+        )
+    return collect(spec, points, study, into)
+
+
+def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None) -> StudyResult:
+    """Read every record and return what the report needs; table, fits, budget and tuning check are written ``into``.
+
+    ``into`` is the study's own folder, another one, or None to write nothing.
+
+    Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
+    ``arms/``, and the result as a whole has the table of all. A run with an unusable record counts as unfinished.
+    """
+    if not spec.arms:
+        return _collected(spec, points, study, into)
+    arms = []
+    for values in combinations(spec.arms):
+        named = label_of_arm(values)
+        own = [point for point in points if point.arm == named]
+        folder = None if into is None else into / "arms" / arm_folder(named)
+        result = replace(_collected(spec, own, study, folder), name=f"{spec.name}: {named}")
+        arms.append(Arm(named, arm_folder(named), values, result))
+    whole = _empty(spec, points)
+    unusable: dict[str, str] = {}
+    records = read_records(points, study, unusable)
+    table = table_for(spec, list(records.values()), points)
+    if into is not None:
+        write_table(table, into / "table.parquet", study_id(spec))
+    return replace(
+        whole,
+        table=table,
+        records=records,
+        unfinished=_unfinished(spec, points, study, records, unusable),
+        unusable=tuple(unusable.values()),
+        mixed=mixed_code(records),
+        arms=tuple(arms),
+        budget=arms[0].result.budget,
+    )
+
+
+def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None) -> StudyResult:
+    """Result of the points of one arm; its files go into ``folder``, if given."""
+    checks = [point for point in points if point.purpose == "tuning"]
+    points = [point for point in points if point.purpose == "cell"]
+    tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
+    identity = study_id(spec)
+    unusable: dict[str, str] = {}
+    records = read_records(points, study, unusable)
+    whole = table_for(spec, list(records.values()), points)
+    held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
+    # Laws read numbers; of categories the first.
+    fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
+    fits, forecasts = _laws(spec, fitted, held_out) if len(fitted) else ((), ())
+    table = whole.at(spec.reference)
+    advice, no_advice, judged = _advice(spec, table)
+    there = [point for point in points if point.config and point.dials == spec.reference]
+    budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there}, spec.dials)
+    if folder is not None:
+        write_table(whole, folder / "table.parquet", identity)
+        atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))
+        described = {"study": identity, **asdict(budget)}
+        atomic_write(folder / "budget.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        if tuning is not None:
+            atomic_write(folder / "tuning.json", to_json(tuning, identity))
+        else:
+            (folder / "tuning.json").unlink(missing_ok=True)
+    return replace(
+        _empty(spec, points),
+        table=table,
+        whole=whole if spec.others else None,
+        records=records,
+        histories=Histories([point for point in points if point.run_id in records], study),
+        fits=fits,
+        forecasts=forecasts,
+        held_out_n=held_out,
+        unfinished=_unfinished(spec, points, study, records, unusable),
+        unusable=tuple(unusable.values()),
+        mixed=mixed_code(records),
+        comparisons=_comparisons(spec, fitted, held_out, fits),
+        advice=advice,
+        no_advice=no_advice,
+        judged=judged,
+        budget=budget,
+        tuning=tuning,
+    )
+
+
+def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
+    """Result of a study before anything has run."""
+    known = _configs(spec, points)
+    planner = known[0]["planner"]
+    return StudyResult(
+        name=spec.name,
+        question=spec.question,
+        table=run_table([]),
+        dials=spec.others,
+        target=spec.target,
+        records={},
+        histories={},
+        fits=(),
+        forecasts=(),
+        held_out_n=None,
+        score=planner.get("score", "none"),
+        goal_law=planner.get("goal_law", "none" if planner.get("score") == "none" else SAMPLED),
+        horizon=planner.get("horizon", 1),
+        target_regret=spec.target_regret,
+        unfinished=(),
+        settings=_shared(known),
+    )
+
+
+def _configs(spec: StudySpec, points: Sequence[DesignPoint]) -> list[Mapping[str, Any]]:
+    """Configurations of the points; plans of older versions hold only those of the runs that were started."""
+    known = [point.config for point in points if point.config]
+    if not known:
+        raise UserError(f"study {spec.name} has no run that was begun: run `jepa-scale study` first")
+    return known
+
+
+def _unfinished(
+    spec: StudySpec,
+    points: Sequence[DesignPoint],
+    study: Path,
+    records: Mapping[str, RunRecord],
+    unusable: Mapping[str, str],
+) -> tuple[str, ...]:
+    """One sentence for each run without a record; runs that a design has not chosen are left out."""
+    lacking = [point for point in points if point.run_id not in records]
+    if spec.design is not None:
+        left = {point.run_id for point in lacking if (study / "errors" / f"{point.run_id}.txt").exists()}
+        lacking = [point for point in lacking if point.run_id in unusable or point.run_id in left]
+    return tuple(f"{point}: {unusable.get(point.run_id) or why_missing(point, study)}" for point in lacking)
+
+
+def tuning_check(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, shared: Mapping[str, Any]
+) -> TuningCheck | None:
+    """Read the runs of the tuning check; None where the study has no check. ``shared`` is any cell's configuration."""
+    if spec.tuning is None:
+        return None
+    key, unusable = spec.tuning.key, dict[str, str]()
+    records = read_records(points, study, unusable)
+    return TuningCheck(
+        key=key,
+        shared=float(setting(shared, key)),
+        n=spec.tuning.n,
+        runs=tuple(tuning_run(records[point.run_id], key) for point in points if point.run_id in records),
+        unfinished=_unfinished(replace(spec, design=None), points, study, records, unusable),
+    )
+
+
+def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
+    inside = table if held_out is None else table.where(table["n"] < held_out)
+    options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
+    fits, forecasts = [], []
+    families = families_of(spec)
+    for target in (target for target in targets_of(spec) if np.isfinite(table[target]).any()):
+        for law in families:
+            if not law.describes(target):
+                continue
+            fits.append(fit(law, inside, target, **options))
+            if held_out is not None and (inside["status"] == "finished").any():
+                forecasts.append(forecast(law, table, target, held_out, **options))
+    return tuple(fits), tuple(forecasts)
+
+
+def _comparisons(
+    spec: StudySpec, table: RunTable, held_out: int | None, fits: Sequence[LawFit]
+) -> tuple[Comparison, ...]:
+    inside = table if held_out is None or not len(table) else table.where(table["n"] < held_out)
+    comparisons = []
+    for target in targets_of(spec) if fits else ():
+        chosen = [fit for fit in fits if fit.target == target]
+        laws = {family.name: family.on(target) for family in families_of(spec) if family.describes(target)}
+        comparisons.append(compare(chosen, laws, cells_from_table(inside, target)))
+    return tuple(comparisons)
+
+
+def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
+    if spec.target.column != "regret":
+        return None, f"advice is on the regret, and this study is about {spec.target.quantity}", ()
+    forecaster = build_forecaster(FORECASTER).forgetting(spec.name)
+    try:
+        # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
+        sizes = [n for n in spec.sizes if n in table["n"]]
+        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None))
+        advice = advise(forecaster, table, ask)
+    except ValueError as error:
+        return None, str(error), ()
+    try:
+        return advice, "", score(forecaster, table, spec.target_regret, level=spec.level)
+    except ValueError:
+        # Too few sizes to learn from half of them: the advice stands, nothing judges it.
+        return advice, "", ()
+
+
+def _fit_json(study: str, fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
+    content = {
+        "study": study,
+        "fits": [asdict(item) for item in fits],
+        "forecasts": [asdict(item) for item in forecasts],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"cannot write {type(value).__name__} to fit.json")
+
+
+_OF_A_RUN = ("seed", "logger", "code")
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that all runs share; n, k and whatever else differs are left out."""
+    first = {key: value for key, value in configs[0].items() if key not in _OF_A_RUN}
+    return _common(first, configs)
+
+
+def _common(first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    shared = {}
+    for key, value in first.items():
+        values = [config.get(key) for config in others]
+        if all(candidate == value for candidate in values):
+            shared[key] = value
+        elif isinstance(value, Mapping) and all(isinstance(candidate, Mapping) for candidate in values):
+            inner = _common(value, [candidate for candidate in values if candidate is not None])
+            shared |= {key: inner} if inner else {}
+    return shared

@@ -1,0 +1,103 @@
+"""A worker process: takes runs from a study's queue, one after another, until none is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from jepa_scale.files import NotWritten
+from jepa_scale.records import RunRecord
+from jepa_scale.runs.exits import FINISHED, UNWRITTEN
+from jepa_scale.runs.folder import RunFolder, atomic_write
+from jepa_scale.studies.design import DesignPoint, design_sampler
+from jepa_scale.studies.manifest import read_plan
+from jepa_scale.studies.queue.storage import Claim, Queue
+from jepa_scale.studies.specification.spec import read_spec
+from jepa_scale.texts import cleaned
+
+
+def work(study: Path, queue: Queue, points: dict[str, DesignPoint], name: str) -> None:
+    """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken."""
+    while (claim := queue.claim(name, points.values())) is not None:
+        point = points.get(claim.run_id)
+        if point is None:
+            queue.fail(claim.trial_id, "the study no longer holds this run")
+            continue
+        _do(study, queue, claim, point)
+        # Trainer, model and data refer to one another; until Python looks for such circles by itself, several runs'
+        # data sets lie in memory side by side.
+        gc.collect()
+
+
+def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
+    # Imported here: a study that has nothing to run must not wait for torch.
+    from jepa_scale.runs.run import run
+
+    folder = point.folder(study)
+    try:
+        if point.ranks > 1:
+            record = _by_ranks(point, folder, point.group(queue.name))
+        else:
+            record = run(point.config, folder.path, group=point.group(queue.name), tags=point.tags)
+    except NotWritten:
+        # No fault of this run's, and what is told of it could not be written either.
+        raise
+    except Exception as error:
+        atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
+        queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return
+    (study / "errors" / f"{point.run_id}.txt").unlink(missing_ok=True)
+    queue.finish(claim.trial_id, record)
+
+
+def _by_ranks(point: DesignPoint, folder: RunFolder, group: str) -> RunRecord:
+    from jepa_scale.runs.launch import run_ranks
+
+    code = run_ranks(point.config, folder.path, group, epochs=False, tags=point.tags)
+    record = folder.read_record()
+    if record is None:
+        left = folder.error_path.read_text(encoding="utf-8").strip() if folder.error_path.exists() else ""
+        raise RuntimeError(left.splitlines()[-1] if left else f"its ranks ended with code {code}")
+    return record
+
+
+def _die_with_parent() -> None:
+    """Exit when the parent process is gone: its end of our standard input closes, however it dies."""
+
+    def watch() -> None:
+        # The descriptor itself: a reader blocked inside sys.stdin would be waited for at interpreter exit.
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of a worker process: work on a study's folder under a worker's name; return the exit code."""
+    _die_with_parent()
+    try:
+        _main(arguments)
+    except NotWritten as error:
+        print(f"jepa-scale: error: {error}", file=sys.stderr)
+        return UNWRITTEN
+    return FINISHED
+
+
+def _main(arguments: list[str]) -> None:
+    study, name = Path(arguments[0]), arguments[1]
+    spec = read_spec(study / "study.yaml")
+    points = {point.run_id: point for point in read_plan(study)}
+    # Of the runs that decide a tuned budget nothing is chosen.
+    chooses = any(point.purpose == "cell" for point in points.values())
+    sampler = design_sampler(spec) if chooses else None
+    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name)
+
+
+if __name__ == "__main__":
+    with cleaned():
+        sys.exit(main(sys.argv[1:]))
