@@ -13,8 +13,8 @@ examples:
   jepa-scale rank pool.jsonl --target eval/success --cluster run --diagnostics rankme lidar spectrum/total loss
 
 The interval is of Spearman's correlation, over whole clusters, at the level of all diagnostics together. `within` is
-the mean correlation inside clusters: whether the diagnostic also picks a checkpoint of one run. AICc: what a line in its
-ranks explains, above 0 more than it costs.
+the mean correlation inside clusters: whether the diagnostic also picks a checkpoint of one run. AICc: what a line in
+its ranks explains, above 0 more than it costs.
 """
 
 
