@@ -115,6 +115,13 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     return list(_check(RunConfig, config, ""))
 
 
+def why_unusable(problem: str) -> str:
+    """Return why an earlier run is not usable here: a part of it is not, or another version wrote it."""
+    if "_target_" in problem.partition(":")[0]:
+        return f"a part of this run cannot be used here: {problem}"
+    return f"written by another version, or by hand: {problem}"
+
+
 def _check(expected: Any, value: Any, path: str) -> Iterator[str]:
     if expected is Leaf:
         yield from _check_leaf(value, path)

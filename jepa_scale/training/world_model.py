@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import lightning as L
@@ -67,6 +68,24 @@ class WorldModel(L.LightningModule):
         self.compiled = {"encoder": torch.compile(self.encoder.forward)}
         step = self.predictor.forward if self.context == 1 else self.predictor.following
         self.compiled["predictor"] = torch.compile(step)  # type: ignore[arg-type]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> WorldModel:
+        """Return the model of a run's checkpoint with its weights, in evaluation mode, as ``jepa_scale.load`` does.
+
+        The checkpoint holds the configuration that the model is built from: there is nothing to pass.
+
+        Raises
+        ------
+        TypeError
+            If something is passed.
+        ValueError
+            If the file is no checkpoint of a run, or a class of it cannot be found.
+        """
+        if args or kwargs:
+            raise TypeError("expected a path alone: the checkpoint holds the configuration of its model")
+        # By name: layers below do not import those above.
+        return import_module("jepa_scale.api.models").load(checkpoint_path).module
 
     @property
     def policy(self) -> Policy | None:

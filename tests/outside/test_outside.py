@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import jepa_scale
@@ -64,6 +65,12 @@ def test_every_part_trains_and_is_loaded_evaluated_and_fine_tuned(tmp_path, caps
     assert plans.shape == (3, 1)
     assert set(plans.flatten().tolist()) <= {0, 1}
     assert "Encoder" in repr(loaded)
+    from jepa_scale.training.world_model import WorldModel
+
+    module = WorldModel.load_from_checkpoint("one/checkpoints/last.ckpt")
+    assert torch.equal(module.encode(torch.as_tensor(observations).float()), z)
+    with pytest.raises(TypeError, match="a path alone"):
+        WorldModel.load_from_checkpoint("one/checkpoints/last.ckpt", k=3)
     assert not loaded.module.training
     assert run("evaluate", "one") == 0
     assert run("finetune", "one", "finetune=rollout", "finetune.schedule.epochs=1", "--folder", "two") == 0
@@ -193,8 +200,6 @@ def test_any_optimiser_and_scheduler_of_torch(tmp_path):
         "train", *FAST, "optimizer._target_=torch.optim.SGD", "optimizer.lr=0.01", "optimizer.momentum=0.9",
         "optimizer.scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR", "--folder", "sgd",
     ) == 0  # fmt: skip
-    import torch
-
     state = torch.load(tmp_path / "sgd" / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["lr_schedulers"][0]["T_max"] == 8, "the whole budget of steps"
     assert state["lr_schedulers"][0]["last_epoch"] == 8, "stepped after every step"
@@ -213,3 +218,10 @@ def test_a_callback_of_lightning_stops_a_run(tmp_path):
     assert epochs == {0, 1}
     assert record["status"] == "finished"
     assert record["final"]["test/loss"] is not None
+
+
+def test_a_run_whose_package_is_gone_says_so(tmp_path, monkeypatch, capsys):
+    assert run("train", *FAST, *PARTS, "--folder", "one") == 0
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", "")
+    with pytest.raises(UserError, match=r"a part of this run cannot be used here: .*add --allow mypkg"):
+        jepa_scale.load("one")
