@@ -5,8 +5,9 @@ Whatever is asked here is asked at call time, and is trivial in a process on its
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+_apart: list[bool] = []
+"""Not empty while this process does something that the others do not."""
 
 _control: list[Any] = []
 """Process group for plain values, if the default group can only move tensors of an accelerator."""
@@ -40,7 +44,17 @@ def rank() -> int:
 
 
 def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _apart and dist.is_available() and dist.is_initialized()
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Inside, this process is on its own: nothing waits for the other ranks, which do something else."""
+    _apart.append(True)
+    try:
+        yield
+    finally:
+        _apart.pop()
 
 
 def strided(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from jepa_scale import processes
 from jepa_scale.models.size import flops_per_step
 from jepa_scale.records import Batch
 from jepa_scale.runs.build import build_module
@@ -48,7 +49,8 @@ def dry_pass(config: Mapping[str, Any], world: Any, batch: Batch) -> None:
         If a part fails or returns another shape; one sentence says which.
     """
     k = config["model"]["k"]
-    with torch.random.fork_rng(devices=[]):
+    # Only the leading rank does this.
+    with torch.random.fork_rng(devices=[]), processes.apart():
         module = build_module(config, world, torch.ones(world.action_space.count or 1))
         rows, first = len(batch.observations), batch.observations[:, 0]
         action = batch.actions[:, 0]

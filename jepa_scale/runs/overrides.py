@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,10 @@ def _keys(node: Mapping[str, Any]) -> list[str]:
     return [key for key in node if key != "_target_"]
 
 
+_LINK = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+"""A reference to a key of the configuration. Hydra's other resolvers read the environment and files: they stay text."""
+
+
 def links_in(config: Any, path: str = "") -> dict[str, str]:
     """Return values that refer to others, such as ``${model.k}``, by path."""
     if isinstance(config, Mapping):
@@ -134,26 +139,48 @@ def links_in(config: Any, path: str = "") -> dict[str, str]:
         for name, value in config.items():
             found |= links_in(value, f"{path}.{name}".lstrip("."))
         return found
-    return {path: config} if isinstance(config, str) and re.search(r"\$\{[^}]+\}", config) else {}
+    return {path: config} if isinstance(config, str) and _LINK.search(config) else {}
 
 
 def resolved(config: Mapping[str, Any], links: Mapping[str, str]) -> dict[str, Any]:
     """Return a copy of a configuration with its links replaced by what they refer to.
 
+    A value that is one link takes what it refers to, a number or leaf too; inside a text a link becomes text.
+
     Raises
     ------
     UserError
-        If one refers to nothing.
+        If one refers to nothing, or to itself.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    whole = copy.deepcopy(dict(config))
+    for path, text in links.items():
+        parent = _at(whole, path.split(".")[:-1], text)
+        parent[path.split(".")[-1]] = _value(whole, links, text, (path,))
+    return whole
 
-    whole = OmegaConf.create(dict(config))
-    try:
-        for path, text in links.items():
-            OmegaConf.update(whole, path, text, merge=False)
-        content = OmegaConf.to_container(whole, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"cannot resolve {', '.join(links.values())}: {str(error).splitlines()[0]}") from None
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+
+def _value(config: dict[str, Any], links: Mapping[str, str], text: str, above: tuple[str, ...]) -> Any:
+    def of(match: re.Match[str]) -> Any:
+        path = match.group(1)
+        if path in above:
+            raise UserError(f"cannot resolve {text}: it refers to itself, by {' → '.join((*above, path))}")
+        if path in links:
+            return _value(config, links, links[path], (*above, path))
+        *parents, last = path.split(".")
+        node = _at(config, parents, text)
+        if last not in node:
+            raise UserError(f"cannot resolve {text}: the configuration has no {path}")
+        return copy.deepcopy(node[last])
+
+    alone = _LINK.fullmatch(text)
+    return of(alone) if alone else _LINK.sub(lambda match: str(of(match)), text)
+
+
+def _at(config: Any, parts: Sequence[str], text: str) -> dict[str, Any]:
+    for part in parts:
+        if not isinstance(config, dict) or part not in config:
+            raise UserError(f"cannot resolve {text}: the configuration has no {'.'.join(parts)}")
+        config = config[part]
+    if not isinstance(config, dict):
+        raise UserError(f"cannot resolve {text}: {'.'.join(parts)} has no keys")
+    return config

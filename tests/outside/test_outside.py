@@ -149,8 +149,17 @@ def test_links_follow_what_they_refer_to():
     base = compose_linked(["encoder=linked"])
     assert base["encoder"]["width"] == base["model"]["k"]
     assert with_sizes(base, {"model.k": 9})["encoder"]["width"] == 9
-    with pytest.raises(UserError, match="cannot resolve"):
-        compose(["encoder=bn", "encoder.width=${model.nothing}"])
+    assert (
+        compose(["encoder=bn", "encoder.width=${encoder.depth}", "encoder.depth=${data.horizon}"])["encoder"]["width"]
+        == 1
+    )
+    for width, message in (
+        ("${model.nothing}", "the configuration has no model.nothing"),
+        ("${encoder.width}", "it refers to itself"),
+        ("${data.n.n}", "data.n has no keys"),
+    ):
+        with pytest.raises(UserError, match=f"cannot resolve .*{message}"):
+            compose(["encoder=bn", f"encoder.width='{width}'"])
 
 
 def test_an_arm_is_a_leaf_by_name(tmp_path):
