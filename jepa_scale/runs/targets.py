@@ -58,18 +58,23 @@ def target_of(name: Any, path: str) -> Any:
     if not trust.trusts(module) and _of_framework(module, path):
         wanted = _FRAMEWORK[path.partition(".")[0]][1]
         if not isinstance(found, type) or not wanted & {base.__name__ for base in found.__mro__}:
-            raise UserError(f"{path}._target_: expected a class of kind {' or '.join(sorted(wanted))}, got {name!r}")
+            top = module.partition(".")[0]
+            raise UserError(
+                f"{path}._target_: expected a class of kind {' or '.join(sorted(wanted))}, got {name!r}; --allow {top} "
+                "allows any other that you trust"
+            )
     return found
 
 
+_HARMLESS = {"EarlyStopping", "LearningRateMonitor", "StochasticWeightAveraging", "GradientAccumulationScheduler"}
 _FRAMEWORK = {
     "optimizer": (("torch.optim",), {"Optimizer", "LRScheduler"}),
     "encoder": (("torch.nn",), {"Module"}),
     "predictor": (("torch.nn",), {"Module"}),
-    "logger": (("lightning.pytorch.loggers", "pytorch_lightning.loggers"), {"Logger"}),
-    "callbacks": (("lightning.pytorch.callbacks", "pytorch_lightning.callbacks"), {"Callback"}),
+    "callbacks": (("lightning.pytorch.callbacks", "pytorch_lightning.callbacks"), _HARMLESS),
 }
-"""Modules of torch and Lightning of which a group takes classes with these bases, with no need to allow them."""
+"""Modules of torch and Lightning of which a group takes classes with these bases, with no need to allow them: none that
+writes files, or sends something, where a configuration says."""
 
 
 def _of_framework(module: str, path: str) -> bool:

@@ -192,6 +192,8 @@ def test_an_arm_is_a_leaf_by_name(tmp_path):
         (("logger._target_=mypkg.parts.Contrast",), r"logger: expected a logger of Lightning or one with open\(run\)"),
         (("encoder._target_=torch.nn.functional.linear",), "encoder"),
         (("optimizer._target_=torch.optim.swa_utils.update_bn",), "optimizer._target_: expected a class of kind"),
+        (("callbacks.x._target_=lightning.pytorch.callbacks.ModelCheckpoint",), "--allow lightning"),
+        (("logger._target_=lightning.pytorch.loggers.CSVLogger",), "add --allow lightning"),
     ],
 )
 def test_a_part_that_does_not_fit_is_told_before_the_first_step(overrides, message, tmp_path, capsys):
