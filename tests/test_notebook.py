@@ -81,6 +81,12 @@ def test_success_of_an_optuna_study_is_turned_into_regret():
     np.testing.assert_allclose(table["regret"], 0.3 / table["k"] + 6 / table["n"] ** 0.7)
 
 
+def maximised():
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), 0.5)
+    return study
+
+
 def test_forecasts(runs):
     found = runs.forecast(n=[10_000, 30_000, 10**7], k=8)
     assert found.predicted.shape == (3,)
@@ -157,6 +163,7 @@ def test_tables_of_pandas_where_it_is_installed(runs, monkeypatch):
         (lambda: Runs.from_csv("missing.csv"), "no file missing.csv"),
         (lambda: Runs.from_optuna(optuna.create_study()), "has no trials"),
         (lambda: Runs.from_optuna(optuna.create_study(directions=["minimize"] * 2)), "one objective"),
+        (lambda: Runs.from_optuna(maximised()), "is maximised, so its objective is no regret"),
         (lambda: Runs.from_study("missing"), "is not a study folder"),
         (lambda: Runs.from_dataframe(cells()).forecast(0, 8), "expected n and k ≥ 1"),
     ],

@@ -105,6 +105,12 @@ class Runs:
         cells: dict[str, list[Any]] = {
             name: [trial.params.get(name, trial.user_attrs.get(name)) for trial in trials] for name in names
         }
+        rises = study.directions[0].name == "MAXIMIZE"
+        if rises and value == "regret" and "regret" not in columns:
+            raise UserError(
+                f"the Optuna study {study.study_name} is maximised, so its objective is no regret: say what it is, "
+                'as in value="success", or value="score" with regret="1 - 0.01*score"'
+            )
         cells["status"] = [_STATES[trial.state.name] for trial in trials]
         cells[value] = [trial.value if trial.state.name == "COMPLETE" else None for trial in trials]
         if value == "success":

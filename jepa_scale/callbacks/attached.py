@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -25,8 +26,8 @@ Column = Callable[[Any], Tensor]
 class Attached(L.Callback):
     """Feed metrics from batches and log their values, errors and sizes when the batches are over.
 
-    The batches are those of the validation loop, or of a ``dataloader`` of its own, gone through at the end of training
-    epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``, every logger and
+    The batches are those of the first loader of the validation loop, or of a ``dataloader`` of its own, gone through at
+    the end of training epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``, every logger and
     ``trainer.callback_metrics`` see them under ``prefix/name``, with ``prefix/name/standard_error`` and ``prefix/n``. A
     value that cannot be told is NaN, and a warning says why.
     """
@@ -37,6 +38,8 @@ class Attached(L.Callback):
         self.prefix, self.dataloader, self.every_n_epochs = prefix, dataloader, every_n_epochs
         self.collection: MetricCollection | None = None
         self._logged = False
+        if dataloader is not None and iter(dataloader) is dataloader:
+            raise ValueError("expected a dataloader that can be gone through again, got an iterator, which ends once")
 
     def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
         """Return what ``build`` needs to know of the embeddings."""
@@ -71,7 +74,10 @@ class Attached(L.Callback):
             if isinstance(metric, MomentMetric):
                 found[f"{self.prefix}/{name}/standard_error"] = float(metric.standard_error)
                 found[f"{self.prefix}/n"] = float(metric.n)
-        module.log_dict(found, logger=bool(module.trainer.loggers))
+        with warnings.catch_warnings():
+            # The values are of all ranks already, and a trainer may have no logger.
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*|.*have no logger configured.*")
+            module.log_dict(found)
         self._logged = True
         self.collection.reset()
 
@@ -81,7 +87,10 @@ class Attached(L.Callback):
     _built: tuple[int, ...] = ()
 
     def _due(self, trainer: L.Trainer) -> bool:
-        return not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if trainer.sanity_checking:
+            return False
+        # `trainer.validate` is asked for once.
+        return trainer.state.fn != TrainerFn.FITTING or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Warn where there is nothing to look at."""
@@ -107,14 +116,19 @@ class Attached(L.Callback):
             self._take(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log."""
+        """Log; outside training, as in ``trainer.validate``, after the batches of a loader of its own."""
         if self.dataloader is None and self._due(trainer):
             self._log(pl_module)
+        elif self.dataloader is not None and trainer.state.fn == TrainerFn.VALIDATING:
+            self._go_through(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go through the callback's own loader and log."""
-        if self.dataloader is None or not self._due(trainer):
-            return
+        if self.dataloader is not None and self._due(trainer):
+            self._go_through(trainer, pl_module)
+
+    def _go_through(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.dataloader is not None
         was_training = pl_module.training
         pl_module.eval()
         for number, batch in enumerate(self.dataloader):
@@ -199,12 +213,12 @@ class OperatorSpectrum(Attached):
         every_n_epochs: int = 1,
     ) -> None:
         super().__init__(prefix, dataloader, every_n_epochs)
-        if actions > 1 and action is None:
-            raise ValueError(f"expected action=, from a batch to its actions, as {actions=}")
+        if (actions > 1) != (action is not None):
+            raise ValueError(
+                "expected both action=, from a batch to its actions, and actions=, how many there are, for an operator of "
+                f"each; or neither, for one of all; got {actions=} and {'an' if action is not None else 'no'} action="
+            )
         self.embed, self.columns = embed, {"action": action, "group": group, "weight": weight}
-        if actions == 1:
-            # One operator for all actions.
-            self.columns["action"] = None
         self.settings: dict[str, Any]
         self.k, self.settings = k, {"actions": actions, "negatives": negatives, "groups": groups}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,7 +104,10 @@ def log_values(module: L.LightningModule, estimates: Iterable[Estimate], errors:
     found: dict[str, Any] = {row.name: math.nan if row.value is None else float(row.value) for row in rows}  # type: ignore[arg-type]
     if errors:
         found |= {name: float(value) for name, value in scalars(rows).items() if not isinstance(value, str)}
-    module.log_dict(found, logger=errors and bool(module.trainer.loggers))
+    with warnings.catch_warnings():
+        # The values are of all ranks already, and a trainer may have no logger.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*|.*have no logger configured.*")
+        module.log_dict(found, logger=errors)
 
 
 class MetricsFile(EstimateLogger):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,6 +67,10 @@ class MomentMetric(Metric):
 
     is_differentiable = False
     full_state_update = False
+    least = "25 for each direction that varies, with every action"
+    """Rows that a value takes, in words."""
+    bounded = False
+    """Whether no value is above the width."""
     any_size = False
     """Whether the statistic is unbiased, or of the sample itself, however few rows there are."""
 
@@ -131,19 +136,48 @@ class MomentMetric(Metric):
         ValueError
             If shapes disagree or an action or group is out of range.
         """
+        for name, part in (("predicted", predicted), ("target", target)):
+            if not isinstance(part, Tensor) or not part.is_floating_point() or part.ndim < 2:
+                shown = f"{part.dtype} {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+                raise ValueError(f"expected {name} as a floating tensor (…, width), got {shown}")
+        for name, column in (("action", action), ("group", group), ("weight", weight)):
+            if column is None:
+                continue
+            if not isinstance(column, Tensor) or (column.is_floating_point() and name != "weight"):
+                shown = str(column.dtype) if isinstance(column, Tensor) else type(column).__name__
+                raise ValueError(f"expected {name} as a tensor of integers, got {shown}")
+            if column.shape != predicted.shape[:-1]:
+                raise ValueError(
+                    f"expected {name} of shape {tuple(predicted.shape[:-1])}, one number a row, got {tuple(column.shape)}"
+                )
+        sides = tuple(predicted.shape[:-1]), tuple(target.shape[:-1])
+        widths = predicted.shape[-1], target.shape[-1]
+        if sides[0] != sides[1] or widths != (self.num_features, self.target_features):
+            raise ValueError(
+                f"expected predicted (…, {self.num_features}) and target (…, {self.target_features}) of as many rows, got "
+                f"{tuple(predicted.shape)} and {tuple(target.shape)}"
+            )
+        if self.actions == 1 and action is not None and bool((action != 0).any()):
+            raise ValueError("expected actions=, how many there are, at construction: the metric looks at one operator")
+        if weight is not None and not bool((weight >= 0).all() & weight.isfinite().all()):
+            raise ValueError("expected finite weights ≥ 0")
         device = self.rows.device
         h = predicted.detach().reshape(-1, predicted.shape[-1]).to(device)
         f = target.detach().reshape(-1, target.shape[-1]).to(device)
         columns = [None if part is None else part.detach().reshape(-1).to(device) for part in (action, group, weight)]
         if self.actions > 1 and action is None:
             raise ValueError(f"expected the action of every row, as the metric has actions={self.actions}, got none")
-        usable = torch.isfinite(h).all(-1)
-        if h.shape[0] == f.shape[0]:
-            usable = usable & torch.isfinite(f).all(-1)
-            if not bool(usable.all()):
-                self.lost += (~usable).sum()
-                h, f = h[usable], f[usable]
-                columns = [part if part is None or len(part) != len(usable) else part[usable] for part in columns]
+        usable = torch.isfinite(h).all(-1) & torch.isfinite(f).all(-1)
+        if columns[2] is not None:
+            # A row without weight is none.
+            usable = usable & ((columns[2] > 0) | ~usable)
+            h, f = h[columns[2] > 0], f[columns[2] > 0]
+            usable = usable[columns[2] > 0]
+            columns = [part if part is None else part[columns[2] > 0] for part in columns]
+        if not bool(usable.all()):
+            self.lost += (~usable).sum()
+            h, f = h[usable], f[usable]
+            columns = [part if part is None else part[usable] for part in columns]
         self._accumulator().update(h, f, *columns)
         if self.num_features != self.target_features:
             # NaN, as there is no inner product; a collection compares states, and NaN is not equal to NaN.
@@ -175,13 +209,27 @@ class MomentMetric(Metric):
             flags += more
             if found is not None and (self.any_size or "n_too_small" not in more):
                 value, self.standard_error = float(found.value), float(found.standard_error)
+                if self.bounded:
+                    # Corrected for bias it may come out above the width.
+                    value = min(value, float(self.target_features))
+                if not math.isfinite(value):
+                    value, self.standard_error = float("nan"), float("nan")
+                    flags.append("n_too_small")
+                elif not math.isfinite(self.standard_error):
+                    flags.append("one_group")
         self.flag = ",".join(dict.fromkeys(flags))
         self._warn(value)
         device = self.rows.device
         return torch.tensor(value, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
 
     def _warn(self, value: float) -> None:
-        """Say once why there is no value."""
+        """Say once why there is no value, or that rows were left out."""
+        if self.lost > 0 and value == value and "lost" not in self._told:
+            self._told.add("lost")
+            warnings.warn(
+                f"{type(self).__name__} left out {int(self.lost)} rows with NaN or infinity, {self.n} are left",
+                stacklevel=3,
+            )
         if value == value or self.flag in self._told:
             return
         self._told.add(self.flag)
@@ -190,8 +238,8 @@ class MomentMetric(Metric):
             "missing_action": f"some of the {self.actions} actions have no rows",
             "not_finite": f"{int(self.lost)} rows held NaN or infinity",
             "n_too_small": (
-                f"{self.n} rows are too few for {self.num_features} features: it takes 25 for each direction that "
-                "varies, with every action"
+                f"{self.n} rows are too few for {max(self.num_features, self.target_features)} features: it takes "
+                f"{self.least}"
             ),
         }
         why = "; ".join(reasons.get(flag, flag.replace("_", " ")) for flag in self.flag.split(",") if flag)

@@ -21,10 +21,13 @@ class _RankMetric(MomentMetric):
     ``MetricCollection`` with the metrics of the operator it needs no call of its own.
     """
 
-    any_size = True
     higher_is_better = True
+    least = "more rows than features"
     convention = ""
     """Name of the statistic in ``estimators.rank``."""
+    bounded = True
+    none = "degenerate"
+    """Flag where the statistic is not defined."""
 
     def __init__(self, num_features: int, groups: int = GROUPS, **kwargs: Any) -> None:
         # One column of the predicted side, as it is not needed: a hundredth of the memory.
@@ -52,9 +55,12 @@ class _RankMetric(MomentMetric):
 
     def statistic(self, moments: GroupedMoments) -> tuple[Jackknifed | None, list[str]]:
         """Return the rank; it is at most the number of rows, which is flagged where it limits it."""
-        rank = effective_ranks(moments)[self.convention]
-        few = int(moments.rows.sum()) <= self.target_features
-        return (rank if np.isfinite(rank.whole) else None), ["n_too_small"] * few
+        if int(moments.rows.sum()) <= self.target_features:
+            # A rank is at most the number of rows.
+            return None, ["n_too_small"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rank = effective_ranks(moments)[self.convention]
+        return (rank, []) if np.isfinite(rank.whole) else (None, [self.none])
 
 
 class RankMe(_RankMetric):
@@ -93,3 +99,5 @@ class AlphaReQ(_RankMetric):
 
     convention = "alpha_req"
     higher_is_better = False
+    bounded = False
+    none = "fewer_than_20_directions"

@@ -215,8 +215,12 @@ class SubspaceDeficit(_OperatorMetric):
     ) -> None:
         super().__init__(num_features, **kwargs)
         sigma = np.atleast_2d(np.asarray(singular_values, dtype=float))
-        if sigma.shape[0] not in (1, self.actions) or not np.isfinite(sigma).all() or (sigma < 0).any():
-            raise ValueError(f"expected finite singular values ≥ 0, (N,) or ({self.actions}, N), got {sigma.shape}")
+        wrong = sigma.shape[0] not in (1, self.actions) or not np.isfinite(sigma).all() or (sigma < 0).any()
+        if wrong or (np.diff(sigma) > 1e-9).any() or sigma.shape[1] < self.num_features:
+            raise ValueError(
+                f"expected finite singular values ≥ 0, decreasing, ({self.num_features} or more,) or ({self.actions}, "
+                f"{self.num_features} or more), got {sigma.tolist()}"
+            )
         self.sigma = np.broadcast_to(sigma, (self.actions, sigma.shape[1]))
 
     def of_model(self, model: ModelEstimate) -> tuple[Jackknifed | None, list[str]]:

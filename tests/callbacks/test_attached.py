@@ -107,6 +107,16 @@ def test_a_loader_of_its_own_needs_no_validation(tmp_path):
     assert module.training
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_validation_alone_logs_too(own, tmp_path):
+    callback = OperatorSpectrum(embed, dataloader=loader(320, 1) if own else None, every_n_epochs=7)
+    trainer = L.Trainer(callbacks=[callback], accelerator="cpu", logger=False, enable_progress_bar=False,
+                        default_root_dir=tmp_path)  # fmt: skip
+    (found,) = trainer.validate(Plain(), loader(320, 1), verbose=False)
+    assert found["spectrum/n"] == 320
+    assert 0 < found["spectrum/total"] <= WIDTH
+
+
 def test_a_callback_that_can_do_nothing_says_so(tmp_path):
     with pytest.warns(UserWarning, match="OperatorSpectrum will log nothing: it runs on validation batches"):
         fitted(Plain(), [OperatorSpectrum(embed)], tmp_path, validation=False)
@@ -124,8 +134,11 @@ def test_what_embed_returns_is_checked(tmp_path):
         fitted(Plain(), [OperatorSpectrum(lambda m, b: m.encoder(b[0]))], tmp_path)
     with pytest.raises(ValueError, match="to return a tensor, got tuple"):
         fitted(Plain(), [EmbeddingRank(embed)], tmp_path)
-    with pytest.raises(ValueError, match="expected action="):
-        OperatorSpectrum(embed, actions=2)
+    for settings in ({"actions": 2}, {"action": lambda b: b[1]}):
+        with pytest.raises(ValueError, match="expected both action="):
+            OperatorSpectrum(embed, **settings)
+    with pytest.raises(ValueError, match="got an iterator, which ends once"):
+        OperatorSpectrum(embed, dataloader=iter(loader()))
     with pytest.raises(ValueError, match="every_n_epochs ≥ 1"):
         OperatorSpectrum(embed, every_n_epochs=0)
 

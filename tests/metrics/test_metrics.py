@@ -183,12 +183,56 @@ def test_rows_that_are_no_numbers_are_left_out_and_flagged(batch):
     metric, other = metrics.SpectralTotal(K), metrics.SpectralTotal(K)
     metric.update(predicted, target, group=batch[3])
     other.update(predicted[clean], target[clean], group=batch[3][clean])
-    assert float(metric.compute()) == pytest.approx(float(other.compute()), rel=1e-12)
+    with pytest.warns(UserWarning, match="SpectralTotal left out 2 rows with NaN or infinity"):
+        value = float(metric.compute())
+    assert value == pytest.approx(float(other.compute()), rel=1e-12)
     assert (metric.flag, metric.n) == ("not_finite", ROWS - 2)
     lost = metrics.RankMe(K)
     lost.update(torch.full((50, K), torch.nan))
     with pytest.warns(UserWarning, match="50 rows held NaN or infinity"):
         assert np.isnan(float(lost.compute()))
+
+
+def test_ranks_of_few_rows_are_none():
+    for build in (metrics.RankMe, metrics.EffectiveRank):
+        rank = build(32)
+        rank.update(torch.randn(5, 32))
+        with pytest.warns(UserWarning, match="5 rows are too few for 32 features: it takes more rows than features"):
+            assert np.isnan(float(rank.compute()))
+    loss = metrics.SpectralLoss(2)
+    loss.update(torch.ones(1, 2), torch.ones(1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isnan(float(loss.compute()))
+    with pytest.warns(UserWarning, match="fewer than 20 directions"):
+        assert np.isnan(float(metrics.AlphaReQ(4)(torch.randn(100, 4))))
+
+
+def test_no_rank_is_above_the_width():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        assert float(metrics.EffectiveRank(3)(torch.randn(40, 3, generator=generator))) <= 3
+
+
+def test_rows_without_weight_are_none(batch):
+    metric, other = metrics.SpectralTotal(K), metrics.SpectralTotal(K)
+    weight = torch.ones(ROWS)
+    weight[::2] = 0
+    metric.update(batch[0], batch[1], group=batch[3], weight=weight)
+    other.update(batch[0][1::2], batch[1][1::2], group=batch[3][1::2])
+    assert float(metric.compute()) == pytest.approx(float(other.compute()), rel=1e-9)
+    nothing = metrics.RankMe(K)
+    nothing.update(batch[1], weight=torch.zeros(ROWS))
+    with pytest.warns(UserWarning, match="no rows were given"):
+        assert np.isnan(float(nothing.compute()))
+
+
+def test_one_group_has_no_error(batch):
+    metric = metrics.SpectralTotal(K)
+    metric.update(batch[0], batch[1], group=torch.zeros(ROWS, dtype=torch.long))
+    metric.compute()
+    assert metric.flag == "one_group"
+    assert np.isnan(metric.standard_error)
 
 
 def test_collapse_is_seen():
@@ -252,6 +296,8 @@ def test_two_processes_give_what_one_gives(batch):
         (lambda: metrics.SpectralLoss(4, target_features=5), "of one width"),
         (lambda: metrics.SpectralTotal(4, negatives="other"), "same_action or pooled"),
         (lambda: metrics.SubspaceDeficit(4, singular_values=[[1.0], [1.0], [1.0]]), "finite singular values"),
+        (lambda: metrics.SubspaceDeficit(2, singular_values=[0.1, 0.5, 1.0]), "decreasing"),
+        (lambda: metrics.SubspaceDeficit(2, singular_values=[1.0]), "2 or more"),
         (lambda: metrics.RankMe(4, groups=1), "groups ≥ 2"),
     ],
 )
@@ -264,9 +310,13 @@ def test_wrong_rows_are_refused_and_nothing_is_added(batch):
     metric = metrics.SpectralTotal(K, actions=ACTIONS)
     for given, message in (
         ((batch[0], batch[1]), "expected the action of every row"),
-        ((batch[0][:5], batch[1], batch[2]), "expected h"),
+        ((batch[0][:5], batch[1], batch[2][:5]), "of as many rows"),
         ((batch[0], batch[1], batch[2] + 1), "actions in 0 … 1"),
-        ((batch[0][:, :2], batch[1], batch[2]), "expected h"),
+        ((batch[0][:, :2], batch[1], batch[2]), r"expected predicted \(…, 4\)"),
+        ((batch[0], batch[1], batch[2][:5]), "one number a row"),
+        ((batch[0], batch[1], batch[2].double()), "expected action as a tensor of integers"),
+        ((batch[0], batch[1].numpy(), batch[2]), "expected target as a floating tensor"),
+        ((batch[0], batch[1], batch[2], None, -batch[4]), "finite weights"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.update(*given)
