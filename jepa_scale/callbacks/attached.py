@@ -27,8 +27,8 @@ class Attached(L.Callback):
     """Feed metrics from batches and log their values, errors and sizes when the batches are over.
 
     The batches are those of the first loader of the validation loop, or of a ``dataloader`` of its own, gone through at
-    the end of training epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``, every logger and
-    ``trainer.callback_metrics`` see them under ``prefix/name``, with ``prefix/name/standard_error`` and ``prefix/n``. A
+    the end of training epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``,
+    every logger and ``trainer.callback_metrics`` see ``prefix/name``, ``prefix/name/standard_error`` and ``prefix/n``. A
     value that cannot be told is NaN, and a warning says why.
     """
 
@@ -215,8 +215,8 @@ class OperatorSpectrum(Attached):
         super().__init__(prefix, dataloader, every_n_epochs)
         if (actions > 1) != (action is not None):
             raise ValueError(
-                "expected both action=, from a batch to its actions, and actions=, how many there are, for an operator of "
-                f"each; or neither, for one of all; got {actions=} and {'an' if action is not None else 'no'} action="
+                "expected both action=, from a batch to its actions, and actions=, how many there are, for an operator "
+                f"of each; or neither, for one of all; got {actions=} and {'an' if action is not None else 'no'} action="
             )
         self.embed, self.columns = embed, {"action": action, "group": group, "weight": weight}
         self.settings: dict[str, Any]

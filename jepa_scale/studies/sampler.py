@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -17,10 +17,8 @@ from jepa_scale.laws.adaptive import DesignSettings, Proposal, Runs, propose
 SECONDS = "seconds"
 """User attribute of a finished trial: the seconds that its run took."""
 
-_DIALS: dict[str, BaseDistribution] = {
-    "n": IntDistribution(1, 2**40, log=True),
-    "k": IntDistribution(1, 2**30, log=True),
-}
+CELL = "cell"
+"""User attribute of a trial: the n and k that were chosen for it."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class ScalingDesignSampler(BaseSampler):
     same cell, so that a repeat is another run. The sampler holds no state: any number of workers on one storage may
     use it, and two that ask in the same moment at worst choose one cell twice, as two seeds.
 
-    The objective must suggest both sizes, by the ``names`` that it has for n and k, as integers on logarithmic
-    distributions that hold every cell; ``seed``, an integer, is optional. It is minimised.
+    The objective must suggest both sizes, by the ``names`` that it has for n and k, from distributions of any kind that
+    hold every cell; ``seed``, an integer, is optional. It is minimised.
     """
 
     def __init__(
@@ -79,19 +77,32 @@ class ScalingDesignSampler(BaseSampler):
         return np.array([trial.params[self.names[name]] for trial in trials], dtype=float)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Refuse a study whose objective is not one number to be minimised.
+        """Choose the cell of a trial; where the design is done, stop the study and repeat the last start cell.
 
         Raises
         ------
         ValueError
-            If it has several objectives, or is maximised.
+            If the study has several objectives, or is maximised.
         """
-        del trial
         if study.directions != [StudyDirection.MINIMIZE]:
             shown = ", ".join(direction.name.lower() for direction in study.directions)
             raise ValueError(
                 f"expected a study of one objective that is minimised, such as a regret or 1 − success, got {shown}"
             )
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        chosen = self.proposal(others)
+        told: dict[str, Any] = {}
+        if chosen is None:
+            if _optimizing(study):
+                study.stop()
+            k, n = self.settings.start()[-1]
+        else:
+            n, k = chosen.n, chosen.k
+            told["design"] = chosen.reason
+            if np.isfinite(chosen.forecast_sd):
+                told["forecast_sd"] = chosen.forecast_sd
+        for name, value in {**told, CELL: [n, k]}.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Stop the study where its budget of runs is spent, before a run more.
@@ -114,31 +125,21 @@ class ScalingDesignSampler(BaseSampler):
                 study.stop()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the distributions of n and k, which are chosen together."""
-        del study, trial  # the dials are the same for every study
-        return {self.names[name]: distribution for name, distribution in _DIALS.items()}
+        """Return nothing: the cell of a trial is chosen before it, for distributions of any kind."""
+        del study, trial
+        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the next cell; where the design is done, stop the study and repeat the last start cell."""
-        del search_space  # always both dials
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        chosen = self.proposal(others)
-        if chosen is None:
-            if _optimizing(study):
-                study.stop()
-            k, n = self.settings.start()[-1]
-            return {self.names["n"]: n, self.names["k"]: k}
-        study._storage.set_trial_user_attr(trial._trial_id, "design", chosen.reason)
-        if np.isfinite(chosen.forecast_sd):
-            study._storage.set_trial_user_attr(trial._trial_id, "forecast_sd", chosen.forecast_sd)
-        return {self.names["n"]: chosen.n, self.names["k"]: chosen.k}
+        """Return nothing, as ``infer_relative_search_space``."""
+        del study, trial, search_space
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the next seed of the trial's cell; anything else at random.
+        """Return the size that was chosen, or the next seed of the trial's cell; anything else at random.
 
         Raises
         ------
@@ -151,11 +152,16 @@ class ScalingDesignSampler(BaseSampler):
             others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
             return sum([other.params.get(name) for name in sizes] == cell for other in others)
         if param_name in sizes:
-            cells = self.settings.sizes if param_name == sizes[0] else self.settings.widths
-            raise ValueError(
-                f"expected {param_name} to be suggested as an integer of a range that holds {min(cells)} … {max(cells)}"
-                f", got {param_distribution}"
-            )
+            # As it is stored: the copy that Optuna passes on is older than `before_trial`.
+            chosen = study._storage.get_trial(trial._trial_id).user_attrs[CELL][sizes.index(param_name)]
+            value = float(chosen) if isinstance(param_distribution, FloatDistribution) else chosen
+            if not _holds(param_distribution, value):
+                cells = self.settings.sizes if param_name == sizes[0] else self.settings.widths
+                raise ValueError(
+                    f"expected {param_name} to be suggested from a range that holds {', '.join(map(str, cells))}, got "
+                    f"{param_distribution}: widen it, or give the sampler other cells"
+                )
+            return value
         if isinstance(param_distribution, IntDistribution):
             return int(self._generator.integers(param_distribution.low, param_distribution.high + 1))
         low, high = getattr(param_distribution, "low", 0.0), getattr(param_distribution, "high", 1.0)
@@ -187,6 +193,12 @@ def cost_hours(seconds: np.ndarray, sizes: Sequence[np.ndarray], at: Sequence[np
         slopes.append(max(float(spread @ answer / (spread @ spread)), 0.0) if enough else 0.0)
     middle = float(np.median(answer - slopes[0] * logs[0] - slopes[1] * logs[1]))
     return np.asarray(np.exp(middle + slopes[0] * np.log(at[0]) + slopes[1] * np.log(at[1])))
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return distribution._contains(distribution.to_internal_repr(value))
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -178,11 +178,27 @@ def test_what_it_cannot_serve_is_refused():
     with pytest.raises(ValueError, match=r"expected the objective to suggest n, got data\.n, k: give names="):
         study.optimize(lambda trial: rated(trial, "data.n"), n_trials=2)
     study = optuna.create_study(sampler=plain())
-    with pytest.raises(ValueError, match="expected n to be suggested as an integer of a range that holds 300 … 10000"):
+    with pytest.raises(
+        ValueError, match="expected n to be suggested from a range that holds 300, 1000, 3000, 10000, got Int"
+    ):
         study.optimize(lambda trial: rated(trial, sizes=(20_000, 30_000)), n_trials=2)
-    study = optuna.create_study(sampler=plain())
-    with pytest.raises(ValueError, match="different distribution kind"):
-        study.optimize(lambda trial: trial.suggest_float("n", 1, 10), n_trials=2)
+
+
+@pytest.mark.parametrize(
+    "suggest",
+    [
+        lambda trial: trial.suggest_int("n", 300, 100_000),
+        lambda trial: trial.suggest_int("n", 100, 100_000, step=100),
+        lambda trial: trial.suggest_float("n", 100, 1e6, log=True),
+        lambda trial: trial.suggest_categorical("n", [300, 1000, 3000, 10000]),
+    ],
+    ids=["linear", "step", "float", "categorical"],
+)
+def test_ranges_of_any_kind(suggest):
+    study = optuna.create_study(sampler=plain(n_runs=9))
+    study.optimize(lambda trial: 1 / trial.suggest_int("k", 1, 64) + 5 / suggest(trial) ** 0.5, n_trials=20)
+    assert len(study.trials) == 9
+    assert {int(trial.params["n"]) for trial in study.trials} <= set(SIZES)
 
 
 @pytest.mark.parametrize(

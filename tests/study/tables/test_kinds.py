@@ -85,7 +85,7 @@ KINDS = {
     "utf16.csv": text().encode("utf-16"),
     "utf16_tabs.tsv": text(delimiter="\t").encode("utf-16"),
     "utf32.csv": text().encode("utf-32"),
-    "packed.csv.gz": gzip.compress(text().encode()),
+    "packed.csv.gz": gzip.compress(text().encode(), mtime=0),
     "semicolon.csv": text(comma, delimiter=";"),
     "semicolon_dots.csv": text(delimiter=";"),
     "tabs.tsv": text(delimiter="\t"),
@@ -135,7 +135,7 @@ KINDS = {
     "lists.json": json.dumps({name: [row[i] for row in RUNS] for i, name in enumerate(HEAD)}, indent=1),
     "texts.jsonl": "\n".join(json.dumps({name: str(value) for name, value in one.items()}) for one in objects()),
     "nested.jsonl": "\n".join(map(json.dumps, objects(nested))),
-    "nested.jsonl.gz": gzip.compress("\n".join(map(json.dumps, objects(nested))).encode()),
+    "nested.jsonl.gz": gzip.compress("\n".join(map(json.dumps, objects(nested))).encode(), mtime=0),
     "wandb_values.jsonl": "\n".join(
         json.dumps({"config": {"n": {"desc": None, "value": n}, "k": {"value": k}}, "seed": s, "regret": r})
         for _, n, k, s, r in RUNS
