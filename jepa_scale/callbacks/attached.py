@@ -28,7 +28,7 @@ class Attached(L.Callback):
 
     The batches are those of the first loader of the validation loop, or of a ``dataloader`` of its own, gone through at
     the end of training epochs. Values are logged by ``pl_module.log_dict``: ``EarlyStopping``, ``ModelCheckpoint``,
-    every logger and ``trainer.callback_metrics`` see ``prefix/name``, ``prefix/name/standard_error`` and ``prefix/n``. A
+    every logger and ``trainer.callback_metrics`` see ``prefix/name``, ``prefix/name/standard_error``, ``prefix/n``. A
     value that cannot be told is NaN, and a warning says why.
     """
 
@@ -216,7 +216,7 @@ class OperatorSpectrum(Attached):
         if (actions > 1) != (action is not None):
             raise ValueError(
                 "expected both action=, from a batch to its actions, and actions=, how many there are, for an operator "
-                f"of each; or neither, for one of all; got {actions=} and {'an' if action is not None else 'no'} action="
+                f"of each; or neither, for one of all; got {actions=} and {'an' if action else 'no'} action="
             )
         self.embed, self.columns = embed, {"action": action, "group": group, "weight": weight}
         self.settings: dict[str, Any]

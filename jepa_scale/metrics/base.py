@@ -147,15 +147,14 @@ class MomentMetric(Metric):
                 shown = str(column.dtype) if isinstance(column, Tensor) else type(column).__name__
                 raise ValueError(f"expected {name} as a tensor of integers, got {shown}")
             if column.shape != predicted.shape[:-1]:
-                raise ValueError(
-                    f"expected {name} of shape {tuple(predicted.shape[:-1])}, one number a row, got {tuple(column.shape)}"
-                )
+                wanted, got = tuple(predicted.shape[:-1]), tuple(column.shape)
+                raise ValueError(f"expected {name} of shape {wanted}, one number a row, got {got}")
         sides = tuple(predicted.shape[:-1]), tuple(target.shape[:-1])
         widths = predicted.shape[-1], target.shape[-1]
         if sides[0] != sides[1] or widths != (self.num_features, self.target_features):
             raise ValueError(
-                f"expected predicted (…, {self.num_features}) and target (…, {self.target_features}) of as many rows, got "
-                f"{tuple(predicted.shape)} and {tuple(target.shape)}"
+                f"expected predicted (…, {self.num_features}) and target (…, {self.target_features}) of as many rows, "
+                f"got {tuple(predicted.shape)} and {tuple(target.shape)}"
             )
         if self.actions == 1 and action is not None and bool((action != 0).any()):
             raise ValueError("expected actions=, how many there are, at construction: the metric looks at one operator")

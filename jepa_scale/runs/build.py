@@ -26,7 +26,7 @@ from jepa_scale.planners.base import DiscretePlanner, Planner
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.runs.checkpoint import KEY
-from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.errors import UserError, told
 from jepa_scale.runs.identity import canonical
 from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.leaves import options
@@ -171,13 +171,20 @@ def build_model(
     encoder = instantiate("encoder", config["encoder"], observation_shape=world.observation_shape, **sizes)
     if seen is not None:
         encoder = StandardisedObservations(encoder, Standardise(seen.mean, seen.deviation))
+    _check_module("encoder", encoder)
     action_space = space if acting is None else standardised_space(space)
     predictor = instantiate("predictor", config["predictor"], action_space=action_space, **sizes)
+    _check_module("predictor", predictor)
     if acting is not None:
         predictor = StandardisedActions(predictor, Standardise(acting.mean, acting.deviation))
     if config["model"]["normalise"]:
         encoder, predictor = Normalised(encoder, size.k), Normalised(predictor, size.k)
     return torch.nn.ModuleDict({"encoder": encoder, "predictor": predictor})
+
+
+def _check_module(name: str, part: Any) -> None:
+    if not isinstance(part, torch.nn.Module):
+        raise UserError(f"{name}: expected a torch.nn.Module, got {type(part).__name__}")
 
 
 def build_objective(
@@ -212,10 +219,15 @@ def check_model(config: Mapping[str, Any], world: World) -> None:
         If one of them refuses its settings or the world's observations and actions.
     """
     size = ModelSize.of(config["model"]["k"], config["model"]["hidden"])
-    with torch.device("meta"):
-        parts = build_model(config, world, size)
-        counts = torch.zeros(world.action_space.count or 1)
-        build_objective(config, world, size, counts, parts["encoder"])
+    try:
+        with torch.device("meta"):
+            parts = build_model(config, world, size)
+            counts = torch.zeros(world.action_space.count or 1)
+            build_objective(config, world, size, counts, parts["encoder"])
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"encoder, predictor or objective cannot be built: {told(error)}") from error
 
 
 def build(config: Mapping[str, Any]) -> Parts:

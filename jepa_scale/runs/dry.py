@@ -12,7 +12,7 @@ from jepa_scale import processes
 from jepa_scale.models.size import flops_per_step
 from jepa_scale.records import Batch
 from jepa_scale.runs.build import build_module
-from jepa_scale.runs.errors import UserError
+from jepa_scale.runs.errors import UserError, told
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.worlds.base import SampledWorld
 
@@ -94,10 +94,9 @@ def _tried(name: str, part: Any, act: Callable[[], T], given: str) -> T:
     except UserError:
         raise
     except Exception as error:
-        message = " ".join(str(error).split()) or type(error).__name__
         of = f" {_named(part)}" if part is not None else ""
         on = f" on {given}" if given else ""
-        raise UserError(f"{name}{of} fails{on}: {message[:300]}") from error
+        raise UserError(f"{name}{of} fails{on}: {told(error)}") from error
 
 
 def _shaped(name: str, what: str, found: Any, wanted: tuple[int, ...]) -> None:
@@ -105,6 +104,8 @@ def _shaped(name: str, what: str, found: Any, wanted: tuple[int, ...]) -> None:
         raise UserError(f"{name}: expected a tensor of {what} {wanted}, got {type(found).__name__}")
     if tuple(found.shape) != wanted:
         raise UserError(f"{name}: expected {what} of shape {wanted}, got {tuple(found.shape)}")
+    if what == "latents" and found.dtype != torch.float32:
+        raise UserError(f"{name}: expected latents of float32, got {str(found.dtype).removeprefix('torch.')}")
 
 
 def _seen(*parts: Tensor) -> str:

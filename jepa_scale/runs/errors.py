@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
+
+_FRAMEWORKS = ("site-packages", "jepa_scale/runs/")
 
 
 class UserError(ValueError):
     """A user's error, told in one line: what was expected, what came, what to do; commands exit with code 2."""
+
+
+def told(error: BaseException) -> str:
+    """Return an error of somebody's code in one line: its type, its message, and the place in that code."""
+    message = " ".join(str(error).split())[:300]
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not any(part in frame.filename for part in _FRAMEWORKS):
+            place = f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return f"{type(error).__name__}: {message}{place}" if message else f"{type(error).__name__}{place}"
 
 
 class Interrupted(Exception):

@@ -117,15 +117,17 @@ def _end(node: Any, parts: list[str], override: Override) -> list[str]:
         new = len(parts) == 2 and parts[0] in _NAMED and isinstance(override.value, Mapping)
         inside = "_target_" in node and (override.adds or schema.takes(node["_target_"], path, last))
         if last != "_target_" and not inside and not new:
-            return [schema.unknown_key(path, _keys(node))]
+            return [schema.unknown_key(path, _keys(node, path))]
     elif isinstance(node[last], dict) and not isinstance(override.value, dict):
         return [f"{path}: expected one of its keys ({', '.join(_keys(node[last]))}) to be set, got {override.value!r}"]
     node[last] = override.value
     return []
 
 
-def _keys(node: Mapping[str, Any]) -> list[str]:
-    return [key for key in node if key != "_target_"]
+def _keys(node: Mapping[str, Any], path: str = "") -> list[str]:
+    """Return the keys that a node has, and those that its class takes."""
+    taken = schema.keywords_of(node["_target_"], path) if "_target_" in node and path else []
+    return list(dict.fromkeys([key for key in node if key != "_target_"] + taken))
 
 
 _LINK = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")

@@ -244,6 +244,15 @@ def takes(target: Any, path: str, name: str) -> bool:
     return name in RESERVED or name in known or _takes_any(found) or (name == "scheduler" and "params" in known)
 
 
+def keywords_of(target: Any, path: str) -> list[str]:
+    """Return the keywords that may be set of the class that a leaf names; none where it cannot be found."""
+    try:
+        known = _arguments(target_of(target, path))[0]
+    except UserError:
+        return []
+    return [name for name in known if name not in INJECTED.get(path.split(".")[0], ())]
+
+
 def _takes_any(target: Any) -> bool:
     return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in inspect.signature(target).parameters.values())
 

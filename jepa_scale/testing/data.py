@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from jepa_scale.records import Episodes
-from jepa_scale.testing.saying import require
+from jepa_scale.testing.saying import contract, require
 
 
+@contract
 def check_reader(read: Callable[..., Episodes], path: str | Path) -> None:
     """Check a reader on a file of its format: ``read(path) -> Episodes`` in flat rows, read twice alike.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jepa_scale.objectives.base import Objective
 from jepa_scale.records import ActionSpace, View
-from jepa_scale.testing.saying import require, require_shape
+from jepa_scale.testing.saying import contract, require, require_shape
 
 _ROWS = 8
 
@@ -30,6 +30,7 @@ def actions_like(space: ActionSpace, *leading: int) -> Tensor:
     return space.low + (space.high - space.low) * torch.rand(*leading, space.size, generator=generator)
 
 
+@contract
 def check_encoder(encoder: nn.Module, observation_shape: tuple[int, ...], k: int) -> None:
     """Check an encoder (…, *shape) → (…, k).
 
@@ -59,7 +60,8 @@ def check_encoder(encoder: nn.Module, observation_shape: tuple[int, ...], k: int
     with torch.no_grad():
         z = encoder(x)
         require_shape(z, (_ROWS, k), encoder, "latents")
-        require(z.is_floating_point() and bool(z.isfinite().all()), encoder, "finite latents of floating point")
+        require(z.dtype == torch.float32, encoder, f"latents of float32, got {z.dtype}")
+        require(bool(z.isfinite().all()), encoder, "finite latents")
         require(torch.equal(encoder(x), z), encoder, "the same latents for the same observations in evaluation mode")
         require_shape(encoder(x[:1]), (1, k), encoder, "the latent of a single row")
         _alike(encoder(x[2:3])[0], z[2], encoder, "rows that do not see each other in evaluation mode")
@@ -71,6 +73,7 @@ def check_encoder(encoder: nn.Module, observation_shape: tuple[int, ...], k: int
     encoder.train(was_training)
 
 
+@contract
 def check_predictor(predictor: nn.Module, k: int, action_space: ActionSpace) -> None:
     """Check a predictor (…, k), actions → (…, k): integers (…,) of a discrete space, or (…, size).
 
@@ -116,6 +119,7 @@ def check_predictor(predictor: nn.Module, k: int, action_space: ActionSpace) -> 
     predictor.train(was_training)
 
 
+@contract
 def check_objective(
     objective: Objective, k: int, observation_shape: tuple[int, ...], action_space: ActionSpace, horizon: int = 1
 ) -> None:
@@ -176,6 +180,7 @@ def _learns(part: nn.Module, act: Callable[[], Tensor]) -> None:
     saved = {name: value.clone() for name, value in part.state_dict().items()}
     target = torch.randn(act().shape, generator=torch.Generator().manual_seed(4))
     weights = [weight for weight in part.parameters() if weight.requires_grad]
+    require(act().requires_grad, part, "outputs with gradients")
     for step in range(4):
         part.zero_grad()
         ((act() - target) ** 2).mean().backward()

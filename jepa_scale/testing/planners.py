@@ -9,11 +9,12 @@ from torch import Tensor
 
 from jepa_scale.planners.base import Cost, DiscretePlanner, Search, plan
 from jepa_scale.records import ActionSpace
-from jepa_scale.testing.saying import require, require_shape
+from jepa_scale.testing.saying import contract, require, require_shape
 
 _TASKS = 6
 
 
+@contract
 def check_planner(planner: Search, action_space: ActionSpace | None = None) -> None:
     """Check a planner: inside the limits, repeatable, tasks apart, better than its first guess on a quadratic.
 

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def contract(check: Callable[P, None]) -> Callable[P, None]:
+    """Turn whatever a part raises while it is checked into an AssertionError that names the part."""
+
+    @wraps(check)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            check(*args, **kwargs)
+        except AssertionError:
+            raise
+        except Exception as error:
+            part = args[0] if args else next(iter(kwargs.values()), None)
+            name = part.__name__ if isinstance(part, type) else type(part).__name__
+            message = " ".join(str(error).split())[:300]
+            what = "an instance, not a class" if isinstance(part, type) else "to work on what its contract says"
+            raise AssertionError(f"{name}: expected {what}, got {type(error).__name__}: {message}") from error
+
+    return wrapped
 
 
 def require(kept: bool, part: Any, promise: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from jepa_scale.testing.saying import require
+from jepa_scale.testing.saying import contract, require
 from jepa_scale.theory.graph import next_law
 from jepa_scale.theory.spectrum import singular_values
 from jepa_scale.worlds.base import ExactWorld, SampledWorld
 from jepa_scale.worlds.simulator import Simulator
 
 
+@contract
 def check_world(world: SampledWorld) -> None:
     """Check a world: shapes, seeds, prefixes and, of a finite one, its exact laws; of a simulator, its steps.
 

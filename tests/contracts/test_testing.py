@@ -161,3 +161,29 @@ def test_faults_of_readers(tmp_path):
     check_reader(npz.read_ogbench, tmp_path / "one.npz")
     with pytest.raises(AssertionError, match="no usable action in the last row of an episode"):
         check_reader(runs_on, tmp_path / "one.npz")
+
+
+def test_whatever_a_part_raises_is_an_assertion():
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.net = nn.BatchNorm1d(6), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.net(self.norm(x))
+
+    with pytest.raises(AssertionError, match="Rows: expected to work on what its contract says, got RuntimeError"):
+        check_encoder(Rows(), (6,), 4)
+    with pytest.raises(AssertionError, match="Encoder: expected an instance, not a class"):
+        check_encoder(Encoder, (6,), 4)
+
+    class Double(Encoder):
+        def forward(self, x):
+            return super().forward(x).double()
+
+    with pytest.raises(AssertionError, match=r"Double: expected latents of float32, got torch\.float64"):
+        check_encoder(Double(), (6,), 4)
+    with pytest.raises(AssertionError, match="object: expected to work"):
+        check_world(object())
+    with pytest.raises(AssertionError, match="outputs with gradients"):
+        check_encoder(Encoder().requires_grad_(False), (6,), 4)

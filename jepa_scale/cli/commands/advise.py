@@ -101,6 +101,8 @@ def run(parsed: argparse.Namespace) -> int:
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     if parsed.decision is not None and parsed.decision.is_dir():
         raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
+    if parsed.next is not None and is_table:
+        raise UserError("--next writes the study file of a study's next runs, and a table has none: leave it out")
     if parsed.next is not None and isinstance(defaults, StudySpec):
         check_next(defaults, parsed.next)
         check_writable(parsed.next.parent)

@@ -148,7 +148,8 @@ def _numbers(texts: list[str]) -> dict[str, float]:
     numbers = {}
     for name, value in pairs("--at", texts, "N=1e9").items():
         try:
-            numbers[name] = float(value)
+            scale = {"k": 1e3, "M": 1e6, "B": 1e9}.get(value[-1:], 1.0)
+            numbers[name] = float(value[:-1] if scale > 1 else value) * scale
         except ValueError:
             raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9, got {name}={value}") from None
     return numbers

@@ -63,8 +63,8 @@ def run(parsed: argparse.Namespace) -> int:
     for remark in found.remarks:
         console.print(remark, highlight=False, markup=False)
     shown = Table(title=f"{found.target} by diagnostic")
-    for column in ("diagnostic", "correlation", "interval", "within", "AICc", "best in", "checkpoints", "clusters"):
-        shown.add_column(column, justify="left" if column == "diagnostic" else "right")
+    for column in ("diagnostic", "ρ", "interval", "within", "AICc", "first", "rows", "runs"):
+        shown.add_column(column, justify="left" if column == "diagnostic" else "right", no_wrap=column != "diagnostic")
     for one in found.ranked:
         values = [one.correlation, one.within, one.gain]
         correlation, within, gain = (number(value, 2) if math.isfinite(value) else "–" for value in values)

@@ -145,10 +145,12 @@ class Wrong(nn.Module):
 
     def __init__(self, observation_shape, k, mistake="shape"):
         super().__init__()
+        if mistake == "init":
+            raise RuntimeError("no luck")
         self.net, self.mistake = nn.Linear(observation_shape[0], k), mistake
 
     def forward(self, observations):
         if self.mistake == "raises":
             raise KeyError("patches")
         found = self.net(observations)
-        return {"shape": found[..., :-1], "tuple": (found, found)}[self.mistake]
+        return {"shape": found[..., :-1], "tuple": (found, found), "double": found.double()}[self.mistake]
