@@ -196,3 +196,14 @@ def test_a_study_and_its_runs(tmp_path, monkeypatch):
     assert record.estimates
     tuned = jepa_scale.finetune(folder, "finetune=rollout", "finetune.schedule.epochs=1", folder="tuned")
     assert tuned.status == "finished"
+
+
+def test_a_random_search_is_answered_from_some_of_its_sizes():
+    generator = np.random.default_rng(0)
+    n, k = np.exp(generator.uniform(np.log(300), np.log(30_000), 30)).astype(int), generator.integers(2, 64, 30)
+    runs = Runs.from_dataframe({"n": n, "k": k, "regret": np.clip(0.3 / k + 6 / n**0.7, 0, 1)})
+    found = runs.advise(0.2, n=30_000, k=16)
+    assert found.verdict == "sufficient"
+    widths = found.advice.surface.k
+    assert len(widths) <= 12
+    assert (widths.min(), widths.max()) == (k.min(), k.max())

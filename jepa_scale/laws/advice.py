@@ -11,7 +11,7 @@ import numpy as np
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
-from jepa_scale.laws.forecasters.base import Forecaster
+from jepa_scale.laws.forecasters.base import Forecaster, thinned
 from jepa_scale.laws.outlook import Outlook
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
 from jepa_scale.shapes import Float64
@@ -22,6 +22,8 @@ TOLERANCE = 1.05
 """Ratio of regret to its minimum above which a width is called too far from the best."""
 _PER_DECADE = 6
 """Number of sizes tried per decade."""
+_MOST = 12
+"""Sizes and widths run that are looked at, at most: of those of a random search some, the ends among them."""
 _SLACK = 0.1
 """Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
 _MORE = 10.0
@@ -121,13 +123,14 @@ class _Grid:
 
     @cached_property
     def widths(self) -> Float64[np.ndarray, " widths"]:
-        return np.unique(self.outlook.cells.k)
+        return thinned(np.unique(self.outlook.cells.k), _MOST)
 
     @cached_property
     def sizes(self) -> Float64[np.ndarray, " sizes"]:
         cells = self.outlook.cells
         low, high = np.log10(cells.n.min()), np.log10(cells.n.max()) + self.outlook.checked[0]
-        return np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), cells.n]))
+        run = thinned(np.unique(cells.n), _MOST)
+        return np.unique(np.concatenate([np.round(10 ** np.arange(low, high + 1e-9, 1 / _PER_DECADE)), run]))
 
     @cached_property
     def points(self) -> tuple[np.ndarray, np.ndarray]:
@@ -250,10 +253,11 @@ def next_runs(
     those before.
     """
     cells = outlook.cells
+    run = thinned(np.unique(cells.k), _MOST)
     widths = np.unique(
-        np.concatenate([cells.k, np.round(np.sqrt(cells.k.min() * cells.k.max()))[None], cells.k.max()[None] * 2])
+        np.concatenate([run, np.round(np.sqrt(cells.k.min() * cells.k.max()))[None], cells.k.max()[None] * 2])
     )
-    sizes = np.unique(cells.n)
+    sizes = thinned(np.unique(cells.n), _MOST)
     step = sizes[-1] / sizes[-2] if len(sizes) > 1 else 3.0
     sizes = np.concatenate([sizes, [np.round(sizes[-1] * step)]])
     points_k, points_n = (axis.ravel() for axis in np.meshgrid(widths, sizes))

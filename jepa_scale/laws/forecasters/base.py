@@ -141,6 +141,13 @@ class Averaged(Fitted):
         return mixture_draws(self.parts, self.weights, n, k, count, generator)
 
 
+def thinned(values: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of increasing values, evenly chosen, both ends included."""
+    if len(values) <= most:
+        return values
+    return np.asarray(values[np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))])
+
+
 class Forecaster(ABC):
     """Frozen settings that are fitted to cells.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_draws
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_draws, thinned
 from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse
 from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
@@ -16,6 +16,8 @@ from jepa_scale.laws.forecasters.trend import Trend
 from jepa_scale.shapes import Float64
 
 _BACKTEST_DRAWS = 200
+_CUTS = 8
+"""Sizes from which back-tests forecast, at most."""
 _LEVEL = 0.9
 """Level of the intervals whose misses are counted."""
 _LEAST_HALF = 2e-3
@@ -153,7 +155,8 @@ class Stack(Forecaster):
         """Forecast the cells of each size from all smaller ones, as soon as there are two of them."""
         count = len(self.members)
         a, b, draws, observed, decades = [np.zeros((count, 0))], [np.zeros((count, count, 0))], [], [], []
-        for cut in np.unique(seen.n)[1:-1]:
+        # Of many sizes, as in a random search, some: each cut is a fit of every member.
+        for cut in thinned(np.unique(seen.n)[1:-1], _CUTS):
             ahead = seen.where((seen.n > cut) & np.isin(seen.k, seen.k[seen.n <= cut]))
             if not len(ahead.n):
                 continue
