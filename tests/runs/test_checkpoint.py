@@ -61,5 +61,5 @@ def test_what_is_no_checkpoint_is_refused(folder, tmp_path):
     config = dict(compose(TINY))
     del config["evaluation"]
     torch.save({"state_dict": {}, "jepa_scale": config, "epoch": 0, "global_step": 5}, older)
-    with pytest.raises(UserError, match=r"another version: .*'evaluation' is missing"):
+    with pytest.raises(UserError, match=r"another version, or by hand: .*'evaluation' is missing"):
         read_checkpoint(older)
