@@ -213,3 +213,19 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         plain(**settings)
     with pytest.raises(ValueError, match="two or more sizes and widths"):
         jepa_scale.ScalingDesignSampler([300], WIDTHS, (1e5, 16))
+
+
+def test_the_package_of_optunahub_exports_it():
+    import importlib.util
+    from pathlib import Path
+
+    import yaml
+
+    folder = Path(__file__).parents[2] / "docs" / "optunahub" / "scaling_design"
+    spec = importlib.util.spec_from_file_location("scaling_design", folder / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.__all__ == ["ScalingDesignSampler"]
+    assert module.ScalingDesignSampler is jepa_scale.ScalingDesignSampler
+    head = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert set(head) == {"author", "title", "description", "tags", "optuna_versions", "license"}
