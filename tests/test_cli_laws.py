@@ -71,7 +71,7 @@ def test_fit_splits_a_budget(runs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--at", "N=1X", "D=1"], "--at: expected NAME=NUMBER, such as N=1e9, got N=1X"),
+        (["--at", "N=1X", "D=1"], "--at: expected NAME=NUMBER, such as N=1e9 or N=1B, got N=1X"),
         (["--cost", "6*N*D"], "--cost: expected --budget too"),
         (["--budget", "-1"], "--budget: expected finite numbers above 0"),
         (["--budget", "1e20", "--cost", "6*N"], "expected a product of the two columns of every law and numbers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,7 +24,7 @@ Column = Callable[[Any], Tensor]
 """From a batch to a number for each row."""
 
 
-class Attached(L.Callback):
+class Attached(L.Callback, ABC):
     """Feed metrics from batches and log their values, errors and sizes when the batches are over.
 
     The batches are those of the first loader of the validation loop, or of a ``dataloader`` of its own, gone through at
@@ -37,34 +38,42 @@ class Attached(L.Callback):
             raise ValueError(f"expected every_n_epochs ≥ 1, got {every_n_epochs}")
         self.prefix, self.dataloader, self.every_n_epochs = prefix, dataloader, every_n_epochs
         self.collection: MetricCollection | None = None
+        self._widths: tuple[int, ...] = ()
         self._logged = False
         if dataloader is not None and iter(dataloader) is dataloader:
             raise ValueError("expected a dataloader that can be gone through again, got an iterator, which ends once")
 
-    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
-        """Return what ``build`` needs to know of the embeddings."""
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self, module: L.LightningModule, batch: Any) -> tuple[Tensor, ...]:
+        """Return the embeddings of a batch, each (…, width)."""
 
-    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
-        """Return the metrics by name."""
-        raise NotImplementedError
+    @abstractmethod
+    def build(self, *widths: int) -> dict[str, Any]:
+        """Return the metrics of embeddings of these widths, by name."""
 
-    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
-        """Update the metrics by a batch."""
-        raise NotImplementedError
+    def columns(self, batch: Any) -> dict[str, Tensor | None]:
+        """Return further columns of a batch's rows, by the name that metrics have for them."""
+        del batch
+        return {}
 
     @torch.no_grad()
     def _take(self, module: L.LightningModule, batch: Any) -> None:
+        rows = self.rows(module, batch)
+        self._start(tuple(part.shape[-1] for part in rows), module)
+        assert self.collection is not None
+        self.collection.update(*rows, **self.columns(batch))
+
+    def _start(self, widths: tuple[int, ...], module: L.LightningModule) -> None:
         if self.collection is None:
-            self.collection = MetricCollection(self.build(self.widths(module, batch))).to(module.device)
-        self.add(self.collection, module, batch)
+            self._widths = widths
+            self.collection = MetricCollection(self.build(*widths)).to(module.device)
 
     def _log(self, module: L.LightningModule) -> None:
         if processes.world_size() > 1:
             # A rank without a batch does not know the widths, and all must take part in the sum.
-            known = [one for one in processes.every(self._known) if one is not None]
-            if self.collection is None and known:
-                self.collection = MetricCollection(self.build(known[0])).to(module.device)
+            known = [widths for widths in processes.every(lambda: self._widths) if widths]
+            if known:
+                self._start(known[0], module)
         if self.collection is None:
             return
         values = self.collection.compute()
@@ -80,11 +89,6 @@ class Attached(L.Callback):
             module.log_dict(found)
         self._logged = True
         self.collection.reset()
-
-    def _known(self) -> tuple[int, ...] | None:
-        return None if self.collection is None else self._built
-
-    _built: tuple[int, ...] = ()
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
@@ -218,11 +222,12 @@ class OperatorSpectrum(Attached):
                 "expected both action=, from a batch to its actions, and actions=, how many there are, for an operator "
                 f"of each; or neither, for one of all; got {actions=} and {'an' if action else 'no'} action="
             )
-        self.embed, self.columns = embed, {"action": action, "group": group, "weight": weight}
+        self.embed, self.sources = embed, {"action": action, "group": group, "weight": weight}
         self.settings: dict[str, Any]
         self.k, self.settings = k, {"actions": actions, "negatives": negatives, "groups": groups}
 
-    def _pair(self, module: L.LightningModule, batch: Any) -> tuple[Tensor, Tensor]:
+    def rows(self, module: L.LightningModule, batch: Any) -> tuple[Tensor, ...]:
+        """Return what ``embed`` gives, predicted and observed."""
         pair = self.embed(module, batch)
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(one, Tensor) for one in pair)):
             raise ValueError(
@@ -231,15 +236,8 @@ class OperatorSpectrum(Attached):
             )
         return pair[0], pair[1]
 
-    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
-        """Return the widths of both sides."""
-        predicted, target = self._pair(module, batch)
-        self._built = predicted.shape[-1], target.shape[-1]
-        return self._built
-
-    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
+    def build(self, *widths: int) -> dict[str, Any]:
         """Return the metrics of the operator, and the ranks of the observed side."""
-        self._built = widths
         p, q = widths
         settings = self.settings | {"target_features": q}
         k = min(p, q) if self.k is None else self.k
@@ -257,10 +255,9 @@ class OperatorSpectrum(Attached):
             }
         return found
 
-    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
-        """Add the batch's pairs."""
-        columns = {name: None if column is None else column(batch) for name, column in self.columns.items()}
-        collection.update(*self._pair(module, batch), **columns)
+    def columns(self, batch: Any) -> dict[str, Tensor | None]:
+        """Return actions, groups and weights."""
+        return {name: None if column is None else column(batch) for name, column in self.sources.items()}
 
 
 class EmbeddingRank(Attached):
@@ -294,19 +291,17 @@ class EmbeddingRank(Attached):
         super().__init__(prefix, dataloader, every_n_epochs)
         self.embed, self.group, self.groups = embed, group, groups
 
-    def widths(self, module: L.LightningModule, batch: Any) -> tuple[int, ...]:
-        """Return the width."""
+    def rows(self, module: L.LightningModule, batch: Any) -> tuple[Tensor, ...]:
+        """Return what ``embed`` gives."""
         embeddings = self.embed(module, batch)
         if not isinstance(embeddings, Tensor):
             raise ValueError(
                 f"EmbeddingRank: expected embed(module, batch) to return a tensor, got {type(embeddings).__name__}"
             )
-        self._built = (embeddings.shape[-1],)
-        return self._built
+        return (embeddings,)
 
-    def build(self, widths: tuple[int, ...]) -> dict[str, Any]:
+    def build(self, *widths: int) -> dict[str, Any]:
         """Return the ranks."""
-        self._built = widths
         (width,) = widths
         found: dict[str, Any] = {
             "rankme_sv_uncentred": metrics.RankMe(width, self.groups),
@@ -314,7 +309,6 @@ class EmbeddingRank(Attached):
         }
         return found | ({"alpha_req": metrics.AlphaReQ(width, self.groups)} if width >= 20 else {})
 
-    def add(self, collection: MetricCollection, module: L.LightningModule, batch: Any) -> None:
-        """Add the batch's embeddings."""
-        group = None if self.group is None else self.group(batch)
-        collection.update(self.embed(module, batch), group=group)
+    def columns(self, batch: Any) -> dict[str, Tensor | None]:
+        """Return the groups."""
+        return {"group": None if self.group is None else self.group(batch)}

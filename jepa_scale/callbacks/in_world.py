@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -74,7 +75,7 @@ def _checked(name: str, found: Any, rows: int) -> Tensor:
     return found
 
 
-class _InWorld(L.Callback):
+class _InWorld(L.Callback, ABC):
     """Estimates of a module in a world, logged at the end of training epochs by ``pl_module.log_dict``."""
 
     def __init__(self, context: Context, encode: Encode, predict: Predict, every_n_epochs: int) -> None:
@@ -82,8 +83,8 @@ class _InWorld(L.Callback):
             raise ValueError(f"expected every_n_epochs ≥ 1, got {every_n_epochs}")
         self.settings, self.encode, self.predict, self.every_n_epochs = context, encode, predict, every_n_epochs
 
-    def _estimates(self, trainer: L.Trainer, seen: WorldModel) -> list[Estimate]:
-        raise NotImplementedError
+    @abstractmethod
+    def _estimates(self, trainer: L.Trainer, seen: WorldModel) -> list[Estimate]: ...
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate and log."""

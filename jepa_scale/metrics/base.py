@@ -166,17 +166,14 @@ class MomentMetric(Metric):
         columns = [None if part is None else part.detach().reshape(-1).to(device) for part in (action, group, weight)]
         if self.actions > 1 and action is None:
             raise ValueError(f"expected the action of every row, as the metric has actions={self.actions}, got none")
-        usable = torch.isfinite(h).all(-1) & torch.isfinite(f).all(-1)
-        if columns[2] is not None:
-            # A row without weight is none.
-            usable = usable & ((columns[2] > 0) | ~usable)
-            h, f = h[columns[2] > 0], f[columns[2] > 0]
-            usable = usable[columns[2] > 0]
-            columns = [part if part is None else part[columns[2] > 0] for part in columns]
-        if not bool(usable.all()):
-            self.lost += (~usable).sum()
-            h, f = h[usable], f[usable]
-            columns = [part if part is None else part[usable] for part in columns]
+        finite = torch.isfinite(h).all(-1) & torch.isfinite(f).all(-1)
+        # A row without weight is none.
+        given = torch.ones_like(finite) if columns[2] is None else columns[2] > 0
+        self.lost += (given & ~finite).sum()
+        used = given & finite
+        if not bool(used.all()):
+            h, f = h[used], f[used]
+            columns = [None if part is None else part[used] for part in columns]
         self._accumulator().update(h, f, *columns)
         if self.num_features != self.target_features:
             # NaN, as there is no inner product; a collection compares states, and NaN is not equal to NaN.

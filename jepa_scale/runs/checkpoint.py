@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{file}: expected a checkpoint that `jepa-scale train` or `study` wrote, got another file")
     wrong = schema.problems(config)
     if wrong:
-        raise UserError(f"{file}: {schema.why_unusable(wrong[0])}")
+        raise UserError(f"{file}: {schema.why_unusable(config, wrong[0])}")
     stage = content.get(STAGE, "pretrain")
     digest = hashlib.sha256(written).hexdigest()
     return Checkpoint(file, config, content["state_dict"], digest, content["epoch"], content["global_step"], stage)

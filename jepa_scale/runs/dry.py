@@ -16,7 +16,8 @@ from jepa_scale.runs.errors import UserError, told
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.worlds.base import SampledWorld
 
-_WINDOWS = 4
+WINDOWS = 4
+"""Number of windows that are tried."""
 
 T = TypeVar("T")
 
@@ -29,12 +30,12 @@ def sample_batch(world: SampledWorld, horizon: int) -> Batch:
     UserError
         If the world cannot be sampled, or what it gives has another shape than it declares.
     """
-    drawn = _tried("world", world, lambda: world.sample(_WINDOWS, horizon, 0), "sample(4, horizon, seed)")
-    wanted = (_WINDOWS, horizon + 1, *world.observation_shape)
+    drawn = _tried("world", world, lambda: world.sample(WINDOWS, horizon, 0), "sample(4, horizon, seed)")
+    wanted = (WINDOWS, horizon + 1, *world.observation_shape)
     _shaped("world.sample", "observations", torch.as_tensor(drawn.observations), wanted)
     space = world.action_space
     _shaped("world.sample", "actions", torch.as_tensor(drawn.actions),
-            (_WINDOWS, horizon, *(() if space.discrete else (space.size,))))  # fmt: skip
+            (WINDOWS, horizon, *(() if space.discrete else (space.size,))))  # fmt: skip
     return Batch(torch.as_tensor(drawn.observations), torch.as_tensor(drawn.actions))
 
 

@@ -131,7 +131,7 @@ class RunFolder:
             raise UserError(f"{written} cannot be read ({first_line(error)}): delete the folder") from None
         wrong = schema.problems(config) or settings.impossible(config)
         if wrong:
-            raise UserError(f"{written}: {schema.why_unusable(wrong[0])}")
+            raise UserError(f"{written}: {schema.why_unusable(config, wrong[0])}")
         return config
 
     def peek_config(self) -> dict[str, Any] | None:

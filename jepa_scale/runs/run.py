@@ -26,7 +26,7 @@ from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import Parts, build, build_callbacks, build_context, build_data, build_optimizer, check_model
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
-from jepa_scale.runs.dry import dry_pass, sample_batch
+from jepa_scale.runs.dry import WINDOWS, dry_pass, sample_batch
 from jepa_scale.runs.errors import Interrupted, UserError
 from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.group import joined, trainer_of
@@ -108,10 +108,11 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
     if FINETUNE in config["stages"]:
         needed.append(second(config, build_task(config, context)))
     if isinstance(world, Recorded):
-        for settings in needed:
-            build_data(settings, world)
+        recorded, *_ = [build_data(settings, world) for settings in needed]
     check_model(config, world)
-    if isinstance(world, SampledWorld):
+    if isinstance(world, Recorded):
+        dry_pass(config, world, recorded.windows.take(torch.arange(WINDOWS)))
+    elif isinstance(world, SampledWorld):
         dry_pass(config, world, sample_batch(world, config["data"]["horizon"]))
     build_optimizer(config["optimizer"])
     build_callbacks(config, context)

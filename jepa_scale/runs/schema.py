@@ -115,11 +115,22 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     return list(_check(RunConfig, config, ""))
 
 
-def why_unusable(problem: str) -> str:
+def why_unusable(config: Any, problem: str) -> str:
     """Return why an earlier run is not usable here: a part of it is not, or another version wrote it."""
-    if "_target_" in problem.partition(":")[0]:
-        return f"a part of this run cannot be used here: {problem}"
+    for path, leaf in _leaves_in(config):
+        try:
+            target_of(leaf["_target_"], path)
+        except UserError as error:
+            return f"a part of this run cannot be used here: {error}"
     return f"written by another version, or by hand: {problem}"
+
+
+def _leaves_in(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, node
+        for name, value in node.items():
+            yield from _leaves_in(value, f"{path}.{name}".lstrip("."))
 
 
 def _check(expected: Any, value: Any, path: str) -> Iterator[str]:

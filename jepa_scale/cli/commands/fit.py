@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import typing
 from pathlib import Path
 
@@ -144,12 +145,11 @@ def run(parsed: argparse.Namespace) -> int:
 def _numbers(texts: list[str]) -> dict[str, float]:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.external import pairs
+    from jepa_scale.studies.tables.numbers import parse_cells
 
     numbers = {}
     for name, value in pairs("--at", texts, "N=1e9").items():
-        try:
-            scale = {"k": 1e3, "M": 1e6, "B": 1e9}.get(value[-1:], 1.0)
-            numbers[name] = float(value[:-1] if scale > 1 else value) * scale
-        except ValueError:
-            raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9, got {name}={value}") from None
+        numbers[name] = float(parse_cells([value]).values[0])
+        if math.isnan(numbers[name]):
+            raise UserError(f"--at: expected NAME=NUMBER, such as N=1e9 or N=1B, got {name}={value}")
     return numbers
