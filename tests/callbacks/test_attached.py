@@ -107,6 +107,13 @@ def test_a_loader_of_its_own_needs_no_validation(tmp_path):
     assert module.training
 
 
+def test_the_sanity_check_is_not_looked_at(tmp_path):
+    with warnings.catch_warnings():
+        # One batch of it is too few rows for a value.
+        warnings.filterwarnings("error", message=".*has no value.*")
+        fitted(Plain(), [OperatorSpectrum(embed)], tmp_path, num_sanity_val_steps=1)
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_validation_alone_logs_too(own, tmp_path):
     callback = OperatorSpectrum(embed, dataloader=loader(320, 1) if own else None, every_n_epochs=7)
