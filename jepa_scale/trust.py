@@ -13,7 +13,7 @@ ALLOW = "JEPA_SCALE_ALLOW"
 PLUGINS = "jepa_scale.plugins"
 """Entry point group by which an installed distribution declares that configurations may name its modules."""
 
-_KNOWN = ("gym_pusht", "gymnasium_robotics")
+_KNOWN = ("gym_pusht", "gymnasium_robotics", "ogbench")
 """Environment packages that this package's own extras install."""
 
 

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
+# Nothing that a test collects is found by another one, or by the user.
+os.environ["JEPA_SCALE_CACHE"] = "off"
 
 from jaxtyping import install_import_hook
 

@@ -16,12 +16,12 @@ from jepa_scale.callbacks.logging import log_values
 from jepa_scale.callbacks.planning import exact_estimates
 from jepa_scale.callbacks.success import success_estimates
 from jepa_scale.models.rollout import roll_out
-from jepa_scale.planners.base import DiscretePlanner, Planner
+from jepa_scale.planners.base import DiscretePlanner, Planner, Search
 from jepa_scale.planners.exhaustive import Exhaustive
 from jepa_scale.records import Estimate, Evaluation, Negatives
 from jepa_scale.training.world_model import WorldModel
+from jepa_scale.worlds.arena import Arena
 from jepa_scale.worlds.base import ExactWorld, World
-from jepa_scale.worlds.simulator import Simulator
 
 Encode = Callable[[Any, Tensor], Tensor]
 """``encode(module, observations)``: (B, *shape) → (B, k)."""
@@ -206,10 +206,11 @@ class PlanningSuccess(_InWorld):
             planner = planner or Exhaustive()
             if not isinstance(planner, DiscretePlanner):
                 raise ValueError(f"expected a planner of finitely many actions, got {type(planner).__name__}")
-        elif not isinstance(world, Simulator):
-            raise ValueError(f"expected a finite world or a simulator to plan in, got {type(world).__name__}")
-        elif not isinstance(planner, Planner):
-            raise ValueError("expected planner=, one of continuous actions, such as jepa_scale.planners.cem.CEM()")
+        elif not isinstance(world, Arena):
+            raise ValueError(f"expected a finite world, a simulator or an environment, got {type(world).__name__}")
+        elif not isinstance(planner, Search) or isinstance(planner, DiscretePlanner) != world.action_space.discrete:
+            which = "categorical_cem.CategoricalCEM" if world.action_space.discrete else "cem.CEM"
+            raise ValueError(f"expected planner=, one of the world's actions, such as jepa_scale.planners.{which}()")
         context = Context(world, negatives, planner, 1, evaluation or Evaluation())
         super().__init__(context, encode, predict, every_n_epochs)
 

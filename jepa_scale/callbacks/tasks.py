@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,11 @@ from jepa_scale.planners.base import DiscretePlanner, Search
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
 from jepa_scale.streams import stream_seed
-from jepa_scale.worlds.simulator import Simulator, Tasks
+from jepa_scale.worlds.arena import Arena, Tasks
+
+Reference = Literal["oracle", "expert", "success_1"]
+"""What regret is measured against: the planner on the true dynamics, a given policy, or success on every task."""
+SUCCESS_1: Reference = "success_1"
 
 SEED = stream_seed(0, "evaluation")
 """Seed of tasks and of the planner's random numbers: the same for all models of a world, to pair differences."""
@@ -47,8 +51,13 @@ class TaskTrial:
         )
 
 
+def reference_of(world: Arena) -> Reference:
+    """What regret in a world is measured against."""
+    return "oracle" if world.knows_dynamics else "expert" if world.has_expert else SUCCESS_1
+
+
 @lru_cache(maxsize=4)
-def trial_of(world: Simulator, evaluation: Evaluation) -> TaskTrial:
+def trial_of(world: Arena, evaluation: Evaluation) -> TaskTrial:
     """Draw the tasks that every model of this world is evaluated on.
 
     Raises
@@ -57,12 +66,13 @@ def trial_of(world: Simulator, evaluation: Evaluation) -> TaskTrial:
         If the world has no tasks of such a difficulty, or every one of them starts at its goal and is removed for it.
     """
     tasks = world.tasks(evaluation.required_steps or world.default_required_steps, evaluation.episodes, SEED)
-    solved = world.distance(tasks.starts, tasks.goals) <= world.tolerance
+    solved = world.solved(tasks)
     kept = torch.arange(len(tasks)) if evaluation.keep_solved else torch.nonzero(~solved).flatten()
     if not len(kept):
         raise ValueError(
             f"expected tasks that do not start at their goal, got required_steps={list(tasks.levels)}: each of the "
-            f"{len(tasks)} starts within {world.tolerance:g} of it; require more steps, or keep such tasks with "
+            f"{len(tasks)} starts {world.goal_rule or f'within {world.tolerance:g} of it'}; "
+            "require more steps, or keep such tasks with "
             "evaluation.keep_solved=true"
         )
     return TaskTrial(tasks, kept)
@@ -77,7 +87,8 @@ def protocol_of(context: Context) -> dict[str, Any]:
     planner = {"name": type(context.planner).__name__, **asdict(context.planner)}
     if isinstance(context.planner, NoPlanner):
         return {"kind": "none"}
-    if isinstance(context.planner, DiscretePlanner):
+    world, evaluation = context.world, context.evaluation
+    if isinstance(context.planner, DiscretePlanner) and not isinstance(world, Arena):
         searched = isinstance(context.planner, Search)
         return {
             "kind": "pairs" if searched else "exact",
@@ -87,8 +98,7 @@ def protocol_of(context: Context) -> dict[str, Any]:
             "score": context.planner.score,
             "planner": planner,
         }
-    world, evaluation = context.world, context.evaluation
-    assert isinstance(world, Simulator)
+    assert isinstance(world, Arena)
     trial = trial_of(world, evaluation)
     tasks = trial.drawn
     budgets = {str(level): int(tasks.budgets[tasks.required_steps == level].max()) for level in tasks.levels}
@@ -97,9 +107,11 @@ def protocol_of(context: Context) -> dict[str, Any]:
         "success": evaluation.success,
         "stop_at_goal": evaluation.stop_at_goal,
         "keep_solved": evaluation.keep_solved,
-        "tolerance": float(world.tolerance),
+        "tolerance": None if world.tolerance is None else float(world.tolerance),
+        "goal_rule": world.goal_rule,
+        "reference": reference_of(world),
         "goal_law": world.goal_law,
-        "goal_source": "a state that the world draws, as it would be observed",
+        "goal_source": world.goal_source,
         "goal_noise": float(world.goal_noise),
         "required_steps": [int(level) for level in tasks.levels],
         "budget_rule": world.budget_rule,

@@ -8,7 +8,7 @@ import torch
 
 from jepa_scale import processes
 from jepa_scale.data.loader import StepLoader
-from jepa_scale.data.normalise import Normaliser
+from jepa_scale.data.normalise import Normaliser, fit_needed
 from jepa_scale.data.split import transition_rows
 from jepa_scale.data.windows import Windows, as_episodes, windows_of
 from jepa_scale.records import ActionSpace, Episodes, Trajectories
@@ -120,6 +120,7 @@ class WorldData(RunData):
         every = np.arange(len(episodes.lengths))
         super().__init__(episodes, every, n, horizon, batch_size, steps_per_epoch, seed)
         self.world, self.train, self.heldout, self.test = world, train, heldout_data, tested
+        self.normaliser = fit_needed(episodes, self.rows) if world.normalise else None
 
     @property
     def checksum(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jepa_scale.records import Episodes
+from jepa_scale.records import ActionSpace, Episodes
 
 _BLOCK = 1024
 
@@ -96,6 +96,26 @@ def fit_normaliser(episodes: Episodes, rows: NDArray[np.int64], observations: bo
         seen.scale(f"{episodes.source}: observations") if observations else None,
         None if episodes.action_space.discrete else actions.scale(f"{episodes.source}: actions"),
     )
+
+
+def fit_needed(episodes: Episodes, rows: NDArray[np.int64]) -> Normaliser | None:
+    """Fit the scales of vectors and continuous actions; images are bytes, need no scale and are not read."""
+    images = episodes.observations.dtype == np.uint8
+    return (
+        None if images and episodes.action_space.discrete else fit_normaliser(episodes, rows, observations=not images)
+    )
+
+
+def unfitted(observation_shape: tuple[int, ...], space: ActionSpace) -> Normaliser | None:
+    """Scales of the same form that change nothing, for a model whose own are in its checkpoint."""
+    images = len(observation_shape) == 3
+
+    def scale(size: int) -> FeatureScale:
+        return FeatureScale(np.zeros(size, np.float32), np.ones(size, np.float32), (), 0)
+
+    if images and space.discrete:
+        return None
+    return Normaliser(None if images else scale(observation_shape[-1]), None if space.discrete else scale(space.size))
 
 
 class _Running:

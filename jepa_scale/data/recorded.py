@@ -13,7 +13,7 @@ from jepa_scale import trust
 from jepa_scale.data.external.detect import read_episodes
 from jepa_scale.data.frameskip import frameskip
 from jepa_scale.data.module import RunData
-from jepa_scale.data.normalise import Normaliser, fit_normaliser
+from jepa_scale.data.normalise import fit_needed
 from jepa_scale.data.pieces import pieces_of
 from jepa_scale.data.probe import alignment
 from jepa_scale.data.split import split_episodes
@@ -138,7 +138,7 @@ class RecordedData(RunData):
         self.split = split
         self.heldout, self.test = (pieces_of(episodes, part, length, seed) for part in (split.heldout, split.test))
         self._recorded = episodes
-        self.normaliser = _fitted(episodes, self.rows) if world.normalise else None
+        self.normaliser = fit_needed(episodes, self.rows) if world.normalise else None
 
     @cached_property
     def checksum(self) -> str:
@@ -153,11 +153,3 @@ class RecordedData(RunData):
 
 _BLOCK = 4096
 """Number of rows hashed at a time."""
-
-
-def _fitted(episodes: Episodes, rows: np.ndarray) -> Normaliser | None:
-    """Fit the scales of vectors and continuous actions; images are bytes, need no scale and are not read."""
-    images = episodes.observations.dtype == np.uint8
-    return (
-        None if images and episodes.action_space.discrete else fit_normaliser(episodes, rows, observations=not images)
-    )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from jepa_scale.planners.base import Cost, Planner, plan, shifted
-from jepa_scale.worlds.simulator import Simulator, Tasks
+from jepa_scale.planners.base import Cost, Search, plan, shifted
+from jepa_scale.worlds.arena import Arena, Episodes, Tasks
 
-MakeCost = Callable[[Tensor, Tensor, Tensor], Cost]
-"""(states (b, S), observations (b, *shape), numbers of the tasks (b,)) → cost of plans from there."""
+MakeCost = Callable[[Any, Tensor, Tensor], Cost]
+"""(states as ``Episodes.states`` gives them, observations (b, *shape), numbers of the tasks (b,)) → cost of plans."""
 Answer = Callable[[Tensor, Tensor], Tensor]
 """(observations (b, *shape), numbers of the tasks (b,)) → plans without a search, (b, H, size)."""
 
@@ -45,9 +46,9 @@ class EpisodeOutcome:
 
 
 def control(
-    world: Simulator,
+    world: Arena,
     tasks: Tasks,
-    planner: Planner,
+    planner: Search,
     make_cost: MakeCost,
     seed: int,
     chosen: Tensor | None = None,
@@ -62,14 +63,13 @@ def control(
     generator = torch.Generator().manual_seed(seed)
     last = torch.empty(0)
 
-    def act(states: Tensor, active: Tensor) -> Tensor:
+    def act(episodes: Episodes, active: Tensor) -> Tensor:
         nonlocal last
         normals = planner.draw(len(tasks), world.action_space, generator)
-        views = torch.randn(len(tasks), world.view_numbers, generator=generator)
-        observed = world.observe(states[active], views[active])
-        cost = make_cost(states[active], observed, active)
+        observed = episodes.observe(active)
+        cost = make_cost(episodes.states(active), observed, active)
         # Tasks only ever end, so one that is active has a last plan wherever there is any.
-        warm = shifted(last[active]) if planner.warm_start and len(last) else None
+        warm = shifted(last[active]) if getattr(planner, "warm_start", False) and len(last) else None
         if answer is not None:
             warm = answer(observed, active)
         found = plan(planner, cost, normals[:, active], world.action_space, warm)
@@ -80,9 +80,9 @@ def control(
 
 
 def control_jobs(
-    world: Simulator,
+    world: Arena,
     tasks: Tasks,
-    planner: Planner,
+    planner: Search,
     begin: Callable[[], MakeCost],
     seed: int,
     chosen: Tensor,
@@ -105,68 +105,90 @@ def control_jobs(
 
 
 def answering(
-    world: Simulator, tasks: Tasks, answer: Answer, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+    world: Arena, tasks: Tasks, answer: Answer, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
 ) -> EpisodeOutcome:
     """Run tasks with the first action of an answer, anew at every step."""
     generator = torch.Generator().manual_seed(seed)
 
-    def act(states: Tensor, active: Tensor) -> Tensor:
-        views = torch.randn(len(tasks), world.view_numbers, generator=generator)
-        return answer(world.observe(states[active], views[active]), active)[:, 0]
+    def act(episodes: Episodes, active: Tensor) -> Tensor:
+        return answer(episodes.observe(active), active)[:, 0]
 
     return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
-def at_random(
-    world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+def acting(
+    world: Arena,
+    tasks: Tasks,
+    act: Callable[[Episodes, Tensor], Tensor],
+    seed: int,
+    chosen: Tensor | None = None,
+    stop_at_goal: bool = False,
 ) -> EpisodeOutcome:
-    """Run tasks with actions drawn uniformly from the action space, as the behaviour policy draws them."""
+    """Run tasks with a policy of the world's own."""
+    return run(world, tasks, act, torch.Generator().manual_seed(seed), chosen, stop_at_goal)
+
+
+def at_random(
+    world: Arena, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+) -> EpisodeOutcome:
+    """Run tasks with uniformly random actions."""
     generator = torch.Generator().manual_seed(seed)
 
-    def act(states: Tensor, active: Tensor) -> Tensor:
-        return world.behave(torch.rand(len(tasks), 1, world.action_space.size, generator=generator))[active, 0]
+    def act(episodes: Episodes, active: Tensor) -> Tensor:
+        return world.random_actions(len(tasks), generator)[active]
 
     return run(world, tasks, act, generator, chosen, stop_at_goal)
 
 
 def doing_nothing(
-    world: Simulator, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
+    world: Arena, tasks: Tasks, seed: int, chosen: Tensor | None = None, stop_at_goal: bool = False
 ) -> EpisodeOutcome:
-    """Run tasks with the action 0, or the one nearest to it."""
-    space = world.action_space
-    nothing = torch.zeros(space.size).clamp(space.low, space.high)
+    """Run tasks with the action that does nothing.
 
-    def act(states: Tensor, active: Tensor) -> Tensor:
-        return nothing.expand(len(active), -1)
+    Raises
+    ------
+    ValueError
+        If the world has no such action.
+    """
+    nothing = world.no_action()
+    if nothing is None:
+        raise ValueError("expected a world with an action that does nothing, got one without")
+
+    def act(episodes: Episodes, active: Tensor) -> Tensor:
+        return nothing.expand(len(active), *nothing.shape)
 
     return run(world, tasks, act, torch.Generator().manual_seed(seed), chosen, stop_at_goal)
 
 
 def run(
-    world: Simulator,
+    world: Arena,
     tasks: Tasks,
-    act: Callable[[Tensor, Tensor], Tensor],
+    act: Callable[[Episodes, Tensor], Tensor],
     generator: torch.Generator,
     chosen: Tensor | None = None,
     stop_at_goal: bool = False,
 ) -> EpisodeOutcome:
-    """Step all tasks, or the chosen ones, until each has spent its budget or, if it stops there, is at its goal."""
+    """Step all tasks, or the chosen ones, until each has spent its budget, was ended by the world or, if it stops
+    there, is at its goal.
+
+    An episode that the world ends stays where it is: its last state counts as that at the end.
+    """
     numbers = torch.arange(len(tasks)) if chosen is None else chosen
     budgets = torch.zeros_like(tasks.budgets)
     budgets[numbers] = tasks.budgets[numbers]
-    states = tasks.starts.clone()
+    episodes = world.begin(tasks, numbers, generator)
     first = torch.zeros(len(tasks), dtype=torch.int64)
     steps = torch.zeros(len(tasks), dtype=torch.int64)
     inside = torch.zeros(len(tasks), dtype=torch.bool)
+    over = torch.zeros(len(tasks), dtype=torch.bool)
     for step in range(int(budgets.max())):
-        active = torch.nonzero((step < budgets) & ~(inside & stop_at_goal)).flatten()
+        active = torch.nonzero((step < budgets) & ~over & ~(inside & stop_at_goal)).flatten()
         if len(active) == 0:
             break
-        actions = act(states, active)
-        moves = torch.randn(len(tasks), world.step_numbers, generator=generator)
-        states[active] = world.step(states[active], actions, moves[active])
+        episodes.step(active, act(episodes, active))
         steps[active] += 1
-        inside[active] = world.distance(states[active], tasks.goals[active]) <= world.tolerance
+        inside[active] = episodes.inside(active)
+        over[active] = episodes.over(active)
         first = torch.where(inside & (first == 0), steps, first)
     final = None if stop_at_goal else inside[numbers]
     return EpisodeOutcome(first[numbers] > 0, final, first[numbers], steps[numbers])

@@ -11,10 +11,8 @@ from typing import Any
 
 import lightning as L
 import torch
-import yaml
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.data.module import RunData, WorldData
 from jepa_scale.data.normalise import Normaliser
 from jepa_scale.data.recorded import Recorded, RecordedData
@@ -29,16 +27,14 @@ from jepa_scale.runs.checkpoint import KEY
 from jepa_scale.runs.errors import UserError, told
 from jepa_scale.runs.identity import canonical
 from jepa_scale.runs.instantiate import instantiate
-from jepa_scale.runs.leaves import options
+from jepa_scale.runs.planning import check_planner
 from jepa_scale.runs.targets import target_of
 from jepa_scale.streams import stream_seed
-from jepa_scale.theory.planning import check_enumerable
 from jepa_scale.training.optim import OptimizerSettings, TorchOptimizer
 from jepa_scale.training.pretrain import Pretrain
 from jepa_scale.training.width import scale_initial, width_factors
 from jepa_scale.training.world_model import WorldModel
-from jepa_scale.worlds.base import ExactWorld, SampledWorld, World
-from jepa_scale.worlds.simulator import Simulator
+from jepa_scale.worlds.base import SampledWorld, World
 
 
 @dataclass(frozen=True)
@@ -83,58 +79,9 @@ def build_context(config: Mapping[str, Any]) -> Context:
         evaluation = Evaluation(**config["evaluation"])
     except ValueError as error:
         raise UserError(f"evaluation: {error}") from None
-    _check_planner(world, planner, evaluation)
+    check_planner(world, planner, evaluation)
     negatives = config["objective"].get("negatives", "same_action")
     return Context(world, negatives, planner, config["model"]["k"], evaluation)
-
-
-def _check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, evaluation: Evaluation) -> None:
-    """Check that planner and world fit: continuous ones need a simulator, discrete ones a finite world; else none."""
-    name = type(planner).__name__
-    if isinstance(world, ExactWorld):
-        if isinstance(planner, DiscretePlanner):
-            _check_plans(world, planner)
-            return
-        raise UserError(
-            f"planner: expected planner={_planners(DiscretePlanner)}, which choose among the plans of a finite world, "
-            f"got {name}, which does not"
-        )
-    if isinstance(planner, NoPlanner):
-        return
-    if not isinstance(world, Simulator):
-        raise UserError(
-            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got {name}"
-        )
-    if not isinstance(planner, Planner):
-        raise UserError(
-            f"planner: expected planner={_planners(Planner)}, which control simulators, got {name}, which "
-            "chooses among the plans of a finite world"
-        )
-    if planner.needs_gradient and len(world.observation_shape) == 3 and evaluation.same_cost_episodes != 0:
-        raise UserError(
-            f"evaluation.same_cost_episodes: expected 0, as {name} takes gradients of costs and none pass through "
-            f"images of bytes, which true dynamics are seen by; got {evaluation.same_cost_episodes}"
-        )
-    try:
-        trial_of(world, evaluation)
-    except ValueError as error:
-        raise UserError(f"evaluation.required_steps: {error}") from None
-
-
-def _planners(kind: type) -> str:
-    """Options of ``planner`` that are of a kind, listed for a sentence."""
-    leaves = options("planner")
-    targets = {name: yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for name, leaf in leaves.items()}
-    *others, last = [name for name, target in targets.items() if issubclass(target_of(target, "planner"), kind)]
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _check_plans(world: ExactWorld, planner: DiscretePlanner) -> None:
-    """Check that all plans can be enumerated, as any planner's regret is measured against the best of them."""
-    try:
-        check_enumerable(world.actions, world.finite.states, planner.horizon)
-    except ValueError as error:
-        raise UserError(f"world, planner.horizon: {error}") from None
 
 
 def build_data(config: Mapping[str, Any], world: World) -> RunData:

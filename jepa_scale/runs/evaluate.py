@@ -20,6 +20,7 @@ from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
 from jepa_scale.callbacks.success import Tried, estimates_of, tried
 from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.data.module import draw
+from jepa_scale.data.normalise import unfitted
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.estimators.proportion import mcnemar
@@ -163,8 +164,9 @@ def _load(checkpoint: Checkpoint, config: Mapping[str, Any]) -> tuple[Context, W
         module, heldout = build_module(config, world, data.action_counts, data.normaliser), data.heldout
     else:
         assert isinstance(world, SampledWorld)
-        # How often each action was taken enters the loss only.
-        module = build_module(config, world, torch.ones(world.action_space.count or 1))
+        # How often each action was taken enters the loss only; scales are restored with the weights.
+        scales = unfitted(world.observation_shape, world.action_space) if world.normalise else None
+        module = build_module(config, world, torch.ones(world.action_space.count or 1), scales)
         try:
             heldout = draw(world, sizes["heldout"], sizes["length"], stream_seed(config["seed"], "data/heldout"))
         except ValueError as error:

@@ -6,10 +6,12 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jepa_scale.runs import schema
 from jepa_scale.runs.errors import UserError
+from jepa_scale.texts import parse_yaml
 
 ALIASES = {
     "trainer.max_epochs": "trainer.epochs",
@@ -119,9 +121,30 @@ def _end(node: Any, parts: list[str], override: Override) -> list[str]:
         if last != "_target_" and not inside and not new:
             return [schema.unknown_key(path, _keys(node, path))]
     elif isinstance(node[last], dict) and not isinstance(override.value, dict):
-        return [f"{path}: expected one of its keys ({', '.join(_keys(node[last]))}) to be set, got {override.value!r}"]
+        named = _named_leaf(last, override.value)
+        if named is not None:
+            node[last] = named
+            return []
+        keys, named = _keys(node[last], path), ", ".join(_leaves(last))
+        either = " or ".join(
+            [*([f"one of {named}"] if named else []), f"one of its keys ({', '.join(keys)}) to be set"]
+        )
+        return [f"{path}: expected {either}, got {override.value!r}"]
     node[last] = override.value
     return []
+
+
+def _named_leaf(group: str, name: Any) -> dict[str, Any] | None:
+    """Return an option of the group that a part of a leaf is called by, as in ``world.behaviour=held``."""
+    leaf = _leaves(group).get(name) if isinstance(name, str) else None
+    return None if leaf is None else parse_yaml(leaf.read_text(encoding="utf-8"))
+
+
+def _leaves(group: str) -> dict[str, Path]:
+    # They are found beside the configuration, whose module reads overrides.
+    from jepa_scale.runs.leaves import options
+
+    return options(group)
 
 
 def _keys(node: Mapping[str, Any], path: str = "") -> list[str]:

@@ -36,7 +36,9 @@ def target_of(name: Any, path: str) -> Any:
     if not isinstance(name, str) or not module:
         raise UserError(f"{path}._target_: expected module.Class of a package, got {name!r}")
     if module.partition(".")[0] == "jepa_scale":
-        group = path.partition(".")[0]
+        # A part of a leaf may have a group of its own, as the behaviour policy of a world.
+        parts = path.split(".")
+        group = next((part for part in reversed(parts[1:]) if parts[0] == "world" and leaves_of(part)), parts[0])
         leaves = leaves_of(group)
         if name not in leaves:
             raise UserError(

@@ -47,6 +47,9 @@ class World(ABC):
 class SampledWorld(World):
     """A world that draws as many trajectories as are asked for."""
 
+    normalise: bool = False
+    """Whether vectors and continuous actions are standardised by the training transitions, in layers of the model."""
+
     @abstractmethod
     def sample(self, trajectories: int, length: int, seed: int) -> Trajectories:
         """Draw trajectories of ``length`` transitions under the behaviour policy.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,29 +11,41 @@ import torch
 from torch import Tensor
 
 from jepa_scale.records import Trajectories
-from jepa_scale.worlds.base import SampledWorld, check_sizes
+from jepa_scale.worlds.arena import Arena, Episodes, Tasks
+from jepa_scale.worlds.base import check_sizes
 
 
-@dataclass(frozen=True)
-class Tasks:
-    """Start and goal states, each with a budget of steps."""
+@dataclass
+class SimulatedEpisodes(Episodes):
+    """Episodes of a simulator: a table of states, and a generator that is drawn from for all tasks at every step."""
 
-    starts: Tensor
-    """(B, S)"""
-    goals: Tensor
-    """(B, S)"""
-    required_steps: Tensor
-    """(B,) steps that the fastest plan needs, as the world counts them."""
-    budgets: Tensor
-    """(B,) steps after which a task has failed."""
-    levels: tuple[int, ...]
-    """Values of ``required_steps``, in order."""
+    world: Simulator
+    tasks: Tasks
+    generator: torch.Generator
 
-    def __len__(self) -> int:
-        return len(self.starts)
+    def __post_init__(self) -> None:
+        self._states = self.tasks.starts.clone()
+
+    def observe(self, active: Tensor) -> Tensor:
+        """With fresh noise."""
+        views = torch.randn(len(self.tasks), self.world.view_numbers, generator=self.generator)
+        return self.world.observe(self._states[active], views[active])
+
+    def states(self, active: Tensor) -> Tensor:
+        """(b, S)"""
+        return self._states[active]
+
+    def step(self, active: Tensor, actions: Tensor) -> None:
+        """With fresh noise."""
+        moves = torch.randn(len(self.tasks), self.world.step_numbers, generator=self.generator)
+        self._states[active] = self.world.step(self._states[active], actions, moves[active])
+
+    def inside(self, active: Tensor) -> Tensor:
+        """By distance."""
+        return self.world.distance(self._states[active], self.tasks.goals[active]) <= self.world.tolerance
 
 
-class Simulator(SampledWorld):
+class Simulator(Arena):
     """A world whose state can be set, stepped and observed, many at a time.
 
     All randomness comes in from outside, as uniform or normal numbers of a stated count for each row, so that the same
@@ -47,18 +58,8 @@ class Simulator(SampledWorld):
     """Uniform numbers that a start state takes."""
     step_numbers: int = 0
     """Normal numbers that a step takes."""
-    view_numbers: int = 0
-    """Normal numbers that an observation takes."""
     tolerance: float
     """A state is at its goal if ``distance`` is at most this."""
-    default_required_steps: tuple[int, ...]
-    """Difficulties of tasks, unless others are asked for."""
-    goal_law: str
-    """In words, where goals of ``required_steps`` T are drawn."""
-    budget_rule: str
-    """In words, the budget of steps of a task that requires T."""
-    goal_noise: float = 0.0
-    """Standard deviation of the noise in the observation of a goal that a planner is given."""
 
     @abstractmethod
     def start(self, uniforms: Tensor) -> Tensor:
@@ -73,10 +74,6 @@ class Simulator(SampledWorld):
         """(B, S), (B, view_numbers) → (B, *shape)"""
 
     @abstractmethod
-    def tasks(self, required_steps: Sequence[int], each: int, seed: int) -> Tasks:
-        """Draw ``each`` tasks of every difficulty, ordered by difficulty."""
-
-    @abstractmethod
     def position(self, states: Tensor) -> Tensor:
         """(…, S) → (…, P), the coordinates that decide whether a goal is reached."""
 
@@ -87,6 +84,44 @@ class Simulator(SampledWorld):
     def distance(self, states: Tensor, goals: Tensor) -> Tensor:
         """(…, S), (…, S) → (…,) Euclidean distance of positions."""
         return (self.position(states) - self.position(goals)).norm(dim=-1)
+
+    def solved(self, tasks: Tasks) -> Tensor:
+        """By distance."""
+        return self.distance(tasks.starts, tasks.goals) <= self.tolerance
+
+    def goal_views(self, tasks: Tasks, normals: Tensor) -> Tensor:
+        """As ``goal_view``."""
+        return self.goal_view(tasks.goals, normals)
+
+    def begin(self, tasks: Tasks, chosen: Tensor, generator: torch.Generator) -> SimulatedEpisodes:
+        """From the starts."""
+        del chosen  # states of all tasks are held, only active ones are stepped
+        return SimulatedEpisodes(self, tasks, generator)
+
+    def random_actions(self, count: int, generator: torch.Generator) -> Tensor:
+        """As the behaviour policy draws them."""
+        return self.behave(torch.rand(count, 1, self.action_space.size, generator=generator))[:, 0]
+
+    def true_distances(self, states: Tensor, plans: Tensor, tasks: Tasks, active: Tensor, every_step: bool) -> Tensor:
+        """Of simulated states, without step noise."""
+        return self.distance(self._simulate(states, plans, every_step), tasks.goals[active, None, None])
+
+    def true_views(self, states: Tensor, plans: Tensor, every_step: bool, normals: Tensor) -> Tensor:
+        """Of simulated states, all candidates of a task with the same noise."""
+        reached = self._simulate(states, plans, every_step)
+        spread = normals[:, None, None].expand(*reached.shape[:3], -1)
+        return self.observe(reached.flatten(0, 2), spread.flatten(0, 2)).unflatten(0, reached.shape[:3])
+
+    def _simulate(self, states: Tensor, plans: Tensor, every_step: bool) -> Tensor:
+        """Simulate states along each plan, or only its last one, without step noise.
+
+        (b, S), (b, candidates, H, size) → (b, candidates, H or 1, S)
+        """
+        reached = [states[:, None].expand(-1, plans.shape[1], -1)]
+        still = plans.new_zeros(*plans.shape[:2], self.step_numbers)
+        for action in plans.unbind(2):
+            reached.append(self.step(reached[-1], action, still))
+        return torch.stack(reached[1:] if every_step else reached[-1:], dim=2)
 
     def behave(self, uniforms: Tensor) -> Tensor:
         """(E, T, size) → actions of the behaviour policy; uniform over the action space unless overridden."""

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.success import reference_jobs, success_estimates, tried
+from jepa_scale.callbacks.references import reference_jobs
+from jepa_scale.callbacks.success import success_estimates, tried
 from jepa_scale.callbacks.tasks import trial_of
 from jepa_scale.objectives.latent import LatentPrediction
 from jepa_scale.planners.cem import CEM

@@ -11,6 +11,7 @@ from jepa_scale.runs.build import build, build_world
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.run import run
+from jepa_scale.worlds.environments.collect import Collected
 from jepa_scale.worlds.gymnasium_env import GymnasiumEnv
 
 NAMES = ["Pendulum-v1", "MountainCarContinuous-v0", "CartPole-v1"]
@@ -81,9 +82,9 @@ def test_fewer_are_a_prefix_and_only_what_is_missing_is_collected(monkeypatch):
     world = GymnasiumEnv("CartPole-v1", at_once=4)
     fresh = GymnasiumEnv("CartPole-v1", at_once=4).sample(9, 30, seed=4)
     asked = []
-    collect = GymnasiumEnv._collect
+    collect = Collected._collect
     monkeypatch.setattr(
-        GymnasiumEnv, "_collect", lambda self, some, *rest: asked.append(list(some)) or collect(self, some, *rest)
+        Collected, "_collect", lambda self, some, *rest: asked.append(list(some)) or collect(self, some, *rest)
     )
     few, many, again = (world.sample(count, 30, seed=4) for count in (2, 9, 5))
     assert asked == [[0, 1], list(range(2, 9))]
@@ -103,13 +104,13 @@ def test_usable_transitions_are_the_environments_own(name):
         seed = int(np.random.default_rng([5, number]).integers(2**31))
         seen = [bare.reset(seed=seed)[0]]
         ended = False
-        for action, usable in zip(world._own(sample.actions[number]), sample.usable[number], strict=True):
+        for action, usable in zip(sample.actions[number], sample.usable[number], strict=True):
             assert usable == (not ended)
             if ended:
                 seen.append(bare.reset()[0])
                 ended = False
             else:
-                observed, _, terminated, truncated, _ = bare.step(action)
+                observed, _, terminated, truncated, _ = bare.step(*world.units.actions(action))
                 seen.append(observed)
                 ended = terminated or truncated
         np.testing.assert_array_equal(sample.observations[number], np.array(seen, np.float32))
@@ -131,7 +132,7 @@ def test_actions_stand_for_the_range_of_their_coordinate():
     assert sample.actions.max() > 0.99
     counted = GymnasiumEnv("Counter-v0", part="shown", options={"actions": spaces.Discrete(3, start=5)})
     assert counted.action_space.count == 3
-    np.testing.assert_array_equal(np.unique(counted._own(np.arange(3))), [5, 6, 7])
+    assert [counted.units.actions(number)[0] for number in range(3)] == [5, 6, 7]
 
 
 def test_parts_and_frames():
@@ -150,7 +151,7 @@ def test_parts_and_frames():
         (["world.options={gravity: 3}"], "Pendulum-v1 refuses .*gravity.*leave out"),
         (["world.part=clock"], "expected part among no parts"),
         (["world.at_once=0"], "at least one copy"),
-        (["planner=cem"], "expected planner=none"),
+        (["planner=exhaustive"], "expected planner=cem, gradient, icem or mppi.*step by step"),
     ],
 )
 def test_what_cannot_be_is_said(overrides, message, tmp_path):

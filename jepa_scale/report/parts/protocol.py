@@ -64,12 +64,25 @@ def sentence(protocol: Mapping[str, Any]) -> str:
         left = "no task starts at its goal"
     else:
         left = f"{removed} of {plural(drawn, 'task')} removed because they start at their goal"
-    steps = listed(protocol["required_steps"])
+    # Protocols of earlier versions knew distances only.
+    rule = protocol.get("goal_rule") or f"within {number(protocol['tolerance'])} of it"
+    levels = protocol["required_steps"]
+    if levels == [0]:
+        budget, each = f"{protocol['budget_rule']} steps", plural(protocol["episodes"], "task")
+    else:
+        budget = f"{protocol['budget_rule']} steps where T are required, T = {listed(levels)}"
+        each = f"{protocol['episodes']} tasks for each T"
+    against = _AGAINST.get(protocol.get("reference", "oracle"), "")
     return (
-        f"A task is solved if {COUNTED[protocol['success']]}, {protocol['budget_rule']} steps where T are "
-        f"required, T = {steps}, within {number(protocol['tolerance'])} of it; episodes {ends}. "
-        f"{protocol['episodes']} tasks for each T: {protocol['goal_law']}; {seen}; {left}."
+        f"A task is solved if {COUNTED[protocol['success']]}, {budget}, {rule}; episodes {ends}. "
+        f"{each}: {protocol['goal_law']}; {seen}; {left}.{against}"
     )
+
+
+_AGAINST = {
+    "expert": " Regret is measured against a given expert, not against planning with the true dynamics.",
+    "success_1": " Regret is measured against success on every task, as true dynamics are not looked ahead with.",
+}
 
 
 def sentence_of(records: Sequence[RunRecord]) -> str:

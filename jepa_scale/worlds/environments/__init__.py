@@ -1,0 +1,1 @@
+"""Gymnasium environments as worlds: copies of them, their states, goals and episodes."""
