@@ -125,11 +125,9 @@ def _end(node: Any, parts: list[str], override: Override) -> list[str]:
         if named is not None:
             node[last] = named
             return []
-        keys, named = _keys(node[last], path), ", ".join(_leaves(last))
-        either = " or ".join(
-            [*([f"one of {named}"] if named else []), f"one of its keys ({', '.join(keys)}) to be set"]
-        )
-        return [f"{path}: expected {either}, got {override.value!r}"]
+        keys, options = _keys(node[last], path), ", ".join(_leaves(last))
+        either = f"{options}, or " if options else ""
+        return [f"{path}: expected {either}one of its keys ({', '.join(keys)}) to be set, got {override.value!r}"]
     node[last] = override.value
     return []
 

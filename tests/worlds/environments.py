@@ -19,9 +19,9 @@ class Point(gymnasium.Env):
         self.kind, self.fault, self.at, self.key, self.ends = kind, fault, at, key, ends
         self.action_space = spaces.Discrete(4) if discrete else spaces.Box(-1, 1, (2,), np.float32)
         plane = spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        self.observation_space = plane if kind == "vector" else spaces.Dict(
-            {"observation": spaces.Box(-np.inf, np.inf, (3,), np.float64), "achieved_goal": plane, "desired_goal": plane}
-        )  # fmt: skip
+        seen = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        parts = {"observation": seen, "achieved_goal": plane, "desired_goal": plane}
+        self.observation_space = plane if kind == "vector" else spaces.Dict(parts)
         if fault == "cannot be set":
             self.hidden = (step for step in iter(int, 1))
 

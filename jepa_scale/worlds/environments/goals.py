@@ -193,13 +193,13 @@ def drawn(
     world: GymnasiumEnv, copy: Copy, source: Source, required: Sequence[int], each: int, seed: int
 ) -> EnvironmentTasks:
     """Draw tasks, ordered by difficulty; fewer of them are a prefix in each difficulty."""
-    rows = []
+    goals, levels = [], []
     with patience(world.environment, world.patience) as go_on:
         for steps, number in _numbered(required, each):
             go_on()
-            rows.append((steps, source(world, copy, steps, number, seed)))
-    steps = [row[0] for row in rows]
-    return EnvironmentTasks.of([goal for _, goal in rows], steps, [world.budget_of(one) for one in steps])
+            goals.append(source(world, copy, steps, number, seed))
+            levels.append(steps)
+    return EnvironmentTasks.of(goals, levels, [world.budget_of(steps) for steps in levels])
 
 
 def _numbered(required: Sequence[int], each: int) -> Iterator[tuple[int, int]]:
