@@ -206,7 +206,7 @@ class PlanningSuccess(_InWorld):
             planner = planner or Exhaustive()
             if not isinstance(planner, DiscretePlanner):
                 raise ValueError(f"expected a planner of finitely many actions, got {type(planner).__name__}")
-        elif not isinstance(world, Arena):
+        elif not isinstance(world.task_world, Arena):
             raise ValueError(f"expected a finite world, a simulator or an environment, got {type(world).__name__}")
         elif not isinstance(planner, Search) or isinstance(planner, DiscretePlanner) != world.action_space.discrete:
             which = "categorical_cem.CategoricalCEM" if world.action_space.discrete else "cem.CEM"

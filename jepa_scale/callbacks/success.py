@@ -47,9 +47,9 @@ class _Seen:
     """A model's view of observations in planning: coordinates, costs and predictions."""
 
     def __init__(self, context: Context, module: WorldModel) -> None:
-        assert isinstance(context.world, Arena)
+        assert isinstance(context.world.task_world, Arena)
         assert isinstance(context.planner, Search)
-        self.world, self.planner, self.module = context.world, context.planner, module
+        self.world, self.planner, self.module = context.world.task_world, context.planner, module
         self.tasks = trial_of(self.world, context.evaluation).drawn
         generator = torch.Generator().manual_seed(SEED)
         normals = torch.randn(len(self.tasks), self.world.view_numbers, generator=generator)
@@ -114,7 +114,7 @@ def tried(context: Context, module: WorldModel) -> Tried:
     The policy ``same_cost`` is tried on the first tasks of each difficulty, with the random numbers drawn for all: a
     model that predicts perfectly does exactly as well there, however few they are.
     """
-    world, planner, evaluation = context.world, context.planner, context.evaluation
+    world, planner, evaluation = context.world.task_world, context.planner, context.evaluation
     assert isinstance(world, Arena)
     assert isinstance(planner, Search)
     seen, trial = _Seen(context, module), trial_of(world, evaluation)

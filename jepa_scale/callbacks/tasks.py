@@ -87,7 +87,7 @@ def protocol_of(context: Context) -> dict[str, Any]:
     planner = {"name": type(context.planner).__name__, **asdict(context.planner)}
     if isinstance(context.planner, NoPlanner):
         return {"kind": "none"}
-    world, evaluation = context.world, context.evaluation
+    world, evaluation = context.world.task_world, context.evaluation
     if isinstance(context.planner, DiscretePlanner) and not isinstance(world, Arena):
         searched = isinstance(context.planner, Search)
         return {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from jepa_scale.data.frameskip import frameskip
 from jepa_scale.data.module import RunData
 from jepa_scale.data.normalise import fit_needed
 from jepa_scale.data.pieces import pieces_of
+from jepa_scale.data.played import PlayedRecording, without_goals
 from jepa_scale.data.probe import alignment
 from jepa_scale.data.split import split_episodes
 from jepa_scale.records import ActionSpace, Episodes
@@ -27,9 +30,10 @@ The jackknife leaves whole episodes out: its error from G groups is itself uncer
 is 27 % for 8."""
 
 
-@dataclass(frozen=True)
+# Compared by identity: settings of the environment cannot be hashed, and a process builds each world once.
+@dataclass(frozen=True, eq=False)
 class Recorded(World):
-    """World of recorded episodes in a file or folder: it cannot be stepped, so there is no planning and no success.
+    """World of recorded episodes in a file or folder; planned in only if the ``environment`` they come from is named.
 
     Spectrum, loss, ranks and deficits are estimated from episodes that were not trained on, as in any world that is not
     finite. What was recorded decides what a policy is, and n is at most what the file holds.
@@ -60,6 +64,10 @@ class Recorded(World):
     """Whether vectors and continuous actions are standardised."""
     allow_pickle: bool = False
     """Whether a reader may open pickles, which runs the code they hold."""
+    environment: str | None = None
+    """The Gymnasium environment that was recorded, to plan in; ``package:id`` where a package registers it."""
+    play: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of ``data.played.PlayedRecording``, such as coordinates, tolerance and start_option."""
 
     def __post_init__(self) -> None:
         if self.path is None:
@@ -72,11 +80,35 @@ class Recorded(World):
                 "world.allow_pickle: expected --allow pickle beside it, as opening a pickle runs code that it holds: "
                 "add it if you trust the recording, or convert it once by `jepa-scale data`"
             )
-        _ = self.episodes
+        if self.play and self.environment is None:
+            raise ValueError("expected world.environment beside world.play, got none")
+        _ = self.episodes, self.task_world
 
     @cached_property
+    def task_world(self) -> PlayedRecording | None:
+        """The environment to plan in, if one is named: its goals are of episodes that are not in ``episodes``."""
+        if self.environment is None:
+            return None
+        settings = {"frameskip": self.frameskip, **self.play}
+        unknown = sorted(set(settings) - {one.name for one in fields(PlayedRecording)} | {"recording"} & set(settings))
+        if unknown:
+            known = ", ".join(one.name for one in fields(PlayedRecording) if one.name != "recording")
+            raise ValueError(f"world.play: expected settings from {known}, got {unknown}")
+        goals = self._parts[1] if settings.get("goals", "data") == "data" else self._recorded
+        return PlayedRecording(self.environment, recording=goals, **settings)
+
+    @property
     def episodes(self) -> Episodes:
-        """All recorded episodes, at the model's steps."""
+        """The recorded episodes, at the model's steps, but for those that goals are drawn from."""
+        with_goals = self.environment is not None and self.play.get("goals", "data") == "data"
+        return self._parts[0] if with_goals else self._recorded
+
+    @cached_property
+    def _parts(self) -> tuple[Episodes, Episodes]:
+        return without_goals(self._recorded)
+
+    @cached_property
+    def _recorded(self) -> Episodes:
         wanted = {"observation": self.observation, "action": self.action, "allow_pickle": self.allow_pickle}
         assert self.path is not None
         episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})

@@ -40,18 +40,19 @@ def check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, 
         return
     if isinstance(planner, NoPlanner):
         return
-    if not isinstance(world, Arena):
+    arena = world.task_world
+    if not isinstance(arena, Arena):
+        name = type(planner).__name__
         raise UserError(
-            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got "
-            f"{type(planner).__name__}"
+            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got {name}"
         )
-    kinds: Kinds = (DiscretePlanner, Search) if world.action_space.discrete else (Planner,)
+    kinds: Kinds = (DiscretePlanner, Search) if arena.action_space.discrete else (Planner,)
     if not all(isinstance(planner, kind) for kind in kinds):
-        which = "finitely many" if world.action_space.discrete else "continuous"
+        which = "finitely many" if arena.action_space.discrete else "continuous"
         raise _other(kinds, f"control worlds of {which} actions step by step", planner)
-    _check_gradients(world, planner, evaluation)
+    _check_gradients(arena, planner, evaluation)
     try:
-        trial_of(world, evaluation)
+        trial_of(arena, evaluation)
     except ValueError as error:
         raise UserError(f"evaluation.required_steps: {error}") from None
 

@@ -92,6 +92,11 @@ class Arena(SampledWorld):
     default_same_cost: int | None = None
     """Tasks of each difficulty on which true dynamics are ranked by a model's distances, unless asked; None: all."""
 
+    @property
+    def task_world(self) -> Arena:
+        """Itself."""
+        return self
+
     @abstractmethod
     def tasks(self, required_steps: Sequence[int], each: int, seed: int) -> Tasks:
         """Draw ``each`` tasks of every difficulty, ordered by difficulty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class World(ABC):
     @abstractmethod
     def action_space(self) -> ActionSpace:
         """What an action is."""
+
+    @property
+    def task_world(self) -> Any:
+        """The ``Arena`` in which tasks of this world are tried; None where there is none."""
+        return None
 
     @property
     def noise_mask(self) -> np.ndarray | None:
