@@ -82,9 +82,9 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
         folder = None if into is None else into / "arms" / arm_folder(named)
         result = replace(_collected(spec, own, study, folder), name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
-    whole = _empty(spec, points)
     unusable: dict[str, str] = {}
     records = read_records(points, study, unusable)
+    whole = _empty(spec, points, records)
     table = table_for(spec, list(records.values()), points)
     if into is not None:
         write_table(table, into / "table.parquet", study_id(spec))
@@ -127,7 +127,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
         else:
             (folder / "tuning.json").unlink(missing_ok=True)
     return replace(
-        _empty(spec, points),
+        _empty(spec, points, records),
         table=table,
         whole=whole if spec.others else None,
         records=records,
@@ -147,7 +147,7 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
     )
 
 
-def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
+def _empty(spec: StudySpec, points: Sequence[DesignPoint], records: Mapping[str, RunRecord]) -> StudyResult:
     """Result of a study before anything has run."""
     known = _configs(spec, points)
     planner = known[0]["planner"]
@@ -163,12 +163,21 @@ def _empty(spec: StudySpec, points: Sequence[DesignPoint]) -> StudyResult:
         forecasts=(),
         held_out_n=None,
         score=planner.get("score", "none"),
-        goal_law=planner.get("goal_law", "none" if planner.get("score") == "none" else SAMPLED),
+        goal_law=_goal_law(planner, records),
         horizon=planner.get("horizon", 1),
         target_regret=spec.target_regret,
         unfinished=(),
         settings=_shared(known),
     )
+
+
+def _goal_law(planner: Mapping[str, Any], records: Mapping[str, RunRecord]) -> str:
+    """Where goals come from: sampled tasks of a world that is stepped, whatever planner of its actions there is."""
+    if planner.get("score") == "none":
+        return "none"
+    if any(record.protocol.get("kind") == "tasks" for record in records.values()):
+        return SAMPLED
+    return planner.get("goal_law", SAMPLED)
 
 
 def _configs(spec: StudySpec, points: Sequence[DesignPoint]) -> list[Mapping[str, Any]]:

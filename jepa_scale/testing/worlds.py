@@ -8,6 +8,7 @@ import torch
 from jepa_scale.testing.saying import contract, require
 from jepa_scale.theory.graph import next_law
 from jepa_scale.theory.spectrum import singular_values
+from jepa_scale.worlds.arena import Arena, Tasks
 from jepa_scale.worlds.base import ExactWorld, SampledWorld
 from jepa_scale.worlds.simulator import Simulator
 
@@ -55,6 +56,8 @@ def check_world(world: SampledWorld) -> None:
         _exact(world)
     if isinstance(world, Simulator):
         _simulator(world)
+    if isinstance(world, Arena):
+        _arena(world)
 
 
 def _exact(world: ExactWorld) -> None:
@@ -79,6 +82,32 @@ def _exact(world: ExactWorld) -> None:
     spread = float(np.sqrt(max((weights * finite.transition**3).sum() - expected**2, 0.0)))
     close = abs(float(drawn.mean()) - expected) <= 5 * spread / np.sqrt(2000) + 1e-12
     require(close, world, f"transitions drawn from the kernel: mean probability {expected:.4g}, got {drawn.mean():.4g}")
+
+
+def _arena(world: Arena) -> None:
+    levels = world.default_required_steps[:2]
+    tasks, few = world.tasks(levels, 3, 0), world.tasks(levels, 1, 0)
+    require(len(tasks) == 3 * len(tasks.levels), world, "as many tasks of each difficulty as asked for")
+    require(torch.equal(few.goals, tasks.goals[::3]), world, "fewer tasks of a seed to be the first of more")
+    require(bool((tasks.budgets >= 1).all()), world, "budgets of at least one step")
+    normals = torch.zeros(len(tasks), world.view_numbers)
+    views = world.goal_views(tasks, normals)
+    wanted = (len(tasks), *world.observation_shape)
+    require(tuple(views.shape) == wanted, world, f"observations of goals {wanted}, got {tuple(views.shape)}")
+    some = torch.arange(min(len(tasks), world.most_at_once or len(tasks), 3))
+    paths = [_path(world, tasks, some), _path(world, tasks, some)]
+    same = all(torch.equal(one, other) for one, other in zip(*paths, strict=True))
+    require(same, world, "the same episodes from the same tasks, actions and numbers")
+
+
+def _path(world: Arena, tasks: Tasks, some: torch.Tensor) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    episodes = world.begin(tasks, some, generator)
+    seen = [episodes.observe(some)]
+    for _ in range(3):
+        episodes.step(some, world.random_actions(len(tasks), generator)[some])
+        seen.append(episodes.observe(some))
+    return seen
 
 
 def _simulator(world: Simulator) -> None:

@@ -132,7 +132,7 @@ class Scripted(Behaviour):
         If ``policy`` cannot be called, or the probability is outside [0, 1].
     """
 
-    policy: Callable[[Any, np.random.Generator], Any]
+    policy: Any
     random: float = 0.0
 
     own_units = True
@@ -176,7 +176,7 @@ class Mixture(Behaviour):
         If there is no policy, they are in different units, or weights are not as many or not above 0.
     """
 
-    parts: Sequence[Behaviour]
+    parts: Sequence[Any]
     weights: Sequence[float] | None = None
     """Shares of the trajectories, up to a factor; None: equal ones."""
     _shares: tuple[float, ...] = field(init=False, repr=False, default=())

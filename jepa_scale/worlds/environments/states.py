@@ -7,6 +7,7 @@ must go on alike. The generator of the environment is no part of a state: lookin
 from __future__ import annotations
 
 import copy
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -56,8 +57,7 @@ class Physics(Attributes):
 
     def save(self, source: Copy) -> Any:
         """``mj_getState``"""
-        import mujoco
-
+        mujoco = _mujoco()
         inner, kind = source.made.unwrapped, mujoco.mjtState.mjSTATE_INTEGRATION
         values = np.empty(mujoco.mj_stateSize(inner.model, kind))
         mujoco.mj_getState(inner.model, inner.data, values, kind)
@@ -65,8 +65,7 @@ class Physics(Attributes):
 
     def load(self, target: Copy, state: Any) -> None:
         """``mj_setState``, and what follows from it."""
-        import mujoco
-
+        mujoco = _mujoco()
         values, attributes = state
         inner, kind = target.made.unwrapped, mujoco.mjtState.mjSTATE_INTEGRATION
         super().load(target, attributes)
@@ -74,6 +73,11 @@ class Physics(Attributes):
         mujoco.mj_forward(inner.model, inner.data)
         # Forward dynamics overwrite the warm start of the next step.
         mujoco.mj_setState(inner.model, inner.data, values, kind)
+
+
+def _mujoco() -> Any:
+    """The engine, which the environment has imported: nothing here depends on it."""
+    return sys.modules["mujoco"]
 
 
 class Bodies(Attributes):
