@@ -47,7 +47,7 @@ def test_its_state_can_be_saved_and_the_oracle_beats_random_actions(name):
     planner = CEM(horizon=2, candidates=6, iterations=2, elites=2, cost={"final": 0.0, "path": 1.0})
     if world.action_space.discrete:
         planner = CategoricalCEM(horizon=2, score="distance", candidates=6, elites=2, iterations=2)
-    evaluation = Evaluation(episodes=3, required_steps=(4,))
+    evaluation = Evaluation(episodes=3, required_steps=(8,))
     outcomes = done(reference_jobs(world, planner, evaluation))
     rates = {policy: float(outcome.ever.float().mean()) for policy, outcome in outcomes.items()}
     assert rates["oracle"] >= rates["random"]
