@@ -16,7 +16,7 @@ from jepa_scale.callbacks.tasks import SEED, SUCCESS_1, Reference, TaskTrial, re
 from jepa_scale.planners.base import Cost, Search
 from jepa_scale.planners.planning import cost_of, predicted_cost
 from jepa_scale.planners.receding import Answer, EpisodeOutcome, MakeCost, answering, control_jobs
-from jepa_scale.records import Estimate, Evaluation
+from jepa_scale.records import Estimate, Evaluation, TaskOutcomes
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.arena import Arena
 
@@ -41,6 +41,18 @@ class Tried:
     """Whose success regret is measured against."""
     score: str = "distance"
     """Name of the model's regret."""
+
+    def as_records(self) -> dict[str, TaskOutcomes]:
+        """Return the outcome of every task by policy."""
+        return {
+            name: TaskOutcomes(
+                self.numbers[name].tolist(),
+                outcome.ever.tolist(),
+                None if outcome.final is None else outcome.final.tolist(),
+                [step or None for step in outcome.first.tolist()],
+            )
+            for name, outcome in self.outcomes.items()
+        }
 
 
 class _Seen:

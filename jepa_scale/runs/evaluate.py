@@ -17,13 +17,14 @@ import torch
 from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.planning import exact_estimates
 from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
-from jepa_scale.callbacks.success import Tried, estimates_of, tried
+from jepa_scale.callbacks.success import estimates_of, tried
 from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.data.module import draw
 from jepa_scale.data.normalise import unfitted
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.estimators.proportion import mcnemar
+from jepa_scale.models.foreign.read import weights_of
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Estimate, EvaluationRecord, PairedDifference, TaskOutcomes, Trajectories
 from jepa_scale.records.evaluation import Success
@@ -33,6 +34,7 @@ from jepa_scale.runs.code import changed
 from jepa_scale.runs.config import keys_of, with_overrides
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, missing_for_nan, refuse_links
+from jepa_scale.runs.foreign import evaluate_foreign
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.record import versions
 from jepa_scale.runs.stages import FINETUNE, build_task
@@ -61,6 +63,8 @@ def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | N
         If a checkpoint cannot be read, an override may not change, a part refuses its settings, a folder cannot be
         written, or the checkpoints would not be tried alike: different worlds, planners or tasks.
     """
+    if any(weights_of(path) is not None for path in paths):
+        return [_written(evaluate_foreign(path, overrides), _foreign_folder(path, out)) for path in paths]
     _check_overrides(overrides)
     checkpoints = [read_checkpoint(path) for path in paths]
     folders = [_writable(checkpoint.path, out) for checkpoint in checkpoints]
@@ -74,12 +78,25 @@ def evaluate(paths: Sequence[Path], overrides: Sequence[str] = (), out: Path | N
     for checkpoint, config, (context, module, heldout), folder in zip(
         checkpoints, configs, loaded, folders, strict=True
     ):
-        record = _evaluated(checkpoint, config, context, module, heldout)
-        text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        path = folder / f"{_identity(record)}.json"
-        atomic_write(path, text)
-        done.append(Evaluated(path, record))
+        done.append(_written(_evaluated(checkpoint, config, context, module, heldout), folder))
     return done
+
+
+def _written(record: EvaluationRecord, folder: Path) -> Evaluated:
+    text = json.dumps(missing_for_nan(record.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    path = folder / f"{_identity(record)}.json"
+    atomic_write(path, text)
+    return Evaluated(path, record)
+
+
+def _foreign_folder(path: Path, out: Path | None) -> Path:
+    """Folder to write the evaluation of a model of another program into: nothing is put beside its files unasked."""
+    file = weights_of(path)
+    if file is None:
+        raise UserError(
+            f"{path}: expected models of another program, as the others are, got none: evaluate it by itself"
+        )
+    return Path("evaluations") / file.parent.name if out is None else out
 
 
 def _writable(checkpoint: Path, out: Path | None) -> Path:
@@ -198,7 +215,7 @@ def _evaluated(
         elif not isinstance(context.planner, NoPlanner):
             results = tried(context, module)
             estimates = estimates_of(results, context.evaluation, *moment)
-            outcomes, required = _outcomes(results), results.trial.drawn.required_steps.tolist()
+            outcomes, required = results.as_records(), results.trial.drawn.required_steps.tolist()
         estimates += prediction_estimates(module, heldout, horizon_of(context, module, heldout), *moment)
     except NotFiniteError as error:
         raise UserError(f"{checkpoint.path}: {error}: this model has diverged") from None
@@ -222,18 +239,6 @@ def _trained(checkpoint: Checkpoint) -> str:
     if checkpoint.stage != FINETUNE:
         return "pretrained"
     return f"fine-tuned, {checkpoint.config['finetune']['_target_'].rpartition('.')[2]}"
-
-
-def _outcomes(results: Tried) -> dict[str, TaskOutcomes]:
-    return {
-        name: TaskOutcomes(
-            results.numbers[name].tolist(),
-            outcome.ever.tolist(),
-            None if outcome.final is None else outcome.final.tolist(),
-            [step or None for step in outcome.first.tolist()],
-        )
-        for name, outcome in results.outcomes.items()
-    }
 
 
 def difference(model: EvaluationRecord, reference: EvaluationRecord, kind: Success) -> PairedDifference | None:

@@ -1,0 +1,1 @@
+"""World models that other programs trained, read from their files."""
