@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from jepa_scale import trust
+from jepa_scale.data.alignment.check import alignment
+from jepa_scale.data.alignment.verdict import Verdict
 from jepa_scale.data.external.detect import read_episodes
 from jepa_scale.data.frameskip import frameskip
 from jepa_scale.data.module import RunData
 from jepa_scale.data.normalise import Normaliser, fit_normaliser
 from jepa_scale.data.pieces import pieces_of
-from jepa_scale.data.probe import alignment
 from jepa_scale.data.split import split_episodes
 from jepa_scale.records import ActionSpace, Episodes
 from jepa_scale.worlds.base import World
@@ -55,7 +56,7 @@ class Recorded(World):
     frameskip: int = 1
     """Number of recorded steps in one step of the model."""
     check_alignment: bool = True
-    """Whether to refuse recordings whose actions look shifted by a row; unclear cases only cause a warning."""
+    """Whether to refuse recordings whose actions are clearly shifted; unclear cases only cause a warning."""
     normalise: bool = True
     """Whether vectors and continuous actions are standardised."""
     allow_pickle: bool = False
@@ -82,13 +83,13 @@ class Recorded(World):
         episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})
         if self.check_alignment:
             # Before steps are put together: a shift by one row is one of the recorder's rows.
-            probe = alignment(episodes)
-            if probe.status == "misaligned":
+            found = alignment(episodes)
+            if found.refuses:
                 raise ValueError(
-                    f"{episodes.source}: {probe.sentence}; to train on it all the same, world.check_alignment=false"
+                    f"{episodes.source}: {found.sentence}; to train on it all the same, world.check_alignment=false"
                 )
-            if probe.status != "aligned":
-                warnings.warn(f"{episodes.source}: {probe.sentence}", stacklevel=2)
+            if found.verdict is not Verdict.ALIGNED:
+                warnings.warn(f"{episodes.source}: {found.sentence}", stacklevel=2)
         return frameskip(episodes, self.frameskip)
 
     @property
