@@ -3,8 +3,8 @@
     python benchmarks/alignment.py [PART OF A NAME] [--seeds 3]
 
 Right: an aligned recording is aligned, one whose action came a row late is shifted by 1. Wrong advice: an aligned
-recording is refused, a shifted one is called aligned, a shift is named that is another one. Where plant and shift add up
-to the same recording as an aligned one (a delay of 1, a row late) the aligned answer is the right one.
+recording is refused, a shifted one is called aligned, a shift is named that is another one. Where plant and shift add
+up to the same recording as an aligned one (a delay of 1, a row late) the aligned answer is the right one.
 """
 
 from __future__ import annotations

@@ -152,7 +152,12 @@ def torque(
 
 
 def rotating(
-    generator: np.random.Generator, policy: Policy, size: int = 4, actions: int = 2, noise: float = 0.05, angle: float = 0.6
+    generator: np.random.Generator,
+    policy: Policy,
+    size: int = 4,
+    actions: int = 2,
+    noise: float = 0.05,
+    angle: float = 0.6,
 ) -> Recording:
     """x⁺ = 0.95 R x + B a + w with rotations in planes."""
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -220,7 +225,7 @@ def cartpole(generator: np.random.Generator, policy: Policy) -> Recording:
     """Gymnasium's CartPole-v1: (x, x', θ, θ')."""
 
     def step(state: Array, action: Array, r: np.random.Generator) -> Array:
-        x, v, angle, turn = state
+        _, v, angle, turn = state
         force = 10.0 if action else -10.0
         temp = (force + 0.05 * turn**2 * np.sin(angle)) / 1.1
         bent = (9.8 * np.sin(angle) - np.cos(angle) * temp) / (0.5 * (4 / 3 - 0.1 * np.cos(angle) ** 2 / 1.1))
@@ -303,10 +308,9 @@ def cases() -> Iterator[Case]:
             planes[label] = lambda d=dampened, n=noise: Feedback(0.3 * plane, n, damping=d)
     for seen in ("all", "places"):
         for name, policy in planes.items():
-            if seen == "all":
-                # The gain reads the speed itself.
-                if not name.startswith(("iid", "smooth", "very")):
-                    continue
+            # Of all coordinates the gain would be another one.
+            if seen == "all" and not name.startswith(("iid", "smooth", "very")):
+                continue
             for noise in (0.0, 0.01):
                 label = f"torque {seen} {name}{'' if noise else ' noise-free'}"
                 yield Case(label, lambda g, p=policy, n=noise, s=seen: torque(g, p(), n, s))
@@ -323,9 +327,7 @@ def cases() -> Iterator[Case]:
                 f"rotating {size}×{actions} angle {angle} iid",
                 lambda g, s=size, a=actions, w=angle: rotating(g, partial(iid, a), s, a, angle=w),
             )
-        yield Case(
-            f"rotating {size}×{actions} smooth", lambda g, s=size, a=actions: rotating(g, Smooth(a), s, a)
-        )
+        yield Case(f"rotating {size}×{actions} smooth", lambda g, s=size, a=actions: rotating(g, Smooth(a), s, a))
         for spread in (0.0, 0.3):
             yield Case(
                 f"rotating {size}×{actions} feedback noise {spread}",
@@ -343,7 +345,8 @@ def cases() -> Iterator[Case]:
     yield Case("pendulum smooth", lambda g: pendulum(g, Smooth(1)))
     yield Case("pendulum scripted", lambda g: pendulum(g, _swing))
     yield Case(
-        "pendulum feedback", lambda g: pendulum(g, lambda h, t, r: np.clip(_swing(h, t, r) + 0.3 * r.normal(size=1), -1, 1))
+        "pendulum feedback",
+        lambda g: pendulum(g, lambda h, t, r: np.clip(_swing(h, t, r) + 0.3 * r.normal(size=1), -1, 1)),
     )
     yield Case("mountain car iid", lambda g: mountain_car(g, partial(coins, 3)))
     yield Case("mountain car sticky", lambda g: mountain_car(g, Sticky(3)))
@@ -356,7 +359,7 @@ def cases() -> Iterator[Case]:
 
 
 def recorded(recording: Recording, shift: int) -> Episodes:
-    """Return a recording as episodes; ``shift`` 1 puts the action of the row before into each row, −1 of the row after."""
+    """Return a recording as episodes; ``shift`` 1 puts the action of the row before into each row, −1 of the next."""
     rows, actions, lengths = [], [], []
     for seen, taken in zip(*recording, strict=True):
         # A row too few at either end rather than an action that was never taken.

@@ -50,9 +50,13 @@ class Recorded(World):
 
     path: str | None = None
     format: str = "auto"
-    observation: str | None = None
-    """Column, part or feature to read as the observation; None: the reader's choice. ``action`` likewise."""
-    action: str | None = None
+    observation: str | list | None = None
+    """Column, part or feature to read as the observation, or several that are joined; None: the reader's choice.
+
+    ``action`` likewise."""
+    action: str | list | None = None
+    layout: str | None = None
+    """Layout of Overcooked whose trials are read; needed where the table holds several."""
     frameskip: int = 1
     """Number of recorded steps in one step of the model."""
     check_alignment: bool = True
@@ -78,7 +82,7 @@ class Recorded(World):
     @cached_property
     def episodes(self) -> Episodes:
         """All recorded episodes, at the model's steps."""
-        wanted = {"observation": self.observation, "action": self.action, "allow_pickle": self.allow_pickle}
+        wanted = {name: getattr(self, name) for name in ("observation", "action", "layout", "allow_pickle")}
         assert self.path is not None
         episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})
         if self.check_alignment:

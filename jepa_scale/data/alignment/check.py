@@ -19,7 +19,7 @@ _BESIDE = 0.05
 _LEAST = 1e-3
 """Smallest gain, and partial share, that can decide: below it a model's own errors are as large."""
 _SECOND = 0.5
-"""Share of the best lag's gain that the last lag needs to decide: a held force moves a place in this row and the next."""
+"""Share of the best lag's gain that the last lag needs to decide: a held force moves a place in two rows."""
 _AROUND = 0.25
 """Share of the best lag's gain that others may have for a target to be that of the row."""
 _ROUNDING = 1e-6
@@ -109,7 +109,9 @@ class _Evidence:
         base = regression.errors(past)
         # In a world without noise some coordinates are known to the last bit: their rounding is not to be explained.
         known = base.mean(axis=0) <= (_ROUNDING * np.abs(rows.observation(0)).max(axis=0)[rows.moving]) ** 2
-        scale = np.where(known, np.inf, base.mean(axis=0)) * (~known).mean() if not known.all() else base.mean(axis=0) + 1
+        scale = (
+            np.where(known, np.inf, base.mean(axis=0)) * (~known).mean() if not known.all() else base.mean(axis=0) + 1
+        )
         everything = self.regression.errors(self.names)
         self.explained = self.regression.share(base, everything, scale)
         self.gains = tuple(self._gain(lag, everything, scale) for lag in lags)
@@ -137,10 +139,10 @@ def _judged(rows: Rows, folds: Folds, evidence: _Evidence) -> Alignment:
     best = max(sure, key=lambda gain: gain.value)
     if free and last.value > _SECOND * best.value:
         return _placed(rows, evidence, last.lag, free)
-    if best.lag == 0 and all(gain is best or gain.value < _AROUND * best.value for gain in sure):
-        # Robots with inertia and filters answer over some rows, most to the target of this one.
-        if len(sure) > 1 and policy.follows_target(rows, 0):
-            return _placed(rows, evidence, 0, free)
+    alone = all(gain is best or gain.value < _AROUND * best.value for gain in sure)
+    # Robots with inertia and filters answer over some rows, most to the target of this one.
+    if len(sure) > 1 and best.lag == 0 and alone and policy.follows_target(rows, 0):
+        return _placed(rows, evidence, 0, free)
     if len(sure) > 1:
         reason = Reason.SEVERAL_LAGS if last.lag <= 0 else Reason.FEEDBACK
         return _found(rows, evidence, Verdict.CANNOT_TELL, reason, None, free)

@@ -109,7 +109,9 @@ def chosen_rows(episodes: Episodes, seed: int, reach: int) -> Rows:
     return Rows(episodes, taken, owner, reach, _table(values, wanted, generator), wanted, seed)
 
 
-def _table(values: NDArray[np.generic], wanted: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.float64]:
+def _table(
+    values: NDArray[np.generic], wanted: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.float64]:
     if not len(wanted):
         return np.zeros((0, 1))
     blocks = [_pooled(np.asarray(values[wanted[first : first + _BLOCK]])) for first in range(0, len(wanted), _BLOCK)]

@@ -43,7 +43,7 @@ def state_lag(rows: Rows, folds: Folds) -> int | None:
 
 
 def exogenous(rows: Rows, folds: Folds, lag: int) -> bool:
-    """Return whether actions can be taken for chosen without a view to the observations, if a_{t + lag} is taken at x_t.
+    """Return whether actions seem to be chosen without a view to the observations, if a_{t + lag} is taken at x_t.
 
     That is: what they do not owe to their own past, x_t and x_{t−1} do not explain either. Where their past and x_{t+1}
     determine them, they may be a function of x_{t+1} in disguise, and do not count.
@@ -132,7 +132,7 @@ def loop(rows: Rows, folds: Folds, effect: Regression, names: list[str], wanted:
 
 
 def depends_on_both(rows: Rows, folds: Folds, lag: int) -> bool:
-    """Return whether a_{t + lag} depends on x_t given x_{t+1}, as a cause of the step does and an answer to x_{t+1} not."""
+    """Return whether a_{t + lag} depends on x_t given x_{t+1}: a cause of the step does, an answer to x_{t+1} not."""
     blocks = {"next": rows.observation(1), "own": rows.action(lag - 1), "now": rows.observation(0)}
     regression = Regression(blocks, rows.action(lag), folds)
     without = regression.errors(["next", "own"])

@@ -91,8 +91,9 @@ class Regression:
         left = (self._left - self._moments[part][0])[np.ix_(used, used)]
         right = (self._right - self._moments[part][1])[used]
         size = np.sqrt(np.maximum(np.diag(left), 1e-300))
-        return np.linalg.solve(left / size / size[:, None] + penalty * np.eye(len(left)), right / size[:, None]) / (
-            size[:, None]
+        return (
+            np.linalg.solve(left / size / size[:, None] + penalty * np.eye(len(left)), right / size[:, None])
+            / (size[:, None])
         )
 
     def _errors(self, names: list[str], penalty: float) -> NDArray[np.float64]:

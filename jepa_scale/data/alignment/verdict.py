@@ -56,7 +56,7 @@ class Alignment:
     reason: Reason | None
     """Why it cannot be told; None for the other verdicts."""
     lag: int | None
-    """Rows between a transition's own row and the row with its action; for ``ACTION_IS_STATE`` the row of that state."""
+    """Rows from a transition's own row to the one with its action; for ``ACTION_IS_STATE`` to that state's."""
     gains: tuple[Gain, ...]
     explained: float
     """Share of the variance unexplained by x_t and x_{t-1} that the actions of all lags explain, out of sample."""
@@ -83,10 +83,10 @@ class Alignment:
             return f"actions are aligned: {evidence}"
         if self.verdict is Verdict.SHIFTED:
             assert self.lag is not None
-            rows = "one row" if self.lag == 1 else f"{self.lag} rows"
+            rows = _rows(self.lag)
             return (
-                f"actions are shifted by {rows}: x_t+1 follows the action that stands {rows} below; {evidence}; move the "
-                f"action column up by {rows} within each episode"
+                f"actions are shifted by {rows}: x_t+1 follows the action {rows} below; {evidence}; move "
+                f"the action column up by {rows} within each episode"
             )
         if self.verdict is Verdict.ACTION_IS_STATE:
             return f"actions are a linear function of {_STATES[self.lag or 0]} ({self.n} transitions)"
@@ -96,10 +96,14 @@ class Alignment:
         if self.reason is Reason.DELAYED:
             assert self.lag is not None
             return (
-                f"cannot tell whether actions are aligned: x_t+1 follows the action {-self.lag} rows above; the robot "
+                f"cannot tell whether actions are aligned: x_t+1 follows the action {_rows(-self.lag)} above; the robot "
                 f"answers late or the rows are shifted, which look alike: {evidence}; ask who recorded it"
             )
         return f"cannot tell whether actions are aligned, {_WHY[self.reason]}: {evidence}"
+
+
+def _rows(count: int) -> str:
+    return "one row" if count == 1 else f"{count} rows"
 
 
 _STATES = {
