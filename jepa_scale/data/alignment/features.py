@@ -114,13 +114,18 @@ def _table(
 ) -> NDArray[np.float64]:
     if not len(wanted):
         return np.zeros((0, 1))
-    blocks = [_pooled(np.asarray(values[wanted[first : first + _BLOCK]])) for first in range(0, len(wanted), _BLOCK)]
-    table = np.nan_to_num(np.concatenate(blocks))
+    table = np.nan_to_num(numbers(values, wanted))
     if table.shape[1] > _FEATURES:
         table = table @ generator.normal(size=(table.shape[1], _FEATURES)) / np.sqrt(table.shape[1])
     deviation = table.std(axis=0)
     kept = deviation > 1e-6 * np.maximum(1e-12, np.abs(table).max(axis=0))
     return (table[:, kept] - table[:, kept].mean(axis=0)) / deviation[kept]
+
+
+def numbers(values: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return rows as numbers (n, D): vectors as they are, frames as means over at most 8×8 squares."""
+    blocks = [_pooled(np.asarray(values[rows[first : first + _BLOCK]])) for first in range(0, len(rows), _BLOCK)]
+    return np.concatenate(blocks)
 
 
 def _pooled(block: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -114,6 +114,13 @@ def clustered(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> Share:
     return Share(mean, float(np.sqrt((rest**2).sum() * used / max(1, used - 1)) / len(values)))
 
 
-def share_of(errors: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Return the share of variance explained (out of sample), mean over coordinates."""
-    return float(1 - (errors.mean(axis=0) / target.var(axis=0)).mean())
+def ratio(part: NDArray[np.float64], whole: NDArray[np.float64], cluster: NDArray[np.int64]) -> Share:
+    """Return Σ part / Σ whole (n,) with the clustered error of a ratio: whatever moves both moves it little.
+
+    >>> whole = np.random.default_rng(0).exponential(size=400)
+    >>> share = ratio(0.9 * whole, whole, np.arange(400) // 10)
+    >>> round(share.value, 6), round(share.error, 6)
+    (0.9, 0.0)
+    """
+    value = float(part.sum() / whole.sum())
+    return Share(value, clustered(part - value * whole, cluster).error / float(whole.mean()))

@@ -85,8 +85,8 @@ class Alignment:
             assert self.lag is not None
             rows = _rows(self.lag)
             return (
-                f"actions are shifted by {rows}: x_t+1 follows the action {rows} below; {evidence}; move "
-                f"the action column up by {rows} within each episode"
+                f"actions are shifted by {rows}: x_t+1 follows the action {rows} below; {evidence}; "
+                f"move the action column up by {rows} within each episode"
             )
         if self.verdict is Verdict.ACTION_IS_STATE:
             return f"actions are a linear function of {_STATES[self.lag or 0]} ({self.n} transitions)"
@@ -96,8 +96,8 @@ class Alignment:
         if self.reason is Reason.DELAYED:
             assert self.lag is not None
             return (
-                f"cannot tell whether actions are aligned: x_t+1 follows the action {_rows(-self.lag)} above; the robot "
-                f"answers late or the rows are shifted, which look alike: {evidence}; ask who recorded it"
+                f"cannot tell whether actions are aligned: x_t+1 follows the action {_rows(-self.lag)} above; the "
+                f"robot answers late or the rows are shifted, which look alike: {evidence}; ask who recorded it"
             )
         return f"cannot tell whether actions are aligned, {_WHY[self.reason]}: {evidence}"
 
@@ -122,4 +122,6 @@ _WHY = {
 def _shown(gains: tuple[Gain, ...]) -> str:
     listed = [gain for gain in gains if gain.lag in (-1, 0, 1) or gain.sure]
     best = ", ".join(f"{gain.value:.3f} ± {gain.error:.3f} at lag {gain.lag:+d}" for gain in listed)
-    return f"beyond x_t, x_t-1 and the other lags the action explains {best.replace('+0', '0')}"
+    # A gain out of sample is a little below 0 where there is none.
+    best = best.replace("-0.000", "0.000").replace("+0", "0")
+    return f"beyond x_t, x_t-1 and the other lags the action explains {best}"

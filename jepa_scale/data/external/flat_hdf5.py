@@ -61,10 +61,9 @@ def read(
     """
     with open_hdf5(path) as file:
         columns = columns_of(file)
+        taken = _named(action, columns, path)
         default = next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
-        seen, taken = (
-            _named(names, columns, path) for names in (default if observation is None else observation, action)
-        )
+        seen = _named(default if observation is None else observation, columns, path)
         fields = _fields(columns, {"observations": seen, "actions": taken, "states": [state], "known": [VALID]}, path)
         with reading(path, "the notes and action space of a store"):
             space, notes = stored_action_space(file.attrs), stored_notes(file.attrs)
