@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_scale.data.external.video import PictureRows
+from jepa_scale.data.external.video import listed_pictures
 from jepa_scale.foreign import Refused, inside
 
 
@@ -22,7 +22,7 @@ def as_rows(column: Any, label: str, folder: Path) -> Any:
     """
     array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     if is_picture(array.type):
-        return PictureRows(_encoded(array, label, folder), label)
+        return listed_pictures(_encoded(array, label, folder), label)
     return dense(array, label)
 
 

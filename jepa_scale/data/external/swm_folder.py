@@ -13,7 +13,7 @@ from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
 from jepa_scale.data.external.formats import Format, visible
 from jepa_scale.data.external.pieces import unbroken
 from jepa_scale.data.external.select import ACTIONS, OBSERVATIONS, Names, chosen, joined
-from jepa_scale.data.external.video import PictureRows, VideoRows
+from jepa_scale.data.external.video import VideoRows, listed_pictures
 from jepa_scale.data.rows import Joined
 from jepa_scale.foreign import Refused
 from jepa_scale.records import Episodes
@@ -100,7 +100,7 @@ def _frames(folder: Path, lengths: NDArray[np.int64]) -> Any:
     absent = next((name for name in names if not name.is_file()), None)
     if absent is not None:
         raise Refused(f"{folder}: expected the picture {absent.name}, got none: the folder is incomplete")
-    return PictureRows(names, str(folder))
+    return listed_pictures(names, str(folder))
 
 
 def _lacks(path: Path) -> str | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from jepa_scale.data.external.arrow import as_rows, is_picture
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
 from jepa_scale.data.external.formats import Format, visible
+from jepa_scale.data.external.lance_table import Table, is_lance, read_lance
 from jepa_scale.data.external.pieces import run_lengths, unbroken
 from jepa_scale.data.external.select import (
     ACTIONS,
@@ -33,18 +32,6 @@ from jepa_scale.records import Episodes
 _PICTURES = ("pixels", "image", "observation.image", "observation.images", "rgb")
 _SEEN = re.compile(r"(x|s|o|q|obs|state|observation|qpos|qvel)[._]?\[?\d+\]?$", re.IGNORECASE)
 _DONE = re.compile(r"(a|u|act|action|actions|ctrl)[._]?\[?\d+\]?$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns of a table by name, loaded when asked for."""
-
-    kind: str
-    names: list[str]
-    load: Callable[[str], Any]
-    """Returns numbers (R, …), or a source of frames."""
-    pictures: frozenset[str]
-    """Columns that hold encoded pictures."""
 
 
 def read(path: Path, *, observation: Names = None, action: Names = None, load_bytes: int = LOAD_BYTES) -> Episodes:
@@ -136,8 +123,8 @@ def _order(table: Table, episode: str, step: str | None, label: str) -> tuple[ND
 def _table(path: Path) -> Table:
     if path.suffix == ".csv":
         return _csv(path)
-    if _is_lance(path):
-        return _lance(path)
+    if is_lance(path):
+        return read_lance(path)
     return _arrow(path)
 
 
@@ -210,34 +197,10 @@ def _files(path: Path) -> list[Path]:
     return training or found
 
 
-def _is_lance(path: Path) -> bool:
-    return path.is_dir() and (path / "_versions").is_dir() and ((path / "data").is_dir() or path.suffix == ".lance")
-
-
-def _lance(path: Path) -> Table:
-    try:
-        lance = importlib.import_module("lance")
-    except ImportError:
-        raise Refused(
-            f"{path}: Lance needs pylance, which is absent: pip install 'jepa-scale[lance]', or convert it to HDF5 "
-            "with stable-worldmodel's converter"
-        ) from None
-    with reading(path, "a table of Lance", Exception):
-        dataset = lance.dataset(str(path))
-        schema = dataset.schema
-
-    def load(name: str) -> Any:
-        with reading(f"{path}: {name}", "a column of Lance", Exception):
-            column = dataset.to_table(columns=[name])[name]
-        return as_rows(column, f"{path}: {name}", path)
-
-    return Table("Lance", schema.names, load, frozenset(field.name for field in schema if is_picture(field.type)))
-
-
 def _recognises(path: Path) -> bool:
     if path.is_file():
         return path.suffix in (".csv", ".parquet", ".arrow")
-    return path.is_dir() and (_is_lance(path) or bool(_tabular(path)))
+    return path.is_dir() and (is_lance(path) or bool(_tabular(path)))
 
 
 def _tabular(path: Path) -> Iterable[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +84,28 @@ def av_library(path: Any) -> Any:
 
 
 class PictureRows(RowSource):
-    """Encoded pictures (JPEG, PNG, WebP) in memory or in files, decoded when asked for."""
+    """Encoded pictures (JPEG, PNG, WebP) in memory or in files, decoded when asked for.
 
-    def __init__(self, pictures: Sequence[bytes | Path], label: str) -> None:
-        self.pictures, self.label = pictures, label
-        first = self._decoded(0)
-        self.shape, self.dtype = (len(pictures), *first.shape), np.dtype(np.uint8)
+    Parameters
+    ----------
+    take
+        Returns the pictures of some rows, as bytes or as the paths of files.
+    count
+        Number of rows.
+    label
+        File and column, for errors.
+    """
+
+    def __init__(self, take: Callable[[NDArray[np.int64]], Sequence[bytes | Path]], count: int, label: str) -> None:
+        self.take, self.label = take, label
+        (first,) = take(np.zeros(1, np.int64)) if count else (b"",)
+        self.shape, self.dtype = (count, *self._decoded(first, 0).shape), np.dtype(np.uint8)
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Decode pictures, which have to be of one size."""
         frames = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, row in enumerate(rows):
-            picture = self._decoded(int(row))
+        for place, (row, encoded) in enumerate(zip(rows, self.take(rows), strict=True)):
+            picture = self._decoded(encoded, int(row))
             if picture.shape != self.shape[1:]:
                 raise Refused(
                     f"{self.label}: expected pictures {self.shape[1:]} as the first, got {picture.shape} in row {row}"
@@ -103,13 +113,17 @@ class PictureRows(RowSource):
             frames[place] = picture
         return frames
 
-    def _decoded(self, row: int) -> NDArray[np.uint8]:
+    def _decoded(self, encoded: bytes | Path, row: int) -> NDArray[np.uint8]:
         from PIL import Image
 
-        picture = self.pictures[row]
-        source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+        source = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with (
             reading(f"{self.label}, row {row}", "a picture in JPEG, PNG or WebP", Image.DecompressionBombError),
             Image.open(source, formats=_KINDS) as image,
         ):
             return np.asarray(image.convert("L")) if image.mode in ("1", "L") else np.asarray(image.convert("RGB"))
+
+
+def listed_pictures(pictures: Sequence[bytes | Path], label: str) -> PictureRows:
+    """Return pictures that are at hand, or whose files are, as rows."""
+    return PictureRows(lambda rows: [pictures[row] for row in rows], len(pictures), label)

@@ -59,8 +59,9 @@ def _curve_caption(card: DataCard) -> str:
     return (
         "Held-out episodes against the first n transitions of the others. Left: distance of a held-out row from the "
         "nearest of the n, in deviations per coordinate; where it still falls, more episodes reach new places. "
-        "Right: share of the variance of held-out steps that a regression on x_t, x_{t−1} and "
-        "a_t leaves; where it is flat, more of the same does not help such a model. Bars: 95 % intervals over "
+        "Middle: share of the variance of held-out steps that a regression on x_t, x_{t−1} and "
+        "a_t leaves; where it is flat, more of the same does not help such a model. Right: (Σλ)² / Σλ² of the "
+        "covariance of the n rows. Bars: 95 % intervals over "
         f"held-out episodes, {whole(last.distance.n)} rows; the last n is {whole(last.n)}."
     )
 
@@ -68,8 +69,13 @@ def _curve_caption(card: DataCard) -> str:
 @styled
 def _draw_curve(card: DataCard) -> Figure:
     points = _curve(card)
-    figure = Figure(figsize=(7.6, 3.2))
-    panels = figure.subplots(1, 2)
+    figure = Figure(figsize=(8.6, 3.0))
+    panels = figure.subplots(1, 3)
+    panels[2].plot(
+        [point.n for point in points], [point.participation for point in points],
+        color=EXACT, marker="o", markersize=4, linewidth=1.2,
+    )  # fmt: skip
+    panels[2].set_ylabel("directions that vary")
     n = np.array([point.n for point in points])
     for axes, values, label in (
         (panels[0], [point.distance for point in points], "distance to the nearest row"),
@@ -79,10 +85,11 @@ def _draw_curve(card: DataCard) -> Figure:
             n, [value.value for value in values], yerr=[Z95 * value.error for value in values],
             color=EXACT, marker="o", markersize=4, linewidth=1.2, capsize=3,
         )  # fmt: skip
+        axes.set_ylabel(label)
+    for axes in panels:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("transitions n")
-        axes.set_ylabel(label)
     return figure
 
 

@@ -211,6 +211,7 @@ def test_lance(tmp_path, world):
     lance = pytest.importorskip("lance")
     lance.write_dataset(pa.table(columns(world)), str(tmp_path / "walk.lance"))
     check(read_episodes(tmp_path / "walk.lance"), world, frames=True)
+    check(read_episodes(tmp_path / "walk.lance", load_bytes=0), world, frames=True)
     check(read_episodes(tmp_path / "walk.lance", observation="state"), world)
 
 
