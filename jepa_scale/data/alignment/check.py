@@ -20,8 +20,10 @@ _LEAST = 1e-3
 """Smallest gain, and partial share, that can decide: below it a model's own errors are as large."""
 _SECOND = 0.5
 """Share of the best lag's gain that the last lag needs to decide: a held force moves a place in two rows."""
+_REACHED = 0.98
+"""Share of its way to the target in a row from which a robot is there."""
 _AROUND = 0.25
-"""Share of the best lag's gain that others may have for a target to be that of the row."""
+"""Share of the best lag's gain that earlier ones may have for a target to be that of the row."""
 _ROUNDING = 1e-6
 """Standard deviation, relative to the largest value, below which a residual is float32's rounding."""
 
@@ -71,7 +73,9 @@ def alignment(episodes: Episodes, seed: int = 0) -> Alignment:
         return _unknown(rows, Reason.TOO_FEW)
     folds = Folds.of(rows.groups)
     state = policy.state_lag(rows, folds)
-    if state is not None:
+    # Where the observation holds speeds, the next one tells the target of a robot that is on its way to it.
+    on_the_way = state == 1 and policy.follows_target(rows, 0, most=_REACHED)
+    if state is not None and not on_the_way:
         return _unknown(rows, None, Verdict.ACTION_IS_STATE, state)
     evidence = _Evidence(rows, folds, interaction=False)
     if not evidence.sure and _affordable(rows):
@@ -139,7 +143,8 @@ def _judged(rows: Rows, folds: Folds, evidence: _Evidence) -> Alignment:
     best = max(sure, key=lambda gain: gain.value)
     if free and last.value > _SECOND * best.value:
         return _placed(rows, evidence, last.lag, free)
-    alone = all(gain is best or gain.value < _AROUND * best.value for gain in sure)
+    # A later action that adds as well says that rows are ahead by a part of one.
+    alone = last.lag == 0 and all(gain is best or gain.value < _AROUND * best.value for gain in sure)
     # Robots with inertia and filters answer over some rows, most to the target of this one.
     if len(sure) > 1 and best.lag == 0 and alone and policy.follows_target(rows, 0):
         return _placed(rows, evidence, 0, free)

@@ -71,8 +71,11 @@ def exogenous(rows: Rows, folds: Folds, lag: int) -> bool:
     return float((regression.errors(list(blocks)).mean(axis=0) / left).mean()) > _UNSEEN
 
 
-def follows_target(rows: Rows, lag: int) -> bool:
-    """Return whether a_{t + lag} is a place that the state approaches: x⁺ = x + κ (a − x), coordinate by coordinate."""
+def follows_target(rows: Rows, lag: int, most: float = 1.3) -> bool:
+    """Return whether a_{t + lag} is a place that the state approaches: x⁺ = x + κ (a − x), coordinate by coordinate.
+
+    ``most`` is the largest κ; one above 1 overshoots.
+    """
     if rows.episodes.action_space.discrete:
         return False
     values = rows.episodes.observations if rows.episodes.states is None else rows.episodes.states
@@ -93,7 +96,7 @@ def follows_target(rows: Rows, lag: int) -> bool:
             continue
         design = np.column_stack([current[:, place], action, np.ones(len(action))])
         keep, pull, _ = np.linalg.lstsq(design, following[:, place], rcond=None)[0]
-        fitting += 0.02 < pull < 1.3 and abs(keep + pull - 1) < 0.05
+        fitting += 0.02 < pull < most and abs(keep + pull - 1) < 0.05
     return judged > 0 and fitting >= 0.75 * judged
 
 
