@@ -1,11 +1,14 @@
 """`data` as a user runs it."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 from jepa_scale.cli.app import main
 from jepa_scale.data.external.detect import read_episodes
+from jepa_scale.data.recorded import Recorded
 from tests.data.recorded import walk
 
 
@@ -28,30 +31,72 @@ def test_it_says_what_there_is_and_converts_it(recorded, tmp_path, capsys):
     assert run(["data", recorded, "--to", store, "--frameskip", "3"]) == 0
     shown = capsys.readouterr().out
     assert f"NumPy, {recorded}" in shown
-    assert "40 episodes of 4 to 4 rows, 119 transitions" in shown
-    assert "vectors 2, actions of 6 coordinates in [-" in shown
+    assert "40 episodes of 12 to 12 rows, 439 transitions" in shown
+    assert "at the frameskip: 40 episodes of 4 to 4 rows, 119 transitions" in shown
+    assert "vectors 2, actions of 2 coordinates in [-" in shown
     assert "• 1 of 440 transitions skipped: an action that is not finite" in shown
     assert "• frameskip 3: 80 steps at the ends of episodes dropped" in shown
-    assert "• actions are aligned: the action explains R² = " in shown
+    assert "• actions are aligned: beyond x_t, x_t-1 and the other lags the action explains " in shown
     assert f"store: {store}" in shown
     found = read_episodes(store, verify=True)
     assert found.transitions == 119
     assert run(["data", store, "--verify"]) == 0
 
 
-def test_misaligned_actions_end_with_code_1(recorded, tmp_path, capsys):
+def test_shifted_actions_end_with_code_1(recorded, tmp_path, capsys):
     arrays = dict(np.load(recorded))
     shifted = np.roll(np.nan_to_num(arrays["actions"]), 1, axis=0)
     np.savez(tmp_path / "late.npz", **(arrays | {"actions": shifted}))
     assert run(["data", tmp_path / "late.npz"]) == 1
-    assert "• actions look misaligned" in capsys.readouterr().out
+    assert "✗ actions are shifted by one row" in capsys.readouterr().out
+
+
+def test_what_does_not_ruin_training_ends_with_code_0(recorded, tmp_path, capsys):
+    """Copies, clocks, a coordinate that never moves and an action without effect are told, and train."""
+    arrays = dict(np.load(recorded))
+    rows = len(arrays["observations"])
+    seen = np.concatenate([arrays["observations"], np.zeros((rows, 1)), np.tile(np.arange(12.0), 40)[:, None]], axis=1)
+    actions = np.random.default_rng(0).normal(size=(rows, 2))
+    seen[12:24], actions[12:24] = seen[:12], actions[:12]
+    np.savez(tmp_path / "odd.npz", observations=seen, actions=actions, ep_len=arrays["ep_len"])
+    assert run(["data", tmp_path / "odd.npz"]) == 0
+    shown = capsys.readouterr().out
+    assert "• 1 of 40 episodes are copies of others" in shown
+    assert "• 1 of 4 coordinates never change: 2" in shown
+    assert "• coordinates 3 count the rows of the episode" in shown
+
+
+def test_the_card_as_json_and_as_a_page(recorded, tmp_path, capsys):
+    assert run(["data", recorded, "--json", "--page", tmp_path / "card"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "card/card.json").read_text())
+    assert printed["alignment"]["verdict"] == "aligned"
+    assert printed["policy"]["kind"] == "random"
+    assert printed["content"]["transitions"] == 439
+    assert not printed["ruined"]
+    page = (tmp_path / "card/card.html").read_text()
+    assert "Card of NumPy, " in page
+    assert (tmp_path / "card/figures/gains.png").exists()
+    assert (tmp_path / "card/figures/reach.svg").exists()
+    assert run(["data", recorded, "--page", recorded]) == 2
+    assert "is a file: give another --page" in capsys.readouterr().err
+
+
+def test_several_columns_are_joined(recorded, tmp_path, capsys):
+    arrays = dict(np.load(recorded))
+    joints = {"left": arrays["observations"][:, :1], "right": arrays["observations"][:, 1:]}
+    np.savez(tmp_path / "apart.npz", actions=arrays["actions"], ep_len=arrays["ep_len"], **joints)
+    assert run(["data", tmp_path / "apart.npz", "--observation", "left,right"]) == 0
+    assert "vectors 2, actions of 2" in capsys.readouterr().out
+    world = Recorded(str(tmp_path / "apart.npz"), observation=["left", "right"])
+    assert world.observation_shape == (2,)
 
 
 def test_a_mistake_is_one_line(recorded, tmp_path, capsys):
     assert run(["data", tmp_path / "absent"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert run(["data", recorded, "--observation", "pixels"]) == 2
-    assert "expected an array pixels, got actions, ep_len, observations" in capsys.readouterr().err
+    assert "expected pixels for the observation, got observations, actions, ep_len" in capsys.readouterr().err
     assert run(["data", recorded, "--to", recorded]) == 2
     assert "is the file that is read" in capsys.readouterr().err
     assert run(["data", recorded, "--frameskip", "99"]) == 2

@@ -29,6 +29,18 @@ def h5py_library(path: Any) -> Any:
     return library
 
 
+def hdf5_names(path: Path) -> set[str]:
+    """Return the names at the root of an HDF5 file; empty if it is none, by its first bytes, not its suffix."""
+    if not path.is_file():
+        return set()
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89HDF\r\n\x1a\n":
+            return set()
+    # Names alone, which follow no link.
+    with reading(path, "an HDF5 file"), h5py_library(path).File(path, "r") as content:
+        return set(content)
+
+
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open an HDF5 file for reading, none of whose parts may lie outside its folder.

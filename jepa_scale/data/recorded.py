@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from jepa_scale import trust
+from jepa_scale.data.alignment.check import alignment
+from jepa_scale.data.alignment.verdict import Verdict
 from jepa_scale.data.external.detect import read_episodes
 from jepa_scale.data.frameskip import frameskip
 from jepa_scale.data.module import RunData
 from jepa_scale.data.normalise import fit_needed
 from jepa_scale.data.pieces import pieces_of
 from jepa_scale.data.played import PlayedRecording, without_goals
-from jepa_scale.data.probe import alignment
 from jepa_scale.data.split import split_episodes
 from jepa_scale.records import ActionSpace, Episodes
 from jepa_scale.worlds.base import World
@@ -53,13 +54,17 @@ class Recorded(World):
 
     path: str | None = None
     format: str = "auto"
-    observation: str | None = None
-    """Column, part or feature to read as the observation; None: the reader's choice. ``action`` likewise."""
-    action: str | None = None
+    observation: str | list | None = None
+    """Column, part or feature to read as the observation, or several that are joined; None: the reader's choice.
+
+    ``action`` likewise."""
+    action: str | list | None = None
+    layout: str | None = None
+    """Layout of Overcooked whose trials are read; needed where the table holds several."""
     frameskip: int = 1
     """Number of recorded steps in one step of the model."""
     check_alignment: bool = True
-    """Whether to refuse recordings whose actions look shifted by a row; unclear cases only cause a warning."""
+    """Whether to refuse recordings whose actions are clearly shifted; unclear cases only cause a warning."""
     normalise: bool = True
     """Whether vectors and continuous actions are standardised."""
     allow_pickle: bool = False
@@ -109,18 +114,18 @@ class Recorded(World):
 
     @cached_property
     def _recorded(self) -> Episodes:
-        wanted = {"observation": self.observation, "action": self.action, "allow_pickle": self.allow_pickle}
+        wanted = {name: getattr(self, name) for name in ("observation", "action", "layout", "allow_pickle")}
         assert self.path is not None
         episodes = read_episodes(self.path, self.format, **{name: value for name, value in wanted.items() if value})
         if self.check_alignment:
             # Before steps are put together: a shift by one row is one of the recorder's rows.
-            probe = alignment(episodes)
-            if probe.status == "misaligned":
+            found = alignment(episodes)
+            if found.refuses:
                 raise ValueError(
-                    f"{episodes.source}: {probe.sentence}; to train on it all the same, world.check_alignment=false"
+                    f"{episodes.source}: {found.sentence}; to train on it all the same, world.check_alignment=false"
                 )
-            if probe.status != "aligned":
-                warnings.warn(f"{episodes.source}: {probe.sentence}", stacklevel=2)
+            if found.verdict is not Verdict.ALIGNED:
+                warnings.warn(f"{episodes.source}: {found.sentence}", stacklevel=2)
         return frameskip(episodes, self.frameskip)
 
     @property

@@ -25,8 +25,8 @@ def check_reader(read: Callable[..., Episodes], path: str | Path) -> None:
     >>> import numpy as np
     >>> from jepa_scale.data.external import npz
     >>> x, a = np.random.default_rng(0).normal(size=(10, 3)), np.random.default_rng(1).uniform(-1, 1, size=(10, 2))
-    >>> np.savez("episodes.npz", observations=x, actions=a, terminals=np.arange(10) % 5 == 4)
-    >>> check_reader(npz.read_ogbench, "episodes.npz")
+    >>> np.savez("episodes.npz", observations=x, actions=a, ep_len=[5, 5])
+    >>> check_reader(npz.read, "episodes.npz")
     """
     name = getattr(read, "__module__", type(read).__name__)
     episodes, again = read(Path(path)), read(Path(path))

@@ -151,14 +151,14 @@ def test_faults_of_readers(tmp_path):
     generator = np.random.default_rng(0)
     np.savez(
         tmp_path / "one.npz", observations=generator.normal(size=(10, 3)),
-        actions=generator.uniform(-1, 1, size=(10, 2)), terminals=np.arange(10) % 5 == 4,
+        actions=generator.uniform(-1, 1, size=(10, 2)), ep_len=[5, 5],
     )  # fmt: skip
 
     def runs_on(path):
-        episodes = npz.read_ogbench(path)
+        episodes = npz.read(path)
         return dataclasses.replace(episodes, usable=np.ones_like(episodes.usable))
 
-    check_reader(npz.read_ogbench, tmp_path / "one.npz")
+    check_reader(npz.read, tmp_path / "one.npz")
     with pytest.raises(AssertionError, match="no usable action in the last row of an episode"):
         check_reader(runs_on, tmp_path / "one.npz")
 

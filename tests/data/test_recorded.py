@@ -130,7 +130,7 @@ def test_units_of_the_recording_do_not_matter(stored, tmp_path):
 def test_a_shifted_recording_is_refused_unless_told_otherwise(stored, tmp_path):
     episodes = Recorded(str(stored)).episodes
     path = write_episodes(replace(episodes, actions=np.roll(episodes.actions, 1, axis=0)), tmp_path / "shifted.h5")
-    with pytest.raises(UserError, match=r"world: .*actions look misaligned.*world\.check_alignment=false"):
+    with pytest.raises(UserError, match=r"world: .*actions are shifted by one row.*world\.check_alignment=false"):
         run(on(path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert build(on(path, "world.check_alignment=false"))

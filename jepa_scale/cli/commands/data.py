@@ -1,4 +1,4 @@
-"""The ``data`` command: inspect, check and convert recorded episodes."""
+"""The ``data`` command: the card of recorded episodes, and their conversion."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import typing
 from pathlib import Path
 
 _DATA = """\
-PATH is a store, a LeWM or stable-worldmodel .h5, a Minari, LeRobot or DINO-WM folder, OGBench's or a plain .npz.
+PATH is a file or folder of any format that is known: a store, LeWM, stable-worldmodel (HDF5, Lance, folder), LeRobot,
+Minari, D4RL, OGBench, robomimic, LIBERO, ALOHA, Zarr of diffusion policy, DINO-WM, .csv, .parquet, .arrow or .npz.
+
+The card: episodes, copies, gaps and ranges; what the policy does; what actions explain of the next observation; how
+far the recording reaches; whether each row holds the action that leads to the next. The exit code is 1 if something
+would ruin training (actions shifted, observations that never change, most transitions lost), else 0.
 
 examples:
-  jepa-scale data pusht_expert_train.h5                       print format, shapes and episodes; check alignment
-  jepa-scale data my_dataset --observation observation.state  read this feature as the observation
+  jepa-scale data pusht_expert_train.h5                       print the card
+  jepa-scale data my_dataset --page cards/my_dataset          write it as a page with figures, and as JSON
+  jepa-scale data my_dataset --observation observation.state,observation.environment_state    join several features
+  jepa-scale data runs.csv --observation 'x*' --action 'a*'   columns by pattern
   jepa-scale data episodes.npz --frameskip 5 --to train.h5    convert to a store that is read without loading it
 """
 
@@ -20,16 +27,23 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
     parser = commands.add_parser(
         "data",
-        help="inspect recorded episodes, check their actions, convert them",
-        description="Read recorded episodes of any known format, summarise them and check whether actions are aligned.",
+        help="the card of recorded episodes: content, policy, coverage, alignment; convert them",
+        description="Read recorded episodes of any known format, describe them and check what would ruin training.",
         epilog=_DATA,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="file or folder of recorded episodes")
     parser.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to an HDF5 store")
+    parser.add_argument(
+        "--page", type=Path, metavar="FOLDER", help="write the card as a page with figures, and as JSON"
+    )
+    parser.add_argument("--json", action="store_true", help="print the card as JSON")
     parser.add_argument("--format", default="auto", help="name of the format (default: detected)")
-    parser.add_argument("--observation", metavar="NAME", help="column, part or feature to read as the observation")
-    parser.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action")
+    parser.add_argument(
+        "--observation", metavar="NAME", help="column, part or feature to read as the observation; several: a,b or a*"
+    )
+    parser.add_argument("--action", metavar="NAME", help="column, part or feature to read as the action; likewise")
+    parser.add_argument("--layout", metavar="NAME", help="layout of Overcooked whose trials are read")
     parser.add_argument(
         "--frameskip", type=int, default=1, metavar="F", help="recorded steps merged into one step (default: 1)"
     )
@@ -37,40 +51,33 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "--allow-pickle", action="store_true", help="open pickle files, which runs the code that they contain"
     )
     parser.add_argument("--verify", action="store_true", help="verify the checksum of a store")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the rows that are checked (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rows that are looked at (default: 0)")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Read and check episodes, print a summary, and convert them; exit code 1 if actions look misaligned."""
+    """Read episodes, print their card, and convert them; exit code 1 if training on them would be pointless."""
+    from jepa_scale.data.card.card import data_card
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip
-    from jepa_scale.data.probe import alignment
     from jepa_scale.data.store import write_episodes
-    from jepa_scale.runs import limits
+    from jepa_scale.report.recording.page import card_json, write_card
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.terminal import Console
 
-    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
-    limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)
-    if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
-        raise UserError(f"{parsed.to} is the file that is read: give another --to")
-    options = {name: getattr(parsed, name) for name in ("observation", "action", "allow_pickle", "verify")}
-    console = Console()
+    _check(parsed)
+    options = {name: getattr(parsed, name) for name in ("observation", "action", "layout", "allow_pickle", "verify")}
+    # An empty name is one that no column has, and is refused as such.
+    settings = {name: value for name, value in options.items() if value not in (None, False)}
+    written = []
     try:
-        # An empty name is one that no column has, and is refused as such.
-        settings = {name: value for name, value in options.items() if value not in (None, False)}
         episodes = read_episodes(parsed.path, parsed.format, **settings)
-        # Before steps are put together: a shift by one row is one of the recorder's rows.
-        probe = alignment(episodes, parsed.seed)
-        episodes = frameskip(episodes, parsed.frameskip)
-        for line in _lines(episodes):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        for note in (*episodes.notes, probe.sentence):
-            console.print(f"• {note}", highlight=False, markup=False, soft_wrap=True)
+        # Before steps are put together: the recorder's rows are what may be shifted.
+        card = data_card(episodes, parsed.seed)
+        stepped = frameskip(episodes, parsed.frameskip)
         if parsed.to is not None:
-            written = write_episodes(episodes, parsed.to)
-            console.print(f"store: {written}", highlight=False, markup=False, soft_wrap=True)
+            written.append(("store", write_episodes(stepped, parsed.to)))
+        if parsed.page is not None:
+            written.append(("page", write_card(card, parsed.page)))
     except ValueError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -82,21 +89,66 @@ def run(parsed: argparse.Namespace) -> int:
             f"{parsed.path}: expected recorded episodes, got a file that cannot be read ({cause}): give another file, "
             "or its --format"
         ) from None
-    return 1 if probe.status == "misaligned" else 0
+    if parsed.json:
+        print(card_json(card))
+    else:
+        _show(card, stepped if parsed.frameskip > 1 else None, written)
+    return 1 if card.ruined else 0
 
 
-def _lines(episodes: typing.Any) -> list[str]:
-    space, seen = episodes.action_space, episodes.observations
-    kind = "images" if seen.dtype == "uint8" else "vectors"
-    actions = (
-        f"{space.count} discrete actions"
-        if space.discrete
-        else f"actions of {space.size} coordinates in [{space.low:.3g}, {space.high:.3g}]"
-    )
-    lengths = episodes.lengths
-    return [
-        episodes.source,
-        f"{len(lengths)} episodes of {lengths.min()} to {lengths.max()} rows, {episodes.transitions} transitions",
-        f"{kind} {'×'.join(str(size) for size in seen.shape[1:])}, {actions}"
-        + ("" if episodes.states is None else f", states of {episodes.states.shape[1]} numbers"),
-    ]
+def _check(parsed: argparse.Namespace) -> None:
+    from jepa_scale.report.page.files import check_writable
+    from jepa_scale.runs import limits
+    from jepa_scale.runs.errors import UserError
+
+    limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
+    limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)
+    if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
+        raise UserError(f"{parsed.to} is the file that is read: give another --to")
+    if parsed.page is None:
+        return
+    if parsed.page.exists() and not parsed.page.is_dir():
+        raise UserError(f"{parsed.page} is a file: give another --page, the card and its figures go there")
+    if parsed.page.resolve() == parsed.path.resolve():
+        raise UserError(f"{parsed.page} is what is read: give another --page")
+    try:
+        check_writable(parsed.page)
+    except OSError as error:
+        raise UserError(
+            f"{parsed.page}: expected a place to write the card, got {error.strerror}: give --page"
+        ) from None
+
+
+def _show(card: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]]) -> None:
+    from rich.table import Table
+
+    from jepa_scale.report.recording.lines import heading, key_numbers
+    from jepa_scale.terminal import Console
+
+    console = Console()
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    for text in heading(card):
+        line(text)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in key_numbers(card):
+        table.add_row(name, value)
+    console.print(table, highlight=False, markup=False)
+    for found in card.findings:
+        line(f"{'✗' if found.ruins else '•'} {found.sentence}")
+    if not card.alignment.refuses:
+        line(f"• {card.alignment.sentence}")
+    for note in card.notes:
+        line(f"• {note}")
+    if stepped is not None:
+        lengths = stepped.lengths
+        line(
+            f"at the frameskip: {len(lengths)} episodes of {lengths.min()} to {lengths.max()} rows, "
+            f"{stepped.transitions} transitions"
+        )
+        for note in stepped.notes[len(card.notes) :]:
+            line(f"• {note}")
+    for what, path in written:
+        line(f"{what}: {path}")

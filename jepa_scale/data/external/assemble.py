@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ LOAD_BYTES = 2**28
 """Size in bytes up to which observations are loaded; larger ones stay in their file if the format allows it."""
 
 _BLOCK = 4096
+_IMAGES = 256
+_COMBINED = 1024
+"""Largest number of combinations of discrete coordinates that are numbered as actions."""
 
 
 def assemble(
@@ -67,7 +71,7 @@ def assemble(
     broken = ~_finite(rows)
     broken[:-1] |= broken[1:] & usable[:-1]
     _drop(usable, broken, "an observation that is not finite", notes)
-    values = _shaped_actions(actions, source)
+    values = _shaped_actions(actions, usable, source, notes)
     if values.dtype.kind == "f":
         # As episodes keep them: some finite numbers are none in float32.
         with np.errstate(over="ignore"):
@@ -123,13 +127,11 @@ def _observations(values: Any, source: str, notes: list[str], load_bytes: int) -
     kind, row = values.dtype.kind, tuple(values.shape[1:])
     if kind not in "fiub" or 0 in row:
         raise Refused(f"{source}: expected observations of numbers, got {values.dtype} {values.shape}: cast them")
+    values, row = _stacked(values, notes)
     if len(row) >= 2 and values.dtype != np.uint8:
-        raise Refused(
-            f"{source}: expected vectors (R, D) or images (R, H, W, C) as bytes 0 … 255, got {values.dtype} "
-            f"{values.shape}: store images as uint8, flatten anything else"
-        )
+        values = _bytes(values, source, notes)
     if len(row) > 3:
-        raise Refused(f"{source}: expected images (R, H, W, C), got {values.shape}: keep one camera and one frame")
+        raise Refused(f"{source}: expected images (R, H, W, C), got {values.shape}: keep one camera")
     if len(row) == 3 and _channels_first(row, values.shape, source):
         notes.append(f"images (C, H, W) = {row} turned to (H, W, C)")
         values = Mapped(values, _channels_last, (row[1], row[2], row[0]), np.uint8)
@@ -139,8 +141,53 @@ def _observations(values: Any, source: str, notes: list[str], load_bytes: int) -
         values = Mapped(values, _as_vectors, row or (1,), np.float32)
     if not isinstance(values, RowSource) and not is_mapped(values):
         return np.ascontiguousarray(values)
-    inside = isinstance(values, Mapped) and isinstance(values.base, np.ndarray) and not is_mapped(values.base)
+    # What was in memory stays there, whatever was done to it.
+    base = values
+    while isinstance(base, Mapped):
+        base = base.base
+    inside = isinstance(base, np.ndarray) and not is_mapped(base)
     return np.array(values) if inside or values.nbytes <= load_bytes else values
+
+
+def _stacked(values: Any, notes: list[str]) -> tuple[Any, tuple[int, ...]]:
+    """Return frames (K, H, W, C) or (K, C, H, W) of one row as one image of K C channels."""
+    row = tuple(values.shape[1:])
+    if len(row) != 4:
+        return values, row
+    last = row[3] <= 4
+    if not last and row[1] > 4:
+        return values, row
+    height, width, channels = row[1:] if last else (row[2], row[3], row[1])
+    notes.append(f"{row[0]} frames a row read as one image of {row[0] * channels} channels")
+    axes = (0, 2, 3, 1, 4) if last else (0, 3, 4, 1, 2)
+    flat = (height, width, row[0] * channels)
+
+    def together(block: NDArray[Any]) -> NDArray[Any]:
+        return block.transpose(axes).reshape(len(block), *flat)
+
+    return Mapped(values, together, flat, values.dtype), flat
+
+
+def _bytes(values: Any, source: str, notes: list[str]) -> Any:
+    """Return images as bytes: floating ones in [0, 1] or [0, 255], or whole numbers 0 … 255."""
+    low, high = math.inf, -math.inf
+    for first in range(0, len(values), _IMAGES):
+        block = np.asarray(values[first : first + _IMAGES])
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+    # NaN compares with nothing.
+    if len(values.shape) < 4 or not (low >= 0 and high <= 255):
+        raise Refused(
+            f"{source}: expected vectors (R, D) or images (R, H, W, C) as bytes 0 … 255 or numbers in [0, 1], got "
+            f"{values.dtype} {tuple(values.shape)} from {low:g} to {high:g}: store images as uint8, flatten anything "
+            "else"
+        )
+    scale = 255.0 if high <= 1 and values.dtype.kind == "f" else 1.0
+    notes.append(f"images of {values.dtype} in [0, {1 if scale > 1 else 255}] turned to bytes")
+
+    def rounded(block: NDArray[Any]) -> NDArray[Any]:
+        return np.rint(np.asarray(block) * scale).astype(np.uint8)
+
+    return Mapped(values, rounded, tuple(values.shape[1:]), np.uint8)
 
 
 def _channels_first(row: tuple[int, ...], shape: tuple[int, ...], source: str) -> bool:
@@ -176,19 +223,36 @@ def _finite(values: Any) -> NDArray[np.bool_]:
     return np.concatenate([np.isfinite(block).all(axis=1) for block in blocks])
 
 
-def _shaped_actions(actions: NDArray[Any], source: str) -> NDArray[Any]:
+def _shaped_actions(actions: NDArray[Any], usable: NDArray[np.bool_], source: str, notes: list[str]) -> NDArray[Any]:
     """Return actions as (R,) integers or (R, A) floats."""
     if actions.dtype.kind not in "fiub" or actions.size == 0:
         raise Refused(f"{source}: expected actions of numbers, got {actions.dtype} {actions.shape}: cast them")
     flat = actions.reshape(len(actions), -1)
     if actions.dtype.kind == "f":
+        return _one_hot(flat, usable, notes)
+    if flat.shape[1] == 1:
+        return flat[:, 0].astype(np.int64)
+    return _combined(flat.astype(np.int64), usable, notes)
+
+
+def _one_hot(flat: NDArray[Any], usable: NDArray[np.bool_], notes: list[str]) -> NDArray[Any]:
+    taken = flat[usable]
+    if flat.shape[1] < 2 or not len(taken) or not (((taken == 0) | (taken == 1)).all() and (taken.sum(1) == 1).all()):
         return flat
-    if flat.shape[1] > 1:
-        raise Refused(
-            f"{source}: expected one whole number or floating coordinates for each action, got {actions.dtype} "
-            f"{actions.shape}: number the combinations, or cast to float32 where they are coordinates"
-        )
-    return flat[:, 0].astype(np.int64)
+    notes.append(f"one-hot actions read as {flat.shape[1]} discrete ones")
+    return np.argmax(np.nan_to_num(flat), axis=1).astype(np.int64)
+
+
+def _combined(flat: NDArray[np.int64], usable: NDArray[np.bool_], notes: list[str]) -> NDArray[Any]:
+    """Return several whole numbers as one, the last one counting fastest, or as coordinates if they are many."""
+    taken = flat[usable]
+    counts = [int(count) for count in taken.max(axis=0) + 1] if len(taken) else [1]
+    if len(taken) and taken.min() >= 0 and math.prod(counts) <= _COMBINED:
+        notes.append(f"{len(counts)} discrete coordinates of {counts} values read as {math.prod(counts)} actions")
+        places = np.append(np.cumprod(counts[:0:-1])[::-1], 1)
+        return np.where(usable, flat @ places, 0).astype(np.int64)
+    notes.append(f"{flat.shape[1]} coordinates of whole numbers read as continuous ones")
+    return flat.astype(np.float32)
 
 
 def _action_space(values: NDArray[Any], usable: NDArray[np.bool_], source: str) -> ActionSpace:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.external.formats import Format, visible
+from jepa_scale.data.external.video import VideoRows
 from jepa_scale.data.rows import Joined, RowSource
 from jepa_scale.foreign import Refused, reading, short
 from jepa_scale.records import Episodes
@@ -32,7 +34,8 @@ def read(
     path
         The folder.
     observation
-        ``states`` for the states, else the frames of ``obses/episode_*.pth`` where there are any, else the states.
+        ``states`` for the states, else the frames where there are any, in ``obses/episode_*.pth``, as videos there
+        (PyAV), or in ``<episode>/obses.pth`` (deformable worlds, whose particles are then left out); else the states.
     allow_pickle
         Whether ``seq_lengths.pkl`` may be opened, which runs whatever code it holds.
     load_bytes
@@ -41,13 +44,15 @@ def read(
     Raises
     ------
     Refused
-        If files are missing or do not fit, lengths are pickled and that is not allowed, or frames are videos.
+        If files are missing do not fit, or lengths are pickled and that is not allowed.
     """
     states = _tensor(path / "states.pth")
     relative = (path / "rel_actions.pth").is_file()
     actions = _tensor(path / ("rel_actions.pth" if relative else "actions.pth"))
     if (path / "velocities.pth").is_file():
         states = np.concatenate([states, _tensor(path / "velocities.pth")], axis=-1)
+    particles = states.ndim == 4
+    states = states.reshape(*states.shape[:2], -1) if particles else states
     if states.ndim != 3 or actions.ndim != 3 or states.shape[:2] != actions.shape[:2]:
         raise Refused(
             f"{path}: expected states (N, T, D) and actions (N, T, A), got {states.shape} and {actions.shape}: the "
@@ -61,12 +66,14 @@ def read(
     if observation not in (None, "states"):
         raise Refused(f"{path}: expected observation='states', or none for frames, got {observation!r}")
     frames = None if observation else _frames(path, lengths)
+    if particles and frames is not None:
+        notes.append(f"{states.shape[-1]} coordinates of particles not read as the state")
     return assemble(
         states[kept] if frames is None else frames,
         actions[kept] / (_PUSHT_SCALE if relative else 1.0),
         lengths,
         source=f"DINO-WM, {path}",
-        states=None if frames is None else states[kept],
+        states=None if frames is None or particles else states[kept],
         notes=notes,
         load_bytes=load_bytes,
     )
@@ -101,21 +108,24 @@ class _FrameFile(RowSource):
 
 
 def _frames(path: Path, lengths: NDArray[np.int64]) -> Joined | None:
-    folder = path / "obses"
-    videos = sorted(folder.glob("*.mp4"))
+    """Return the frames of all episodes, from tensors or videos in ``obses``, or from a folder for each episode."""
+    videos = visible((path / "obses").glob("*.mp4"))
     if videos:
-        raise Refused(
-            f"{path}: expected frames as tensors, got {len(videos)} videos such as {videos[0].name}, which are not "
-            "decoded: read observation='states', or decode them and write the frames with `write_episodes`"
-        )
-    if not folder.is_dir():
+        patterns = ["obses/episode_{:03d}.mp4"]
+    elif (path / "obses").is_dir():
+        patterns = ["obses/episode_{:03d}.pth"]
+    elif (path / "000000" / "obses.pth").is_file():
+        # The deformable worlds'.
+        patterns = ["{:06d}/obses.pth"]
+    else:
         return None
-    parts = []
+    parts: list[RowSource] = []
     for number, length in enumerate(lengths):
-        file = folder / f"episode_{number:03d}.pth"
+        name = patterns[0].format(number)
+        file = path / name
         if not file.is_file():
-            raise Refused(f"{path}: expected the frames obses/{file.name}, got no such file: the folder is incomplete")
-        parts.append(_FrameFile(file, int(length)))
+            raise Refused(f"{path}: expected the frames {name}, got no such file: the folder is incomplete")
+        parts.append(VideoRows(file, 0, int(length)) if videos else _FrameFile(file, int(length)))
         if parts[-1].shape[1:] != parts[0].shape[1:]:
             raise Refused(
                 f"{file}: expected frames {parts[0].shape[1:]} as in the first episode, got {parts[-1].shape[1:]}"
@@ -183,3 +193,22 @@ def _load(path: Path, mapped: bool) -> torch.Tensor:
     if not isinstance(content, torch.Tensor):
         raise Refused(f"{path}: expected a tensor, got {type(content).__name__}: save the tensor alone")
     return content
+
+
+def _lacks(path: Path) -> str | None:
+    for name in ("actions.pth", "rel_actions.pth", "obses"):
+        if (path / name).exists():
+            return f"states.pth is missing beside {name}"
+    return None
+
+
+FORMATS = (
+    Format(
+        "dino-wm",
+        "a folder with states.pth",
+        lambda path: (path / "states.pth").is_file(),
+        read,
+        order=20,
+        lacks=_lacks,
+    ),
+)

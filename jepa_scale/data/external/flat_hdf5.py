@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
-from jepa_scale.data.hdf5 import open_hdf5, unpacking
+from jepa_scale.data.external.formats import Format
+from jepa_scale.data.external.pieces import unbroken
+from jepa_scale.data.external.select import Names, chosen, joined, wanted
+from jepa_scale.data.hdf5 import hdf5_names, open_hdf5, unpacking
 from jepa_scale.data.rows import Hdf5Rows, Selected
 from jepa_scale.data.store import VALID, stored_action_space, stored_notes
 from jepa_scale.foreign import Refused, listed, reading, short
@@ -22,8 +26,8 @@ OBSERVATIONS = ("pixels", "observation")
 def read(
     path: Path,
     *,
-    observation: str | None = None,
-    action: str = "action",
+    observation: Names = None,
+    action: Names = "action",
     state: str | None = "state",
     verify: bool = False,
     load_bytes: int = LOAD_BYTES,
@@ -39,9 +43,9 @@ def read(
     path
         The file.
     observation
-        Column to read as the observation; else ``pixels``, else ``observation``.
+        Column to read as the observation, several as "a,b"; else ``pixels``, else ``observation``.
     action
-        Column of actions, (R, A) floating or (R,) integers.
+        Column of actions, (R, A) floating or (R,) integers; several are joined.
     state
         Column of the simulator's state; left out where the file has none of that name.
     verify
@@ -57,16 +61,19 @@ def read(
     """
     with open_hdf5(path) as file:
         columns = columns_of(file)
-        chosen = observation or next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
-        fields = _fields(columns, {"observations": chosen, "actions": action, "states": state, "known": VALID}, path)
+        taken = _named(action, columns, path)
+        default = next((name for name in OBSERVATIONS if name in columns), OBSERVATIONS[0])
+        seen = _named(default if observation is None else observation, columns, path)
+        fields = _fields(columns, {"observations": seen, "actions": taken, "states": [state], "known": [VALID]}, path)
         with reading(path, "the notes and action space of a store"):
             space, notes = stored_action_space(file.attrs), stored_notes(file.attrs)
-        with unpacking(path, chosen):
+        with unpacking(path, seen[0]):
+            remarks = (*notes, *fields.pop("notes"), *_step_note(columns, path))
             episodes = assemble(
                 **fields,
                 source=f"flat HDF5, {path}",
                 action_space=space,
-                notes=(*notes, *_step_note(columns, path)),
+                notes=remarks,
                 load_bytes=load_bytes,
             )
         checksum = file.attrs.get("checksum")
@@ -75,30 +82,51 @@ def read(
     return episodes
 
 
-def _fields(columns: dict[str, Any], names: dict[str, str | None], path: Path) -> dict[str, Any]:
+def _named(names: Names, columns: dict[str, Any], path: Path) -> list[str]:
+    if isinstance(names, str) and names in columns:
+        return [names]
+    for name in wanted(names):
+        if not any(fnmatchcase(column, name) for column in columns):
+            _require(columns, name, path)
+    return chosen(names, columns, (), "columns", str(path))
+
+
+def _fields(columns: dict[str, Any], names: dict[str, list[Any]], path: Path) -> dict[str, Any]:
     """Return rows of all episodes in turn, and their lengths; optional fields are None if the column is missing."""
-    for name in ("ep_len", "ep_offset", names["actions"], names["observations"]):
-        _require(columns, str(name), path)
-    lengths, offsets = (_load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
-    count = len(columns[str(names["observations"])])
+    for name in ("ep_len", "ep_offset"):
+        _require(columns, name, path)
+    lengths, offsets = (load(columns[name], path, name) for name in ("ep_len", "ep_offset"))
+    count = len(columns[names["observations"][0]])
     rows = _episode_rows(lengths, offsets, count, path)
     fields: dict[str, Any] = {"lengths": lengths}
-    for field, name in names.items():
-        if name not in columns or (field == "states" and name == names["observations"]):
+    for field, several in names.items():
+        if several[0] not in columns or (field == "states" and several == names["observations"]):
             fields[field] = None
             continue
-        if len(columns[name]) != count:
-            raise Refused(
-                f"{path}: expected one row for each of {count} observations in {name}, got {len(columns[name])}: the "
-                "file may be cut off, or this is no column of rows"
-            )
+        for name in several:
+            if len(columns[name]) != count:
+                raise Refused(
+                    f"{path}: expected one row for each of {count} observations in {name}, got {len(columns[name])}: "
+                    "the file may be cut off, or this is no column of rows"
+                )
         if field == "observations":
-            values = _rows(columns[name], path)
+            values = joined(several, lambda name: rows_of(columns[name], path), str(path))
             fields[field] = values if rows is None else Selected(values, rows)
         else:
-            values = _load(columns[name], path, name)
+            values = joined(several, lambda name: load(columns[name], path, name), str(path))
             fields[field] = values if rows is None else values[rows]
+    fields["notes"] = _breaks(fields, columns, rows, path)
     return fields
+
+
+def _breaks(fields: dict[str, Any], columns: dict[str, Any], rows: NDArray[np.int64] | None, path: Path) -> list[str]:
+    """Mark rows before a gap between time stamps as unusable; return what is to be said of it."""
+    notes: list[str] = []
+    if "timestamp" in columns and len(columns["timestamp"].shape) == 1:
+        times = load(columns["timestamp"], path, "timestamp")
+        follows = unbroken(fields["lengths"].astype(np.int64), notes, times=times if rows is None else times[rows])
+        fields["known"] = follows if fields["known"] is None else follows & fields["known"].astype(bool)
+    return notes
 
 
 def columns_of(file: Any) -> dict[str, Any]:
@@ -121,13 +149,14 @@ def _require(columns: dict[str, Any], name: str, path: Path) -> None:
         )
 
 
-def _load(dataset: Any, path: Path, name: str | None) -> NDArray[Any]:
+def load(dataset: Any, path: Path, name: str | None) -> NDArray[Any]:
+    """Return all of a dataset."""
     with unpacking(path, str(name)):
         return np.asarray(dataset[...])
 
 
-def _rows(dataset: Any, path: Path) -> Any:
-    """Return rows of a dataset: memory-mapped if contiguous, else read on demand."""
+def rows_of(dataset: Any, path: Path) -> Any:
+    """Return the rows of a dataset: memory-mapped if contiguous, else read on demand."""
     offset = dataset.id.get_offset() if dataset.chunks is None and dataset.external is None else None
     if offset is None:
         rows = Hdf5Rows(str(path), dataset.name, dataset.shape, dataset.dtype)
@@ -166,7 +195,7 @@ def _episode_rows(lengths: NDArray[Any], offsets: NDArray[Any], rows: int, path:
 def _step_note(columns: dict[str, Any], path: Path) -> tuple[str, ...]:
     if "step_idx" not in columns:
         return ()
-    steps, offsets = (_load(columns[name], path, name) for name in ("step_idx", "ep_offset"))
+    steps, offsets = (load(columns[name], path, name) for name in ("step_idx", "ep_offset"))
     if steps.ndim != 1 or len(steps) <= offsets.max() or not (steps[offsets] == 1).all():
         return ()
     return ("steps count from 1: the recorder left the first frame of every episode out",)
@@ -180,3 +209,21 @@ def _verify(episodes: Episodes, expected: object, path: Path) -> None:
             f"{path}: expected the checksum {short(expected)}, got {episodes.checksum}: the file was changed, or "
             "read with other columns than it was written with; copy it again"
         )
+
+
+def _lacks(path: Path) -> str | None:
+    names = hdf5_names(path)
+    missing = [name for name in ("ep_len", "ep_offset") if name not in names]
+    return f"{missing[0]} is missing: write it" if len(missing) == 1 else None
+
+
+FORMATS = (
+    Format(
+        "flat-hdf5",
+        "an HDF5 file with ep_len and ep_offset: a store, LeWM, stable-worldmodel",
+        lambda path: {"ep_len", "ep_offset"} <= hdf5_names(path),
+        read,
+        order=10,
+        lacks=_lacks,
+    ),
+)

@@ -1,4 +1,4 @@
-"""Reader of LeRobot datasets, versions 3.0 and 2.x, without their videos."""
+"""Reader of LeRobot datasets, versions 3.0 and 2.x."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_scale.data.external.arrow import as_rows
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.external.formats import Format, visible
+from jepa_scale.data.external.lerobot_video import Places, frames_of
+from jepa_scale.data.external.pieces import unbroken
+from jepa_scale.data.external.select import ACTIONS, OBSERVATIONS, Names, chosen, joined
+from jepa_scale.data.rows import Joined, RowSource, Selected
 from jepa_scale.foreign import Refused, inside, json_object, listed, reading, short
 from jepa_scale.records import Episodes
 
@@ -20,41 +26,49 @@ _NUMBER = re.compile(r"\{episode_(?:chunk|index)(?::0?[0-9]{0,2}d)?\}")
 """Format specifications allowed in a template; others could reach into objects or ask for gigabytes of digits."""
 
 
-def read(
-    path: Path, *, observation: str | None = None, action: str = "action", load_bytes: int = LOAD_BYTES
-) -> Episodes:
-    """Read the episodes of a LeRobot dataset from its Parquet files.
+def read(path: Path, *, observation: Names = None, action: Names = None, load_bytes: int = LOAD_BYTES) -> Episodes:
+    """Read the episodes of a LeRobot dataset from its Parquet files, and frames from its videos if they are asked for.
 
     A row holds an observation and the action taken on it, and there is no observation after the last action: the last
-    transition of every episode is lost.
+    transition of every episode is lost. Where time stamps or frame numbers show that frames are missing, a piece ends.
+    With a camera as the observation, ``observation.state`` becomes the state.
 
     Parameters
     ----------
     path
         The dataset's folder, which holds ``meta/info.json``.
     observation
-        Feature to read as the observation; else ``observation.state``.
+        Feature to read as the observation; else ``observation.state``. Several vectors are joined. A camera's frames
+        are decoded, those of a video with PyAV, when they are needed.
     action
         Feature of actions.
     load_bytes
-        Not needed for vectors up to that size; all features but videos are loaded.
+        Frames up to this size are loaded.
 
     Raises
     ------
     Refused
-        If the version is not known, the observation is a video or an image, or files and episodes do not fit.
+        If the version is not known, or files and episodes do not fit.
     """
     info = _info(path / "meta" / "info.json")
     version = short(info.get("codebase_version", "none"))
     features = info["features"]
-    chosen = observation or "observation.state"
-    for name in (chosen, action):
-        _check_feature(features, name, path)
-    columns = [chosen, action, "episode_index"]
+    seen = chosen(observation, features, OBSERVATIONS, "observation", str(path))
+    taken = chosen(action, features, ACTIONS, "action", str(path))
+    cameras = sorted(name for name, feature in features.items() if feature.get("dtype") in _CAMERAS)
+    for name in (*seen, *taken):
+        if name in cameras and (len(seen) > 1 or name in taken):
+            raise Refused(f"{path}: expected vectors to join or actions, got the camera {name}: name it alone")
+    videos = [name for name in seen if features[name].get("dtype") == "video"]
+    state = next((name for name in OBSERVATIONS if name in features and name not in cameras), None)
+    extra = [name for name in ("timestamp", "frame_index") if name in features]
+    states = [state] if state is not None and seen[0] in cameras else []
+    columns = list(dict.fromkeys([*seen, *taken, "episode_index", *extra, *states]))
+    columns = [name for name in columns if name not in videos]
     if version.startswith("v3"):
-        table, lengths = _version_3(path, columns)
+        table, lengths, listing = _version_3(path, columns)
     elif version.startswith("v2"):
-        table, lengths = _version_2(path, info, columns)
+        table, lengths, listing = _version_2(path, info, columns)
     else:
         raise Refused(f"{path}: expected LeRobot's version v3.0 or v2.1, got {version}: convert it with LeRobot")
     ids = table["episode_index"]
@@ -64,13 +78,25 @@ def read(
     ]
     if mixed:
         raise Refused(f"{path}: expected the rows of one episode in each, got others among those of {mixed[0]}")
-    cameras = sorted(name for name, feature in features.items() if feature.get("dtype") in _CAMERAS)
     notes = [f"the last transition of each of {len(lengths)} episodes is lost: no observation follows it"]
-    if cameras:
-        notes.append(f"{len(cameras)} cameras not read: {listed(cameras)}")
+    if unread := [name for name in cameras if name not in seen]:
+        notes.append(f"{len(unread)} cameras not read: {listed(unread)}")
+    known = unbroken(lengths, notes, steps=table.get("frame_index"), times=table.get("timestamp"), period=_period(info))
     return assemble(
-        table[chosen], table[action], lengths, source=f"LeRobot {version}, {path}", notes=notes, load_bytes=load_bytes
+        frames_of(path, info, videos[0], listing, lengths) if videos else joined(seen, table.__getitem__, str(path)),
+        joined(taken, table.__getitem__, str(path)),
+        lengths,
+        source=f"LeRobot {version}, {path}",
+        states=table[states[0]] if states else None,
+        known=known,
+        notes=notes,
+        load_bytes=load_bytes,
     )
+
+
+def _period(info: dict[str, Any]) -> float | None:
+    rate = info.get("fps")
+    return 1 / rate if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0 else None
 
 
 def _info(path: Path) -> dict[str, Any]:
@@ -84,21 +110,10 @@ def _info(path: Path) -> dict[str, Any]:
     return {**info, "features": features}
 
 
-def _check_feature(features: dict[str, Any], name: str, path: Path) -> None:
-    usable = [candidate for candidate, feature in features.items() if feature.get("dtype") not in _CAMERAS]
-    if features.get(name, {}).get("dtype") in _CAMERAS:
-        raise Refused(
-            f"{path}: expected a feature of numbers, got the {features[name]['dtype']} {name}, which is not "
-            f"decoded: choose one of {listed(usable)}, or decode the frames and write them with `write_episodes`"
-        )
-    if name not in features:
-        raise Refused(f"{path}: expected a feature {name}, got {listed(usable) or 'none'}: name one of these")
-
-
-def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, Any], NDArray[np.int64], Any]:
     """Read version 3: rows of all files in order of ``index``, cut by ``dataset_from_index``, as files end anywhere."""
-    files = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
-    data = sorted((path / "data").glob("*/*.parquet"))
+    files = visible((path / "meta" / "episodes").glob("*/*.parquet"))
+    data = visible((path / "data").glob("*/*.parquet"))
     for kind, tables in (("meta/episodes", files), ("data", data)):
         if not tables:
             raise Refused(f"{path}: expected {kind}/chunk-*/file-*.parquet, got none: is the dataset complete?")
@@ -109,9 +124,14 @@ def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]],
         raise Refused(f"{path}: expected whole numbers of rows in meta/episodes, got {first.dtype} and {stop.dtype}")
     order = np.argsort(first)
     first, stop = first[order], stop[order]
+    places = Places(files, order)
     table = _tables(data, [*columns, "index"], path)
     order = np.argsort(table["index"], kind="stable")
-    table = {name: values[order] for name, values in table.items()}
+    if not np.array_equal(order, np.arange(len(order))):
+        table = {
+            name: Selected(values, order) if isinstance(values, RowSource) else values[order]
+            for name, values in table.items()
+        }
     rows = len(order)
     if not np.array_equal(table["index"], np.arange(rows)):
         raise Refused(
@@ -122,12 +142,10 @@ def _version_3(path: Path, columns: list[str]) -> tuple[dict[str, NDArray[Any]],
             f"{path}: expected episodes that cover the {rows} rows one after another, got {len(first)} from {first[0]} "
             f"to {stop[-1]}: files of meta/episodes or data are missing"
         )
-    return table, (stop - first).astype(np.int64)
+    return table, (stop - first).astype(np.int64), places
 
 
-def _version_2(
-    path: Path, info: dict[str, Any], columns: list[str]
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+def _version_2(path: Path, info: dict[str, Any], columns: list[str]) -> tuple[dict[str, Any], NDArray[np.int64], Any]:
     """Read version 2: one file for each episode, whose length must be that in ``meta/episodes.jsonl``."""
     listing = path / "meta" / "episodes.jsonl"
     if not listing.is_file():
@@ -157,7 +175,7 @@ def _version_2(
                 f"{path}: expected {length} rows of episode {number}, got {counts.get(number, 0)}: its file is not the "
                 "one that was described"
             )
-    return table, lengths
+    return table, lengths, numbers
 
 
 def _names(path: Path, info: dict[str, Any], numbers: list[int]) -> list[str]:
@@ -170,11 +188,11 @@ def _names(path: Path, info: dict[str, Any], numbers: list[int]) -> list[str]:
         return [template.format(episode_chunk=number // size, episode_index=number) for number in numbers]
 
 
-def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDArray[Any]]:
+def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, Any]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    chunks: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
+    chunks: dict[str, list[Any]] = {name: [] for name in columns}
     for file in files:
         with reading(file, "a Parquet file", pa.ArrowException):
             table = parquet.read_table(file, columns=columns)
@@ -182,29 +200,28 @@ def _tables(files: list[Path], columns: list[str], path: Path) -> dict[str, NDAr
             if missing:
                 raise Refused(f"{file}: expected columns {', '.join(columns)}, got none called {', '.join(missing)}")
             for name in columns:
-                chunks[name].append(_dense(table[name].combine_chunks(), f"{file}: {name}"))
-    shapes = {name: {part.shape[1:] for part in parts} for name, parts in chunks.items()}
-    for name, several in shapes.items():
-        if len(several) > 1:
-            raise Refused(
-                f"{path}: expected {name} of one size, got {sorted(several)}: the files do not belong together"
-            )
-    return {name: np.concatenate(parts) for name, parts in chunks.items()}
+                chunks[name].append(as_rows(table[name], f"{file}: {name}", path))
+    for name, parts in chunks.items():
+        sizes = {part.shape[1:] for part in parts}
+        if len(sizes) > 1:
+            raise Refused(f"{path}: expected {name} of one size, got {sorted(sizes)}: the files do not belong together")
+    return {
+        name: Joined(parts) if isinstance(parts[0], RowSource) else np.concatenate(parts)
+        for name, parts in chunks.items()
+    }
 
 
-def _dense(array: Any, label: str) -> NDArray[Any]:
-    """Return a column of numbers, or of lists of equal length, as (R,) or (R, D)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if array.null_count:
-        raise Refused(f"{label}: expected a value in every row, got {array.null_count} missing ones: drop the rows")
-    if not (
-        pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type)
-    ):
-        return array.to_numpy(zero_copy_only=False)
-    sizes = np.unique(pc.list_value_length(array).to_numpy(zero_copy_only=False))
-    if len(sizes) > 1:
-        raise Refused(f"{label}: expected lists of one length, got {sizes[0]} to {sizes[-1]} entries: pad or cut them")
-    flat = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), -1)
+FORMATS = (
+    Format(
+        "lerobot",
+        "a folder with meta/info.json",
+        lambda path: (path / "meta/info.json").is_file(),
+        read,
+        order=20,
+        lacks=lambda path: (
+            "meta/info.json is missing: copy the folder meta as well"
+            if path.is_dir() and any((path / "data").glob("chunk-*"))
+            else None
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Reader of Minari datasets in HDF5, which does not need Minari."""
+"""Reader of Minari datasets, which does not need Minari."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
-from jepa_scale.data.hdf5 import open_hdf5
+from jepa_scale.data.external.formats import Format
+from jepa_scale.data.external.minari_arrow import read_arrow
+from jepa_scale.data.external.select import Names, wanted
+from jepa_scale.data.hdf5 import hdf5_names, open_hdf5
 from jepa_scale.data.rows import Hdf5Rows, Joined
 from jepa_scale.foreign import Refused, json_object, listed, reading
 from jepa_scale.records import ActionSpace, Episodes
@@ -21,9 +24,7 @@ _FILE = "main_data.hdf5"
 _JPEG = b"\xff\xd8"
 
 
-def read(
-    path: Path, *, observation: str | None = None, action: str | None = None, load_bytes: int = LOAD_BYTES
-) -> Episodes:
+def read(path: Path, *, observation: Names = None, action: Names = None, load_bytes: int = LOAD_BYTES) -> Episodes:
     """Read a Minari dataset: T + 1 observations and T actions in each group ``episode_<i>``.
 
     Spaces of several parts are flattened: the parts' numbers one after another in the order of their names. Images
@@ -43,6 +44,9 @@ def read(
     Refused
         If there is no such file or part, or an episode's lengths do not fit.
     """
+    folder = path / "data" if (path / "data").is_dir() else path
+    if _metadata(folder).get("data_format") in ("arrow", "parquet"):
+        return _read_arrow(path, folder, observation, action, load_bytes)
     file_path = find_file(path)
     notes: list[str] = []
     with open_hdf5(file_path) as file:
@@ -80,20 +84,31 @@ def read(
     )
 
 
+def _read_arrow(path: Path, folder: Path, observation: Names, action: Names, load_bytes: int) -> Episodes:
+    seen, taken, lengths = read_arrow(folder, observation, action)
+    with reading(folder / "metadata.json", "Minari's action space"):
+        space, start = _action_space(_metadata(folder), taken)
+    return assemble(
+        seen,
+        taken if start == 0 else taken - start,
+        lengths,
+        source=f"Minari, {path}",
+        action_space=space,
+        load_bytes=load_bytes,
+    )
+
+
 def find_file(path: Path) -> Path:
     """Return the path of ``main_data.hdf5`` of a dataset.
 
     Raises
     ------
     Refused
-        If it is not there, or the dataset is kept in Arrow's format.
+        If it is not there.
     """
     for candidate in (path, path / _FILE, path / "data" / _FILE):
         if candidate.is_file():
             return candidate
-    folder = path / "data" if (path / "data").is_dir() else path
-    if _metadata(folder).get("data_format") == "arrow":
-        raise Refused(f"{path}: expected a Minari dataset in HDF5, got one in Arrow: create it with data_format='hdf5'")
     raise Refused(f"{path}: expected {_FILE} in this folder or in its folder data, got neither")
 
 
@@ -115,18 +130,21 @@ def _leaves(item: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _parts(episode: Any, kind: str, wanted: str | None, path: Path) -> dict[str, Any]:
+def _parts(episode: Any, kind: str, names: Names, path: Path) -> dict[str, Any]:
     """Return the datasets of the observation or action, by name; only the part that is asked for."""
     if kind not in episode:
         raise Refused(f"{path}: expected {kind} in {episode.name}, got {listed(episode)}: is this Minari's file?")
     leaves = _leaves(episode[kind])
-    if wanted is None:
+    if names is None:
         return leaves
-    # A part of several parts itself gives them all.
-    chosen = {name: leaf for name, leaf in leaves.items() if name == wanted or name.startswith(f"{wanted}/")}
-    if not chosen:
-        parts = listed(name or "one array without parts" for name in leaves)
-        raise Refused(f"{path}: expected a part {wanted} among the {kind}, got {parts}: name one of these or none")
+    chosen: dict[str, Any] = {}
+    for part in wanted(names):
+        # A part of several parts itself gives them all.
+        found = {name: leaf for name, leaf in leaves.items() if name == part or name.startswith(f"{part}/")}
+        if not found:
+            parts = listed(name or "one array without parts" for name in leaves)
+            raise Refused(f"{path}: expected a part {part} among the {kind}, got {parts}: name one of these or none")
+        chosen |= found
     return chosen
 
 
@@ -188,3 +206,15 @@ def _action_space(metadata: dict[str, Any], values: NDArray[Any]) -> tuple[Actio
     if space.get("type") != "Discrete" or values.dtype.kind not in "iu":
         return None, 0
     return ActionSpace(count=int(space["n"])), int(space.get("start", 0))
+
+
+def _is_minari(path: Path) -> bool:
+    if path.is_dir():
+        folder = path / "data" if (path / "data").is_dir() else path
+        metadata = folder / "metadata.json"
+        named = metadata.is_file() and "minari" in metadata.read_text(encoding="utf-8", errors="replace")
+        return named or (folder / "main_data.hdf5").is_file()
+    return any(name.startswith("episode_") and name[8:].isdigit() for name in hdf5_names(path))
+
+
+FORMATS = (Format("minari", "a folder with data/main_data.hdf5, or that file", _is_minari, read, order=20),)

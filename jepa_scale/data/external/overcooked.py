@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.data.external.assemble import LOAD_BYTES, assemble
+from jepa_scale.data.external.formats import Format
 from jepa_scale.foreign import Refused, listed, reading, short
 from jepa_scale.records import ActionSpace, Episodes
 
@@ -238,3 +239,14 @@ def _single(action: Any, path: Path) -> int:
     if not isinstance(action, str) and tuple(action) in MOVES:
         return MOVES.index(tuple(action))
     raise Refused(f"{path}: expected a move (dx, dy) of one step or 'interact', got {short(repr(action))}")
+
+
+FORMATS = (
+    Format(
+        "overcooked",
+        "a .csv or a pickled table with state, joint_action, layout_name and cur_gameloop",
+        looks_like,
+        read,
+        order=20,
+    ),
+)

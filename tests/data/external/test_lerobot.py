@@ -105,11 +105,9 @@ def test_files_in_any_order_of_rows(third, walked):
 
 
 def test_cameras_are_refused_by_name(third):
-    with pytest.raises(
-        ValueError, match=r"got the video observation\.images\.top, which is not decoded: choose one of obs"
-    ):
-        read_episodes(third, observation="observation.images.top")
-    with pytest.raises(ValueError, match=r"expected a feature gripper, got observation\.state, .*name one of these"):
+    with pytest.raises(ValueError, match=r"or actions, got the camera observation\.images\.top: name it alone"):
+        read_episodes(third, observation="observation.state,observation.images.top")
+    with pytest.raises(ValueError, match=r"expected gripper for the action, got observation\.state, .*name one or"):
         read_episodes(third, action="gripper")
 
 

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused(tmp_path, generator):
         read_episodes(write(tmp_path / "mixed", {0: (mixed, done)}))
     arrow = write(tmp_path / "arrow", {0: (seen, done)}, {"data_format": "arrow", "minari_version": "0.5.4"})
     (arrow / "data" / "main_data.hdf5").unlink()
-    with pytest.raises(ValueError, match="got one in Arrow: create it with data_format='hdf5'"):
+    with pytest.raises(ValueError, match="expected a folder 0, 1, … for each episode, got none"):
         read_episodes(arrow)
 
 

@@ -71,11 +71,16 @@ def test_plain_archives_of_episodes_of_one_length(tmp_path, generator):
     found = read_episodes(path)
     assert found.actions[found.usable].tolist() == list(range(12))
     assert found.action_space.count == 12
+    np.savez(path, observations=expected.observations.reshape(3, 5, 2), actions=expected.actions.reshape(3, 5, 2))
+    same(read_episodes(path), expected)
 
 
 OBSERVATIONS, ACTIONS = np.zeros((6, 2)), np.zeros((6, 1))
 BAD = {
-    "no actions": ({"observations": OBSERVATIONS}, r"expected an array actions, got observations: name the arrays"),
+    "no actions": (
+        {"observations": OBSERVATIONS},
+        r"expected the action as action, actions, acts, …, got observations: name",
+    ),
     "no episodes": ({"observations": OBSERVATIONS, "actions": ACTIONS}, r"neither ep_len nor lengths .*add ep_len"),
     "apart": (
         {"observations": OBSERVATIONS, "actions": ACTIONS, "episode": [0, 0, 1, 1, 0, 0]},
@@ -100,7 +105,7 @@ BAD = {
     ),
     "matrix": (
         {"observations": np.zeros((6, 2, 2)), "actions": ACTIONS, "ep_len": [6]},
-        r"vectors \(R, D\) or images .*got float64 \(6, 2, 2\): store images as uint8, flatten",
+        r"vectors \(R, D\) or images .*got float64 \(6, 2, 2\) from 0 to 0: store images as uint8, flatten",
     ),
     "states": (
         {"observations": OBSERVATIONS, "actions": ACTIONS, "ep_len": [6], "states": np.zeros((5, 1))},

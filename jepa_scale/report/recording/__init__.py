@@ -1,0 +1,1 @@
+"""Presentation of the card of a recording: lines for the terminal, and a page with figures."""
