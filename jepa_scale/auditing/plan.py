@@ -64,6 +64,25 @@ class Plan:
         return self.bins(block.actions) if self.bins is not None else None
 
 
+def components_that_fit(rows: EmbeddingRows, settings: AuditSettings) -> int | None:
+    """Return how many principal directions to project on: as asked for, or as many as rows and memory allow.
+
+    None: all, or so few that a projection would show next to nothing.
+    """
+    if settings.components is not None:
+        return settings.components
+    wide = max(rows.predicted_width or rows.width, rows.next_width)
+    counts = _labels(rows)[1] if rows.action_kind == "discrete" else np.array([rows.rows])
+    fits = min(wide, int(counts.max() / (1.1 * SAMPLES_PER_DIMENSION)))
+    while fits > 1 and _state(len(counts), fits, fits) > STATE_BYTES:
+        fits -= 1 + fits // 50
+    return fits if _LEAST_COMPONENTS <= fits < wide else None
+
+
+_LEAST_COMPONENTS = 16
+"""Fewest principal directions that an audit projects on unasked."""
+
+
 def make_plan(rows: EmbeddingRows, settings: AuditSettings) -> Plan:
     """Read the actions and decide on the cells.
 
