@@ -62,8 +62,8 @@ def _energies(audit: Audit) -> list[tuple[str, str]]:
     if verdict.curve is not None and (verdict.energy.low or 0) > 0:
         curve, last = verdict.curve, len(verdict.curve.widths)
         for k in (2**power for power in range(last.bit_length()) if 2**power < last):
-            ends = f"[{max(curve.low[k - 1], 0):.3f}, {min(curve.high[k - 1], 1):.3f}]"
-            rows.append((f"share of E in {k} directions", f"{min(curve.share[k - 1], 1):.3f} {ends}"))
+            share = Interval(curve.share[k - 1], curve.low[k - 1], curve.high[k - 1])
+            rows.append((f"share of E in {plural(k, 'direction')}", _between(share)))
     if audit.predicted is not None:
         rows.append(("share of the joint operator seen by ẑ", _between(audit.predicted.explained)))
         rows.append(("… by the best without the action", _between(audit.predicted.blind)))

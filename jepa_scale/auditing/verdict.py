@@ -188,9 +188,10 @@ def _curve(measured: Energy, level: float) -> EnergyCurve:
     sure = sure + rest * np.clip(widths - measured.count, 0, None) / max(len(widths) - measured.count, 1)
     low, high = np.minimum(sure - errors[1], plain), np.maximum(plain + errors[0], sure + errors[1])
     # All directions hold all of it.
-    low[-1] = high[-1] = 1.0
-    middle = (np.minimum(sure, 1) + np.minimum(plain, 1)) / 2
-    return EnergyCurve(*(tuple(map(float if i else int, part)) for i, part in enumerate((widths, middle, low, high))))  # type: ignore[arg-type]
+    middle = (sure + plain) / 2
+    low[-1] = middle[-1] = high[-1] = 1.0
+    parts = (tuple(map(float, np.clip(part, 0, 1))) for part in (middle, low, high))
+    return EnergyCurve(tuple(map(int, widths)), *parts)
 
 
 def _held(asked: _Question) -> tuple[Interval, bool]:

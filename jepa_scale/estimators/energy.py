@@ -197,7 +197,7 @@ def _cholesky(covariance: np.ndarray, kind: type) -> np.ndarray:
         # What occurs in one group only is gone without it, and rounding may leave less than nothing.
         values, axes = np.linalg.eigh(covariance)
         root = axes * np.sqrt(np.maximum(values, 1e-6 * values[-1]))
-        return np.asarray(np.linalg.qr(root.T, mode="r").T.astype(kind))
+        return np.asarray(np.linalg.qr(root.T)[1].T, dtype=kind)
 
 
 def _functions(factor: np.ndarray, white: np.ndarray) -> np.ndarray:
