@@ -26,6 +26,9 @@ _RESOLUTION_ROWS = 50_000
 _BATCH_BYTES = 2**26
 """Bytes of the rows of one side that are accumulated at once."""
 
+_EXACT = 256
+"""Widths up to which products are float64: float32 lost a direction of 128 that were mixed at random, and 0.5 of T."""
+
 _KEYS = 2_000_000
 """Largest number of keys kept to find repeated rows."""
 
@@ -271,7 +274,9 @@ def _empty(
 
     return Gathered(
         plan,
-        MomentAccumulator(widths[0], widths[1], plan.cells, pool=pool),
+        MomentAccumulator(
+            widths[0], widths[1], plan.cells, precision=torch.float64 if max(widths) <= _EXACT else None, pool=pool
+        ),
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
         None if plan.basis is None else MomentAccumulator(len(plan.basis) * (widths[0] + 1) - 1, widths[1], pool=pool),

@@ -22,6 +22,8 @@ SHARE = 0.95
 _CURVE_BIAS = 0.005
 """What the ends of a curve may be wrong by beside their standard errors: the closed form for the values above the edge
 holds for few values far apart (``Energy``)."""
+_NEARLY_ALL = 0.99
+"""Share of the variance of leading principal directions that stand for all."""
 _LEAST_ROWS = 100
 _LEAST_PRESENT = 0.5
 """Share of rows that must have a row before them, or the past is another law's."""
@@ -113,7 +115,9 @@ def _status(
     asked: _Question, total: Interval, held: Interval, bends: bool, needed: tuple[int | None, int | None]
 ) -> tuple[WidthStatus, str, Finding]:
     """Return the status, the code of its reason and what to do next."""
-    width, (low, high) = asked.directions if asked.projected else asked.width, needed
+    width, (low, high) = asked.width, needed
+    if asked.projected and asked.sample.left.kept < _NEARLY_ALL:
+        width = asked.directions
     assert total.low is not None
     assert total.high is not None
     wider = {"most": 2 * asked.width}

@@ -26,8 +26,8 @@ _AMPLE = 25
 _WIDE = 1024
 """p + q above which products are decomposed in float32."""
 
-_NO_VARIANCE = 1e-6
-"""Share of the largest variance below which a direction is rounding, of coordinates in float32."""
+_NO_VARIANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
+"""Share of the largest variance below which a direction is rounding, by the precision of products."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def whiten(values: Float[np.ndarray, "n d"], most: int) -> Whitened:
     correlation = (standard.T @ standard).astype(np.float64) / len(standard)
     variances, axes = np.linalg.eigh(correlation)
     variances, axes = variances[::-1], axes[:, ::-1]
-    rank = int((variances > _NO_VARIANCE * variances[0]).sum())
+    rank = int((variances > _NO_VARIANCE[standard.dtype] * variances[0]).sum())
     size = min(rank, most)
     scaled = (axes[:, :size] / np.sqrt(variances[:size])).astype(standard.dtype)
     return Whitened((standard @ scaled).astype(np.float32), variances[:rank])

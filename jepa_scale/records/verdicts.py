@@ -44,8 +44,9 @@ class WidthVerdict:
     * in range: neither.
     * cannot tell: an interval crosses one of these thresholds, or something is missing to test it.
 
-    Of a latent that is too wide for the rows, its leading principal directions are looked at. They are over-provisioned
-    if 2 w is less than their number; else nobody can tell, as the others may add.
+    Of a latent that is too wide for the rows, its leading principal directions are looked at, whose number stands for d
+    unless they hold 99 % of the variance. Then it can be over-provisioned or too narrow, but not in range, as the other
+    directions may add.
 
     It is about the latent as it is: what never influences it nobody can find in it, and how much data a *model* needs
     to learn so many directions is another question (``Audit.sizing``). Nothing changes under invertible linear maps.

@@ -184,6 +184,16 @@ def test_few_rows_for_a_wide_latent_end_in_an_answer(width, trajectories, genera
     assert written["reason"]["code"] == found.verdict.reason.code
 
 
+def test_directions_that_hold_nearly_all_of_the_variance_stand_for_all(generator):
+    """Four modes and a floor of noise in 200 coordinates, 1600 rows: 100 directions cannot be told apart."""
+    lift = np.linalg.qr(generator.normal(size=(200, 200)))[0]
+    z = np.concatenate([modes(generator, RHO[:4], 64), 0.02 * generator.normal(size=(64, 26, 196))], -1) @ lift
+    found = verdict_of(z=z)
+    assert (found.status, found.low <= 4 <= found.high) == ("over-provisioned", True)
+    if found.directions < 200:
+        assert [note.code for note in found.notes] == ["projected"]
+
+
 def test_the_command_begins_with_the_verdict(generator, tmp_path, capsys):
     np.savez(tmp_path / "e.npz", z=modes(generator, RHO, 40))
     arguments = ["audit", str(tmp_path / "e.npz"), "--folder", str(tmp_path / "out"), "--dictionary", "0"]
