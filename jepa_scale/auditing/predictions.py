@@ -28,7 +28,7 @@ def share_of(sample: Sample, level: float) -> tuple[PredictionShare | None, tupl
         joined(sample.left.rows, sample.bent_of(sample.left.rows)),
         joined(sample.context, sample.bent),
     )
-    if max(side.shape[1] for side in sides) + right.shape[1] > room(len(right)):
+    if max(side.shape[1] for side in sides) + right.shape[1] > room(sample.effective):
         return None, ()
     seen, blind, joint = (total_energy(side, right, sample.trajectories, sample.weights) for side in sides)
     if not float(joint.interval(level)[0]) > 0:

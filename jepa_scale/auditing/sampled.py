@@ -45,6 +45,13 @@ class Sample:
     """Most principal directions that the user allows; None: as many as the rows do."""
 
     @cached_property
+    def effective(self) -> float:
+        """Number of rows of equal weight that these are worth, (Σw)²/Σw²."""
+        if self.weights is None:
+            return float(len(self.z))
+        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
+
+    @cached_property
     def before(self) -> np.ndarray:
         """(n,) row whose next latent is this row's latent, −1 where there is none."""
         rows = np.arange(len(self.z))
@@ -62,7 +69,9 @@ class Sample:
     @cached_property
     def _sides(self) -> tuple[Whitened, Whitened]:
         """Principal directions of z_t and z_{t+1}, as many as the rows allow (``estimators.energy.nested_size``)."""
-        most = max(1, min(_MOST_DIRECTIONS, room(len(self.z)) // 2 - 1 - _MOST_ACTIONS, self.most or _MOST_DIRECTIONS))
+        most = max(
+            1, min(_MOST_DIRECTIONS, room(self.effective) // 2 - 1 - _MOST_ACTIONS, self.most or _MOST_DIRECTIONS)
+        )
         sides = whiten(self.z, most), whiten(self.following, most)
         size = nested_size(sides[0].rows, sides[1].rows, self.trajectories)
         first, second = (side.leading(size) for side in sides)
@@ -81,7 +90,7 @@ class Sample:
     @cached_property
     def space(self) -> int:
         """Features that the left side may have."""
-        return min(room(len(self.z)) - self.right.rows.shape[1], 3 * _MOST_DIRECTIONS)
+        return min(room(self.effective) - self.right.rows.shape[1], 3 * _MOST_DIRECTIONS)
 
     @cached_property
     def acting(self) -> np.ndarray:

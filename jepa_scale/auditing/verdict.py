@@ -54,9 +54,9 @@ class _Question:
 def decide(sample: Sample, level: float, source: str) -> WidthVerdict:
     """Reach a verdict; ``source`` is the file's path, for commands."""
     asked = _Question(sample, level, source)
-    rows, groups = len(sample.z), len(np.unique(sample.trajectories % GROUPS))
+    rows, groups = int(sample.effective), len(np.unique(sample.trajectories % GROUPS))
     notes = notes_of(sample, level)
-    if rows < _LEAST_ROWS:
+    if sample.effective < _LEAST_ROWS:
         reason = Finding("rows_missing", values={"rows": rows, "needed": _LEAST_ROWS})
         return _unknown(asked, reason, _more(asked), notes)
     if groups < 2:
@@ -79,7 +79,7 @@ def _verdict(asked: _Question, measured: Energy, notes: tuple[Finding, ...]) -> 
         needed = 0, None
     values: dict[str, Any] = {"directions": asked.directions, "width": width, "variance": sample.left.kept}
     if asked.projected:
-        notes = (*notes, Finding("projected", values=values))
+        notes = (*notes, Finding("projected", values=dict(values)))
     values |= {
         "low": needed[0],
         "high": "all" if needed[1] is None else needed[1],
@@ -214,7 +214,7 @@ def _held(asked: _Question) -> tuple[Interval, bool]:
     totals: list[Jackknifed] = []
     for count in range(1, len(blocks) + 1):
         left = joined(*blocks[:count])
-        if left.shape[1] + right.shape[1] > room(len(left)):
+        if left.shape[1] + right.shape[1] > room(sample.effective * float(kept.mean())):
             break
         totals.append(total_energy(left, right, groups, weights))
     if not totals:

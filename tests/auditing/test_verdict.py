@@ -168,6 +168,15 @@ def test_what_is_missing_is_said(generator):
     assert (few.status, few.reason.code) == ("cannot tell", "rows_missing")
 
 
+def test_rows_of_unequal_weight_count_as_fewer(generator):
+    z = modes(generator, np.append(RHO, np.zeros(40)))
+    weights = np.where(generator.random((160, 25)) < 0.05, 1.0, 1e-6)
+    assert verdict_of(z=z, weight=weights).status in ("over-provisioned", "cannot tell")
+    weights[:] = 0
+    weights[:3] = 1
+    assert verdict_of(z=z, weight=weights).reason.code == "rows_missing"
+
+
 @pytest.mark.parametrize(("width", "trajectories"), [(96, 60), (300, 30)])
 def test_few_rows_for_a_wide_latent_end_in_an_answer(width, trajectories, generator, tmp_path):
     """16 and 2 rows for each direction: a verdict, a curve, and no refusal, nor one by what is advised."""
