@@ -56,13 +56,25 @@ def run_audit(
         rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
         fitting = replace(settings, components=components_that_fit(rows, settings))
         gathered = gather(rows, make_plan(rows, fitting), fitting, started(rows))
-        sample = read_sample(rows, settings.seed, settings.components)
-        audit = _conclude(path, rows, gathered, fitting, study, _judge(sample, settings, path), settings.components)
+        moments = _moments(gathered)
+        judged = _judge(read_sample(rows, settings.seed, settings.components), settings, path)
+        audit = _conclude(path, rows, gathered, moments, fitting, study, judged, settings.components)
         return warnings_of(audit, rows, gathered.plan, gathered.seen, settings)
     except Refused:
         raise
     except ValueError as error:
         raise Refused(f"{path}: {error}") from error
+
+
+def _moments(gathered: Gathered) -> GroupedMoments:
+    """Return the moments; refuse those that overflowed."""
+    moments = gathered.moments.compute()
+    if not all(np.isfinite(part).all() for part in (moments.zz, moments.yy, moments.zy)):
+        raise ValueError(
+            "expected embeddings and weights whose squares can be added up, got some too large for that: divide each "
+            "array by a constant, which changes no spectrum"
+        )
+    return moments
 
 
 def _judge(sample: Sample, settings: AuditSettings, path: Path) -> tuple[WidthVerdict, PredictionShare | None]:
@@ -88,17 +100,13 @@ def _conclude(
     path: Path,
     rows: EmbeddingRows,
     gathered: Gathered,
+    moments: GroupedMoments,
     settings: AuditSettings,
     study: StudyTerm | None,
     judged: tuple[WidthVerdict, PredictionShare | None],
     asked: int | None,
 ) -> Audit:
-    moments, level = gathered.moments.compute(), settings.level
-    if not all(np.isfinite(part).all() for part in (moments.zz, moments.yy, moments.zy)):
-        raise ValueError(
-            "expected embeddings and weights whose squares can be added up, got some too large for that: divide each "
-            "array by a constant, which changes no spectrum"
-        )
+    level = settings.level
     names, sums = _operators(moments, gathered)
     spectra = [operator_spectrum(moment) for moment in sums]
     widths = _widths(settings, moments)

@@ -74,7 +74,9 @@ def components_that_fit(rows: EmbeddingRows, settings: AuditSettings) -> int | N
     wide = max(rows.predicted_width or rows.width, rows.next_width)
     counts = _labels(rows)[1] if rows.action_kind == "discrete" else np.array([rows.rows])
     by_rows = int(counts.max() / (1.1 * SAMPLES_PER_DIMENSION))
-    fits = min(wide, by_rows) if by_rows >= _LEAST_COMPONENTS else wide
+    if by_rows < _LEAST_COMPONENTS:
+        return None if _state(len(counts), wide, wide) <= STATE_BYTES else min(wide, _LEAST_COMPONENTS)
+    fits = min(wide, by_rows)
     while fits > 1 and _state(len(counts), fits, fits) > STATE_BYTES:
         fits -= 1 + fits // 50
     return fits if fits < wide else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from jepa_scale.auditing.sampled import Sample
 from jepa_scale.estimators.energy import Energy, energy, joined, room, total_energy
 from jepa_scale.estimators.jackknife import Jackknifed
 from jepa_scale.estimators.moments import GROUPS
-from jepa_scale.records.findings import WORDS, Finding
+from jepa_scale.records.findings import Finding
 from jepa_scale.records.verdicts import EnergyCurve, Interval, WidthStatus, WidthVerdict
 
 SHARE = 0.95
@@ -91,13 +92,13 @@ def _verdict(asked: _Question, measured: Energy, notes: tuple[Finding, ...]) -> 
         "energy": total.value,
         "energy_high": total.high,
     }
-    status, code, remedy = _status(asked, total, held, bends, needed)
+    status, reason, remedy = _status(asked, total, held, bends, needed, values)
     return WidthVerdict(
         status=status,
         width=width,
         low=needed[0],
-        high=0 if code == "nothing_predictable" else needed[1],
-        reason=Finding(code, values={name: values[name] for name in values if "{" + name in WORDS[code]}),
+        high=0 if reason.code == "nothing_predictable" else needed[1],
+        reason=reason,
         remedy=remedy,
         command=_command(asked, remedy),
         energy=total,
@@ -112,9 +113,14 @@ def _verdict(asked: _Question, measured: Energy, notes: tuple[Finding, ...]) -> 
 
 
 def _status(
-    asked: _Question, total: Interval, held: Interval, bends: bool, needed: tuple[int | None, int | None]
-) -> tuple[WidthStatus, str, Finding]:
-    """Return the status, the code of its reason and what to do next."""
+    asked: _Question,
+    total: Interval,
+    held: Interval,
+    bends: bool,
+    needed: tuple[int | None, int | None],
+    values: Mapping[str, Any],
+) -> tuple[WidthStatus, Finding, Finding]:
+    """Return the status, its reason, which has the ``values``, and what to do next."""
     width, (low, high) = asked.width, needed
     if asked.projected and asked.sample.left.kept < _NEARLY_ALL:
         width = asked.directions
@@ -122,24 +128,25 @@ def _status(
     assert total.high is not None
     wider = {"most": 2 * asked.width}
     if held.high is not None and held.high < SHARE:
-        return "too narrow", "bends_add" if bends else "past_adds", Finding("train_wider", values=wider)
+        reason = Finding("bends_add", values=values) if bends else Finding("past_adds", values=values)
+        return "too narrow", reason, Finding("train_wider", values=wider)
     if total.low <= 0:
         # A direction with ρ² of some hundredths may hide among so many.
         if total.high < max(0.1, 0.01 * width) and not asked.projected:
-            return "over-provisioned", "nothing_predictable", Finding("check_pairs")
-        return "cannot tell", "share_undecided", _more(asked)
+            return "over-provisioned", Finding("nothing_predictable", values=values), Finding("check_pairs")
+        return "cannot tell", Finding("share_undecided", values=values), _more(asked)
     if high is not None and 2 * high < width:
-        values = {"least": max(high, 1), "most": 2 * max(high, 1)}
-        return "over-provisioned", "wide", Finding("train_narrower", values=values)
+        narrower = {"least": max(high, 1), "most": 2 * max(high, 1)}
+        return "over-provisioned", Finding("wide", values=values), Finding("train_narrower", values=narrower)
     if asked.projected:
-        return "cannot tell", "directions_undecided", _more(asked)
+        return "cannot tell", Finding("directions_undecided", values=values), _more(asked)
     if low is None or 2 * low < width:
-        return "cannot tell", "share_undecided", _more(asked)
+        return "cannot tell", Finding("share_undecided", values=values), _more(asked)
     if held.low is None:
-        return "cannot tell", "history_missing", Finding("order_rows")
+        return "cannot tell", Finding("history_missing", values=values), Finding("order_rows")
     if held.low < SHARE:
-        return "cannot tell", "held_undecided", _more(asked)
-    return "in range", "fits", Finding("compare_wider", values=wider)
+        return "cannot tell", Finding("held_undecided", values=values), _more(asked)
+    return "in range", Finding("fits", values=values), Finding("compare_wider", values=wider)
 
 
 def _more(asked: _Question) -> Finding:

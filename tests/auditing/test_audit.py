@@ -410,6 +410,6 @@ def test_predictions_that_know_their_target(generator, tmp_path):
 
 def test_numbers_too_large_to_square(generator, tmp_path):
     arrays = pairs(generator)
-    big = {**arrays, "z": (1e30 * arrays["z"]).astype(np.float32), "z_next": arrays["z_next"].astype(np.float32)}
+    big = {**arrays, "z": 1e200 * arrays["z"]}
     with pytest.raises(ValueError, match="too large"):
         jepa_scale.audit(saved(tmp_path, **big), **QUICK)
