@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t as student
 
-from jepa_scale.auditing.plan import make_plan
+from jepa_scale.auditing.plan import components_that_fit, make_plan
+from jepa_scale.auditing.predictions import share_of
 from jepa_scale.auditing.record import (
     Audit,
     AuditQuantity,
     CellsAudit,
-    DictionaryAudit,
     GapAudit,
     OperatorAudit,
     SizingAudit,
 )
+from jepa_scale.auditing.reference import dictionary_audit, dictionary_spectra, mean_of, no_sizing
 from jepa_scale.auditing.rows import EmbeddingRows, open_rows
+from jepa_scale.auditing.sampled import Sample, read_sample
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.auditing.stream import Gathered, gather
+from jepa_scale.auditing.verdict import decide
 from jepa_scale.auditing.warn import warnings_of
 from jepa_scale.estimators.cells import estimate_cells
-from jepa_scale.estimators.jackknife import Jackknifed, average
 from jepa_scale.estimators.joint import joint_spectrum
-from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
+from jepa_scale.estimators.moments import GROUPS, GroupedMoments
 from jepa_scale.estimators.rank import effective_ranks, lidar
 from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
 from jepa_scale.estimators.sizing import StudyTerm, choose_width
 from jepa_scale.estimators.spectrum import OperatorSpectrum, OperatorSums, operator_spectrum
 from jepa_scale.foreign import Refused
-from jepa_scale.report.wording import number
+from jepa_scale.records.verdicts import PredictionShare, WidthVerdict
 
 _NEARLY_ONE = 0.98
-
-_SATURATED = 0.9
-"""Share of T that half of a dictionary must see before the dictionary's tail is informative about the true one."""
 
 Advance = Callable[[int], None]
 
@@ -53,23 +54,59 @@ def run_audit(
     study = None if settings.fit is None else StudyTerm.read(settings.fit)
     try:
         rows = open_rows(path, settings.columns, settings.tokens, settings.drop_nonfinite, settings.seed)
-        gathered = gather(rows, make_plan(rows, settings), settings, started(rows))
-        return _conclude(path, rows, gathered, settings, study)
+        fitting = replace(settings, components=components_that_fit(rows, settings))
+        gathered = gather(rows, make_plan(rows, fitting), fitting, started(rows))
+        moments = _moments(gathered)
+        judged = _judge(read_sample(rows, settings.seed, settings.components), settings, path)
+        audit = _conclude(path, rows, gathered, moments, fitting, study, judged, settings.components)
+        return warnings_of(audit, rows, gathered.plan, gathered.seen, settings)
     except Refused:
         raise
     except ValueError as error:
         raise Refused(f"{path}: {error}") from error
 
 
-def _conclude(
-    path: Path, rows: EmbeddingRows, gathered: Gathered, settings: AuditSettings, study: StudyTerm | None
-) -> Audit:
-    moments, level = gathered.moments.compute(), settings.level
+def _moments(gathered: Gathered) -> GroupedMoments:
+    """Return the moments; refuse those that overflowed."""
+    moments = gathered.moments.compute()
     if not all(np.isfinite(part).all() for part in (moments.zz, moments.yy, moments.zy)):
         raise ValueError(
             "expected embeddings and weights whose squares can be added up, got some too large for that: divide each "
             "array by a constant, which changes no spectrum"
         )
+    return moments
+
+
+def _judge(sample: Sample, settings: AuditSettings, path: Path) -> tuple[WidthVerdict, PredictionShare | None]:
+    """Return the verdict on the width, with what predictions see."""
+    verdict = decide(sample, settings.level, str(path))
+    predicted, notes = share_of(sample, settings.level)
+    return replace(verdict, notes=(*verdict.notes, *notes)), predicted
+
+
+def _whole(verdict: WidthVerdict, level: float) -> AuditQuantity | None:
+    """Return T = 1 + E of all directions, (x, a) → x⁺, where rows are too few for a spectrum but not for a total."""
+    energy = verdict.energy
+    if energy.value is None or energy.low is None or energy.high is None or verdict.variance < 1:
+        return None
+    error = (energy.high - energy.low) / 2 / float(student.ppf((1 + level) / 2, GROUPS - 1))
+    return AuditQuantity(1 + energy.value, error, 1 + energy.low, 1 + energy.high)
+
+
+_NARROWED = "; T itself is that of (x, a) → x⁺ in all directions"
+
+
+def _conclude(
+    path: Path,
+    rows: EmbeddingRows,
+    gathered: Gathered,
+    moments: GroupedMoments,
+    settings: AuditSettings,
+    study: StudyTerm | None,
+    judged: tuple[WidthVerdict, PredictionShare | None],
+    asked: int | None,
+) -> Audit:
+    level = settings.level
     names, sums = _operators(moments, gathered)
     spectra = [operator_spectrum(moment) for moment in sums]
     widths = _widths(settings, moments)
@@ -84,10 +121,12 @@ def _conclude(
     usable = [spectrum for spectrum in spectra if not spectrum.n_too_small]
     shares = [spectrum.n for spectrum in usable]
     losses = [risk for risk, spectrum in zip(risks, spectra, strict=True) if risk and not spectrum.n_too_small]
-    dictionary = _dictionary(gathered.dictionary, 0.0, widths, level, usable)
+    dictionary = dictionary_audit(gathered.dictionary, 0.0, widths, level, usable, not predictions, gathered.reduced)
     noiseless = any("noiseless" in operator.flags for operator in operators)
-    no_sizing = _no_sizing(dictionary, noiseless)
-    audit = Audit(
+    why_no_sizing = no_sizing(dictionary, noiseless, gathered.reduced)
+    narrowed = asked is None and settings.components is not None
+    whole = _whole(judged[0], level) if narrowed else None
+    return Audit(
         source=str(path),
         layout=rows.layout + ("" if settings.components is None else _projected(rows, moments)),
         rows=int(moments.rows.sum()),
@@ -98,11 +137,11 @@ def _conclude(
         widths=(moments.zz.shape[-1] - 1, moments.yy.shape[-1] - 1),
         predictions=predictions,
         level=level,
-        summary_name=_summary_name(gathered, len(usable)),
-        total=_mean([spectrum.total for spectrum in usable], shares, level),
-        top={k: _mean([spectrum.top(k) for spectrum in usable], shares, level) for k in widths},
-        loss=_mean([risk.loss for risk in losses], None, level),
-        calibration_deficit=_mean([risk.calibration_deficit for risk in losses], None, level),
+        summary_name=_summary_name(gathered, len(usable)) + (_NARROWED if whole else ""),
+        total=whole or mean_of([spectrum.total for spectrum in usable], shares, level),
+        top={k: mean_of([spectrum.top(k) for spectrum in usable], shares, level) for k in widths},
+        loss=mean_of([risk.loss for risk in losses], None, level),
+        calibration_deficit=mean_of([risk.calibration_deficit for risk in losses], None, level),
         operators=operators,
         joint=joint,
         no_joint=gathered.plan.no_basis,
@@ -115,14 +154,15 @@ def _conclude(
         resolution=tuple(
             record
             for eps, part in sorted(gathered.resolution.items())
-            if (record := _dictionary(part, eps, widths, level, usable))
+            if (record := dictionary_audit(part, eps, widths, level, usable))
         ),
         cells=_cells(moments, gathered, predictions, level),
-        sizing=None if no_sizing else _sizing(gathered, settings, rows, study),
-        no_sizing=no_sizing,
+        sizing=None if why_no_sizing else _sizing(gathered, settings, rows, study),
+        no_sizing=why_no_sizing,
+        verdict=judged[0],
+        predicted=judged[1],
         warnings=(),
     )
-    return warnings_of(audit, rows, gathered.plan, gathered.seen, settings)
 
 
 def _above_width(moments: GroupedMoments) -> tuple[str, ...]:
@@ -183,10 +223,6 @@ def _widths(settings: AuditSettings, moments: GroupedMoments) -> tuple[int, ...]
     return tuple(sorted({2**power for power in range(most.bit_length()) if 2**power <= most} | {most}))
 
 
-def _mean(statistics: Sequence[Jackknifed], shares: Sequence[float] | None, level: float) -> AuditQuantity:
-    return AuditQuantity.of(average(statistics, shares), level) if statistics else AuditQuantity.missing()
-
-
 def _operator(
     name: str, spectrum: OperatorSpectrum, widths: Sequence[int], level: float, risk: RiskEstimate | None
 ) -> OperatorAudit:
@@ -237,73 +273,6 @@ def _noiseless(values: np.ndarray) -> bool:
     return len(values) > 2 and bool((values[1:] > _NEARLY_ONE).mean() > 0.5)
 
 
-def _dictionary_spectra(moments: GroupedMoments) -> list[OperatorSpectrum]:
-    """Return the dictionary's spectra of each action with enough rows, or of one joint operator."""
-    cells = [cell for cell in range(len(moments.count)) if moments.count[cell].any()]
-    spectra = [operator_spectrum(OperatorSums.of(moments, cell, "same_action")) for cell in cells]
-    # Without groups to leave out a spectrum of so many features is mostly bias.
-    return [spectrum for spectrum in spectra if not spectrum.n_too_small and spectrum.total.groups > 1]
-
-
-def _dictionary(
-    sums: MomentAccumulator | None,
-    eps: float,
-    widths: Sequence[int],
-    level: float,
-    own: Sequence[OperatorSpectrum],
-) -> DictionaryAudit | None:
-    if sums is None or not own or not (spectra := _dictionary_spectra(sums.compute())):
-        return None
-    half = _dictionary_spectra(sums.compute().leading(sums.width_f // 2)) if eps == 0 else []
-    shares = [spectrum.n for spectrum in spectra]
-    size = min(min(spectrum.p, spectrum.q) for spectrum in own) + 1
-    best = _mean([spectrum.top(size) for spectrum in spectra], shares, level)
-    seen = _mean([spectrum.total for spectrum in own], [spectrum.n for spectrum in own], level)
-    return DictionaryAudit(
-        width=sums.width_f,
-        rows=sum(spectrum.rows for spectrum in spectra),
-        noise=eps,
-        total=_mean([spectrum.total for spectrum in spectra], shares, level),
-        top={k: _mean([spectrum.top(k) for spectrum in spectra], shares, level) for k in widths},
-        tail={k: _mean([spectrum.tail(k) for spectrum in spectra], shares, level) for k in widths},
-        tail_own=_mean([spectrum.tail(size) for spectrum in spectra], shares, level),
-        half_total=_mean([spectrum.total for spectrum in half], [spectrum.n for spectrum in half], level),
-        subspace_deficit=_difference(best, seen) if eps == 0 else AuditQuantity.missing(),
-    )
-
-
-def _no_sizing(dictionary: DictionaryAudit | None, noiseless: bool) -> str:
-    """Return why no width can be advised; empty if one can."""
-    if dictionary is None:
-        return "There is no reference dictionary, so nothing is known of the tail."
-    if noiseless:
-        return "The dynamics look noiseless, so that the tail has no end."
-    total, half = dictionary.total.value, dictionary.half_total.value
-    if total is None or half is None or half < _SATURATED * total:
-        return (
-            f"The dictionary is too small: with half of its {dictionary.width} features T is {number(half)}, with all "
-            f"{number(total)}, so that its tail is far below the true one and k* would follow its size."
-        )
-    return ""
-
-
-def _difference(minuend: AuditQuantity, subtrahend: AuditQuantity) -> AuditQuantity:
-    """Return the difference with errors added in squares, which is conservative, as both mostly share their rows."""
-    if minuend.value is None or subtrahend.value is None:
-        return AuditQuantity.missing()
-    value = minuend.value - subtrahend.value
-    if (
-        minuend.standard_error is None
-        or subtrahend.standard_error is None
-        or minuend.low is None
-        or minuend.standard_error == 0
-    ):
-        return AuditQuantity(value, None, None, None)
-    error = float(np.hypot(minuend.standard_error, subtrahend.standard_error))
-    half = error * (minuend.value - minuend.low) / minuend.standard_error
-    return AuditQuantity(value, error, value - half, value + half)
-
-
 def _cells(moments: GroupedMoments, gathered: Gathered, predictions: bool, level: float) -> CellsAudit | None:
     plan = gathered.plan
     if plan.bins is None or plan.cells < 2:
@@ -323,7 +292,7 @@ def _sizing(gathered: Gathered, settings: AuditSettings, rows: EmbeddingRows, st
     assert gathered.dictionary is not None
     moments, n = gathered.dictionary.compute(), settings.train_n or float(rows.rows)
     sizing, half = (
-        choose_width(_dictionary_spectra(part), n, study, settings.level)
+        choose_width(dictionary_spectra(part), n, study, settings.level)
         for part in (moments, moments.leading(gathered.dictionary.width_f // 2))
     )
     best = (min(sizing.best_low, half.best_low), max(sizing.best_high, half.best_high))

@@ -11,6 +11,7 @@ from jepa_scale.auditing.figures import PLOTS
 from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.files import write_whole
+from jepa_scale.records.verdicts import Interval
 from jepa_scale.report.page.files import replaced_together
 from jepa_scale.report.page.markup import document, paragraph, section, table, text
 from jepa_scale.report.page.plot import TWINS
@@ -27,9 +28,52 @@ _LISTED = 40
 """Largest number of operators and singular values in the tables; the rest is in the JSON."""
 
 
+def verdict_lines(audit: Audit) -> list[str]:
+    """Return the verdict, what to do next, and what else was found, a sentence each."""
+    verdict = audit.verdict
+    width = "" if verdict.low is None else f", width needed {_ends(verdict.low, verdict.high)}"
+    return [
+        f"{verdict.status.capitalize()} (width {verdict.width}{width}): {verdict.reason}.",
+        f"Next: {verdict.remedy}: {verdict.command}",
+        *(f"{str(note)[:1].upper()}{str(note)[1:]}." for note in verdict.notes),
+    ]
+
+
+def _ends(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low} or more"
+    return f"{low}" if low == high else f"{low} … {high}"
+
+
+def _between(interval: Interval) -> str:
+    if interval.value is None:
+        return "–"
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f} (no interval)"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _energies(audit: Audit) -> list[tuple[str, str]]:
+    """Return the numbers that the verdict rests on, and what predictions see, free of conventions."""
+    verdict, rows = audit.verdict, []
+    if verdict.energy.value is not None:
+        rows.append(("predictable energy E of (z, a) → z⁺", _between(verdict.energy)))
+        rows.append(("share that linear functions hold, E/E⁺", _between(verdict.held)))
+    if verdict.curve is not None and (verdict.energy.low or 0) > 0:
+        curve, last = verdict.curve, len(verdict.curve.widths)
+        for k in (2**power for power in range(last.bit_length()) if 2**power < last):
+            share = Interval(curve.share[k - 1], curve.low[k - 1], curve.high[k - 1])
+            rows.append((f"share of E in {plural(k, 'direction')}", _between(share)))
+    if audit.predicted is not None:
+        rows.append(("share of the joint operator seen by ẑ", _between(audit.predicted.explained)))
+        rows.append(("… by the best without the action", _between(audit.predicted.blind)))
+        rows.append(("… difference: what ẑ gains by the action", _between(audit.predicted.gained)))
+    return rows
+
+
 def key_numbers(audit: Audit) -> list[tuple[str, str]]:
     """Return the key numbers: names and values with intervals."""
-    rows = [("T = Σ s_i²", shown(audit.total))]
+    rows = [*_energies(audit), ("T = Σ s_i²", shown(audit.total))]
     rows += [(f"top {k}", shown(value)) for k, value in audit.top.items()]
     if audit.joint is not None:
         rows.append((f"T of {audit.joint.name.removeprefix('joint operator ')}", shown(audit.joint.total)))
@@ -38,8 +82,8 @@ def key_numbers(audit: Audit) -> list[tuple[str, str]]:
         rows += [(f"tail_dict beyond k = {k} (≥)", shown(value)) for k, value in audit.dictionary.tail.items()]
         rows.append(("subspace deficit (≥)", shown(audit.dictionary.subspace_deficit)))
     if audit.loss.value is not None:
-        rows.append(("spectral loss L", shown(audit.loss)))
-        rows.append(("calibration deficit", shown(audit.calibration_deficit)))
+        rows.append(("spectral loss L (of spectral objectives)", shown(audit.loss)))
+        rows.append(("calibration deficit (of spectral objectives)", shown(audit.calibration_deficit)))
     if audit.cells is not None:
         rows += [
             (f"T, mean over {plural(cells, 'cell')} of actions", shown(value))
@@ -112,10 +156,13 @@ def _page(audit: Audit, drawn: list[str]) -> str:
         (1,),
     )
     summary = sufficiency(audit)
+    first, *others = verdict_lines(audit)
     body = "\n".join(
         [
             f"<header><h1>{text(Path(audit.source).name)}</h1>",
             f'<p class="question">{text(head(audit))}</p></header>',
+            f'<p class="lead">{text(first)}</p>',
+            *(paragraph(sentence) for sentence in others),
             warned,
             f'<p class="lead">{text(summary)}</p>' if summary else "",
             section("numbers", "Numbers", numbers),
@@ -176,6 +223,14 @@ def _values(audit: Audit) -> str:
 
 
 _DEFINITIONS = (
+    "Verdict: E = Σ ρ_i² of the canonical correlations of linear functions of z_{t+1} and of z_t times functions of "
+    "the action, the constant left out; the width needed is the least k whose first k terms are 95 % of E. "
+    "Over-provisioned: less than half of the width is needed. Too narrow: bent functions of z_t, or the latent and "
+    "action before, predict more, so that E is less than 95 % of E⁺. A share by width lies between a closed form for "
+    "the values above the noise edge, too low where many are small, and the plug-in sum, too high.",
+    "What ẑ sees of the joint operator is E(ẑ → z⁺)/E((z, a) → z⁺), whatever objective the model was trained with. L "
+    "and the calibration deficit are those of spectral objectives: of models trained otherwise they measure the scale "
+    "of latents, and may rank predictions that ignore the action above exact ones.",
     "s_i: canonical correlations of [1, h] and [1, f], f = z_{t+1} and h = ẑ_{t+1} or z_t. They are at most the "
     "singular values σ_i of the normalised co-occurrence matrix of the dynamics, and equal to them where embeddings "
     "span its leading singular functions. Nothing changes when embeddings are shifted, scaled or mixed linearly.",
@@ -186,7 +241,7 @@ _DEFINITIONS = (
     "beyond its k best functions; a lower bound on what any latent of width k leaves out.",
     "Subspace deficit: how much more the best functions of the dictionary see than the embeddings, as many of them. "
     "Calibration deficit: what a linear map of the embeddings would remove from the loss. Both are 0 for a perfect "
-    "model; a negative subspace deficit says that the dictionary is too small to improve on the embeddings.",
+    "model of a spectral objective; a subspace deficit of predictions below 0 says that the dictionary is too small.",
     "L: the spectral loss tr(C_h C_f) − 2 tr C_hf without the pairs of a row with itself; L + ‖M̄‖² is the risk.",
     "Intervals: delete-a-group jackknife over 16 groups of whole trajectories, with t quantiles. The closed form "
     "assumes independent rows. Effective ranks of one embedding differ by factors of 3 to 15 between conventions: "

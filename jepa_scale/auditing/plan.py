@@ -64,6 +64,28 @@ class Plan:
         return self.bins(block.actions) if self.bins is not None else None
 
 
+def components_that_fit(rows: EmbeddingRows, settings: AuditSettings) -> int | None:
+    """Return how many principal directions to project on: as asked for, or as many as rows and memory allow.
+
+    None: all. Rows that allow next to nothing are no reason to project: no spectrum is shown then.
+    """
+    if settings.components is not None:
+        return settings.components
+    wide = max(rows.predicted_width or rows.width, rows.next_width)
+    counts = _labels(rows)[1] if rows.action_kind == "discrete" else np.array([rows.rows])
+    by_rows = int(counts.max() / (1.1 * SAMPLES_PER_DIMENSION))
+    if by_rows < _LEAST_COMPONENTS:
+        return None if _state(len(counts), wide, wide) <= STATE_BYTES else min(wide, _LEAST_COMPONENTS)
+    fits = min(wide, by_rows)
+    while fits > 1 and _state(len(counts), fits, fits) > STATE_BYTES:
+        fits -= 1 + fits // 50
+    return fits if fits < wide else None
+
+
+_LEAST_COMPONENTS = 16
+"""Fewest principal directions that an audit projects on for want of rows."""
+
+
 def make_plan(rows: EmbeddingRows, settings: AuditSettings) -> Plan:
     """Read the actions and decide on the cells.
 

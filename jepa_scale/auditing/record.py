@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jepa_scale.estimators.jackknife import Jackknifed
+from jepa_scale.records.verdicts import PredictionShare, WidthVerdict
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,10 @@ class Audit:
     sizing: SizingAudit | None
     no_sizing: str
     """Why no width is advised; empty where one is."""
+    verdict: WidthVerdict
+    """Whether the width fits, with its reason."""
+    predicted: PredictionShare | None
+    """Share of the joint operator that predictions see, beside the best that do not know the action."""
     warnings: tuple[str, ...]
     """Warnings as plain sentences, the worst first."""
 

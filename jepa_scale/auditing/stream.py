@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ _RESOLUTION_ROWS = 50_000
 _BATCH_BYTES = 2**26
 """Bytes of the rows of one side that are accumulated at once."""
 
+_EXACT = 256
+"""Widths up to which products are float64: float32 lost a direction of 128 that were mixed at random, and 0.5 of T."""
+
 _KEYS = 2_000_000
 """Largest number of keys kept to find repeated rows."""
 
@@ -40,6 +43,8 @@ class Gathered:
     resolution: dict[float, MomentAccumulator]
     joint: MomentAccumulator | None
     """Moments of z ⊗ φ(a), for the plan's basis."""
+    reduced: bool
+    """Whether the dictionary's arguments are some principal directions of the embeddings, and not all."""
     seen: np.ndarray
     """Number of rows of each cell, without dropped ones."""
     every: int
@@ -88,6 +93,7 @@ def _gather(
     gathered: Gathered | None = None
     batches: _Batches | None = None
     project: list[np.ndarray | None] = []
+    reduce: list[np.ndarray | None] = []
     features: dict[float, tuple[RandomFeatures, RandomFeatures]] = {}
     every = max(1, rows.rows // DICTIONARY_ROWS)
     rarely = max(1, rows.rows // _RESOLUTION_ROWS)
@@ -99,8 +105,10 @@ def _gather(
                 part.shape[1] if matrix is None else matrix.shape[1]
                 for part, matrix in zip((h, f), project, strict=True)
             ]
-            features = _features(rows, plan, block, settings)
+            reduce = _projections(block.z, f, _inputs(rows, plan, settings))
+            features = _features(rows, plan, _reduced(block, reduce), settings)
             gathered = _empty(plan, widths, features, max(1, rows.rows // _KEYS), pool)
+            gathered.reduced = any(matrix is not None for matrix in reduce)
             batches = _Batches(gathered.moments, np.result_type(h, f))
         cells = plan.cells_of(block)
         left, right = (part if matrix is None else part @ matrix for part, matrix in zip((h, f), project, strict=True))
@@ -123,9 +131,10 @@ def _gather(
             if number % (every if eps == 0 else rarely) == 0:
                 target = gathered.dictionary if eps == 0 else gathered.resolution[eps]
                 assert target is not None
+                narrow = _reduced(block, reduce)
                 target.update(
-                    torch.from_numpy(phi(_context(block, plan))),
-                    torch.from_numpy(psi(block.z_next.astype(np.float64))),
+                    torch.from_numpy(phi(_context(narrow, plan))),
+                    torch.from_numpy(psi(narrow.z_next.astype(np.float64))),
                     None if plan.joint else places,
                     trajectories,
                     weights,
@@ -191,20 +200,46 @@ def _context(block: Block, plan: Plan) -> np.ndarray:
     return np.hstack([part.astype(np.float64) for part in parts if part is not None])
 
 
+def _reduced(block: Block, matrices: list[np.ndarray | None]) -> Block:
+    """Return the block with z and z_next on principal directions, where there are too many for a dictionary."""
+    z, following = (
+        part if matrix is None else part @ matrix
+        for part, matrix in zip((block.z, block.z_next), matrices, strict=True)
+    )
+    return replace(block, z=z, z_next=following)
+
+
+def _most_features(rows: EmbeddingRows, plan: Plan) -> int:
+    """Return how many features the rows of an action allow."""
+    rarest = rows.rows / (1 if plan.joint else plan.cells)
+    if plan.counts is not None:
+        # An action too rare for its own spectrum has no say in the others' dictionary.
+        common = plan.counts[plan.counts >= min(_SOME, plan.counts.max())]
+        rarest = float(common.min())
+    share = min(1.0, DICTIONARY_ROWS / rows.rows)
+    return int(rarest * share / (1.2 * SAMPLES_PER_DIMENSION))
+
+
+_SOME = 2 * SAMPLES_PER_DIMENSION * 16
+"""Rows of an action that make it common: enough for a dictionary of sixteen directions."""
+
+
+def _inputs(rows: EmbeddingRows, plan: Plan, settings: AuditSettings) -> int | None:
+    """Return how many principal directions the dictionary takes; None: all coordinates."""
+    if settings.dictionary is not None:
+        return settings.components
+    wide = max(rows.width, rows.next_width)
+    fits = min(wide, settings.components or wide, min(512, _most_features(rows, plan)) // 2)
+    return fits if 16 <= fits < wide else settings.components
+
+
 def _features(
     rows: EmbeddingRows, plan: Plan, block: Block, settings: AuditSettings
 ) -> dict[float, tuple[RandomFeatures, RandomFeatures]]:
     """Return the dictionary by resolution, 0 for none; empty if rows are too few or nothing varies."""
     context, following = _context(block, plan), block.z_next.astype(np.float64)
     inputs = max(context.shape[1], following.shape[1])
-    cells = 1 if plan.joint else plan.cells
-    rarest = rows.rows / cells
-    if plan.counts is not None:
-        # An action too rare for its own spectrum has no say in the others' dictionary.
-        common = plan.counts[plan.counts >= 2 * SAMPLES_PER_DIMENSION * inputs]
-        rarest = float(common.min()) if len(common) else 0.0
-    share = min(1.0, DICTIONARY_ROWS / rows.rows)
-    most = int(rarest * share / (1.2 * SAMPLES_PER_DIMENSION))
+    most = _most_features(rows, plan)
     width = min(max(4 * inputs, 128), 512, most) if settings.dictionary is None else settings.dictionary
     # Twice the inputs at least: a dictionary hardly wider than the embeddings has no tail to show.
     if width < (2 * inputs if settings.dictionary is None else 1):
@@ -239,10 +274,13 @@ def _empty(
 
     return Gathered(
         plan,
-        MomentAccumulator(widths[0], widths[1], plan.cells, pool=pool),
+        MomentAccumulator(
+            widths[0], widths[1], plan.cells, precision=torch.float64 if max(widths) <= _EXACT else None, pool=pool
+        ),
         accumulator(0.0) if features else None,
         {eps: accumulator(eps) for eps in features if eps > 0},
         None if plan.basis is None else MomentAccumulator(len(plan.basis) * (widths[0] + 1) - 1, widths[1], pool=pool),
+        False,
         np.zeros(plan.cells, dtype=np.int64),
         every,
     )

@@ -70,8 +70,8 @@ def _too_small(audit: Audit) -> list[str]:
     weighed = f" ({whole(least.rows)} rows, of unequal weight)" if least.n < 0.9 * least.rows else ""
     return [
         f"Too few transitions for {_named(small)}: {whole(least.n)}{weighed} where {whole(needed)} are needed "
-        f"({SAMPLES_PER_DIMENSION} for each coordinate). No spectrum is shown for it; give more, or project with "
-        "--components."
+        f"({SAMPLES_PER_DIMENSION} for each coordinate). No spectrum is shown for it; give more"
+        + (f", or project with --components {fits}." if (fits := int(least.n // SAMPLES_PER_DIMENSION)) else ".")
     ]
 
 
@@ -151,7 +151,7 @@ def _leak(audit: Audit) -> list[str]:
 
 def _dictionary(audit: Audit, settings: AuditSettings) -> list[str]:
     if audit.dictionary is not None:
-        return [f"No width is advised. {audit.no_sizing}"] if audit.no_sizing else []
+        return [f"The dictionary advises no width. {audit.no_sizing}"] if audit.no_sizing else []
     if settings.dictionary == 0:
         why = "it was switched off"
     elif any("degenerate" in operator.flags for operator in audit.operators):
@@ -200,7 +200,7 @@ def _cells(plan: Plan, seen: np.ndarray, settings: AuditSettings) -> list[str]:
 
 def _without_effect(audit: Audit, rows: EmbeddingRows, plan: Plan, settings: AuditSettings) -> list[str]:
     """Return warnings about settings that had no effect."""
-    default, no_width = AuditSettings(), "no width is advised"
+    default, no_width = AuditSettings(), "the dictionary advises no width"
     kind = "the file has none" if rows.action_kind == "none" else "these are discrete"
     checks = {
         f"--cells {settings.cells}": (
@@ -240,6 +240,7 @@ def sufficiency(audit: Audit) -> str:
     """Return one sentence on what the width leaves out; empty if the dictionary cannot tell."""
     if (
         audit.dictionary is None
+        or audit.dictionary.subspace_deficit.value is None
         or audit.total.value is None
         or any("noiseless" in operator.flags for operator in audit.operators)
     ):

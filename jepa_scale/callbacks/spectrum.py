@@ -141,7 +141,7 @@ def split_estimates(
     """Estimates from trajectories that the model was not trained on.
 
     In a finite world they are per action and averaged over actions; else they are of the joint operator, compared with
-    the reference dictionary instead of the truth.
+    its closed form where the world has one, or with the reference dictionary.
     """
     moments = heldout_moments(module, trajectories, context)
     model = estimate_model(moments, context.negatives if context.exact is not None else "pooled")
@@ -153,6 +153,14 @@ def split_estimates(
 
 
 def _joint(model: ModelEstimate, trajectories: Trajectories, context: Context) -> Iterator[_Row]:
+    known = context.world.known_spectrum
+    if known is not None:
+        # All of T in few numbers: deficits and risks read the first k squares, and the sum of the others.
+        rest = np.sqrt(known.tail(context.k))
+        yield from _listed(model, context, np.append(known.values[: context.k], rest)[None])
+        for name, value in {"reference/total": known.total, "reference/tail": known.tail(context.k)}.items():
+            yield name, value, 0.0, model.spectra[0].rows, "closed_form"
+        return
     reference = reference_of(trajectories, context.world.action_space, context.world.eps_obs)
     if reference is None:
         yield from _listed(model, context, None)

@@ -76,6 +76,15 @@ class Jackknifed:
         half = student.ppf((1 + level) / 2, self.groups - 1) * self.standard_error
         return np.stack([self.value - half, self.value + half])
 
+    def minus(self, other: Jackknifed) -> Jackknifed:
+        """Return the difference from a statistic of the same groups, whose errors partly cancel."""
+        return Jackknifed(np.asarray(self.whole - other.whole), self.left_out - other.left_out, self.shares)
+
+    def over(self, other: Jackknifed) -> Jackknifed:
+        """Return the ratio to a () statistic of the same groups."""
+        below = other.left_out.reshape(-1, *[1] * self.whole.ndim)
+        return Jackknifed(np.asarray(self.whole / other.whole), self.left_out / below, self.shares)
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Jackknifed:
         """Return the jackknife of a function of θ; the function must act on trailing axes."""
         return Jackknifed(np.asarray(function(self.whole)), np.asarray(function(self.left_out)), self.shares)

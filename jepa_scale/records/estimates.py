@@ -113,13 +113,20 @@ ESTIMATES = (
         )
         for name, what, unit, better, panel in _SPECTRUM
     ),
-    EstimateKind("{split}/reference/total", "mass that a reference dictionary sees: a lower bound of ‖M̄‖²", _MASS),
+    EstimateKind(
+        "{split}/reference/total",
+        "mass that a reference dictionary sees: a lower bound of ‖M̄‖²; "
+        "‖M̄‖² itself, flagged closed_form, where the world knows it",
+        _MASS,
+    ),
     EstimateKind(
         "{split}/reference/half_total",
         "the same with half of the dictionary's features: how far it is from its limit",
         _MASS,
     ),
-    EstimateKind("{split}/reference/tail", "mass of the dictionary beyond the model's width", _MASS),
+    EstimateKind(
+        "{split}/reference/tail", "mass of the dictionary, or of the closed form, beyond the model's width", _MASS
+    ),
     EstimateKind("exact/risk", "R of the network, computed from the world, mean over actions", _MASS, "lower", RISK),
     EstimateKind("exact/risk_max", "the largest R of an action", _MASS, "lower", RISK),
     EstimateKind("exact/total", "T of the network, computed from the world", _MASS, "higher", MASS),

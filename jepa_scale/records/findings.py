@@ -75,6 +75,46 @@ WORDS = {
     "moved_with_weights": "{subject} moved from {first:.2f} to {second:.2f} as the weights were updated: the law does "
     "not follow the cells, its value depends on how they are weighted",
     "refits_failed": "{failed} bootstrap refits failed and are not in the intervals",
+    # Verdicts of an audit, and what else it finds in embeddings
+    "wide": "{low} … {high} of its {width} directions hold {share:.0%} of what is predictable",
+    "fits": "{low} … {high} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "
+    "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted",
+    "nothing_predictable": "nothing of the next latent is predictable: E = {energy:.3g}, at most {energy_high:.3g}, of "
+    "{width} directions",
+    "past_adds": "the latent is no state: linear functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] "
+    "of what can be predicted, and the latent before adds most of the rest",
+    "bends_add": "linear functions of the latent predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be "
+    "predicted, and bent functions of it add most of the rest: functions that it lacks are predictable too",
+    "share_undecided": "between {low} and {high} of {width} directions hold {share:.0%} of what is predictable, and "
+    "{half} is the limit; {told} are told from noise and hold {told_share:.0%} [{told_low:.0%}, {told_high:.0%}]",
+    "held_undecided": "linear functions of the latent predict {held_low:.0%} to {held_high:.0%} of what can be "
+    "predicted, and {share:.0%} is the limit",
+    "history_missing": "rows are not followed by the next ones of their trajectories, so that nobody sees whether the "
+    "past adds to what {low} … {high} of {width} directions predict",
+    "groups_missing": "all rows are of one trajectory, or of one group of them: what is independent is not known",
+    "rows_missing": "{rows} rows are too few for any answer: {needed} at least",
+    "collapsed": "{subject} varies by {ratio:.1g} of its own size: collapsed, and what is left is rounding",
+    "time_index": "linear functions of {subject} tell the time since the start of a trajectory (R² = {r2:.3f}): a "
+    "clock in the latent is predictable without knowing anything of the dynamics",
+    "trajectory_constants": "{count} directions of {subject} do not change within a trajectory: they tell which one it "
+    "is, and each adds 1 to T without any dynamics",
+    "actions_shifted": "the action of the row {subject} tells more of z_next than the row's own, which adds nothing: "
+    "actions stand {rows} row too {side}",
+    "actions_unused": "the action adds nothing to what z tells of z_next: {gain:.3g} [{low:.3g}, {high:.3g}]",
+    "action_blind": "predictions see no more of z_next than the best predictions that do not know the action: "
+    "{gained:.1%} [{low:.1%}, {high:.1%}] of the joint operator, of {possible:.1%} that the action adds",
+    "directions_undecided": "at least {low} of the {directions} leading principal directions are needed for "
+    "{share:.0%} of what they predict, and rows are too few for all {width}",
+    "train_narrower": "train with a width of {least} to {most}, and audit that",
+    "train_wider": "train with a width of {most}, or with more frames in an observation, and audit that",
+    "compare_wider": "if a width of {most} predicts no more, this one is enough",
+    "record_more": "record about {needed} transitions",
+    "name_trajectories": "give the trajectory of each row",
+    "order_rows": "give rows in order of time, with the trajectory of each",
+    "train_anew": "train with another objective, or with more weight against collapse",
+    "check_pairs": "check that z_next is what follows z",
+    "projected": "looked at were the {directions} leading principal directions of {width}, {variance:.1%} of the "
+    "variance: what lies beyond is not in these numbers",
     "several_minima": "{minima} different minima lie within χ² of one: the data do not choose between them",
 }
 """Sentence of each code, without a full stop; ``{subject}`` and the names of its values are filled in."""

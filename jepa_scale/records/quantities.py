@@ -63,7 +63,7 @@ MEASURED = (
     Quantity("risk_max", "exact R, largest over actions", "exact/risk_max", better="lower", low=0.0),
     Quantity(
         "tail",
-        "exact Σ_{i>k} σ_i(a)², mean over actions; of a simulator, a lower bound within a dictionary",
+        "exact Σ_{i>k} σ_i(a)², mean over actions; of a simulator in closed form, or a lower bound by a dictionary",
         truth="tail",
         sampled="spectrum/reference/tail",
         low=0.0,

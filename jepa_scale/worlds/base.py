@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,20 @@ from jepa_scale.worlds.memory import check_fits
 
 _AT_ONCE = 2048
 """Trajectories that draw at a time: each gathers N numbers, and all at once would outweigh a large data set itself."""
+
+
+@dataclass(frozen=True)
+class KnownSpectrum:
+    """Singular values of (x, a) → x⁺ with pooled negatives, in closed form."""
+
+    values: Float64[np.ndarray, " K"]
+    """σ_1 = 1 ≥ σ_2 ≥ … as far as they are listed."""
+    total: float
+    """T = Σ σ_i² of all of them."""
+
+    def tail(self, k: int) -> float:
+        """Σ_{i>k} σ_i², for k up to the values that are listed."""
+        return max(self.total - float((self.values[:k] ** 2).sum()), 0.0)
 
 
 class World(ABC):
@@ -38,6 +53,11 @@ class World(ABC):
     @property
     def noise_mask(self) -> np.ndarray | None:
         """(D,) which coordinates of an observation are noise that nothing predicts; None where nobody knows."""
+        return None
+
+    @property
+    def known_spectrum(self) -> KnownSpectrum | None:
+        """The spectrum of (x, a) → x⁺ where there is a closed form; a finite world has its own (``ExactWorld``)."""
         return None
 
     @property

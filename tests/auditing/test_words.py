@@ -21,7 +21,7 @@ from tests.auditing.test_audit import QUICK, pairs, saved
         ({"components": 8}, "--components 8 has no effect: the embeddings are no wider"),
         ({"tokens": "sample"}, "--tokens sample has no effect: there is no axis"),
         ({"resolution": (0.3,)}, "--resolution has no effect: there is no reference"),
-        ({"train_n": 50.0}, "--train-n 50 has no effect: no width"),
+        ({"train_n": 50.0}, "--train-n 50 has no effect: the dictionary advises no width"),
     ],
 )
 def test_options_without_effect_are_named(settings, start, generator, tmp_path):

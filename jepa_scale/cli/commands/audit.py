@@ -73,7 +73,7 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from jepa_scale.auditing import audit
-    from jepa_scale.auditing.page import head, terminal_table, write_audit
+    from jepa_scale.auditing.page import head, terminal_table, verdict_lines, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
     from jepa_scale.report.page.files import check_writable
@@ -125,6 +125,8 @@ def run(parsed: argparse.Namespace) -> int:
             result = audit.run_audit(parsed.path, settings, started)
     except ValueError as error:
         raise UserError(str(error)) from None
+    for sentence in verdict_lines(result):
+        console.print(sentence, highlight=False, markup=False)
     console.print(head(result), highlight=False, markup=False)
     console.print(terminal_table(result))
     for sentence in (*result.warnings, sufficiency(result)):
