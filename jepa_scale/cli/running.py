@@ -49,7 +49,7 @@ def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) ->
 def _print_record(console: Console, record: RunRecord) -> None:
     from rich.table import Table
 
-    from jepa_scale.report.parts.evaluation import of_record, prediction_table, success_table, tabulated
+    from jepa_scale.report.parts.evaluation import of_record, prediction_table, success_table, tabulated, vacuous_tasks
     from jepa_scale.report.parts.protocol import sentence
 
     if record.status != "finished":
@@ -70,9 +70,9 @@ def _print_record(console: Console, record: RunRecord) -> None:
     for extra in (success_table(evaluation, record.protocol), prediction_table(evaluation)):
         if extra is not None:
             console.print(extra)
-    protocol = sentence(record.protocol)
-    if protocol:
-        console.print(protocol, highlight=False, markup=False)
+    for line in (sentence(record.protocol), vacuous_tasks(evaluation)):
+        if line:
+            console.print(line, highlight=False, markup=False)
     for bound in record.bounds:
         failed = [item["statement"] for item in bound["hypotheses"] if not item["holds"]]
         word = "vacuous" if bound["vacuous"] else "informative"

@@ -113,7 +113,7 @@ class PlayedRecording(GymnasiumEnv):
     def tasks(self, required_steps: Sequence[int], each: int, seed: int) -> EnvironmentTasks:
         """As for any environment, of one difficulty, 0, where starts are not recorded."""
         if self.goals == "data" and self.start_option is not None:
-            return sources.drawn(self, self.aside, self._source[0], tuple(required_steps), each, seed)
+            return self.drawn(tuple(required_steps), each, seed)
         return super().tasks(required_steps, each, seed)
 
 

@@ -97,7 +97,7 @@ _SPECTRUM: tuple[tuple[str, str, str, Better, str], ...] = (
     ("alpha_req", "exponent of the power law that the covariance's eigenvalues follow", "", "", ""),
     ("singular_values", "singular values of the learned features' operator, largest first", "", "", ""),
 )
-_POLICIES = "by model, policy (the amortised planner), refined, oracle, same_cost, random or do_nothing"
+_POLICIES = "by model, policy (the amortised planner), refined, oracle, same_cost, expert, random or do_nothing"
 
 ESTIMATES = (
     EstimateKind(

@@ -80,12 +80,14 @@ def split(texts: Sequence[str], options: Mapping[str, Sequence[str]]) -> tuple[C
 def applied(config: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
     """Change a configuration in place; return one sentence for every override that cannot be.
 
-    A new ``_target_`` comes before the settings of its class, wherever it is given, and drops those of the old one.
+    A new ``_target_`` comes before the settings of its class, wherever it is given, and drops those of the old one; an
+    option for a part, such as ``world.behaviour=scripted``, comes before both.
     """
-    targets = [one for one in overrides if one.path.endswith("._target_")]
-    others = [one for one in overrides if not one.path.endswith("._target_")]
-    targets.sort(key=lambda one: one.path.count("."))
-    return [problem for one in (*targets, *others) for problem in _apply(config, one)]
+    parts = [one for one in overrides if "." in one.path and _named_leaf(one.path.rpartition(".")[2], one.value)]
+    others = [one for one in overrides if one not in parts]
+    targets = sorted((one for one in others if one.path.endswith("._target_")), key=lambda one: one.path.count("."))
+    others = [one for one in others if one not in targets]
+    return [problem for one in (*parts, *targets, *others) for problem in _apply(config, one)]
 
 
 def _apply(config: dict[str, Any], override: Override) -> list[str]:
@@ -99,6 +101,9 @@ def _apply(config: dict[str, Any], override: Override) -> list[str]:
             room = depth == 1 and parts[0] in _NAMED and "_target_" not in node
             if parts[-1] != "_target_" or not (room or "_target_" in node):
                 return [schema.unknown_key(".".join(parts[: depth + 1]), _keys(node))]
+            node[name] = {}
+        if node[name] is None and parts[-1] == "_target_" and depth == len(parts) - 2 and "_target_" in node:
+            # A part that is left out by default.
             node[name] = {}
         node = node[name]
     return _end(node, parts, override)
@@ -118,6 +123,8 @@ def _end(node: Any, parts: list[str], override: Override) -> list[str]:
     elif last not in node:
         new = len(parts) == 2 and parts[0] in _NAMED and isinstance(override.value, Mapping)
         inside = "_target_" in node and (override.adds or schema.takes(node["_target_"], path, last))
+        # Free keywords, such as the options of an environment.
+        inside = inside or ("_target_" not in node and len(parts) > 2 and override.adds)
         if last != "_target_" and not inside and not new:
             return [schema.unknown_key(path, _keys(node, path))]
     elif isinstance(node[last], dict) and not isinstance(override.value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from jepa_scale.callbacks.tasks import trial_of
+from jepa_scale.data.recorded import Recorded
 from jepa_scale.planners.base import DiscretePlanner, Planner, Search
 from jepa_scale.planners.none import NoPlanner
 from jepa_scale.records import Evaluation
@@ -42,9 +43,10 @@ def check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, 
         return
     arena = world.task_world
     if not isinstance(arena, Arena):
-        name = type(planner).__name__
+        more = ", or world.environment=ID of the one that was recorded" if isinstance(world, Recorded) else ""
         raise UserError(
-            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}, got {name}"
+            f"planner: expected planner=none, as nothing can be planned in a {type(world).__name__}{more}, got "
+            f"{type(planner).__name__}"
         )
     kinds: Kinds = (DiscretePlanner, Search) if arena.action_space.discrete else (Planner,)
     if not all(isinstance(planner, kind) for kind in kinds):
@@ -54,7 +56,8 @@ def check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, 
     try:
         trial_of(arena, evaluation)
     except ValueError as error:
-        raise UserError(f"evaluation.required_steps: {error}") from None
+        where = "evaluation.required_steps" if isinstance(arena, Simulator) else "world"
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_gradients(world: Arena, planner: DiscretePlanner | Planner, evaluation: Evaluation) -> None:

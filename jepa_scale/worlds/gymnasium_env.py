@@ -28,6 +28,8 @@ from jepa_scale.worlds.environments.views import View
 from jepa_scale.worlds.environments.watch import patience, tried
 from jepa_scale.worlds.gymnasium_make import make
 
+_COPIES = 16
+"""Copies side by side, unless asked."""
 Goals = Literal["reachable", "env", "given"]
 Success = Literal["auto", "environment", "distance"]
 
@@ -66,9 +68,9 @@ class GymnasiumEnv(Arena):
     """Which part of a dictionary of observations; None: all of them."""
     rendered: bool = False
     """Whether to observe the frames that it renders in place of its observations; their size is its own option."""
-    at_once: int = 16
-    """Copies of the environment that are stepped side by side; no number depends on it. Some renderers draw differently
-    in each copy, which is refused: they take 1."""
+    at_once: int | None = None
+    """Copies of the environment that are stepped side by side; no number depends on it. None: 16, or 1 of rendered
+    frames, as many renderers draw differently in each copy."""
     frameskip: int = 1
     """Steps of the environment in one step of the model."""
     repeat_action: bool = False
@@ -111,10 +113,10 @@ class GymnasiumEnv(Arena):
     default_same_cost = 0
 
     def __post_init__(self) -> None:
-        for name in ("at_once", "frameskip"):
-            if getattr(self, name) < 1:
-                what = "at least one copy of the environment" if name == "at_once" else "frameskip ≥ 1"
-                raise ValueError(f"expected {what}, got {name}={getattr(self, name)}")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"expected at least one copy of the environment, got at_once={self.at_once}")
+        if self.frameskip < 1:
+            raise ValueError(f"expected frameskip ≥ 1, got frameskip={self.frameskip}")
         if self.budget is not None and self.budget < 1:
             raise ValueError(f"expected budget ≥ 1 or null, got {self.budget=}")
         if not self.patience > 0:
@@ -225,7 +227,7 @@ class GymnasiumEnv(Arena):
     @property
     def most_at_once(self) -> int:  # type: ignore[override]
         """As many as there are copies."""
-        return self.at_once
+        return self.at_once or (1 if self.rendered else _COPIES)
 
     @property
     def knows_dynamics(self) -> bool:  # type: ignore[override]
@@ -304,7 +306,24 @@ class GymnasiumEnv(Arena):
             If the environment shows no goal, or its episodes are shorter than what is required.
         """
         required = tuple(required_steps) if self.goals == "reachable" else (0,)
-        return sources.drawn(self, self.aside, self._source[0], required, each, seed)
+        return self.drawn(required, each, seed)
+
+    def drawn(self, required: Sequence[int], each: int, seed: int) -> sources.EnvironmentTasks:
+        """Draw tasks, and try success and the expert for a step: what they lack is told before anything is trained.
+
+        Raises
+        ------
+        ValueError
+            As ``tasks``; if the environment does not tell success, or the expert returns an action of another shape.
+        """
+        tasks = sources.drawn(self, self.aside, self._source[0], required, each, seed)
+        with patience(self.environment, self.patience):
+            self.aside.reset(tasks.seeds[0], tasks.options[0])
+            if self.expert is not None:
+                self.expert_action(self.aside)
+            self.aside.step(self.units.actions(self._any(np.random.default_rng(0))))
+            self.rule.at_goal(self.aside, tasks.goals[0].numpy())
+        return tasks
 
     @cached_property
     def rule(self) -> SuccessRule:

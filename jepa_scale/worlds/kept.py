@@ -53,13 +53,14 @@ class Place:
     def locked(self) -> Iterator[None]:
         """Inside, no other process reads or writes this file; where nothing is kept, nothing is locked."""
         path = self.path
-        if path is None:
-            yield
-            return
-        from filelock import FileLock
+        with contextlib.ExitStack() as stack:
+            if path is not None:
+                from filelock import FileLock
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+                # A home that cannot be written keeps nothing, and stops nobody.
+                with contextlib.suppress(OSError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(FileLock(f"{path}.lock"))
             yield
 
     def read(self) -> dict[str, np.ndarray] | None:

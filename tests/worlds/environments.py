@@ -67,3 +67,13 @@ def register(**versions):
 def unregister(*names):
     for name in names:
         del gymnasium.registry[f"Point{name}-v0"]
+
+
+class Steady:
+    """A policy that does the same all the time."""
+
+    def __init__(self, value=1.0):
+        self.value = value
+
+    def __call__(self, observed, generator):
+        return self.value

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jepa_scale.records import ActionSpace
+from jepa_scale.records import ActionSpace, Estimate
+from jepa_scale.report.parts.evaluation import vacuous_tasks
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import instantiate
@@ -91,3 +92,25 @@ def test_an_unknown_name_lists_the_known_ones():
         UserError, match=r"world\.behaviour: expected held, mixture, ornstein_uhlenbeck, scripted, uniform"
     ):
         compose(["world=gymnasium", "planner=none", "world.behaviour=hold"])
+
+
+def test_a_script_is_named_by_its_target_whatever_the_order(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", "tests")
+    target = "world.behaviour.policy._target_=tests.worlds.environments.Steady"
+    for texts in ([target, "world.behaviour=scripted"], ["world.behaviour=scripted", target]):
+        leaf = compose(["world=gymnasium", "planner=none", *texts, "world.behaviour.policy.value=0.5"])["world"]
+        behaviour = instantiate("world.behaviour", leaf["behaviour"])
+        assert behaviour.policy(None, None) == 0.5
+    expert = "world.expert._target_=tests.worlds.environments.Steady"
+    assert compose(["world=gymnasium", "planner=none", expert])["world"]["expert"]["value"] == 1.0
+    assert compose(["world=gymnasium", "planner=none", "+world.options.g=9.0"])["world"]["options"] == {"g": 9.0}
+
+
+def test_tasks_that_knowing_nothing_solves_are_named():
+    def rates(**values):
+        return {f"success/{name}": Estimate(f"success/{name}", value, 0.1, 20, 0, 0) for name, value in values.items()}
+
+    assert vacuous_tasks(rates(model=0.8, random=0.2, do_nothing=0.0)) == ""
+    assert "from random actions, which solves 0.80" in vacuous_tasks(rates(model=0.7, random=0.8, do_nothing=0.0))
+    assert "from doing nothing" in vacuous_tasks(rates(model=1.0, random=0.1, do_nothing=0.95))
+    assert vacuous_tasks(rates(model=1.0)) == ""

@@ -120,8 +120,8 @@ def test_without_an_oracle_regret_is_measured_against_success_and_says_so():
     assert rows["regret/distance"].flag == "against_success_1"
     protocol = protocol_of(Context(env, "same_action", PLANNER, 2, EVALUATION))
     assert protocol["reference"] == "success_1"
-    assert "measured against success on every task" in sentence(protocol)
-    assert "info['success or is_success']" in sentence(protocol)
+    assert "regret is 1 − success" in sentence(protocol)
+    assert "info['success']" in sentence(protocol)
 
 
 def test_an_expert_takes_the_oracles_place():
@@ -322,3 +322,15 @@ def test_deep_copies_are_the_way_where_attributes_are_not():
         assert rows_of(env)["success/oracle"].value == 1.0
     finally:
         del gymnasium.registry["PointBoxed-v0"]
+
+
+def test_what_success_and_expert_lack_is_told_before_anything_is_trained():
+    with pytest.raises(ValueError, match="name it by world"):
+        trial_of(world("Keyless"), EVALUATION)
+    with pytest.raises(ValueError, match=r"shape \(2,\), got \(3,\)"):
+        trial_of(world(expert=lambda observed, generator: np.zeros(3)), EVALUATION)
+
+
+def test_frames_are_rendered_in_one_copy_unless_asked():
+    assert GymnasiumEnv("Pendulum-v1", store=False).most_at_once == 16
+    assert world(at_once=3).most_at_once == 3

@@ -6,7 +6,9 @@ from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
 from jepa_scale.report.parts.protocol import interval_of, rate, sentence_of, tasks_of
 from jepa_scale.report.summary import DECISIVE, cells, finished, level
-from jepa_scale.report.wording import measured, place, whole
+from jepa_scale.report.wording import listed, measured, place, whole
+
+_REFERENCES = {"oracle": "the oracle solves", "random": "random actions", "do_nothing": "doing nothing"}
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
@@ -18,12 +20,14 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     levels = {name: level(result.table, f"success_{name}") for name in ("oracle", "random", "do_nothing")}
     floor = max(value for value in (levels["random"], levels["do_nothing"], 0.0) if value is not None)
     tasks = tasks_of(result, "model")
-    reached = {name: rate(value, tasks_of(result, name)) for name, value in levels.items()}
+    known = [
+        f"{words} {rate(levels[name], tasks_of(result, name))}"
+        for name, words in _REFERENCES.items()
+        if levels[name] is not None
+    ]
     sentence = (
         f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where "
-        f"the oracle solves {reached['oracle']}, random actions {reached['random']} and doing nothing "
-        f"{reached['do_nothing']} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} "
-        "tasks)"
+        f"{listed(known)} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} tasks)"
     )
     if best.standard_error is not None and best.mean - floor < DECISIVE * best.standard_error:
         sentence += "; that is not above what knowing nothing reaches by two standard errors over seeds"

@@ -22,6 +22,7 @@ _POLICIES = {
     "refined": "one iteration from it",
     "same_cost": "same cost",
     "oracle": "oracle",
+    "expert": "expert",
     "random": "random",
     "do_nothing": "do nothing",
 }
@@ -53,7 +54,9 @@ def success_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | 
     table = Table(title="Tasks solved by required steps T [95 % Wilson interval over tasks]", box=SIMPLE)
     for column in ("T", "policy", "at any time", "at the end", "n", "removed"):
         table.add_column(column, justify="left" if column == "policy" else "right")
-    levels = [("all", ""), *((str(level), f"/required_{level}") for level in protocol["required_steps"])]
+    # Where nobody knows what is required there is one difficulty, 0.
+    known = [level for level in protocol["required_steps"] if level]
+    levels = [("all", ""), *((str(level), f"/required_{level}") for level in known)]
     for title, suffix in levels:
         removed = estimates.get(f"tasks/removed{suffix}")
         gone = "" if removed is None else number(_scalar(removed))
@@ -64,6 +67,27 @@ def success_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | 
             head = (title, gone) if place == 0 else ("", "")
             table.add_row(head[0], *cells, head[1], end_section=place + 1 == len(rows))
     return table
+
+
+def vacuous_tasks(estimates: Estimates) -> str:
+    """Return a sentence if knowing nothing solves as many tasks as the model, or nearly all; empty otherwise."""
+    rates = {name: estimates.get(f"success/{name}") for name in ("model", "random", "do_nothing")}
+    values = {name: _scalar(row) for name, row in rates.items() if row is not None and row.value is not None}
+    floors = {name: value for name, value in values.items() if name != "model"}
+    if "model" not in values or not floors:
+        return ""
+    name, floor = max(floors.items(), key=lambda item: item[1])
+    if floor < values["model"] and floor < _MOSTLY:
+        return ""
+    who = {"random": "random actions", "do_nothing": "doing nothing"}[name]
+    return (
+        f"These tasks do not tell the model from {who}, which solves {floor:.2f} of them where the model solves "
+        f"{values['model']:.2f}: train longer, or take harder tasks (evaluation.required_steps, "
+        "evaluation.success=final, a smaller tolerance)."
+    )
+
+
+_MOSTLY = 0.9
 
 
 def _policies(estimates: Estimates, suffix: str) -> Iterator[tuple[str, str, str, str]]:
@@ -85,7 +109,8 @@ def regret_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | N
     table = Table(title=f"Regret {_COUNTED[protocol['success']]}" if tasks else "Expected regret", box=SIMPLE)
     for column in ("of", "± SE over tasks" if tasks else "value", *(["n"] if paired else [])):
         table.add_column(column, justify="left" if column == "of" else "right")
-    names = _PARTS if tasks else _SCORES
+    best = {"expert": "expert", "success_1": "1"}.get(protocol.get("reference", ""), "oracle")
+    names = {name: label.format(best=best) for name, label in _PARTS.items()} if tasks else _SCORES
     for name, label in names.items():
         row = rows.get(f"regret/{name}")
         if row is not None:
@@ -121,12 +146,14 @@ def _compared(row: Estimate) -> str:
 
 _COUNTED = {"any_time": "of success at any time", "final": "of success at the end"}
 _PARTS = {
-    "distance": "the model: oracle − model",
-    "geometry": "  of which distances: oracle − same cost",
+    "distance": "the model: {best} − model",
+    "density": "the model: {best} − model",
+    "inner": "the model: {best} − model",
+    "geometry": "  of which distances: {best} − same cost",
     "dynamics": "  of which predicting: same cost − model",
-    "policy": "the amortised planner: oracle − policy",
-    "random": "random actions: oracle − random",
-    "do_nothing": "the null action: oracle − do nothing",
+    "policy": "the amortised planner: {best} − policy",
+    "random": "random actions: {best} − random",
+    "do_nothing": "the null action: {best} − do nothing",
 }
 _SCORES = {
     "distance": "the model, score distance",

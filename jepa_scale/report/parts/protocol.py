@@ -80,8 +80,8 @@ def sentence(protocol: Mapping[str, Any]) -> str:
 
 
 _AGAINST = {
-    "expert": " Regret is measured against a given expert, not against planning with the true dynamics.",
-    "success_1": " Regret is measured against success on every task, as true dynamics are not looked ahead with.",
+    "expert": " There is no oracle: regret is the success of the given expert minus that of the model.",
+    "success_1": " There is no oracle: regret is 1 − success.",
 }
 
 

@@ -83,7 +83,7 @@ class Collected:
 
     def _collect(self, numbers: Sequence[int], length: int, seed: int) -> Trajectories:
         world = self.world
-        copies = world.copies(min(world.at_once, len(numbers)))
+        copies = world.copies(min(world.most_at_once, len(numbers)))
         parts = []
         with patience(world.environment, world.patience) as go_on:
             for place, number in enumerate(_watched(numbers, world.environment)):

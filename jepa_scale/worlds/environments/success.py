@@ -91,11 +91,11 @@ class SuccessRule:
         """The rule in words."""
         if not self.by_environment:
             if self.world.tolerance is not None:
-                return f"within {self.radius:.3g} of it"
+                return f"within {self.radius:.3g} of it, in the environment's units"
             return f"within {_SHARE:g} of the distance that {_STEPS} steps of the behaviour policy carry"
         if self.world.success_reward is not None:
             return f"by a reward of {self.world.success_reward:g} or more"
-        return f"as info[{self.world.success_key or ' or '.join(_KEYS)!r}] of the environment says"
+        return f"as info[{self._key(self.world.aside) or self.world.success_key or _KEYS[0]!r}] of the environment says"
 
     def distances(self, positions: Any, goals: Any) -> Any:
         """(…, P), (…, P) → (…,), in units of ``scale``."""

@@ -40,7 +40,10 @@ class Units:
 
         bounded = isinstance(self.space, spaces.Box) and bool(np.isfinite([self.space.low, self.space.high]).all())
         if not isinstance(self.space, spaces.Discrete) and not bounded:
-            raise ValueError(f"{self.name}: expected actions of a bounded Box or Discrete space, got {self.space}")
+            raise ValueError(
+                f"{self.name}: expected actions of a bounded Box or Discrete space, got {self.space}: put a wrapper "
+                "around it, such as gymnasium.wrappers.RescaleAction, and register that"
+            )
         if self.discrete and self.apart > 1 and self.space.n**self.apart > MOST_ACTIONS:
             raise ValueError(
                 f"{self.name}: expected at most {MOST_ACTIONS} actions of {self.steps} steps, got "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -28,7 +30,9 @@ def tried(name: str, what: str, act: Callable[[], T]) -> T:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise ValueError(f"{name}: {what} failed with {reason}{_remedy(reason)}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" ({os.path.basename(last.filename)}, line {last.lineno})"
+        raise ValueError(f"{name}: {what} failed with {reason}{place}{_remedy(reason)}") from error
 
 
 def _remedy(reason: str) -> str:
