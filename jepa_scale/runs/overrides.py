@@ -128,7 +128,7 @@ def _end(node: Any, parts: list[str], override: Override) -> list[str]:
         if last != "_target_" and not inside and not new:
             return [schema.unknown_key(path, _keys(node, path))]
     elif isinstance(node[last], dict) and not isinstance(override.value, dict):
-        named = _named_leaf(last, override.value)
+        named = _named_leaf(last, override.value) if len(parts) > 1 else None
         if named is not None:
             node[last] = named
             return []

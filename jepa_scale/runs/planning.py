@@ -41,7 +41,7 @@ def check_planner(world: World, planner: DiscretePlanner | Planner | NoPlanner, 
         return
     if isinstance(planner, NoPlanner):
         return
-    arena = world.task_world
+    arena = getattr(world, "task_world", None)
     if not isinstance(arena, Arena):
         more = ", or world.environment=ID of the one that was recorded" if isinstance(world, Recorded) else ""
         raise UserError(

@@ -12,6 +12,13 @@ from jepa_scale.studies.design import design
 from jepa_scale.studies.specification.form import json_schema
 from jepa_scale.studies.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
 
+NEEDED = {
+    "pointmaze": ["gymnasium_robotics"],
+    "reacher": ["mujoco"],
+    "reacher_pixels": ["mujoco"],
+    "pusht": ["gym_pusht"],
+}
+"""Modules of environments that a study is of."""
 GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
 
 
@@ -19,6 +26,8 @@ GOOD = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model
 def test_every_shipped_study_resolves(path):
     if path.stem == "icu_sepsis" and not any(one.name == "icu-sepsis" for one in distributions()):
         pytest.skip("needs pip install --no-deps icu-sepsis")
+    for module in NEEDED.get(path.stem, ()):
+        pytest.importorskip(module, exc_type=ImportError)
     spec = read_spec(path)
     points = design(spec)
     cells = [point for point in points if point.purpose == "cell"]

@@ -63,7 +63,7 @@ RUINOUS = frozenset({Code.SHIFTED, Code.STILL, Code.LOST})
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """A finding with its sentence."""
 
     code: Code
@@ -198,7 +198,7 @@ class DataCard:
     coverage: Coverage | None
     sample: Sample | None
     alignment: Alignment
-    findings: tuple[Finding, ...]
+    findings: tuple[Remark, ...]
     notes: tuple[str, ...]
     """What the reader skipped, repaired or doubted."""
 
