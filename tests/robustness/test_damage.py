@@ -105,7 +105,7 @@ CASES = list(itertools.product(FILES, DAMAGES, COMMANDS))
 FEW = [
     (name, how, COMMANDS[index // 4 % len(COMMANDS)])
     for index, (name, how) in enumerate(itertools.product(FILES, DAMAGES))
-    if ALL_CASES or index % 4 == 0
+    if ALL_CASES or index % 6 == 0
 ]
 OTHERS = [case for case in CASES if case not in FEW]
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_ends_in_a_rebuild_or_a_message(damaged, name, how, comma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "how", "command"), OTHERS[:: 1 if ALL_CASES else 20])
+@pytest.mark.parametrize(("name", "how", "command"), OTHERS[:: 1 if ALL_CASES else 30])
 def test_damages_under_other_commands(damaged, name, how, command):
     damaged(name, how, command)
 

@@ -38,7 +38,9 @@ def test_the_contract_of_a_world(name):
     check_world(made(name))
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize(
+    "name", ["gymnasium_robotics:PointMaze_UMaze-v3", "gym_pusht:gym_pusht/PushT-v0", "CartPole-v1"]
+)
 def test_its_state_can_be_saved_and_the_oracle_beats_random_actions(name):
     world = made(name, oracle=True, frameskip=2, repeat_action=True)
     _, kind, shape = KNOWN[name]
