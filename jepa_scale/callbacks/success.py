@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jepa_scale.callbacks import references
 from jepa_scale.callbacks.base import Context
-from jepa_scale.callbacks.tasks import SEED, SUCCESS_1, Reference, TaskTrial, reference_of, trial_of
+from jepa_scale.callbacks.tasks import SEED, SUCCESS_1, Reference, TaskTrial, reference_of, same_cost_of, trial_of
 from jepa_scale.planners.base import Cost, Search
 from jepa_scale.planners.planning import cost_of, predicted_cost
 from jepa_scale.planners.receding import Answer, EpisodeOutcome, MakeCost, answering, control_jobs
@@ -148,9 +148,8 @@ def tried(context: Context, module: WorldModel) -> Tried:
         jobs["policy"] = [partial(answering, world, seen.tasks, seen.answered, SEED, some, stop) for some in blocks]
         if module.policy.horizon == planner.horizon:
             jobs["refined"] = controlled(lambda: seen.predicted, trial.kept, once, seen.answered)
-    asked = evaluation.same_cost_episodes
-    some = trial.first(world.default_same_cost if asked is None else asked)
-    if len(some) and world.knows_dynamics:
+    some = trial.first(same_cost_of(world, evaluation))
+    if len(some):
         jobs["same_cost"] = controlled(seen.simulated, some, planner)
     all_outcomes = references.done(jobs) | known
     if not known:

@@ -56,6 +56,14 @@ def reference_of(world: Arena) -> Reference:
     return "oracle" if world.knows_dynamics else "expert" if world.has_expert else SUCCESS_1
 
 
+def same_cost_of(world: Arena, evaluation: Evaluation) -> int | None:
+    """Tasks of each difficulty that are planned with true dynamics and the model's distances too; None: all."""
+    if not world.knows_dynamics:
+        return 0
+    asked = evaluation.same_cost_episodes
+    return world.default_same_cost if asked is None else asked
+
+
 @lru_cache(maxsize=4)
 def trial_of(world: Arena, evaluation: Evaluation) -> TaskTrial:
     """Draw the tasks that every model of this world is evaluated on.
@@ -117,7 +125,7 @@ def protocol_of(context: Context) -> dict[str, Any]:
         "budget_rule": world.budget_rule,
         "budgets": budgets,
         "episodes": evaluation.episodes,
-        "same_cost_episodes": evaluation.same_cost_episodes,
+        "same_cost_episodes": same_cost_of(world, evaluation),
         "removed": {str(level): trial.removed(level) for level in tasks.levels},
         "task_seed": SEED,
         "planner": planner,

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from jepa_scale.data.rows import RowSource, Selected, is_mapped
 from jepa_scale.records import ActionSpace, Episodes
-
-_MOST_ACTIONS = 4096
-"""Largest number A^f of discrete actions that several steps may form."""
+from jepa_scale.worlds.environments.units import MOST_ACTIONS
 
 
 def frameskip(episodes: Episodes, steps: int) -> Episodes:
@@ -72,9 +70,9 @@ def frameskip(episodes: Episodes, steps: int) -> Episodes:
 def _space(space: ActionSpace, steps: int) -> ActionSpace:
     if space.count is None:
         return replace(space, size=space.size * steps)
-    if space.count**steps > _MOST_ACTIONS:
+    if space.count**steps > MOST_ACTIONS:
         raise ValueError(
-            f"expected at most {_MOST_ACTIONS} actions of {steps} steps, got {space.count}^{steps}: lower the frameskip"
+            f"expected at most {MOST_ACTIONS} actions of {steps} steps, got {space.count}^{steps}: lower the frameskip"
         )
     return ActionSpace(count=space.count**steps)
 

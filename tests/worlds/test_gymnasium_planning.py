@@ -334,3 +334,18 @@ def test_what_success_and_expert_lack_is_told_before_anything_is_trained():
 def test_frames_are_rendered_in_one_copy_unless_asked():
     assert GymnasiumEnv("Pendulum-v1", store=False).most_at_once == 16
     assert world(at_once=3).most_at_once == 3
+
+
+def test_the_protocol_says_what_was_planned_with_true_dynamics():
+    asked = replace(EVALUATION, same_cost_episodes=2)
+    for env, evaluation, wanted in (
+        (world(), asked, 0),
+        (world(oracle=True), EVALUATION, 0),
+        (world(oracle=True), asked, 2),
+    ):
+        assert protocol_of(Context(env, "same_action", PLANNER, 2, evaluation))["same_cost_episodes"] == wanted
+
+
+def test_an_environment_that_hangs_while_its_state_is_tried_is_told():
+    with pytest.raises(ValueError, match=r"within 0\.5 s, got none: it hangs"):
+        world("Hang", oracle=True, patience=0.5)

@@ -151,6 +151,9 @@ def _exact(states: States, first: Copy, second: Copy, draw: Callable[[np.random.
             second.over = False
             if not np.allclose(path, _path(second, ahead), rtol=relative, atol=absolute):
                 return False
+    except TimeoutError:
+        # It hangs: whoever waits for it says so.
+        raise
     except Exception:  # whatever a foreign environment raises when it is put somewhere: this is not the way
         return False
     return True
