@@ -51,6 +51,7 @@ class StepLoader:
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch, self.taken = 0, taken
+        self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     @property
     def sampler(self) -> StepLoader:
@@ -64,15 +65,16 @@ class StepLoader:
     def __len__(self) -> int:
         return self.steps_per_epoch
 
+    def chosen(self, step: int) -> torch.Tensor:
+        """Numbers of the windows of this rank's batch at a step of the run, (B / N,)."""
+        passed, slot = divmod(step, self.rows // self.batch_size)
+        if passed != self._pass:
+            generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)
+            order = torch.randperm(self.rows, generator=generator).to(self.data.starts.device)
+            self._pass, self._order = passed, order
+        return self._order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
+
     def __iter__(self) -> Iterator[Batch]:
-        per_pass = self.rows // self.batch_size
-        device = self.data.starts.device
-        current, order = -1, torch.empty(0, dtype=torch.int64)
         first = self.epoch * self.steps_per_epoch
         for step in range(max(first, self.taken()), first + self.steps_per_epoch):
-            passed, slot = divmod(step, per_pass)
-            if passed != current:
-                generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)
-                current, order = passed, torch.randperm(self.rows, generator=generator).to(device)
-            rows = order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
-            yield self.data.take(rows)
+            yield self.data.take(self.chosen(step))

@@ -28,6 +28,8 @@ class Objective(nn.Module):
     """Whether the loss is ≥ 0, so that a multiple of its first value says that training is lost."""
     encodes_again = False
     """Whether roll-outs beyond the training windows must be decoded and encoded again."""
+    stacked = False
+    """Whether it is called under ``torch.vmap``, for several models at once: no size may depend on values then."""
 
     def forward(self, view: View) -> Tensor:
         """Loss of a batch, a scalar."""

@@ -60,6 +60,8 @@ class SpectralObjective(Objective):
         """Loss of transitions: predicted h (B, k), observed f(x⁺) (B, k), actions (B,) → scalar."""
         matched = (predicted * observed).sum(-1)
         counts = self.action_counts if self.self_pairs else torch.full_like(self.action_counts, torch.inf)
+        if self.stacked and self.negatives == "same_action":
+            return masked_same_action_loss(predicted, observed, actions, matched, counts)
         return self.second_term(predicted, observed, actions, matched, counts)
 
 
@@ -96,6 +98,20 @@ def same_action_loss(predicted: Tensor, observed: Tensor, actions: Tensor, match
     cross = (everything - own) / others
     second = (1 - 1 / counts.clamp(min=1)) * cross + own / counts.clamp(min=1)
     return (-2 * (matched * usable[actions]).sum() + (second * usable).sum()) / rows
+
+
+def masked_same_action_loss(
+    predicted: Tensor, observed: Tensor, actions: Tensor, matched: Tensor, counts: Tensor
+) -> Tensor:
+    """The same as ``same_action_loss`` without sizes that depend on the actions, at |A| times its products."""
+    masks = (actions[:, None] == torch.arange(len(counts), device=actions.device)).to(predicted)
+    present, own = masks.sum(0), masks.mT @ matched**2
+    grams = [torch.einsum("ba,bi,bj->aij", masks, rows, rows) for rows in (predicted, observed)]
+    everything = (grams[0] * grams[1]).sum((1, 2))
+    usable = (present > 1).to(predicted)
+    cross = (everything - own) / (present - 1).clamp(min=1)
+    second = (1 - 1 / counts.clamp(min=1)) * cross + own / counts.clamp(min=1)
+    return (-2 * (masks.mT @ matched * usable).sum() + (second * usable).sum()) / len(predicted)
 
 
 _SECOND_TERM = {"same_action": same_action_loss, "pooled": pooled_loss}

@@ -1,0 +1,1 @@
+"""Cohorts: several runs of one architecture that take their training steps together."""

@@ -1,0 +1,329 @@
+"""Training of several models of one architecture at once: their weights are stacked, and each step is taken by all."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from jepa_scale.data.loader import StepLoader
+from jepa_scale.objectives.base import Objective
+from jepa_scale.records import Batch
+from jepa_scale.training.cohort.adamw import Steps
+from jepa_scale.training.cohort.batches import Batches, StackedBatch
+from jepa_scale.training.world_model import WorldModel
+
+PARTS = ("encoder", "predictor", "objective")
+
+
+class NotStackable(Exception):
+    """Runs cannot be trained as one stack; the message says what of them it is."""
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What the steps of one run read and change. It owns its state; a stack works on copies of the weights."""
+
+    module: WorldModel
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    """Of torch.optim.lr_scheduler, stepped after each step."""
+    loader: StepLoader
+    clip: float | None
+    """Norm that all gradients together are clipped to; None for no clipping."""
+
+
+class _Model(nn.Module):
+    """Copies of a model's parts, under one function that ``functional_call`` can call."""
+
+    def __init__(self, module: WorldModel) -> None:
+        super().__init__()
+        bare = copy.copy(module)
+        # A trainer is not to be copied. The parts at once, as an objective may hold the encoder.
+        bare.__dict__ = {**module.__dict__, "_trainer": None, "_buffers": {}, "compiled": {}}
+        bare._modules = copy.deepcopy(dict(module._modules))
+        self.model = bare
+
+    def forward(self, what: str, *values: Any) -> Any:
+        if what == "encode":
+            return self.model.encode(*values)
+        if what == "loss":
+            latents, observations, actions = values
+            return self.model.pretraining_loss(Batch(observations, actions), latents)
+        return self.model.objective.after_step(self.model.encoder)
+
+
+def _template(module: WorldModel) -> _Model:
+    model = _Model(module)
+    for part in model.modules():
+        if isinstance(part, Objective):
+            part.stacked = True
+    return model
+
+
+class _Unread:
+    """Stands for observations that an objective does not look at; whatever it does with them fails."""
+
+    def __getitem__(self, key: Any) -> _Unread:
+        return self
+
+
+class Stack:
+    """Several trainees as one: their weights, buffers and coefficients stacked.
+
+    A step does to every trainee what its own training step, clipping, AdamW, schedule and ``after_step`` do, on the
+    same batch; only sums are taken in another order. All trainees are at the same step.
+
+    Raises
+    ------
+    NotStackable
+        If the trainees differ in more than numbers.
+    """
+
+    def __init__(self, trainees: Sequence[Trainee], tabulate: bool = True) -> None:
+        self.trainees = list(trainees)
+        modules = [trainee.module for trainee in trainees]
+        self.template = _template(modules[0])
+        kind = next(modules[0].parameters())
+        self._slots = _slots(modules)
+        self._coefficients = [
+            torch.tensor(slot.values, dtype=kind.dtype, device=kind.device) for slot in self._slots
+        ]
+        try:
+            parameters, buffers = stack_module_state([_parts(module) for module in modules])  # type: ignore[arg-type]
+        except (RuntimeError, ValueError) as error:
+            raise NotStackable(f"their weights differ in shape ({_line(error)})") from None
+        self.parameters = {f"model.{name}": value for name, value in parameters.items()}
+        self.buffers = {f"model.{name}": value for name, value in buffers.items()}
+        self.leaves = [name for name, value in self.parameters.items() if value.requires_grad]
+        self.batches = Batches([trainee.loader for trainee in trainees], kind, tabulate)
+        self.alive = set(range(len(trainees)))
+        """Trainees that still learn; the weights of the others stay as they are."""
+        self._gradients: dict[str, Tensor] = {}
+        """(M, …) clipped gradients by name, of the parameters that have any."""
+        self._steps: list[Steps] = []
+        self.losses = self.latents = torch.empty(0)
+        """(M,) and (M, B, H+1, k) of the last step."""
+        self._follows = type(modules[0].objective).after_step is not Objective.after_step
+        self._reads = True
+
+    def _all(self, what: str, *values: Any, shared: bool = False) -> Any:
+        model = self.template.model
+
+        def one(parameters: Any, buffers: Any, coefficients: Any, *own: Any) -> Any:
+            for slot, value in zip(self._slots, coefficients, strict=True):
+                setattr(model.get_submodule(slot.module), slot.name, value)
+            found = functional_call(self.template, (parameters, buffers), (what, *own))
+            return torch.zeros(()) if found is None else found
+
+        axes = [0 if isinstance(value, Tensor) and not shared else None for value in values]
+        # Directions that a step draws from a generator of its number are the same for all; `check` looks after others.
+        mapped = vmap(one, in_dims=(0, 0, 0, *axes), randomness="same")
+        return mapped(self.parameters, self.buffers, self._coefficients, *values)
+
+    def gradients(self, batch: StackedBatch) -> dict[str, Tensor]:
+        """Gradients of a batch by name, (M, …); ``losses`` and ``latents`` are kept."""
+        with sdpa_kernel(SDPBackend.MATH):
+            if batch.places is None:
+                seen = batch.observations
+                assert seen is not None
+                latents = self._all("encode", seen.flatten(1, 2)).unflatten(1, seen.shape[1:3])
+            else:
+                known = self._all("encode", self.batches.table, shared=True)
+                latents = nn.functional.embedding(batch.places, known.flatten(0, 1))
+            losses = self._all("loss", latents, self.batches.looked_up(batch) if self._reads else _Unread(), batch.actions)
+            self.losses, self.latents = losses.detach(), latents.detach()
+            leaves = [self.parameters[name] for name in self.leaves]
+            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        return {name: value for name, value in zip(self.leaves, found, strict=True) if value is not None}
+
+    def check(self, step: int) -> None:
+        """Try a step on copies and compare every trainee with its own model alone; nothing is changed.
+
+        Raises
+        ------
+        NotStackable
+            If ``torch.vmap`` refuses a part, or losses, gradients or buffers are others than alone.
+        """
+        batch, generator = self.batches.take(step), torch.get_rng_state()
+        try:
+            self._reads = self.batches.table is None or not self._blind(batch)
+            found = self.gradients(batch)
+            if self._follows:
+                with torch.no_grad():
+                    self._all("follow")
+        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
+            raise NotStackable(f"torch.vmap does not take its parts: {_line(error)}") from error
+        drawn = not torch.equal(torch.get_rng_state(), generator)
+        torch.set_rng_state(generator)
+        if drawn:
+            raise NotStackable("a step draws from torch's global generator, as dropout does")
+        for m, trainee in enumerate(self.trainees):
+            self._compare(m, trainee, step, found)
+        torch.set_rng_state(generator)
+        self._restart()
+
+    def _blind(self, batch: StackedBatch) -> bool:
+        """Whether the objective does without the observations themselves."""
+        self._reads = False
+        try:
+            self.gradients(batch)
+        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError):
+            return False
+        finally:
+            self._restart()
+        return True
+
+    def _restart(self) -> None:
+        self.template = _template(self.trainees[0].module)
+        self.read()
+
+    def _compare(self, m: int, trainee: Trainee, step: int, found: Mapping[str, Tensor]) -> None:
+        model = _Model(trainee.module)
+        data = trainee.loader.data.take(trainee.loader.chosen(step))
+        observed, actions = self.batches.cast(data.observations), self.batches.cast(data.actions)
+        latents = model("encode", observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
+        loss = model("loss", latents, observed, actions)
+        weights = {name: value for name, value in model.named_parameters() if name in found}
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        with torch.no_grad():
+            model("follow")
+        after = dict(model.named_parameters()) | dict(model.named_buffers())
+        stacked = self.parameters | self.buffers
+        pairs = {
+            "loss": (self.losses[m], loss),
+            "gradients": (
+                torch.cat([found[name][m].flatten() for name in weights]),
+                torch.cat([torch.zeros(0) if one is None else one.flatten() for one in gradients]),
+            ),
+            "state after a step": tuple(
+                torch.cat([side(name).flatten().double() for name in stacked])
+                for side in (lambda name: stacked[name][m], lambda name: after[name])
+            ),
+        }
+        tolerance = 1e-9 if loss.dtype == torch.float64 else 1e-3
+        for what, (ours, theirs) in pairs.items():
+            if not ours.isfinite().all() and not theirs.isfinite().all():
+                # Lost already, alone as well.
+                continue
+            if ours.shape != theirs.shape or not float((ours - theirs).norm()) <= tolerance * (float(theirs.norm()) + 1e-6):
+                raise NotStackable(f"its {what} is another one under torch.vmap than alone")
+
+    def advance(self, step: int, steps: int) -> None:
+        """Take ``steps`` steps, of which ``step`` is the first, and give every trainee that is alive its new state."""
+        sums = torch.stack([trainee.module.loss_sum for trainee in self.trainees])
+        for number in range(step, step + steps):
+            found = self.gradients(self.batches.take(number))
+            with torch.no_grad():
+                self._keep(found)
+                for m in self.alive:
+                    self._steps[m].take(number)
+                if self._follows:
+                    self._all("follow")
+                sums += self.losses
+        self._write(steps, sums)
+
+    def _keep(self, found: Mapping[str, Tensor]) -> None:
+        """Keep a step's gradients, clipped, where the optimisers' views of them are."""
+        if not self._steps:
+            # Laid out as the weights are, which the kernel takes for granted.
+            self._gradients = {name: torch.empty_like(self.parameters[name]) for name in found}
+            self._steps = [
+                Steps(
+                    one.module,
+                    one.optimizer,
+                    one.schedule,
+                    {name: (self.parameters[name].detach()[m], kept[m]) for name, kept in self._gradients.items()},
+                )
+                for m, one in enumerate(self.trainees)
+            ]
+        if self.trainees[0].clip is None:
+            for name, value in found.items():
+                self._gradients[name].copy_(value)
+            return
+        norms = torch.stack([value.flatten(1).norm(dim=1) for value in found.values()]).norm(dim=0)
+        factors = (self.trainees[0].clip / (norms + 1e-6)).clamp(max=1.0)
+        for name, value in found.items():
+            torch.mul(value, factors.view(-1, *[1] * (value.ndim - 1)), out=self._gradients[name])
+
+    @torch.no_grad()
+    def read(self) -> None:
+        """Take the weights and buffers of the trainees, which may have changed between epochs."""
+        for m, trainee in enumerate(self.trainees):
+            for name, value in _state(trainee.module).items():
+                (self.parameters if name in self.parameters else self.buffers)[name][m].copy_(value)
+
+    @torch.no_grad()
+    def _write(self, steps: int, sums: Tensor) -> None:
+        moved = _numbers(self.template.model)
+        for slot in self._slots:
+            moved.pop((slot.module, slot.name))
+        for m in self.alive:
+            module = self.trainees[m].module
+            for name, value in _state(module).items():
+                value.copy_((self.parameters if name in self.parameters else self.buffers)[name][m])
+            for (part, name), number in moved.items():
+                setattr(module.get_submodule(part), name, number)
+            self._steps[m].write(steps)
+            module.loss_sum.copy_(sums[m])
+            module.last_loss, module.last_latents = self.losses[m].clone(), self.latents[m].clone()
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A number that the objective, encoder or predictor of each trainee has for itself."""
+
+    module: str
+    name: str
+    values: list[float]
+
+
+def _parts(module: WorldModel) -> nn.ModuleDict:
+    return nn.ModuleDict({name: part for name, part in module.named_children() if name in PARTS})
+
+
+def _state(module: WorldModel) -> dict[str, Tensor]:
+    parts = _parts(module)
+    return {f"model.{name}": value for name, value in [*parts.named_parameters(), *parts.named_buffers()]}
+
+
+def _numbers(module: WorldModel) -> dict[tuple[str, str], Any]:
+    """Plain numbers and texts of all parts, by module and attribute."""
+    return {
+        (path, name): value
+        for path, part in module.named_modules()
+        if path
+        for name, value in vars(part).items()
+        if name != "training" and isinstance(value, int | float | str | tuple | Tensor)
+    }
+
+
+def _slots(modules: Sequence[WorldModel]) -> list[_Slot]:
+    """Numbers in which the models differ.
+
+    Raises
+    ------
+    NotStackable
+        If they differ in anything else.
+    """
+    every = [_numbers(module) for module in modules]
+    slots = []
+    for place, first in every[0].items():
+        values = [numbers.get(place) for numbers in every]
+        if isinstance(first, Tensor) or all(type(value) is type(first) and value == first for value in values):
+            continue
+        if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
+            raise NotStackable(f"they differ in {'.'.join(place)}: {values[0]!r}, {values[-1]!r}")
+        slots.append(_Slot(*place, [float(value) for value in values]))  # type: ignore[arg-type]
+    return slots
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
