@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class RunCheckpoint(L.Callback):
         except NotWritten:
             temporary.unlink(missing_ok=True)
             raise
+
+    def idle_steps(self, trainer: L.Trainer, batch_idx: int) -> int:
+        """Return how many steps may pass before the next checkpoint."""
+        del batch_idx
+        return sys.maxsize if self.every is None else self.every - trainer.global_step % self.every
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

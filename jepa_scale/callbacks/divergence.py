@@ -49,6 +49,10 @@ class DivergenceGuard(L.Callback):
         """Restore the saved values at the start."""
         self.losses, self.sizes = list(state_dict["losses"]), list(state_dict["sizes"])
 
+    def idle_steps(self, trainer: L.Trainer, batch_idx: int) -> int:
+        """Return how many steps, from a batch of the epoch on, end where the next check is."""
+        return 1 if trainer.global_step == 0 else self.every - batch_idx % self.every
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -38,6 +38,11 @@ class SafeStop(L.Callback):
         """Remember the steps already saved, so that a checkpoint's age tells when the run last made progress."""
         self._begun = trainer.global_step
 
+    def idle_steps(self, trainer: L.Trainer, batch_idx: int) -> int:
+        """Return how many steps may pass before the next check, where a cohort takes them."""
+        del trainer
+        return self.every - batch_idx % self.every
+
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -36,3 +36,7 @@ class Interrupted(Exception):
         if not self.checkpoint.exists():
             return "stopped at a signal before the first step of its stage: the same command goes on from there"
         return f"stopped at a signal, saved in {self.checkpoint}: the same command goes on from there"
+
+
+class CohortEnded(Exception):
+    """The run could not take its steps with those of others, and was left as resumable as by a kill: do it alone."""

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -27,7 +27,7 @@ from jepa_scale.runs.build import Parts, build, build_callbacks, build_context, 
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
 from jepa_scale.runs.dry import WINDOWS, dry_pass, sample_batch
-from jepa_scale.runs.errors import Interrupted, UserError
+from jepa_scale.runs.errors import CohortEnded, Interrupted, UserError
 from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
@@ -39,7 +39,22 @@ from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
 from jepa_scale.runs.targets import target_of
 from jepa_scale.training.finetune import FineTune
+from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.base import SampledWorld
+
+
+class Companion(Protocol):
+    """Takes the training steps of a run in place of its own loop, together with those of other runs."""
+
+    @property
+    def size(self) -> int:
+        """Number of runs whose steps are taken together."""
+
+    def attach(self, trainer: L.Trainer, module: WorldModel) -> None:
+        """Take the place of a trainer's loop over batches."""
+
+    def seconds(self) -> float:
+        """Seconds that the run itself has taken, without those in which it waits for the others."""
 
 
 def run(
@@ -50,12 +65,13 @@ def run(
     patience: float = 0.2,
     accept_mixed: bool = False,
     tags: Sequence[str] = (),
+    companion: Companion | None = None,
 ) -> RunRecord:
     """Do the run of a configuration and return its record; a finished run is not trained again.
 
     An unfinished run resumes from its last checkpoint. ``group`` names the study in W&B, ``tags`` are further tags of
     the run there; ``extra`` callbacks only observe the run. If the folder is in use, wait for ``patience`` seconds.
-    Results that other code has computed are refused, unless ``accept_mixed``.
+    Results that other code has computed are refused, unless ``accept_mixed``. A ``companion`` takes the training steps.
 
     With ``trainer.devices`` above 1, that many processes, the ranks (``runs.ranks``), must call this. The first
     writes everything and decides for all; they return the same record and raise the same errors.
@@ -69,6 +85,8 @@ def run(
         If a signal asked to stop (``signals.install``); everything is saved.
     KeyboardInterrupt
         If the user interrupts; rerun the same command to resume.
+    CohortEnded
+        If the companion cannot take its steps.
     """
     folder = RunFolder(path)
     with joined(config["trainer"]) as here, contextlib.ExitStack() as stack:
@@ -83,7 +101,7 @@ def run(
 
         record = processes.agreed(begin)
         if record is None:
-            record = _train(config, folder, here, extra, group, tags)
+            record = _train(config, folder, here, extra, group, tags, companion)
         if here.leads:
             folder.error_path.unlink(missing_ok=True)
         return record
@@ -150,8 +168,10 @@ def _train(
     extra: Sequence[L.Callback],
     group: str | None,
     tags: Sequence[str],
+    companion: Companion | None,
 ) -> RunRecord:
-    started = time.perf_counter()
+    clock = time.perf_counter if companion is None else companion.seconds
+    started = clock()
     torch.set_num_threads(config["trainer"]["threads"])
     # Every rank builds its own; what one of them is refused, or cannot read, is told to all.
     built: list[Parts] = []
@@ -165,18 +185,20 @@ def _train(
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
-            fit_seconds += _fit(config, folder, here, parts, loggers, extra)
+            fit_seconds += _fit(config, folder, here, parts, loggers, extra, companion)
             if parts.module.diverged:
                 break
             _test(folder, parts, loggers)
 
         def end() -> RunRecord:
             times: dict[str, float | str] = {
-                "wall_seconds": time.perf_counter() - started,
+                "wall_seconds": clock() - started,
                 "fit_seconds": fit_seconds,
                 "callback_seconds": sum(getattr(callback, "seconds", 0.0) for callback in parts.callbacks),
                 "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             }
+            if companion is not None:
+                times["cohort"] = companion.size
             record = record_of(config, folder, parts, times)
             # Before it is written: whoever finds it written does not come here again.
             for logger in loggers:
@@ -187,7 +209,7 @@ def _train(
         record = processes.agreed(end)
         outcome = "finished" if record.status == "finished" else "failed"
         return record
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, CohortEnded, KeyboardInterrupt):
         outcome = "stopped"
         raise
     finally:
@@ -230,8 +252,10 @@ def _fit(
     parts: Parts,
     loggers: Sequence[EstimateLogger],
     extra: Sequence[L.Callback],
+    companion: Companion | None,
 ) -> float:
     """Train one stage, or the rest of it; return the seconds that it took."""
+    clock = time.perf_counter if companion is None else companion.seconds
     settings, path = dict(config["trainer"]), folder.checkpoint_path
     if isinstance(parts.module, FineTune):
         settings["epochs"] = parts.module.task.schedule.epochs
@@ -256,7 +280,9 @@ def _fit(
         steps = processes.agreed(lambda: steps_in(path, config))
         if steps is not None and here.leads:
             print(f"goes on from step {steps} of {settings['epochs'] * settings['steps_per_epoch']}", flush=True)
-        started = time.perf_counter()
+        if companion is not None:
+            companion.attach(trainer, parts.module)
+        started = clock()
         try:
             resumed = None if steps is None else path
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
@@ -270,4 +296,4 @@ def _fit(
         parts.module.epochs_before + trainer.current_epoch,
         parts.module.steps_before + trainer.global_step,
     )
-    return time.perf_counter() - started
+    return clock() - started

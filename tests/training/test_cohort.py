@@ -14,6 +14,7 @@ TINY = [
     "model.hidden=16", "trainer.steps_per_epoch=8", "callbacks=none",
 ]  # fmt: skip
 PIXELS = ["world=two_rooms", "planner=none", "data.n=80", "data.batch_size=8"]
+SMALL = {"cnn": PIXELS, "vit_tiny": [*PIXELS, "encoder.units=12", "encoder.depth=1"]}
 CONTINUOUS = ["world=point_mass", "planner=none", "data.horizon=3"]
 
 
@@ -25,7 +26,7 @@ CASES = {
     **{f"objective-{name}": [f"objective={name}", "data.horizon=2"] for name in leaves("objective")},
     **{f"continuous-{name}": [f"objective={name}", *CONTINUOUS] for name in leaves("objective")},
     **{f"predictor-{name}": [f"predictor={name}", "data.horizon=2"] for name in leaves("predictor")},
-    **{f"encoder-{name}": [f"encoder={name}", *(PIXELS if name in ("cnn", "vit_tiny") else [])] for name in leaves("encoder")},
+    **{f"encoder-{name}": [f"encoder={name}", *SMALL.get(name, [])] for name in leaves("encoder")},
     "same_action": ["objective.negatives=same_action"],
     "normalised": ["model.normalise=true"],
     "noisy": ["world.noise_std=0.5", "world=point_mass", "planner=none"],

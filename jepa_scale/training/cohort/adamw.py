@@ -31,14 +31,19 @@ class Steps:
         self.optimizer, self.schedule = optimizer, schedule
         names = {parameter: f"model.{name}" for name, parameter in module.named_parameters()}
         self._course = course(schedule.total_steps)
+        self._count = torch.zeros(())
+        """Steps taken, one for all parameters between ``write`` and ``write``."""
+        self._states: list[dict[str, Tensor]] = []
         self._groups: list[tuple[dict[str, Any], list[list[Tensor]]]] = []
         for group in optimizer.param_groups:
             used = [parameter for parameter in group["params"] if names[parameter] in views]
             states = [self._state(parameter) for parameter in used]
             weights, gradients = ([views[names[parameter]][place] for parameter in used] for place in (0, 1))
-            moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
+            moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
+            self._states += states
             if used:
-                self._groups.append((group, [weights, gradients, *moments]))
+                self._count = states[0]["step"].clone()
+                self._groups.append((group, [weights, gradients, *moments, [self._count] * len(used)]))
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Moments of a parameter, made as the optimiser makes them before its first step."""
@@ -52,8 +57,8 @@ class Steps:
     def take(self, step: int) -> None:
         """Update the weights by the gradients of a step, the run's first being 0."""
         scale, decay = self._course[step]
+        self._count += 1
         for group, (weights, gradients, first, second, counts) in self._groups:
-            torch._foreach_add_(counts, 1)
             torch._fused_adamw_(
                 weights,
                 gradients,
@@ -72,6 +77,8 @@ class Steps:
 
     def write(self, steps: int) -> None:
         """Bring the schedule to where ``steps`` steps lead, which computes rates from the number of steps alone."""
+        for state in self._states:
+            state["step"].copy_(self._count)
         self.schedule.last_epoch += steps - 1
         self.schedule._step_count += steps - 1
         # The first of all says that the optimiser has stepped, which torch warns of else.

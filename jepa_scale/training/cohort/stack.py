@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,6 +66,11 @@ def _template(module: WorldModel) -> _Model:
     for part in model.modules():
         if isinstance(part, Objective):
             part.stacked = True
+        if type(part) is nn.Sequential:
+            for before, after in pairwise(part):
+                # Nobody else reads what is overwritten, and stacked it does not fit into the cache.
+                if type(before) is nn.Linear and type(after) is nn.ReLU:
+                    after.inplace = True
     return model
 
 
@@ -104,7 +110,7 @@ class Stack:
         self.buffers = {f"model.{name}": value for name, value in buffers.items()}
         self.leaves = [name for name, value in self.parameters.items() if value.requires_grad]
         self.batches = Batches([trainee.loader for trainee in trainees], kind, tabulate)
-        self.alive = set(range(len(trainees)))
+        self.alive = list(range(len(trainees)))
         """Trainees that still learn; the weights of the others stay as they are."""
         self._gradients: dict[str, Tensor] = {}
         """(M, …) clipped gradients by name, of the parameters that have any."""
@@ -213,7 +219,7 @@ class Stack:
             if not ours.isfinite().all() and not theirs.isfinite().all():
                 # Lost already, alone as well.
                 continue
-            if ours.shape != theirs.shape or not float((ours - theirs).norm()) <= tolerance * (float(theirs.norm()) + 1e-6):
+            if ours.shape != theirs.shape or not float((ours - theirs).detach().norm()) <= tolerance * (float(theirs.detach().norm()) + 1e-6):
                 raise NotStackable(f"its {what} is another one under torch.vmap than alone")
 
     def advance(self, step: int, steps: int) -> None:
@@ -248,8 +254,8 @@ class Stack:
             for name, value in found.items():
                 self._gradients[name].copy_(value)
             return
-        norms = torch.stack([value.flatten(1).norm(dim=1) for value in found.values()]).norm(dim=0)
-        factors = (self.trainees[0].clip / (norms + 1e-6)).clamp(max=1.0)
+        norms = torch.stack([torch.linalg.vector_norm(value, dim=tuple(range(1, value.ndim))) for value in found.values()])
+        factors = (self.trainees[0].clip / (norms.norm(dim=0) + 1e-6)).clamp(max=1.0)
         for name, value in found.items():
             torch.mul(value, factors.view(-1, *[1] * (value.ndim - 1)), out=self._gradients[name])
 

@@ -1,0 +1,86 @@
+"""Runs per hour of one core: cohorts of M against the same runs one after another, as a study's worker does them.
+
+Both run in one process, in turns, so that whatever else the machine does touches both alike; ratios are medians over
+turns. Whole runs are timed: data, training, estimates of every epoch, checkpoints, records. The plain worlds never
+repeat an observation; of a finite world's, each is encoded once a step in a cohort. Goals: at M = 6 a ratio of 1.4 in
+plain worlds and of 2 in finite ones.
+
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite plain] [key=value …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from jepa_scale.runs.cohort import Job, run_cohort
+from jepa_scale.runs.config import compose
+from jepa_scale.runs.run import run
+
+CASES = {
+    "finite": ["world=nuisance", "planner.score=density", "optimizer.base_k=null", "optimizer.lr=0.007", "data.n=3000"],
+    "plain": ["world=linear_gaussian", "planner=none", "data.n=3000"],
+}
+"""The quickstart's run at n = 3000, k = 16, and the same model of continuous observations and actions."""
+
+
+def alone(configs: list[dict], folder: Path) -> float:
+    """Seconds of the runs one after another."""
+    started = time.perf_counter()
+    for number, config in enumerate(configs):
+        run(config, folder / f"alone-{number}")
+        gc.collect()
+    return time.perf_counter() - started
+
+
+def together(configs: list[dict], folder: Path) -> float:
+    """Seconds of the same runs as a cohort; of a cohort of one, as a study does it, that is the run alone."""
+    if len(configs) == 1:
+        return alone(configs, folder / "one")
+    started = time.perf_counter()
+    outcomes = run_cohort([Job(config, folder / f"member-{number}") for number, config in enumerate(configs)])
+    gc.collect()
+    seconds = time.perf_counter() - started
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 6, 16, 64])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cases", nargs="+", choices=sorted(CASES), default=sorted(CASES))
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(" case     M  alone runs/h  cohort runs/h  ratio (least … most)")
+    for case in arguments.cases:
+        base = compose(["logger=none", *CASES[case], *arguments.overrides])
+        # Imports, the world's truth and the allocator are paid for here.
+        with tempfile.TemporaryDirectory() as folder:
+            alone([{**base, "seed": 1000}], Path(folder))
+        for size in arguments.sizes:
+            configs = [{**base, "seed": seed} for seed in range(size)]
+            # Of a large cohort's runs alone a few tell the time of one.
+            few = configs[: min(size, 6)]
+            rows = []
+            for _ in range(arguments.repeats):
+                with tempfile.TemporaryDirectory() as folder:
+                    solo = alone(few, Path(folder)) / len(few)
+                    cohort = together(configs, Path(folder)) / size
+                rows.append((3600 / solo, 3600 / cohort, solo / cohort))
+            hour, joint, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+            spread = f"({min(row[2] for row in rows):.2f} … {max(row[2] for row in rows):.2f})"
+            print(f"{case:>6} {size:4d} {hour:13.0f} {joint:14.0f} {ratio:6.2f} {spread}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

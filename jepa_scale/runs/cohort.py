@@ -1,0 +1,275 @@
+"""A cohort: several runs that take their training steps together, each in all else the run that it is alone.
+
+Every member is an ordinary ``runs.run.run`` in a thread of its own, of which one at a time moves: it holds its folder's
+lock, builds its parts, resumes, estimates, saves and writes its record by the same code as alone, and Lightning carries
+it. Only Lightning's loop over the batches of an epoch is replaced: there the member stands still until the cohort
+has taken its steps (``training.cohort.stack``). It stands still again wherever a callback looks at single steps.
+Weights are stacked in between alone, so that a cohort has no state of its own to save: a checkpoint is a member's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer import call
+
+from jepa_scale.data.loader import StepLoader
+from jepa_scale.records import RunRecord
+from jepa_scale.runs.errors import CohortEnded
+from jepa_scale.runs.run import run
+from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
+from jepa_scale.training.world_model import WorldModel
+
+_STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a cohort: its resolved configuration and folder, and what a study says of it to loggers."""
+
+    config: Mapping[str, Any]
+    path: Path
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a cohort ended: its record, or what it raised."""
+
+    record: RunRecord | None
+    error: BaseException | None = None
+
+
+def run_cohort(jobs: Sequence[Job]) -> list[Outcome]:
+    """Do several runs together and return how each ended, in their order; none stops another.
+
+    A run that cannot take its steps with the others ends with ``CohortEnded``, as resumable as if it had been
+    killed: do it alone.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user interrupts; every run keeps its last checkpoint.
+    """
+    cohort = _Cohort(jobs)
+    with warnings.catch_warnings():
+        # The filters that runs set for themselves are restored in another order than they were set in.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        cohort.go_on()
+    return [member.outcome for member in cohort.members if member.outcome is not None]
+
+
+@dataclass
+class _Request:
+    """Steps that a member waits for."""
+
+    trainee: Trainee
+    step: int
+    steps: int
+    fresh: bool
+    """Whether they are the first since its callbacks may have changed the weights."""
+
+
+class _Cohort:
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.back = threading.Semaphore(0)
+        """Released by the member that moves, when it stands still or has ended."""
+        self.members = [Member(job, self.back, len(jobs)) for job in jobs]
+        self.stack: Stack | None = None
+        self.stacked: list[Member] = []
+
+    def go_on(self) -> None:
+        torch.set_num_threads(self.members[0].job.config["trainer"]["threads"])
+        try:
+            for member in self.members:
+                member.move()
+            while waiting := [member for member in self.members if member.request is not None]:
+                step = min(member.position for member in waiting)
+                self._turn([member for member in waiting if member.position == step])
+        except BaseException:
+            self._unwind()
+            raise
+
+    def _unwind(self) -> None:
+        """Let every member leave its run in good order, as at an interrupt."""
+        for member in self.members:
+            member.settle()
+            while member.request is not None:
+                member.move(CohortEnded("its cohort was stopped"))
+
+    def _turn(self, members: Sequence[Member]) -> None:
+        """Take the next steps of members that are at the same one."""
+        requests = [member.request for member in members if member.request is not None]
+        step, steps = requests[0].step, min(request.steps for request in requests)
+        started, error = time.perf_counter(), None
+        try:
+            self._stack(members, requests).advance(step, steps)
+        except NotStackable as problem:
+            error = CohortEnded(str(problem))
+            self.stack = None
+        share = (time.perf_counter() - started) / len(members)
+        for member in members:
+            member.shared += share
+            member.taken = steps
+            member.move(error)
+
+    def _stack(self, members: Sequence[Member], requests: Sequence[_Request]) -> Stack:
+        fresh = any(request.fresh for request in requests)
+        gone = [member for member in self.stacked if member not in members]
+        # Members that have ended leave a gap until the epoch does: to stack anew takes longer than a step.
+        same = all(member in self.stacked for member in members) and all(one.request is None for one in gone)
+        if self.stack is None or not same or (fresh and gone):
+            self.stacked = list(members)
+            self.stack = Stack([request.trainee for request in requests])
+            self.stack.check(requests[0].step)
+        elif fresh:
+            self.stack.read()
+        self.stack.alive = [self.stacked.index(member) for member in members]
+        return self.stack
+
+
+@dataclass(eq=False)
+class Member:
+    """One run of a cohort, in a thread that moves only while the cohort and the other members stand still."""
+
+    job: Job
+    back: threading.Semaphore
+    size: int
+    """Number of members at the start."""
+    request: _Request | None = None
+    outcome: Outcome | None = None
+    shared: float = 0.0
+    """Seconds of steps taken together, divided by how many took them."""
+    taken: int = 0
+    _moved: float = 0.0
+    _since: float | None = None
+    _error: Exception | None = None
+    _forward: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _thread: threading.Thread | None = None
+
+    @property
+    def position(self) -> int:
+        """Optimiser steps taken."""
+        assert self.request is not None
+        return self.request.step
+
+    # What the cohort calls.
+
+    def move(self, error: Exception | None = None) -> None:
+        """Let the member go on until it needs steps or ends; with an error, it is raised where the member stands."""
+        self._error, self._since = error, time.perf_counter()
+        if self._thread is None:
+            # A daemon: a process that must end does not wait for a member.
+            self._thread = threading.Thread(target=self._live, daemon=True)
+            self._thread.start()
+        else:
+            self._forward.release()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the member stands still; at once if it does."""
+        if self._since is not None:
+            self.back.acquire()
+            self._moved += time.perf_counter() - self._since
+            self._since = None
+
+    # What happens in its own thread.
+
+    def _live(self) -> None:
+        job = self.job
+        try:
+            record = run(job.config, job.path, job.group, tags=job.tags, companion=self)
+            self.outcome = Outcome(record)
+        except BaseException as error:
+            # Not lost: whoever asked for the cohort is given it.
+            self.outcome = Outcome(None, error)
+        finally:
+            self.request = None
+            self.back.release()
+
+    def seconds(self) -> float:
+        """Seconds that the run itself has taken: its own, and its share of steps that several took at once."""
+        return self.shared + self._moved + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+    def attach(self, trainer: L.Trainer, module: WorldModel) -> None:
+        """Take the place of a trainer's loop over batches.
+
+        Raises
+        ------
+        CohortEnded
+            If a callback must see every step.
+        """
+        watching = [one for one in trainer.callbacks if _watches_steps(one)]  # type: ignore[attr-defined]
+        strange = [type(one).__name__ for one in watching if not callable(getattr(one, "idle_steps", None))]
+        if strange:
+            raise CohortEnded(f"its callback {strange[0]} looks at every step and has no idle_steps(trainer, batch_idx)")
+        loop = trainer.fit_loop.epoch_loop
+
+        def epoch(fetcher: Any) -> None:
+            del fetcher  # batches are taken by their numbers
+            self._epoch(trainer, module, watching)
+
+        loop.run = epoch  # type: ignore[method-assign]
+
+    def _epoch(self, trainer: L.Trainer, module: WorldModel, watching: Sequence[Any]) -> None:
+        loop, loader = trainer.fit_loop.epoch_loop, trainer.train_dataloader
+        assert isinstance(loader, StepLoader)
+        (schedule,) = (configured.scheduler for configured in trainer.lr_scheduler_configs)
+        trainee = Trainee(module, trainer.optimizers[0], schedule, loader, trainer.gradient_clip_val)
+        loop.reset()
+        fresh, progress = True, loop.batch_progress
+        while not loop.done:
+            index, batches = loop.batch_idx + 1, int(trainer.num_training_batches)
+            progress.is_last_batch = index + 1 == batches
+            progress.increment_ready()
+            call._call_callback_hooks(trainer, "on_train_batch_start", None, index)
+            steps = min([batches - index, *(one.idle_steps(trainer, index) for one in watching)])
+            self._stand(_Request(trainee, trainer.global_step, steps, fresh))
+            fresh = False
+            _count(trainer, self.taken)
+            progress.is_last_batch = index + self.taken == batches
+            call._call_callback_hooks(trainer, "on_train_batch_end", None, None, index + self.taken - 1)
+            progress.increment_completed()
+            loop.on_iteration_done()
+
+    def _stand(self, request: _Request) -> None:
+        """Stand still until the cohort has taken the steps."""
+        self.request = request
+        self.back.release()
+        self._forward.acquire()
+        self.request = None
+        if self._error is not None:
+            raise self._error
+
+
+def _watches_steps(callback: L.Callback) -> bool:
+    return any(getattr(type(callback), hook) is not getattr(L.Callback, hook) for hook in _STEP_HOOKS)
+
+
+def _count(trainer: L.Trainer, steps: int) -> None:
+    """Count steps as Lightning's loop does up to the hooks at the end of the last one; of that, one batch is ready."""
+    loop = trainer.fit_loop.epoch_loop
+    optimizer = loop.automatic_optimization.optim_progress.optimizer
+    batches = ({"ready": steps - 1, "started": steps, "processed": steps, "completed": steps - 1}, loop.batch_progress)
+    counted = {"ready": steps, "started": steps, "completed": steps}
+    for numbers, progress in (batches, (counted, optimizer.step), (counted, optimizer.zero_grad), (counted, loop.scheduler_progress)):
+        for tracker in (progress.total, progress.current):
+            for name in vars(tracker).keys() & numbers.keys():
+                setattr(tracker, name, getattr(tracker, name) + numbers[name])
+    loop._batches_that_stepped += steps
