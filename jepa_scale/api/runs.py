@@ -100,7 +100,12 @@ def evaluate(
     return [one.record for one in found]
 
 
-def study(spec: str | Path | Mapping[str, Any], folder: str | Path | None = None, workers: int | None = None) -> Runs:
+def study(
+    spec: str | Path | Mapping[str, Any],
+    folder: str | Path | None = None,
+    workers: int | None = None,
+    cohort: int | str | None = None,
+) -> Runs:
     """Do the runs of a study that are missing, in worker processes, and return its runs.
 
     Parameters
@@ -111,6 +116,8 @@ def study(spec: str | Path | Mapping[str, Any], folder: str | Path | None = None
         Folder of the study; by default ``studies/NAME``. ``report.html`` and the table are written there.
     workers
         Processes; by default one for each core.
+    cohort
+        Most runs that a process trains together, or "auto" or "off"; by default as the study's launcher says.
 
     Raises
     ------
@@ -127,15 +134,16 @@ def study(spec: str | Path | Mapping[str, Any], folder: str | Path | None = None
     from jepa_scale.api.tables import Runs
     from jepa_scale.report.html import write_report
     from jepa_scale.studies.cluster.launchers import LocalLauncher
+    from jepa_scale.studies.cohorts import cohort_size
     from jepa_scale.studies.specification.spec import launcher_of, parse_spec, read_spec
     from jepa_scale.studies.sweep import run_study
 
     chosen = parse_spec(dict(spec), "study(…)") if isinstance(spec, Mapping) else read_spec(Path(spec))
-    if workers is None:
-        launcher, _ = launcher_of(chosen, ["launcher=local"])
-        assert isinstance(launcher, LocalLauncher)
-        workers = launcher.processes
+    launcher, _ = launcher_of(chosen, ["launcher=local"])
+    assert isinstance(launcher, LocalLauncher)
+    workers = launcher.processes if workers is None else workers
+    size = launcher.cohort if cohort is None else cohort_size(cohort)
     place = Path(folder) if folder is not None else Path("studies") / chosen.name
-    result = run_study(chosen, place, workers, Console(quiet=True))
+    result = run_study(chosen, place, workers, Console(quiet=True), cohort=size)
     write_report(result, place)
     return Runs.from_study(place)

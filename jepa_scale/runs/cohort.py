@@ -9,11 +9,14 @@ Weights are stacked in between alone, so that a cohort has no state of its own t
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,15 @@ import torch
 from lightning.pytorch.trainer import call
 
 from jepa_scale.data.loader import StepLoader
+from jepa_scale.models.size import ModelSize, flops_per_step
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.build import build_model, build_world
 from jepa_scale.runs.errors import CohortEnded
+from jepa_scale.runs.limits import data_bytes, hidden_of, model_bytes, observation_bytes
 from jepa_scale.runs.run import run
 from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
 from jepa_scale.training.world_model import WorldModel
+from jepa_scale.worlds.memory import machine_memory
 
 _STEP_HOOKS = (
     "on_train_batch_start",
@@ -56,8 +63,10 @@ class Outcome:
     error: BaseException | None = None
 
 
-def run_cohort(jobs: Sequence[Job]) -> list[Outcome]:
+def run_cohort(jobs: Sequence[Job], end: Callable[[int, Outcome], None] | None = None) -> list[Outcome]:
     """Do several runs together and return how each ended, in their order; none stops another.
+
+    ``end`` is told of each, by its number among the jobs, as soon as it has ended.
 
     A run that cannot take its steps with the others ends with ``CohortEnded``, as resumable as if it had been
     killed: do it alone.
@@ -67,7 +76,7 @@ def run_cohort(jobs: Sequence[Job]) -> list[Outcome]:
     KeyboardInterrupt
         If the user interrupts; every run keeps its last checkpoint.
     """
-    cohort = _Cohort(jobs)
+    cohort = _Cohort(jobs, end)
     with warnings.catch_warnings():
         # The filters that runs set for themselves are restored in another order than they were set in.
         warnings.filterwarnings("ignore", message="There is a performance drop")
@@ -87,10 +96,11 @@ class _Request:
 
 
 class _Cohort:
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], end: Callable[[int, Outcome], None] | None) -> None:
         self.back = threading.Semaphore(0)
         """Released by the member that moves, when it stands still or has ended."""
         self.members = [Member(job, self.back, len(jobs)) for job in jobs]
+        self._end, self._told = end, set[int]()
         self.stack: Stack | None = None
         self.stacked: list[Member] = []
 
@@ -99,12 +109,21 @@ class _Cohort:
         try:
             for member in self.members:
                 member.move()
+                self._tell()
             while waiting := [member for member in self.members if member.request is not None]:
                 step = min(member.position for member in waiting)
                 self._turn([member for member in waiting if member.position == step])
+                self._tell()
         except BaseException:
             self._unwind()
             raise
+
+    def _tell(self) -> None:
+        for number, member in enumerate(self.members):
+            if member.outcome is not None and number not in self._told:
+                self._told.add(number)
+                if self._end is not None:
+                    self._end(number, member.outcome)
 
     def _unwind(self) -> None:
         """Let every member leave its run in good order, as at an interrupt."""
@@ -273,3 +292,33 @@ def _count(trainer: L.Trainer, steps: int) -> None:
             for name in vars(tracker).keys() & numbers.keys():
                 setattr(tracker, name, getattr(tracker, name) + numbers[name])
     loop._batches_that_stepped += steps
+
+
+@lru_cache(maxsize=64)
+def _flops(text: str) -> int:
+    config = json.loads(text)
+    world, size = build_world(config), ModelSize.of(config["model"]["k"], config["model"]["hidden"])
+    with torch.random.fork_rng(devices=[]):
+        parts = build_model(config, world, size)
+    space = world.action_space
+    action = torch.zeros(1, dtype=torch.int64) if space.discrete else torch.zeros(1, space.size)
+    seen = torch.zeros(1, *world.observation_shape)
+    sizes = config["data"]["batch_size"], config["data"]["horizon"]
+    return flops_per_step(parts["encoder"], parts["predictor"], *sizes, seen, action)
+
+
+def step_flops(config: Mapping[str, Any]) -> int:
+    """Floating point operations of a training step of a run, by its configuration."""
+    return _flops(json.dumps(dict(config), sort_keys=True, default=str))
+
+
+def most_in_memory(config: Mapping[str, Any]) -> int:
+    """Number of runs like this one that fit into half of this machine's memory, by an estimate from above."""
+    memory = machine_memory()
+    if memory is None:
+        return sys.maxsize
+    data = config["data"]
+    rows = data["batch_size"] * (data["horizon"] + 1)
+    # Of a layer, what it gives and its gradient.
+    passing = 4 * rows * (observation_bytes(config["world"]) // 4 + 16 * hidden_of(config))
+    return int(memory / 2 / (2 * data_bytes(config) + 4 * model_bytes(config) + passing))

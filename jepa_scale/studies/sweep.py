@@ -23,6 +23,7 @@ from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.limits import check_here
 from jepa_scale.runs.python import python_module
 from jepa_scale.studies.cluster.submission import unmark_cancelled
+from jepa_scale.studies.cohorts import CohortSize
 from jepa_scale.studies.collect import collect
 from jepa_scale.studies.continuity import check_code
 from jepa_scale.studies.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
@@ -39,10 +40,17 @@ from jepa_scale.studies.worker import work
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
-def run_study(spec: StudySpec, study: Path, workers: int, console: Console, accept_mixed: bool = False) -> StudyResult:
+def run_study(
+    spec: StudySpec,
+    study: Path,
+    workers: int,
+    console: Console,
+    accept_mixed: bool = False,
+    cohort: CohortSize = "off",
+) -> StudyResult:
     """Do the missing runs of a study, then collect it.
 
-    Runs that other code has computed are refused, unless ``accept_mixed``.
+    Runs that other code has computed are refused, unless ``accept_mixed``. Runs of a ``cohort`` train together.
 
     Raises
     ------
@@ -57,11 +65,11 @@ def run_study(spec: StudySpec, study: Path, workers: int, console: Console, acce
         unmark_cancelled(study)
         if first:
             console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
-            _do_missing(spec, first, study, workers, console, accept_mixed=accept_mixed)
+            _do_missing(spec, first, study, workers, console, accept_mixed=accept_mixed, cohort=cohort)
             points = design(spec, study)
         budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study), spec.dials)
         console.print(f"budget: {budget.sentence}", highlight=False)
-        _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed)
+        _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed, cohort)
         return collect(spec, points, study, study)
 
 
@@ -73,6 +81,7 @@ def _do_missing(
     console: Console,
     sampler: ScalingDesignSampler | None = None,
     accept_mixed: bool = False,
+    cohort: CohortSize = "off",
 ) -> None:
     records = read_records(points, study)
     check_code(points, records, study, accept_mixed)
@@ -98,9 +107,9 @@ def _do_missing(
         console.print(f"{done} of {total} runs are done already, {waiting} to do")
     with shown(study, queue, console, done, total, busy):
         if busy == 1:
-            work(study, queue, {point.run_id: point for point in points}, "in-process")
+            work(study, queue, {point.run_id: point for point in points}, "in-process", cohort)
         else:
-            _in_workers(study, queue, busy, int(points[0].config["trainer"]["threads"]))
+            _in_workers(study, queue, busy, int(points[0].config["trainer"]["threads"]), cohort)
 
 
 @contextlib.contextmanager
@@ -183,14 +192,14 @@ def _holds(spec: StudySpec, run: Mapping[str, Value]) -> bool:
 class _Worker:
     """A worker process, which ends when its parent ends because it reads a pipe from it."""
 
-    def __init__(self, study: Path, name: str, threads: int) -> None:
+    def __init__(self, study: Path, name: str, threads: int, cohort: CohortSize, workers: int) -> None:
         self.name = name
         with written(study / "workers"):
             (study / "workers").mkdir(exist_ok=True)
             self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            python_module("jepa_scale.studies.worker", str(study), name),
+            python_module("jepa_scale.studies.worker", str(study), name, str(cohort), str(workers)),
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -221,8 +230,8 @@ def _unwritten(study: Path) -> str:
     )
 
 
-def _in_workers(study: Path, queue: Queue, workers: int, threads: int) -> None:
-    crew = [_Worker(study, f"worker-{index}", threads) for index in range(workers)]
+def _in_workers(study: Path, queue: Queue, workers: int, threads: int, cohort: CohortSize) -> None:
+    crew = [_Worker(study, f"worker-{index}", threads, cohort, workers) for index in range(workers)]
     crashes = 0
     try:
         while crew:
@@ -237,7 +246,7 @@ def _in_workers(study: Path, queue: Queue, workers: int, threads: int) -> None:
                 crashes += 1
                 queue.reap(functools.partial(operator.eq, worker.name))
                 if queue.waiting() and crashes <= 2 * workers:
-                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads))
+                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads, cohort, workers))
                 elif queue.waiting() and not crew:
                     raise UserError(f"workers keep dying: see {study / 'workers'}/*.log")
     finally:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.errors import CohortEnded, Interrupted
 from jepa_scale.runs.exits import FINISHED, UNWRITTEN
 from jepa_scale.runs.folder import RunFolder, atomic_write
+from jepa_scale.studies.cohorts import Cohorts, CohortSize, cohort_size
 from jepa_scale.studies.design import DesignPoint, design_sampler
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.queue.storage import Claim, Queue
@@ -20,17 +22,67 @@ from jepa_scale.studies.specification.spec import read_spec
 from jepa_scale.texts import cleaned
 
 
-def work(study: Path, queue: Queue, points: dict[str, DesignPoint], name: str) -> None:
-    """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken."""
-    while (claim := queue.claim(name, points.values())) is not None:
-        point = points.get(claim.run_id)
-        if point is None:
-            queue.fail(claim.trial_id, "the study no longer holds this run")
-            continue
-        _do(study, queue, claim, point)
-        # Trainer, model and data refer to one another; until Python looks for such circles by itself, several runs'
-        # data sets lie in memory side by side.
-        gc.collect()
+_NO_FAULT = (NotWritten, Interrupted)
+"""What ends the worker, and not the run alone."""
+
+
+def work(
+    study: Path,
+    queue: Queue,
+    points: dict[str, DesignPoint],
+    name: str,
+    cohort: CohortSize = "off",
+    workers: int = 1,
+) -> None:
+    """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken.
+
+    Runs of a ``cohort`` are taken and trained together; ``workers`` share what waits.
+    """
+    cohorts = Cohorts(cohort, workers, points)
+    kind = None if cohort == "off" else cohorts.kind
+    if kind is not None:
+        for reason in cohorts.reasons():
+            print(f"cohort: runs go alone: {reason}", file=sys.stderr, flush=True)
+    while claims := queue.claim_several(name, points.values(), kind=kind, most=cohorts.most):
+        known = []
+        for claim in claims:
+            if claim.run_id in points:
+                known.append(claim)
+            else:
+                queue.fail(claim.trial_id, "the study no longer holds this run")
+        if len(known) > 1:
+            known = _do_together(study, queue, known, cohorts)
+        for claim in known:
+            _do(study, queue, claim, points[claim.run_id])
+            # Trainer, model and data refer to one another; until Python looks for such circles by itself, several
+            # runs' data sets lie in memory side by side.
+            gc.collect()
+
+
+def _do_together(study: Path, queue: Queue, claims: list[Claim], cohorts: Cohorts) -> list[Claim]:
+    """Do runs as a cohort, and return those that are to be done alone after all."""
+    from jepa_scale.runs.cohort import Job, Outcome, run_cohort
+
+    points = [cohorts.points[claim.run_id] for claim in claims]
+    jobs = [Job(one.config, one.folder(study).path, one.group(queue.name), one.tags) for one in points]
+    alone: list[Claim] = []
+
+    def end(number: int, outcome: Outcome) -> None:
+        claim, error = claims[number], outcome.error
+        if isinstance(error, CohortEnded):
+            cohorts.refuse([claim.run_id], str(error))
+            alone.append(claim)
+        elif isinstance(error, Exception) and not isinstance(error, _NO_FAULT):
+            _failed(study, queue, claim, error)
+        elif outcome.record is not None:
+            _finished(study, queue, claim, outcome.record)
+
+    outcomes = run_cohort(jobs, end)
+    gc.collect()
+    for outcome in outcomes:
+        if isinstance(outcome.error, _NO_FAULT) or not isinstance(outcome.error, Exception | None):
+            raise outcome.error
+    return alone
 
 
 def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
@@ -47,10 +99,18 @@ def _do(study: Path, queue: Queue, claim: Claim, point: DesignPoint) -> None:
         # No fault of this run's, and what is told of it could not be written either.
         raise
     except Exception as error:
-        atomic_write(study / "errors" / f"{point.run_id}.txt", traceback.format_exc())
-        queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        _failed(study, queue, claim, error)
         return
-    (study / "errors" / f"{point.run_id}.txt").unlink(missing_ok=True)
+    _finished(study, queue, claim, record)
+
+
+def _failed(study: Path, queue: Queue, claim: Claim, error: Exception) -> None:
+    atomic_write(study / "errors" / f"{claim.run_id}.txt", "".join(traceback.format_exception(error)))
+    queue.fail(claim.trial_id, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+
+
+def _finished(study: Path, queue: Queue, claim: Claim, record: RunRecord) -> None:
+    (study / "errors" / f"{claim.run_id}.txt").unlink(missing_ok=True)
     queue.finish(claim.trial_id, record)
 
 
@@ -89,13 +149,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> None:
-    study, name = Path(arguments[0]), arguments[1]
+    study, name, cohort, workers = Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3])
     spec = read_spec(study / "study.yaml")
     points = {point.run_id: point for point in read_plan(study)}
     # Of the runs that decide a tuned budget nothing is chosen.
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
-    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name)
+    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name, cohort, workers)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.html import write_report
     from jepa_scale.studies.sweep import run_study
 
-    result = run_study(spec, folder, workers, console, parsed.accept_mixed)
+    result = run_study(spec, folder, workers, console, parsed.accept_mixed, launcher.cohort)
     page = write_report(result, folder)
     print_conclusions(console, result)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)

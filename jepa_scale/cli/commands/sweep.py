@@ -58,7 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
 
         if parsed.dry_run:
             raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
-        result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed)
+        result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed, launcher.cohort)
         return print_gaps(result, folder)
 
     from jepa_scale.studies.cluster.launch import dry_run, submit_study

@@ -12,6 +12,7 @@ from typing import Any
 from jepa_scale.runs.config import conf_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.schema import unknown_key
+from jepa_scale.studies.cohorts import CohortSize, cohort_size
 from jepa_scale.studies.queue.journal import wrong_url
 
 
@@ -22,14 +23,17 @@ class LocalLauncher:
     Raises
     ------
     ValueError
-        If the number of workers is below 1.
+        If the number of workers is below 1, or ``cohort`` is no size of one.
     """
 
     workers: int | None = None
     """Number of worker processes; None: one per core."""
+    cohort: CohortSize = "off"
+    """Most runs that a worker trains together; ``auto``: as many as gain by it, ``off``: every run alone."""
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 1)
+        object.__setattr__(self, "cohort", cohort_size(self.cohort))
 
     @property
     def processes(self) -> int:

@@ -22,6 +22,9 @@ from jepa_scale.texts import first_line
 _REPORTED, _PATIENCE = 10.0, 120.0
 """Seconds of waiting for the journal's lock until a warning, and until an error."""
 
+_POLL = 0.005
+"""Seconds between attempts at the lock, which is held for a few milliseconds: many that take turns wait long else."""
+
 
 class Unreadable(UserError):
     """The journal is damaged: it holds something that no writer of a journal writes."""
@@ -48,11 +51,11 @@ class _KernelLock(JournalFileOpenLock):
             If another process does not release it, such as one that was stopped, or the file system has no locks.
         """
         try:
-            self._lock.acquire(timeout=self._reported)
+            self._lock.acquire(timeout=self._reported, poll_interval=_POLL)
         except Timeout:
             print(f"waiting for {self._path} for {self._reported:g} s already …", file=sys.stderr, flush=True)
             try:
-                self._lock.acquire(timeout=max(self._patience - self._reported, 0))
+                self._lock.acquire(timeout=max(self._patience - self._reported, 0), poll_interval=_POLL)
             except Timeout:
                 raise UserError(
                     f"{self._path} is held by another process for over {self._patience:g} s, which takes milliseconds: "
@@ -74,7 +77,7 @@ class JournalFile(JournalFileBackend):
     def __init__(self, path: Path, reported: float = _REPORTED, patience: float = _PATIENCE) -> None:
         self._exclusive = _KernelLock(path.with_suffix(".lock"), reported, patience)
         super().__init__(str(path), self._exclusive)
-        self._durable = True
+        self._together = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yield the complete log lines from a number on.
@@ -92,35 +95,43 @@ class JournalFile(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append log lines, each of them complete."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        if self._together:
+            self._append(lines)
+            return
         self._exclusive.acquire()
         try:
-            with written(Path(self._file_path), len(lines)), open(self._file_path, "r+b") as file:
-                end = _end_of_whole_lines(file)
-                try:
-                    file.seek(end)
-                    file.write(lines)
-                    file.truncate()
-                    file.flush()
-                    if self._durable:
-                        os.fsync(file.fileno())
-                except OSError:
-                    # A full disk takes part of a line.
-                    with contextlib.suppress(OSError):
-                        os.truncate(self._file_path, end)
-                    raise
+            self._append(lines)
         finally:
             self._exclusive.release()
 
+    def _append(self, lines: bytes) -> None:
+        with written(Path(self._file_path), len(lines)), open(self._file_path, "r+b") as file:
+            end = _end_of_whole_lines(file)
+            try:
+                file.seek(end)
+                file.write(lines)
+                file.truncate()
+                file.flush()
+                if not self._together:
+                    os.fsync(file.fileno())
+            except OSError:
+                # A full disk takes part of a line.
+                with contextlib.suppress(OSError):
+                    os.truncate(self._file_path, end)
+                raise
+
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Batch the lines appended inside, and sync them to disk once: a study's plan can be made again."""
-        self._durable = False
+    def transaction(self) -> Iterator[None]:
+        """Let nobody else write while the lines inside are appended, and sync them to disk once, at the end."""
+        self._exclusive.acquire()
+        self._together = True
         try:
             yield
-        finally:
-            self._durable = True
             with open(self._file_path, "rb") as file:
                 os.fsync(file.fileno())
+        finally:
+            self._together = False
+            self._exclusive.release()
 
 
 def _end_of_whole_lines(file: Any) -> int:

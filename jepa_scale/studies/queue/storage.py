@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.queue.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
+from jepa_scale.studies.queue.places import Kind, Place, Places
 from jepa_scale.studies.queue.trials import (
     DIED,
     DISTRIBUTIONS,
@@ -43,6 +45,8 @@ ATTEMPTS = 2
 YOUNG = datetime.timedelta(minutes=10)
 """Age up to which a running trial without an owner may be one that a worker is just claiming."""
 NO_TIME = datetime.timedelta(0)
+_AT_ONCE = 500
+"""Runs that are planned in one transaction: while one lasts no worker can claim or tell anything."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Queue:
             raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
+        self._places: dict[str | None, Places] = {}
+        """Waiting runs by class of resources, as they were found last."""
         chooser = sampler or _never_asked()
         try:
             # First, as to create one writes into the journal even where it is there: to look at a study needs no disk.
@@ -134,30 +140,30 @@ class Queue:
         for trial in self.trials():
             by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
         waiting = 0
-        with self._at_once():
-            for point in points:
-                trials = by_run.get(point.run_id, [])
-                record = done.get(point.run_id)
-                if any(trial.state == TrialState.RUNNING for trial in trials):
-                    continue
-                if record is None:
-                    # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
-                    if self.sampler is not None and not trials and point.purpose == "cell":
-                        continue
-                    waiting += 1
-                    if not any(trial.state == TrialState.WAITING for trial in trials):
-                        self._enqueue_point(point)
-                    continue
-                for trial in trials:
-                    if trial.state == TrialState.WAITING and self._take(trial._trial_id):
-                        self.finish(trial._trial_id, record)
-                if not trials:
-                    self.study.add_trial(finished_trial(point, record, self._space))
+        for first in range(0, len(points), _AT_ONCE):
+            with self._transaction():
+                waiting += sum(self._plan(point, by_run, done) for point in points[first : first + _AT_ONCE])
+        self._places.clear()
         return waiting + int(self.undecided(points))
 
-    def _at_once(self) -> contextlib.AbstractContextManager[None]:
-        backend = self.storage._backend if isinstance(self.storage, JournalStorage) else None
-        return backend.at_once() if isinstance(backend, JournalFile) else contextlib.nullcontext()
+    def _plan(self, point: DesignPoint, by_run: Mapping[str, list[FrozenTrial]], done: Mapping[str, RunRecord]) -> int:
+        """Make the trials of one run agree with its record; return how many runs that leaves waiting, 0 or 1."""
+        trials, record = by_run.get(point.run_id, []), done.get(point.run_id)
+        if any(trial.state == TrialState.RUNNING for trial in trials):
+            return 0
+        if record is None:
+            # A design's cells are chosen when a worker asks; only what a dead worker left is done again.
+            if self.sampler is not None and not trials and point.purpose == "cell":
+                return 0
+            if not any(trial.state == TrialState.WAITING for trial in trials):
+                self._enqueue_point(point)
+            return 1
+        for trial in trials:
+            if trial.state == TrialState.WAITING and self._take(trial._trial_id):
+                self.finish(trial._trial_id, record)
+        if not trials:
+            self.study.add_trial(finished_trial(point, record, self._space))
+        return 0
 
     def undecided(self, points: Iterable[DesignPoint]) -> bool:
         """Whether the design, if there is one, would choose another run."""
@@ -188,29 +194,73 @@ class Queue:
 
         ``resources`` restricts the choice to runs of that class.
         """
-        claimed = self._claim_waiting(worker, resources)
-        if claimed is not None or self.sampler is None:
+        return next(iter(self.claim_several(worker, points, resources)), None)
+
+    def claim_several(
+        self,
+        worker: str,
+        points: Iterable[DesignPoint] = (),
+        resources: str | None = None,
+        kind: Kind | None = None,
+        most: Callable[[str, int], int] = lambda run, waiting: 1,
+    ) -> list[Claim]:
+        """Claim runs of one ``kind`` together, in one transaction where the storage has any; none when none is left.
+
+        ``most`` says how many, given the first and how many of its kind seem to wait. Of a design it is one.
+        """
+        claimed = self._claim_waiting(worker, resources, kind, most)
+        if claimed or self.sampler is None:
             return claimed
         # One at a time: each choice must count the runs that the others have just begun.
         with FileLock(self.path.with_name("design.lock")):
             point = self._proposed(points)
             if point is None:
-                return None
+                return []
             self._enqueue_point(point)
-            return self._claim_waiting(worker, resources)
+            return self._claim_waiting(worker, resources, None, lambda run, waiting: 1)
 
-    def _claim_waiting(self, worker: str, resources: str | None) -> Claim | None:
+    def _claim_waiting(
+        self, worker: str, resources: str | None, kind: Kind | None, most: Callable[[str, int], int]
+    ) -> list[Claim]:
+        """Try the places found so far, then those of a new list: what a claim costs does not grow with the study."""
+        for _ in range(2):
+            if (places := self._places.pop(resources, None)) is None:
+                places = Places(self._listed(resources), kind)
+            while line := places.next():
+                claimed = self._claim_from(line, worker, most)
+                if claimed:
+                    self._places[resources] = places
+                    return claimed
+        return []
+
+    def _listed(self, resources: str | None) -> Iterator[FrozenTrial]:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            if resources not in (None, trial.user_attrs.get("resources", resources)):
-                continue
-            if self._take(trial._trial_id):
-                self.storage.set_trial_user_attr(trial._trial_id, "worker", worker)
-                handle = optuna.trial.Trial(self.study, trial._trial_id)
+            if resources in (None, trial.user_attrs.get("resources", resources)):
+                yield trial
+
+    def _claim_from(self, line: deque[Place], worker: str, most: Callable[[str, int], int]) -> list[Claim]:
+        claimed: list[Claim] = []
+        limit = max(1, most(line[0].run_id, len(line)))
+        with self._transaction():
+            while line and len(claimed) < limit:
+                place = line.popleft()
+                if not self._free(place.trial_id) or not self._take(place.trial_id):
+                    continue
+                self.storage.set_trial_user_attr(place.trial_id, "worker", worker)
+                handle = optuna.trial.Trial(self.study, place.trial_id)
                 # The queued values become the trial's parameters only when they are asked for.
                 for parameter, space in self._space.items():
                     suggest(handle, parameter, space)
-                return _claim_of(trial)
-        return None
+                claimed.append(Claim(place.trial_id, place.run_id, place.attempt))
+        return claimed
+
+    def _free(self, trial_id: int) -> bool:
+        """Whether a trial seems to wait; a journal says so from memory, elsewhere to take it is as quick."""
+        return not isinstance(self.storage, JournalStorage) or self._trial(trial_id).state == TrialState.WAITING
+
+    def _transaction(self) -> contextlib.AbstractContextManager[None]:
+        backend = self.storage._backend if isinstance(self.storage, JournalStorage) else None
+        return backend.transaction() if isinstance(backend, JournalFile) else contextlib.nullcontext()
 
     def resumed(self, worker: str) -> Claim | None:
         """The run that this worker was doing when it last ended, if any."""

@@ -31,7 +31,7 @@ class Steps:
         self.optimizer, self.schedule = optimizer, schedule
         names = {parameter: f"model.{name}" for name, parameter in module.named_parameters()}
         self._course = course(schedule.total_steps)
-        self._count = torch.zeros(())
+        self._count = torch.zeros((), dtype=torch.float32, device=optimizer.param_groups[0]["params"][0].device)
         """Steps taken, one for all parameters between ``write`` and ``write``."""
         self._states: list[dict[str, Tensor]] = []
         self._groups: list[tuple[dict[str, Any], list[list[Tensor]]]] = []
@@ -42,7 +42,7 @@ class Steps:
             moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
             self._states += states
             if used:
-                self._count = states[0]["step"].clone()
+                self._count.copy_(states[0]["step"])
                 self._groups.append((group, [weights, gradients, *moments, [self._count] * len(used)]))
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,141 @@
+"""Which runs of a study train together as a cohort, and how many."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from jepa_scale.runs.identity import canonical
+from jepa_scale.runs.targets import target_of
+
+if TYPE_CHECKING:
+    from jepa_scale.studies.design import DesignPoint
+
+CohortSize = int | Literal["off", "auto"]
+"""``cohort`` of a launcher: most runs of a cohort, or ``auto``, or ``off`` for every run alone."""
+MOST = 16
+"""Members of an automatic cohort: on one core more gain nothing."""
+_LARGEST = 1024
+SMALL = 5e8
+"""Floating point operations of a step up to which an automatic cohort is formed: of more, a core's time is all
+arithmetic, which stacking does not make less, and convolutions become slower by it (``benchmarks/cohort.py``)."""
+
+
+def cohort_size(value: Any) -> CohortSize:
+    """Read a setting ``cohort``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither ``off``, ``auto`` nor a number of runs.
+    """
+    # YAML reads a bare off as false.
+    if value in ("off", "auto") or value is False:
+        return "off" if value is False else value  # type: ignore[no-any-return]
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if type(value) is not int or not 1 <= value <= _LARGEST:
+        raise ValueError(f"cohort: expected off, auto, or a number of runs from 1 to {_LARGEST}, got {value!r}")
+    return value
+
+
+def why_alone(config: Mapping[str, Any]) -> str:
+    """Why a run does not join any cohort, by its configuration; empty if it may."""
+    trainer = config["trainer"]
+    reasons = {
+        "it is fine-tuned": list(config["stages"]) != ["pretrain"],
+        f"it trains on {trainer['accelerator']}, and cohorts do on CPUs": trainer["accelerator"] != "cpu",
+        "it trains in several processes": trainer["devices"] != 1,
+        f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
+        "it is compiled": bool(trainer.get("compile")),
+        "its optimizer is not AdamWOneCycle": config["optimizer"]["_target_"].rpartition(".")[2] != "AdamWOneCycle",
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Text of all that members of a cohort share: everything but seed, n, rate, decay and the objective's coefficients."""
+    shared = {name: value for name, value in config.items() if name != "seed"}
+    shared["data"] = {name: value for name, value in config["data"].items() if name != "n"}
+    free = ("lr", "weight_decay")
+    shared["optimizer"] = {name: value for name, value in config["optimizer"].items() if name not in free}
+    shared["objective"] = _without_coefficients(config["objective"])
+    return canonical(shared)
+
+
+def _without_coefficients(leaf: Mapping[str, Any]) -> dict[str, Any]:
+    """An objective's settings with only the signs of the numbers that its class takes as ``float``.
+
+    Zero stands apart: it may leave out a part, such as a moving average.
+    """
+    coefficients = _coefficients(leaf.get("_target_", ""))
+    kept: dict[str, Any] = {}
+    for name, value in leaf.items():
+        if isinstance(value, Mapping):
+            kept[name] = _without_coefficients(value)
+        elif name in coefficients and isinstance(value, int | float):
+            kept[name] = f"float {value != 0}"
+        else:
+            kept[name] = value
+    return kept
+
+
+@lru_cache(maxsize=64)
+def _coefficients(target: str) -> frozenset[str]:
+    takes = inspect.signature(target_of(target, "objective")).parameters if target else {}
+    return frozenset(name for name, one in takes.items() if one.annotation in (float, "float"))
+
+
+@dataclass
+class Cohorts:
+    """Forms cohorts of a study's runs for one of its workers."""
+
+    size: CohortSize
+    workers: int
+    points: Mapping[str, DesignPoint]
+    _kinds: dict[str, str] = field(default_factory=dict)
+    _alone: dict[str, str] = field(default_factory=dict)
+    """Kinds whose runs go alone, with the reason."""
+
+    def kind(self, run: str) -> Hashable:
+        """What the runs of a cohort share; None for a run that goes alone."""
+        point = self.points.get(run)
+        if point is None or why_alone(point.config):
+            return None
+        if run not in self._kinds:
+            self._kinds[run] = kind_of(point.config)
+        kind = self._kinds[run]
+        return None if kind in self._alone else (point.purpose, kind)
+
+    def most(self, run: str, waiting: int) -> int:
+        """How many runs to claim together, of as many as wait: a worker leaves the others their share."""
+        if self.size == "off" or self.kind(run) is None:
+            return 1
+        share = -(-waiting // self.workers)
+        if self.size != "auto":
+            return min(self.size, share)
+        config = self.points[run].config
+        from jepa_scale.runs.cohort import most_in_memory, step_flops
+
+        flops = step_flops(config)
+        if flops > SMALL:
+            self.refuse([run], f"a step of {flops:.1e} operations is all arithmetic, which a cohort does not make less")
+            return 1
+        return max(1, min(MOST, share, most_in_memory(config) // self.workers))
+
+    def refuse(self, runs: list[str], reason: str) -> None:
+        """Let runs of this kind go alone from now on, and say why."""
+        for run in runs:
+            kind = self._kinds.get(run, "")
+            if kind not in self._alone:
+                self._alone[kind] = reason
+                print(f"cohort: {self.points[run]} and runs like it go alone: {reason}", file=sys.stderr, flush=True)
+
+    def reasons(self) -> Iterator[str]:
+        """Why runs go alone, each reason once."""
+        yield from dict.fromkeys(filter(None, (why_alone(point.config) for point in self.points.values())))

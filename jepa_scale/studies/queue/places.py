@@ -1,0 +1,48 @@
+"""The runs that a worker has found waiting: listed once, then tried in turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+Kind = Callable[[str], Hashable]
+"""From a run's id to what runs must share to be claimed together; None: the run is claimed alone."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A trial that was waiting when the queue was listed."""
+
+    trial_id: int
+    run_id: str
+    attempt: int
+    resources: str | None
+
+
+class Places:
+    """Waiting trials by kind, in the queue's order; what others have claimed since is found out when it is tried.
+
+    A run that has been tried before is of no kind: if it is what killed its worker, it is not to kill others' again.
+    """
+
+    def __init__(self, waiting: Iterable[FrozenTrial], kind: Kind | None) -> None:
+        self._by_kind: dict[Hashable, deque[Place]] = {}
+        for trial in waiting:
+            attributes = trial.user_attrs
+            place = Place(trial._trial_id, attributes["run"], attributes["attempt"], attributes.get("resources"))
+            shared = kind(place.run_id) if kind is not None and place.attempt == 1 else None
+            # Without kinds all are in one line.
+            key = place.trial_id if kind is not None and shared is None else shared
+            self._by_kind.setdefault(key, deque()).append(place)
+
+    def next(self) -> deque[Place] | None:
+        """Places of the first kind that has any left, to be taken from the left; None if there are none."""
+        while self._by_kind:
+            key = next(iter(self._by_kind))
+            if self._by_kind[key]:
+                return self._by_kind[key]
+            del self._by_kind[key]
+        return None
