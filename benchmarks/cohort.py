@@ -5,7 +5,7 @@ turns. Whole runs are timed: data, training, estimates of every epoch, checkpoin
 repeat an observation; of a finite world's, each is encoded once a step in a cohort. Goals: at M = 6 a ratio of 1.4 in
 plain worlds and of 2 in finite ones.
 
-    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite plain] [key=value …]
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite] [key=value …]
 """
 
 from __future__ import annotations

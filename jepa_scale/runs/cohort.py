@@ -237,14 +237,16 @@ class Member:
         watching = [one for one in trainer.callbacks if _watches_steps(one)]  # type: ignore[attr-defined]
         strange = [type(one).__name__ for one in watching if not callable(getattr(one, "idle_steps", None))]
         if strange:
-            raise CohortEnded(f"its callback {strange[0]} looks at every step and has no idle_steps(trainer, batch_idx)")
+            raise CohortEnded(
+                f"its callback {strange[0]} looks at every step and has no idle_steps(trainer, batch_idx)"
+            )
         loop = trainer.fit_loop.epoch_loop
 
         def epoch(fetcher: Any) -> None:
             del fetcher  # batches are taken by their numbers
             self._epoch(trainer, module, watching)
 
-        loop.run = epoch  # type: ignore[method-assign]
+        loop.run = epoch  # type: ignore[method-assign,assignment]
 
     def _epoch(self, trainer: L.Trainer, module: WorldModel, watching: Sequence[Any]) -> None:
         loop, loader = trainer.fit_loop.epoch_loop, trainer.train_dataloader
@@ -287,7 +289,12 @@ def _count(trainer: L.Trainer, steps: int) -> None:
     optimizer = loop.automatic_optimization.optim_progress.optimizer
     batches = ({"ready": steps - 1, "started": steps, "processed": steps, "completed": steps - 1}, loop.batch_progress)
     counted = {"ready": steps, "started": steps, "completed": steps}
-    for numbers, progress in (batches, (counted, optimizer.step), (counted, optimizer.zero_grad), (counted, loop.scheduler_progress)):
+    for numbers, progress in (
+        batches,
+        (counted, optimizer.step),
+        (counted, optimizer.zero_grad),
+        (counted, loop.scheduler_progress),
+    ):
         for tracker in (progress.total, progress.current):
             for name in vars(tracker).keys() & numbers.keys():
                 setattr(tracker, name, getattr(tracker, name) + numbers[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,8 +34,10 @@ def cohort_size(value: Any) -> CohortSize:
         If it is neither ``off``, ``auto`` nor a number of runs.
     """
     # YAML reads a bare off as false.
-    if value in ("off", "auto") or value is False:
-        return "off" if value is False else value  # type: ignore[no-any-return]
+    if value is False or value == "off":
+        return "off"
+    if value == "auto":
+        return "auto"
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if type(value) is not int or not 1 <= value <= _LARGEST:
@@ -59,7 +60,7 @@ def why_alone(config: Mapping[str, Any]) -> str:
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
-    """Text of all that members of a cohort share: everything but seed, n, rate, decay and the objective's coefficients."""
+    """Text of all that members of a cohort share: all but seed, n, rate, decay and coefficients of the objective."""
     shared = {name: value for name, value in config.items() if name != "seed"}
     shared["data"] = {name: value for name, value in config["data"].items() if name != "n"}
     free = ("lr", "weight_decay")

@@ -17,10 +17,10 @@ from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.studies.cohorts import Cohorts, CohortSize, cohort_size
 from jepa_scale.studies.design import DesignPoint, design_sampler
 from jepa_scale.studies.manifest import read_plan
-from jepa_scale.studies.queue.storage import Claim, Queue
+from jepa_scale.studies.queue.places import Claim
+from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.specification.spec import read_spec
 from jepa_scale.texts import cleaned
-
 
 _NO_FAULT = (NotWritten, Interrupted)
 """What ends the worker, and not the run alone."""

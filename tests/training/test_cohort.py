@@ -6,7 +6,7 @@ import torch
 from jepa_scale.records import Batch
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose, conf_dir
-from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
+from jepa_scale.training.cohort.stack import Stack, Trainee
 
 STEPS = 12
 TINY = [
@@ -98,7 +98,9 @@ def assert_same(stacked, solo, tolerance=1e-9):
     ours, theirs = state_of(stacked), state_of(solo)
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            ours[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @pytest.mark.parametrize("case", CASES)

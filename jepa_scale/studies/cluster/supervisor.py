@@ -22,7 +22,8 @@ from jepa_scale.studies.cluster.submission import cancelled, read_submission
 from jepa_scale.studies.design import DesignPoint, design_sampler
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.queue.owners import living, owner_of
-from jepa_scale.studies.queue.storage import Claim, Queue
+from jepa_scale.studies.queue.places import Claim
+from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.sampler import SECONDS
 from jepa_scale.studies.specification.spec import read_spec
 

@@ -13,6 +13,20 @@ Kind = Callable[[str], Hashable]
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A run that this worker has claimed exclusively."""
+
+    trial_id: int
+    run_id: str
+    attempt: int
+
+
+def claim_of(trial: FrozenTrial) -> Claim:
+    """Return the claim that a running trial stands for."""
+    return Claim(trial._trial_id, trial.user_attrs["run"], trial.user_attrs["attempt"])
+
+
+@dataclass(frozen=True)
 class Place:
     """A trial that was waiting when the queue was listed."""
 

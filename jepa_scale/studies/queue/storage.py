@@ -6,7 +6,6 @@ import contextlib
 import datetime
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.queue.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
-from jepa_scale.studies.queue.places import Kind, Place, Places
+from jepa_scale.studies.queue.places import Claim, Kind, Place, Places, claim_of
 from jepa_scale.studies.queue.trials import (
     DIED,
     DISTRIBUTIONS,
@@ -47,15 +46,6 @@ YOUNG = datetime.timedelta(minutes=10)
 NO_TIME = datetime.timedelta(0)
 _AT_ONCE = 500
 """Runs that are planned in one transaction: while one lasts no worker can claim or tell anything."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A run that this worker has claimed exclusively."""
-
-    trial_id: int
-    run_id: str
-    attempt: int
 
 
 class Queue:
@@ -264,7 +254,7 @@ class Queue:
 
     def resumed(self, worker: str) -> Claim | None:
         """The run that this worker was doing when it last ended, if any."""
-        return next((_claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker), None)
+        return next((claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker), None)
 
     def note_start(self, claim: Claim, mark: float) -> int:
         """Store the progress of a run that is started now; return its number of consecutive starts without progress."""
@@ -390,10 +380,6 @@ class Queue:
             self.storage.set_trial_user_attr(trial_id, OUTCOME, outcome)
             self.storage.set_trial_user_attr(trial_id, "reason", reason)
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-
-
-def _claim_of(trial: FrozenTrial) -> Claim:
-    return Claim(trial._trial_id, trial.user_attrs["run"], trial.user_attrs["attempt"])
 
 
 def _never_asked() -> optuna.samplers.BaseSampler:

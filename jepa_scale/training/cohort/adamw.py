@@ -88,7 +88,7 @@ class Steps:
 
 @lru_cache(maxsize=16)
 def course(steps: int) -> tuple[tuple[float, float], ...]:
-    """Learning rate, as a share of the peak, and decay of the first moment at every step of torch's one-cycle schedule."""
+    """Share of the peak rate, and decay of the first moment, at every step of torch's one-cycle schedule."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = OneCycleLR(optimizer, 1.0, total_steps=steps)
     (group,) = optimizer.param_groups

@@ -93,4 +93,6 @@ class Batches:
 def _keys(rows: Tensor) -> Tensor:
     """(R,) numbers that are the same for equal rows, and almost surely differ for others."""
     flat = rows.flatten(1).double()
-    return flat @ torch.randn(flat.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(flat.device)
+    return flat @ torch.randn(flat.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(
+        flat.device
+    )

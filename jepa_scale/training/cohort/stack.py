@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -61,7 +61,8 @@ class _Model(nn.Module):
         return self.model.objective.after_step(self.model.encoder)
 
 
-def _template(module: WorldModel) -> _Model:
+def _template(module: WorldModel) -> tuple[_Model, Mapping[tuple[str, str], Any]]:
+    """A model that is called under ``vmap``, and its numbers before the first step."""
     model = _Model(module)
     for part in model.modules():
         if isinstance(part, Objective):
@@ -71,7 +72,7 @@ def _template(module: WorldModel) -> _Model:
                 # Nobody else reads what is overwritten, and stacked it does not fit into the cache.
                 if type(before) is nn.Linear and type(after) is nn.ReLU:
                     after.inplace = True
-    return model
+    return model, _numbers(model.model)
 
 
 class _Unread:
@@ -96,14 +97,12 @@ class Stack:
     def __init__(self, trainees: Sequence[Trainee], tabulate: bool = True) -> None:
         self.trainees = list(trainees)
         modules = [trainee.module for trainee in trainees]
-        self.template = _template(modules[0])
+        self.template, self._numbers = _template(modules[0])
         kind = next(modules[0].parameters())
         self._slots = _slots(modules)
-        self._coefficients = [
-            torch.tensor(slot.values, dtype=kind.dtype, device=kind.device) for slot in self._slots
-        ]
+        self._coefficients = [torch.tensor(slot.values, dtype=kind.dtype, device=kind.device) for slot in self._slots]
         try:
-            parameters, buffers = stack_module_state([_parts(module) for module in modules])  # type: ignore[arg-type]
+            parameters, buffers = stack_module_state([_parts(module) for module in modules])
         except (RuntimeError, ValueError) as error:
             raise NotStackable(f"their weights differ in shape ({_line(error)})") from None
         self.parameters = {f"model.{name}": value for name, value in parameters.items()}
@@ -144,7 +143,9 @@ class Stack:
             else:
                 known = self._all("encode", self.batches.table, shared=True)
                 latents = nn.functional.embedding(batch.places, known.flatten(0, 1))
-            losses = self._all("loss", latents, self.batches.looked_up(batch) if self._reads else _Unread(), batch.actions)
+            losses = self._all(
+                "loss", latents, self.batches.looked_up(batch) if self._reads else _Unread(), batch.actions
+            )
             self.losses, self.latents = losses.detach(), latents.detach()
             leaves = [self.parameters[name] for name in self.leaves]
             found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
@@ -188,7 +189,7 @@ class Stack:
         return True
 
     def _restart(self) -> None:
-        self.template = _template(self.trainees[0].module)
+        self.template, self._numbers = _template(self.trainees[0].module)
         self.read()
 
     def _compare(self, m: int, trainee: Trainee, step: int, found: Mapping[str, Tensor]) -> None:
@@ -216,10 +217,10 @@ class Stack:
         }
         tolerance = 1e-9 if loss.dtype == torch.float64 else 1e-3
         for what, (ours, theirs) in pairs.items():
-            if not ours.isfinite().all() and not theirs.isfinite().all():
-                # Lost already, alone as well.
-                continue
-            if ours.shape != theirs.shape or not float((ours - theirs).detach().norm()) <= tolerance * (float(theirs.detach().norm()) + 1e-6):
+            size = float(theirs.detach().norm())
+            # What is lost alone as well is no difference.
+            lost = not math.isfinite(size) and not bool(ours.isfinite().all())
+            if not lost and not float((ours - theirs).detach().norm()) <= tolerance * (size + 1e-6):
                 raise NotStackable(f"its {what} is another one under torch.vmap than alone")
 
     def advance(self, step: int, steps: int) -> None:
@@ -254,7 +255,9 @@ class Stack:
             for name, value in found.items():
                 self._gradients[name].copy_(value)
             return
-        norms = torch.stack([torch.linalg.vector_norm(value, dim=tuple(range(1, value.ndim))) for value in found.values()])
+        norms = torch.stack(
+            [torch.linalg.vector_norm(value, dim=tuple(range(1, value.ndim))) for value in found.values()]
+        )
         factors = (self.trainees[0].clip / (norms.norm(dim=0) + 1e-6)).clamp(max=1.0)
         for name, value in found.items():
             torch.mul(value, factors.view(-1, *[1] * (value.ndim - 1)), out=self._gradients[name])
@@ -268,9 +271,10 @@ class Stack:
 
     @torch.no_grad()
     def _write(self, steps: int, sums: Tensor) -> None:
-        moved = _numbers(self.template.model)
-        for slot in self._slots:
-            moved.pop((slot.module, slot.name))
+        slots = {(slot.module, slot.name) for slot in self._slots}
+        now = _numbers(self.template.model)
+        # Such as a count of the steps, from which directions are drawn.
+        moved = {at: number for at, number in now.items() if at not in slots and number is not self._numbers.get(at)}
         for m in self.alive:
             module = self.trainees[m].module
             for name, value in _state(module).items():
