@@ -11,8 +11,8 @@ import lightning as L
 import pytest
 import torch
 
-from jepa_scale.runs.cohort import Job, most_in_memory, run_cohort, step_flops
 from jepa_scale.runs.checkpoint import read_checkpoint
+from jepa_scale.runs.cohort import Job, most_in_memory, run_cohort, step_flops
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import CohortEnded, Interrupted
 from jepa_scale.runs.folder import RunFolder

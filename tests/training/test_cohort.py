@@ -1,12 +1,15 @@
 """Training stacked is training alone: every objective, encoder and predictor of conf/, step by step, in float64."""
 
+import copy
+import itertools
+
 import pytest
 import torch
 
 from jepa_scale.records import Batch
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose, conf_dir
-from jepa_scale.training.cohort.stack import Stack, Trainee
+from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
 
 STEPS = 12
 TINY = [
@@ -115,4 +118,127 @@ def test_stacked_training_is_solo_training(case):
     stack.advance(5, STEPS - 5)
     for one, other in zip(together, solo, strict=True):
         alone(other, STEPS)
+        assert_same(one, other)
+
+
+def test_batches_and_weights_of_members_are_those_of_runs_alone_bit_by_bit():
+    solo, together = trainees([]), trainees([])
+    stack = Stack(together)
+    for step in (0, 3, 17):
+        batch = stack.batches.take(step)
+        for m, trainee in enumerate(solo):
+            own = trainee.loader.data.take(trainee.loader.chosen(step))
+            assert torch.equal(batch.actions[m], own.actions)
+            assert torch.equal(stack.batches.looked_up(batch)[m], own.observations.double())
+    for m, trainee in enumerate(solo):
+        for name, value in trainee.module.named_parameters():
+            assert torch.equal(stack.parameters[f"model.{name}"][m], value)
+
+
+def test_a_finite_worlds_observations_are_encoded_once():
+    """32 windows of 2 steps show 64 observations; of the nuisance world there are 200."""
+    few, many = Stack(trainees([], MEMBERS[:2])), Stack(trainees(["data.horizon=8"], MEMBERS[:2]))
+    assert few.batches.table is None, "more work"
+    assert len(many.batches.table) <= 200
+    many.check(0)
+    assert many._reads is False, "the spectral objective does not look at observations themselves"
+    noisy = Stack(trainees(["data.horizon=8", "world=point_mass", "planner=none"], MEMBERS[:2]))
+    assert noisy.batches.table is None
+
+
+@pytest.mark.parametrize("objective", leaves("objective"))
+def test_the_table_gives_the_gradients_of_the_batch(objective):
+    overrides = ["data.horizon=8", f"objective={objective}"]
+    stacks = [Stack(trainees(overrides, MEMBERS[:2]), tabulate) for tabulate in (True, False)]
+    for stack in stacks:
+        stack.check(0)
+    assert [stack.batches.table is None for stack in stacks] == [False, True]
+    found = [stack.gradients(stack.batches.take(0)) for stack in stacks]
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-9, atol=1e-11)
+
+
+def test_a_lost_member_touches_no_other_and_is_left_as_it_is():
+    members = [MEMBERS[0], ["seed=1", "optimizer.lr=1e200"], MEMBERS[2]]
+    together, solo = trainees([], members), trainees([], members)
+    stack = Stack(together)
+    stack.check(0)
+    stack.advance(0, 4)
+    assert not bool(together[1].module.last_loss.isfinite())
+    lost = {name: value.clone() for name, value in state_of(together[1]).items()}
+    stack.alive = [0, 2]
+    stack.advance(4, 4)
+    for name, value in state_of(together[1]).items():
+        assert torch.equal(value.nan_to_num(7), lost[name].nan_to_num(7)), name
+    for m in (0, 2):
+        alone(solo[m], 8)
+        assert_same(together[m], solo[m])
+
+
+class Dropping(torch.nn.Sequential):
+    """An encoder with dropout."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(torch.nn.Linear(observation_shape[0], k), torch.nn.Dropout(0.5))
+
+
+class Coupled(torch.nn.Linear):
+    """An encoder whose rows are not independent."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+
+    def forward(self, observations):
+        latents = super().forward(observations)
+        return latents - 0.5 * latents.mean(0)
+
+
+class Looking(torch.nn.Linear):
+    """An encoder that looks at a value."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+
+    def forward(self, observations):
+        latents = super().forward(observations)
+        return latents if float(latents.sum()) > 0 else -latents
+
+
+class Hidden(torch.nn.Linear):
+    """An encoder with a number that nothing sees from outside."""
+
+    made = itertools.count(1)
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+        self.settings = [float(next(self.made))]
+
+    def forward(self, observations):
+        return super().forward(observations) * self.settings[0]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "reason"),
+    [(Dropping, "global generator"), (Looking, "does not take its parts"), (Hidden, "loss is another one")],
+)
+def test_what_cannot_be_stacked_is_named(encoder, reason, monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    together = trainees([f"encoder._target_={__name__}.{encoder.__name__}"])
+    before = [copy.deepcopy(trainee.module.state_dict()) for trainee in together]
+    with pytest.raises(NotStackable, match=reason):
+        Stack(together).check(0)
+    for trainee, state in zip(together, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in trainee.module.state_dict().items())
+
+
+def test_rows_that_are_not_independent_are_encoded_as_a_batch(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    overrides = [f"encoder._target_={__name__}.Coupled", "data.horizon=8"]
+    together, solo = trainees(overrides, MEMBERS[:2]), trainees(overrides, MEMBERS[:2])
+    stack = Stack(together)
+    stack.check(0)
+    assert stack.batches.table is None
+    stack.advance(0, 5)
+    for one, other in zip(together, solo, strict=True):
+        alone(other, 5)
         assert_same(one, other)

@@ -80,8 +80,8 @@ class Queue:
             raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
-        self._places: dict[str | None, Places] = {}
-        """Waiting runs by class of resources, as they were found last."""
+        self._places: dict[tuple[str | None, bool], Places] = {}
+        """Waiting runs by class of resources, and whether by kind, as they were found last."""
         chooser = sampler or _never_asked()
         try:
             # First, as to create one writes into the journal even where it is there: to look at a study needs no disk.
@@ -213,13 +213,14 @@ class Queue:
         self, worker: str, resources: str | None, kind: Kind | None, most: Callable[[str, int], int]
     ) -> list[Claim]:
         """Try the places found so far, then those of a new list: what a claim costs does not grow with the study."""
+        listed = resources, kind is not None
         for _ in range(2):
-            if (places := self._places.pop(resources, None)) is None:
+            if (places := self._places.pop(listed, None)) is None:
                 places = Places(self._listed(resources), kind)
             while line := places.next():
                 claimed = self._claim_from(line, worker, most)
                 if claimed:
-                    self._places[resources] = places
+                    self._places[listed] = places
                     return claimed
         return []
 

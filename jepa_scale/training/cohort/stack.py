@@ -168,14 +168,24 @@ class Stack:
                     self._all("follow")
         except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
             raise NotStackable(f"torch.vmap does not take its parts: {_line(error)}") from error
-        drawn = not torch.equal(torch.get_rng_state(), generator)
-        torch.set_rng_state(generator)
+        finally:
+            drawn = not torch.equal(torch.get_rng_state(), generator)
+            torch.set_rng_state(generator)
         if drawn:
             raise NotStackable("a step draws from torch's global generator, as dropout does")
-        for m, trainee in enumerate(self.trainees):
-            self._compare(m, trainee, step, found)
-        torch.set_rng_state(generator)
-        self._restart()
+        try:
+            for m, trainee in enumerate(self.trainees):
+                self._compare(m, trainee, step, found)
+        except NotStackable:
+            if self.batches.table is None:
+                raise
+            # Rows of a batch that are not independent, as where an encoder takes means over them.
+            self.batches = Batches([trainee.loader for trainee in self.trainees], self.batches.like, tabulate=False)
+            self._restart()
+            self.check(step)
+        finally:
+            torch.set_rng_state(generator)
+            self._restart()
 
     def _blind(self, batch: StackedBatch) -> bool:
         """Whether the objective does without the observations themselves."""
@@ -311,7 +321,7 @@ def _numbers(module: WorldModel) -> dict[tuple[str, str], Any]:
         for path, part in module.named_modules()
         if path
         for name, value in vars(part).items()
-        if name != "training" and isinstance(value, int | float | str | tuple | Tensor)
+        if name != "training" and isinstance(value, int | float | str | tuple)
     }
 
 
@@ -327,7 +337,7 @@ def _slots(modules: Sequence[WorldModel]) -> list[_Slot]:
     slots = []
     for place, first in every[0].items():
         values = [numbers.get(place) for numbers in every]
-        if isinstance(first, Tensor) or all(type(value) is type(first) and value == first for value in values):
+        if all(type(value) is type(first) and value == first for value in values):
             continue
         if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
             raise NotStackable(f"they differ in {'.'.join(place)}: {values[0]!r}, {values[-1]!r}")
