@@ -25,7 +25,9 @@ def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) ->
     here = place()
     console = Console(quiet=not here.leads)
     before = RunFolder(folder).read_record()
-    note = "" if before is None else f": {before.status} before, nothing is trained again (another folder, or delete it)"
+    note = (
+        "" if before is None else f": {before.status} before, nothing is trained again (another folder, or delete it)"
+    )
     console.print(f"run {run_id(config)} in {folder}{note}", highlight=False, soft_wrap=True)
     try:
         if config["trainer"]["devices"] > 1 and here.world_size == 1:

@@ -212,8 +212,8 @@ _PREDICTION = (
     "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
 )
 _OBSERVED = (
-    "One regression from latents to observations for all objectives. Model: from ẑ; f(x): from the observation itself, "
-    "the part of the error that no predictor removes."
+    "Read by regression, fitted on other trajectories: the same measure for all objectives. Model: from ẑ; f(x): from "
+    "the latent of the observation itself, which no predictor can better."
 )
 
 
