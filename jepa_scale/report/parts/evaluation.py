@@ -44,7 +44,7 @@ def of_record(record: RunRecord) -> dict[str, Estimate]:
 
 def tabulated(name: str) -> bool:
     """Whether an estimate is shown in one of the tables of this module."""
-    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction)/", name))
+    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction|observed)/", name))
 
 
 def success_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | None:
@@ -181,9 +181,39 @@ def prediction_table(estimates: Estimates) -> Table | None:
     return table
 
 
+def observation_table(estimates: Estimates) -> Table | None:
+    """Return the table of errors of observations read out of latents; None if they were not estimated."""
+    steps = sorted(int(match[1]) for name in estimates if (match := re.fullmatch(r"observed/copy/horizon_(\d+)", name)))
+    if not steps:
+        return None
+    table = Table(title="Change of observations read out of latents, error² / variance", box=SIMPLE, caption=_OBSERVED)
+    for column in ("steps ahead", "model", "f(x)", "copy of the start"):
+        table.add_column(column, justify="right")
+    for step in steps:
+        rows = [estimates.get(f"observed/{name}/horizon_{step}") for name in ("model", "encoder", "copy")]
+        table.add_row(str(step), *("–" if row is None or row.value is None else _plain(row) for row in rows))
+    return table
+
+
+def copy_wins(estimates: Estimates) -> str:
+    """Return a sentence if predicted observations are no better than a copy of the start; empty otherwise."""
+    model, copy = (estimates.get(f"observed/{name}/mean") for name in ("model", "copy"))
+    if model is None or copy is None or model.value is None or copy.value is None or _scalar(model) < _scalar(copy):
+        return ""
+    return (
+        f"The model predicts observations worse than a copy of the start: {number(_scalar(model))} against "
+        f"{number(_scalar(copy))} of the variance of their change, mean over the horizon. Train longer, or "
+        "try another objective, rate or width before more data."
+    )
+
+
 _PREDICTION = (
     "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
     "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+)
+_OBSERVED = (
+    "Read by regression, fitted on other trajectories: the same measure for all objectives. Model: from ẑ; f(x): from "
+    "the latent of the observation itself, which no predictor can better."
 )
 
 
