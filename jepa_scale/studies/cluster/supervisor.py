@@ -50,6 +50,8 @@ class Supervisor:
         self.points = {point.run_id: point for point in read_plan(study)}
         self.queue = Queue(study, spec.name, design_sampler(spec), self.launcher.storage, dials=spec.others)
         self.tried = self.failed = 0
+        self._took: list[float] | None = None
+        """Seconds of finished runs of this class: those known at first, and this worker's own."""
         self._reaped = -_REAP
 
     def work(self) -> int:
@@ -69,7 +71,7 @@ class Supervisor:
         """Claim the next run; None when there is nothing more for this worker."""
         idle = time.monotonic()
         while not cancelled(self.study):
-            waiting = self.queue.waiting(self.resources) > 0
+            waiting = self.queue.seem_waiting(self.resources)
             if signals.request() or (waiting and not self._fits()):
                 if waiting:
                     self._come_back()
@@ -104,12 +106,11 @@ class Supervisor:
         own = self._own()
         if own is None or own.left is None:
             return True
-        took = [
-            trial.user_attrs.get(SECONDS) or 0.0
-            for trial in self.queue.trials()
-            if trial.user_attrs.get("resources") == self.resources
-        ]
-        needed = 1.2 * max(took, default=60 * (self.launcher.minutes or 0)) + self.launcher.signal_seconds
+        if self._took is None:
+            # Once: to list all trials before each run takes as long as a run, in a study of many.
+            known = [trial for trial in self.queue.trials() if trial.user_attrs.get("resources") == self.resources]
+            self._took = [trial.user_attrs.get(SECONDS) or 0.0 for trial in known]
+        needed = 1.2 * max(self._took, default=60 * (self.launcher.minutes or 0)) + self.launcher.signal_seconds
         if own.left < needed:
             self._say(f"{own.left:.0f} s are left, another run needs about {needed:.0f} s")
         return own.left >= needed
@@ -148,6 +149,8 @@ class Supervisor:
         if record is not None:
             (self.study / "errors" / f"{claim.run_id}.txt").unlink(missing_ok=True)
             self.queue.finish(claim.trial_id, record)
+            if self._took is not None:
+                self._took.append(float(record.times.get("wall_seconds", 0.0)))
             self._say(f"run {claim.run_id}: {record.status}{': ' * bool(record.reason)}{record.reason}")
             return None
         if code == exits.STOPPED or signals.request() or code in _signalled(signals.SIGNALS):

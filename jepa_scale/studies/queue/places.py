@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -36,17 +37,20 @@ class Place:
     resources: str | None
 
 
+def place_of(trial_id: int, attributes: Mapping[str, Any]) -> Place:
+    """Return the place of a trial by its user attributes."""
+    return Place(trial_id, attributes["run"], attributes["attempt"], attributes.get("resources"))
+
+
 class Places:
     """Waiting trials by kind, in the queue's order; what others have claimed since is found out when it is tried.
 
     A run that has been tried before is of no kind: if it is what killed its worker, it is not to kill others' again.
     """
 
-    def __init__(self, waiting: Iterable[FrozenTrial], kind: Kind | None) -> None:
+    def __init__(self, waiting: Iterable[Place], kind: Kind | None) -> None:
         self._by_kind: dict[Hashable, deque[Place]] = {}
-        for trial in waiting:
-            attributes = trial.user_attrs
-            place = Place(trial._trial_id, attributes["run"], attributes["attempt"], attributes.get("resources"))
+        for place in waiting:
             shared = kind(place.run_id) if kind is not None and place.attempt == 1 else None
             # Without kinds all are in one line.
             key = place.trial_id if kind is not None and shared is None else shared

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale.records import RunRecord
@@ -19,8 +18,10 @@ from jepa_scale.records.dials import Dial
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.studies.design import DesignPoint
-from jepa_scale.studies.queue.journal import JournalFile, Unreadable, open_journal, open_url, put_aside
-from jepa_scale.studies.queue.places import Claim, Kind, Place, Places, claim_of
+from jepa_scale.studies.queue import server
+from jepa_scale.studies.queue.claims import Claims
+from jepa_scale.studies.queue.journal import Unreadable, open_journal, open_url, put_aside
+from jepa_scale.studies.queue.places import Claim, Kind, claim_of
 from jepa_scale.studies.queue.trials import (
     DIED,
     DISTRIBUTIONS,
@@ -35,7 +36,6 @@ from jepa_scale.studies.queue.trials import (
     outcome_of,
     parameters,
     regret_of,
-    suggest,
 )
 from jepa_scale.studies.sampler import SECONDS, ScalingDesignSampler
 
@@ -80,8 +80,6 @@ class Queue:
             raise UserError(f"{study_folder} has no journal.log, and none can be written there: see its runs/ instead")
         self.storage = self._open(rebuild) if url is None else open_url(url)
         self.sampler = sampler
-        self._places: dict[tuple[str | None, bool], Places] = {}
-        """Waiting runs by class of resources, and whether by kind, as they were found last."""
         chooser = sampler or _never_asked()
         try:
             # First, as to create one writes into the journal even where it is there: to look at a study needs no disk.
@@ -92,6 +90,7 @@ class Queue:
             self.study = optuna.create_study(
                 study_name=name, storage=self.storage, direction="minimize", load_if_exists=True, sampler=chooser
             )
+        self._claims = Claims(self.study, self.storage, self._space)
 
     @property
     def name(self) -> str:
@@ -131,13 +130,24 @@ class Queue:
             by_run.setdefault(trial.user_attrs.get("run", ""), []).append(trial)
         waiting = 0
         for first in range(0, len(points), _AT_ONCE):
-            with self._transaction():
-                waiting += sum(self._plan(point, by_run, done) for point in points[first : first + _AT_ONCE])
-        self._places.clear()
+            new: list[DesignPoint] = []
+            with self._claims.transaction():
+                waiting += sum(self._plan(point, by_run, done, new) for point in points[first : first + _AT_ONCE])
+                self._enqueue_points(new)
+        self._claims.forget()
         return waiting + int(self.undecided(points))
 
-    def _plan(self, point: DesignPoint, by_run: Mapping[str, list[FrozenTrial]], done: Mapping[str, RunRecord]) -> int:
-        """Make the trials of one run agree with its record; return how many runs that leaves waiting, 0 or 1."""
+    def _plan(
+        self,
+        point: DesignPoint,
+        by_run: Mapping[str, list[FrozenTrial]],
+        done: Mapping[str, RunRecord],
+        new: list[DesignPoint],
+    ) -> int:
+        """Make the trials of one run agree with its record; return how many runs that leaves waiting, 0 or 1.
+
+        A run that has to be queued is added to ``new``.
+        """
         trials, record = by_run.get(point.run_id, []), done.get(point.run_id)
         if any(trial.state == TrialState.RUNNING for trial in trials):
             return 0
@@ -146,10 +156,10 @@ class Queue:
             if self.sampler is not None and not trials and point.purpose == "cell":
                 return 0
             if not any(trial.state == TrialState.WAITING for trial in trials):
-                self._enqueue_point(point)
+                new.append(point)
             return 1
         for trial in trials:
-            if trial.state == TrialState.WAITING and self._take(trial._trial_id):
+            if trial.state == TrialState.WAITING and self._claims.take(trial._trial_id):
                 self.finish(trial._trial_id, record)
         if not trials:
             self.study.add_trial(finished_trial(point, record, self._space))
@@ -198,7 +208,7 @@ class Queue:
 
         ``most`` says how many, given the first and how many of its kind seem to wait. Of a design it is one.
         """
-        claimed = self._claim_waiting(worker, resources, kind, most)
+        claimed = self._claims.claim(worker, resources, kind, most)
         if claimed or self.sampler is None:
             return claimed
         # One at a time: each choice must count the runs that the others have just begun.
@@ -206,52 +216,8 @@ class Queue:
             point = self._proposed(points)
             if point is None:
                 return []
-            self._enqueue_point(point)
-            return self._claim_waiting(worker, resources, None, lambda run, waiting: 1)
-
-    def _claim_waiting(
-        self, worker: str, resources: str | None, kind: Kind | None, most: Callable[[str, int], int]
-    ) -> list[Claim]:
-        """Try the places found so far, then those of a new list: what a claim costs does not grow with the study."""
-        listed = resources, kind is not None
-        for _ in range(2):
-            if (places := self._places.pop(listed, None)) is None:
-                places = Places(self._listed(resources), kind)
-            while line := places.next():
-                claimed = self._claim_from(line, worker, most)
-                if claimed:
-                    self._places[listed] = places
-                    return claimed
-        return []
-
-    def _listed(self, resources: str | None) -> Iterator[FrozenTrial]:
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            if resources in (None, trial.user_attrs.get("resources", resources)):
-                yield trial
-
-    def _claim_from(self, line: deque[Place], worker: str, most: Callable[[str, int], int]) -> list[Claim]:
-        claimed: list[Claim] = []
-        limit = max(1, most(line[0].run_id, len(line)))
-        with self._transaction():
-            while line and len(claimed) < limit:
-                place = line.popleft()
-                if not self._free(place.trial_id) or not self._take(place.trial_id):
-                    continue
-                self.storage.set_trial_user_attr(place.trial_id, "worker", worker)
-                handle = optuna.trial.Trial(self.study, place.trial_id)
-                # The queued values become the trial's parameters only when they are asked for.
-                for parameter, space in self._space.items():
-                    suggest(handle, parameter, space)
-                claimed.append(Claim(place.trial_id, place.run_id, place.attempt))
-        return claimed
-
-    def _free(self, trial_id: int) -> bool:
-        """Whether a trial seems to wait; a journal says so from memory, elsewhere to take it is as quick."""
-        return not isinstance(self.storage, JournalStorage) or self._trial(trial_id).state == TrialState.WAITING
-
-    def _transaction(self) -> contextlib.AbstractContextManager[None]:
-        backend = self.storage._backend if isinstance(self.storage, JournalStorage) else None
-        return backend.transaction() if isinstance(backend, JournalFile) else contextlib.nullcontext()
+            self._enqueue_points([point])
+            return self._claims.claim(worker, resources, None, lambda run, waiting: 1)
 
     def resumed(self, worker: str) -> Claim | None:
         """The run that this worker was doing when it last ended, if any."""
@@ -265,12 +231,6 @@ class Queue:
         self.storage.set_trial_user_attr(claim.trial_id, "stopped", False)
         self.storage.set_trial_user_attr(claim.trial_id, "stalls", stalls)
         return stalls
-
-    def _take(self, trial_id: int) -> bool:
-        # False: another worker was faster. Ended between our look and now: likewise not ours.
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
-            return self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        return False
 
     def finish(self, trial_id: int, record: RunRecord) -> None:
         """Store the outcome of a run that has a record."""
@@ -360,17 +320,23 @@ class Queue:
 
     def waiting(self, resources: str | None = None) -> int:
         """Number of runs that no worker has claimed yet, of a class of resources or of all."""
-        return sum(
-            trial.state == TrialState.WAITING and resources in (None, trial.user_attrs.get("resources", resources))
-            for trial in self.trials()
-        )
+        return len(self._claims.waiting(resources))
+
+    def seem_waiting(self, resources: str | None = None) -> bool:
+        """Whether runs wait, as far as this worker knows; it looks again once it has tried all that it knew of."""
+        return self._claims.seem_waiting(resources)
 
     def running(self) -> Iterator[FrozenTrial]:
         """Trials that a worker has claimed and not finished."""
         return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
 
-    def _enqueue_point(self, point: DesignPoint) -> None:
-        self._enqueue(parameters(point), {**marks(point), "attempt": 1})
+    def _enqueue_points(self, points: Sequence[DesignPoint]) -> None:
+        trials = [(parameters(point), {**marks(point), "attempt": 1}) for point in points]
+        if isinstance(self.storage, RDBStorage):
+            server.enqueue(self.storage, self.study._study_id, trials)
+        else:
+            for values, attributes in trials:
+                self._enqueue(values, attributes)
 
     def _enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self.study.enqueue_trial(dict(parameters), user_attrs=dict(attributes))
