@@ -81,7 +81,7 @@ class PlantedStudy:
         self.lock.release()
 
     def _begin(self, point: DesignPoint, worker: str = "worker-0") -> None:
-        assert self.queue._take(self.trials[point.run_id])
+        assert self.queue._claims.take(self.trials[point.run_id])
         self.queue.storage.set_trial_user_attr(self.trials[point.run_id], "worker", worker)
         folder = point.folder(self.folder)
         folder.path.mkdir(parents=True, exist_ok=True)

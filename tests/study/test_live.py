@@ -455,7 +455,7 @@ def test_runs_of_a_process_that_has_ended_are_at_no_one(planted, capsys):
 
 
 def test_a_run_without_a_name_at_it_is_lost_where_nobody_is(planted):
-    assert planted.queue._take(planted.trials[planted.points[0].run_id])
+    assert planted.queue._claims.take(planted.trials[planted.points[0].run_id])
     with FileLock(planted.folder / "lock"):
         assert status_of(planted.folder).counts["running"] == 1
     assert status_of(planted.folder).counts["lost"] == 1

@@ -224,7 +224,7 @@ def test_a_trial_that_is_just_being_taken_is_nobodys_and_yet_not_dead(tmp_path, 
     queue = Queue(tmp_path, "study")
     queue.plan([point(0)], {})
     (trial,) = queue.trials()
-    queue._take(trial._trial_id)
+    queue._claims.take(trial._trial_id)
     assert queue.reap(lambda owner: True) == []
     assert queue.plan([point(0)], {}, lambda owner: True, YOUNG) == 0
     monkeypatch.setattr("jepa_scale.studies.queue.storage.age", lambda trial: datetime.timedelta(hours=1))

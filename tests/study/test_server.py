@@ -1,4 +1,4 @@
-"""The queue on a real PostgreSQL, where one is installed: nothing is claimed twice, and nothing is lost with a worker."""
+"""The queue on a real PostgreSQL, where there is one: nothing is claimed twice, nothing is lost with a worker."""
 
 import multiprocessing
 import os

@@ -255,7 +255,7 @@ def test_status_queues_the_runs_of_dead_workers_again(study, slurm):
 
 def test_a_run_whose_taker_died_before_it_signed_waits_again_once_no_worker_lives(study, slurm):
     queue = Queue(study, "study")
-    queue._take(queue.trials()[0]._trial_id)
+    queue._claims.take(queue.trials()[0]._trial_id)
     assert status_of(study).counts["running"] == 1, "a worker lives, and may be just about to"
     slurm.lives()
     assert status_of(study).counts["waiting"] == 4
