@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,8 +13,11 @@ import yaml
 from matplotlib.figure import Figure
 from tables import ROOT, TABLES, grouped, read_table
 
-THEMES = {"light": ("#1c2229", "#d5dae0"), "dark": ("#e6e9ed", "#3d4650")}
-"""Ink and grid of figures on a light and on a dark page."""
+from jepa_scale.report.page.palette import in_the_dark, spread
+
+THEMES = ("light", "dark")
+INK, GRID = "#1c2229", "#d5dae0"
+"""Colours of text and grid on a light page."""
 _OWN_FIGURES = {"point_mass_noise": "point_mass_noise.png"}
 # Files of studies that are not named after their table.
 _SWEEPS = {"objectives_point_mass": "objectives", "point_mass_nk": "library/point_mass_nk"}
@@ -26,8 +28,8 @@ def page() -> str:
     parts = [
         "# Gallery of studies",
         "",
-        "Every table in `benchmarks/tables` holds one row per run. The figures on this page are drawn from those tables "
-        "when the site is built: means over seeds, bars of one standard error. Columns are explained in the "
+        "Every table in `benchmarks/tables` holds one row per run. The figures on this page are drawn from those "
+        "tables when the site is built: means over seeds, bars of one standard error. Columns are explained in the "
         "[glossary](../concepts/glossary.md).",
         "",
     ]
@@ -55,12 +57,14 @@ def figures() -> Iterator[tuple[str, bytes]]:
     for name in names():
         if name in _OWN_FIGURES:
             continue
-        light = svg(draw(name, *THEMES["light"]))
+        light = svg(draw(name))
         yield f"{name}-light.svg", light
-        # The same figure in other ink: drawing it again would take as long again.
-        for old, new in zip(THEMES["light"], THEMES["dark"], strict=True):
-            light = light.replace(old.encode(), new.encode())
-        yield f"{name}-dark.svg", light
+        yield f"{name}-dark.svg", darkened(light)
+
+
+def darkened(figure: bytes) -> bytes:
+    """Return an SVG with its colours turned for a dark page, each as easy to see as it was on a light one."""
+    return re.sub(rb"(?<=: )#[0-9a-f]{6}\b", lambda match: in_the_dark(match[0].decode()).encode(), figure)
 
 
 def _question(name: str) -> list[str]:
@@ -108,18 +112,22 @@ def _caption(name: str) -> str:
     return f"{what} by n, one line for each width k{panel}"
 
 
-def draw(name: str, ink: str, grid: str) -> Figure:
+def draw(name: str) -> Figure:
     """Draw a table: lines of n for each width, or dots for each setting where there is one width only."""
     data = read_table(name)
     panels, quantity = _panels(data), _quantity(data)
     if len(set(data["k"])) == 1:
-        return _dots(data, panels, quantity, ink, grid)
+        return _dots(data, panels, quantity)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(7.2 if columns > 1 else 6.0, 2.6 * rows if columns > 1 else 3.2), layout="constrained", facecolor="none")
+    figure = Figure(
+        figsize=(7.2 if columns > 1 else 6.0, 2.6 * rows if columns > 1 else 3.2),
+        layout="constrained",
+        facecolor="none",
+    )
     axes = figure.subplots(rows, columns, sharey=len(panels) < 12, squeeze=False)
     widths = sorted(set(data["k"]))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, len(widths)))
+    colours = spread(len(widths), "viridis")
     for place, axis in enumerate(axes.flat):
         if place >= len(panels):
             axis.set_visible(False)
@@ -130,24 +138,31 @@ def draw(name: str, ink: str, grid: str) -> Figure:
                 x, y, error = zip(*points, strict=True)
                 axis.errorbar(x, y, error, color=colour, marker="o", markersize=3, linewidth=1.3, label=f"k = {width}")
         axis.set_xscale("log")
-        axis.set_ylim(bottom=0)
+        axis.set_xticks(sorted(set(data["n"])), [_short(n) for n in sorted(set(data["n"]))])
+        axis.minorticks_off()
         if len(panels) > 1:
-            axis.set_title(_setting(panels[place]), fontsize=8, color=ink)
-        style(axis, ink, grid)
-    figure.supxlabel("transitions n", fontsize=9, color=ink)
-    figure.supylabel(quantity, fontsize=9, color=ink)
+            axis.set_title(_setting(panels[place]), fontsize=8, color=INK)
+        style(axis)
+    for axis in axes.flat:
+        axis.set_ylim(bottom=0)
+    figure.supxlabel("transitions n", fontsize=9, color=INK)
+    figure.supylabel(quantity, fontsize=9, color=INK)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False, labelcolor=ink)
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False, labelcolor=INK)
     return figure
 
 
-def _dots(data: Mapping[str, list[Any]], panels: list[str], quantity: str, ink: str, grid: str) -> Figure:
+def _short(n: int) -> str:
+    return f"{n // 1000}k" if n >= 1000 and n % 1000 == 0 else str(n)
+
+
+def _dots(data: Mapping[str, list[Any]], panels: list[str], quantity: str) -> Figure:
     if any(map(_known, data.get("success_policy", []))):
         quantity = "success_policy"
     sizes, width = sorted(set(data["n"])), data["k"][0]
     figure = Figure(figsize=(6.4, 0.34 * len(panels) + 1.1), layout="constrained", facecolor="none")
     axis = figure.subplots()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.35, 0.8, len(sizes)))
+    colours = spread(len(sizes), "viridis")
     for size, colour in zip(sizes, colours, strict=True):
         for place, panel in enumerate(panels):
             for n, mean, error in _means(data, quantity, panel, width):
@@ -156,13 +171,13 @@ def _dots(data: Mapping[str, list[Any]], panels: list[str], quantity: str, ink: 
     axis.set_yticks(range(len(panels)), [_setting(panel) for panel in panels])
     axis.set_ylim(len(panels) - 0.5, -0.5)
     axis.set_xlim(left=0)
-    axis.set_xlabel(quantity.replace("_", " of the "), fontsize=9, color=ink)
+    axis.set_xlabel(quantity.replace("_", " of the "), fontsize=9, color=INK)
     handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(
         handles.values(), [f"n = {size}" for size in handles], loc="outside right upper", fontsize=8, frameon=False,
-        labelcolor=ink,
+        labelcolor=INK,
     )  # fmt: skip
-    style(axis, ink, grid)
+    style(axis)
     return figure
 
 
@@ -195,14 +210,14 @@ def _means(data: Mapping[str, list[Any]], quantity: str, arm: str, width: int) -
     ]
 
 
-def style(axis: Any, ink: str, grid: str) -> None:
+def style(axis: Any) -> None:
     """Colour ticks, spines and grid, without a frame."""
-    axis.tick_params(colors=ink, labelsize=8)
-    axis.grid(color=grid, linewidth=0.6)
+    axis.tick_params(colors=INK, labelsize=8)
+    axis.grid(color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
     for side, spine in axis.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(ink)
+        spine.set_color(INK)
     axis.patch.set_alpha(0)
 
 
@@ -212,8 +227,3 @@ def svg(figure: Figure) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "jepa-scale", "svg.fonttype": "path"}):
         figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()
-
-
-def write(path: Path, figure: Figure) -> None:
-    """Write a figure as SVG."""
-    path.write_bytes(svg(figure))

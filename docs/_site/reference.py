@@ -41,7 +41,16 @@ def command_page() -> str:
     lines += _table(["command", "what it does"], [[f"[`{name}`](#{name})", helps.get(name, "")] for name in parsers])
     for name, one in parsers.items():
         usage = re.sub(r"\s+", " ", one.format_usage().removeprefix("usage:")).strip()
-        lines += [f"## {name} {{ #{name} }}", "", one.description or helps.get(name, ""), "", "```text", usage, "```", ""]
+        lines += [
+            f"## {name} {{ #{name} }}",
+            "",
+            one.description or helps.get(name, ""),
+            "",
+            "```text",
+            usage,
+            "```",
+            "",
+        ]
         rows = [[_argument(a), (a.help or "") % _expanded(a)] for a in one._actions if a.dest != "help"]
         lines += _table(["argument", "meaning"], rows) if rows else []
         if one.epilog:
@@ -68,9 +77,9 @@ def configuration_page() -> str:
     lines = [
         "# Configuration groups",
         "",
-        "`jepa-scale train GROUP=OPTION key=value` composes a run from these files of `conf/`; `jepa-scale train --show` "
-        "prints the result. A value after a key is its default. Settings that a class declares beyond those listed here "
-        "may be given as well.",
+        "`jepa-scale train GROUP=OPTION key=value` composes a run from these files of `conf/`; `jepa-scale train "
+        "--show` prints the result. A value after a key is its default. Settings that a class declares beyond those "
+        "listed here may be given as well.",
         "",
         "## Defaults of a run { #config }",
         "",
@@ -84,7 +93,12 @@ def configuration_page() -> str:
         lines += [f"## {group.name} {{ #{group.name} }}", ""]
         lines += ["Options: " + ", ".join(f"[`{one.stem}`](#{group.name}-{one.stem})" for one in options) + ".", ""]
         for option in options:
-            lines += [f"### {group.name}={option.stem} {{ #{group.name}-{option.stem} }}", "", *_summary(option), "```yaml"]
+            lines += [
+                f"### {group.name}={option.stem} {{ #{group.name}-{option.stem} }}",
+                "",
+                *_summary(option),
+                "```yaml",
+            ]
             lines += [option.read_text(encoding="utf-8").strip(), "```", ""]
     return "\n".join(lines)
 
@@ -97,7 +111,9 @@ def _summary(option: Any) -> list[str]:
     path = ROOT / (module.replace(".", "/") + ".py")
     if not path.exists():
         return []
-    found = re.search(rf'^(?:class|def) {name}\b.*?:\n    (?:r|)"""(.*?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S)
+    found = re.search(
+        rf'^(?:class|def) {name}\b.*?:\n    (?:r|)"""(.*?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S
+    )
     return [found[1], ""] if found else []
 
 
@@ -107,9 +123,9 @@ def schema_page() -> str:
     lines = [
         "# Study file",
         "",
-        "The keys of `study.yaml`, from `sweeps/study.schema.json`. An editor completes and checks a file that begins with "
-        "`# yaml-language-server: $schema=study.schema.json`. [Your own study](../how-to/own-study.md) explains them by an "
-        "example.",
+        "The keys of `study.yaml`, from `sweeps/study.schema.json`. An editor completes and checks a file that begins "
+        "with `# yaml-language-server: $schema=study.schema.json`. [Your own study](../how-to/own-study.md) explains "
+        "them by an example.",
         "",
         *_properties(schema),
     ]

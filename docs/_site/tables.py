@@ -134,7 +134,9 @@ def _written(cells: Sequence[_Cell], settings: Mapping[str, Any]) -> list[str]:
     if pick is None or len(means) < 2:
         return texts
     best = f"{pick(means):.{digits}f}"
-    return [f"**{text}**" if f"{cell.mean:.{digits}f}" == best else text for text, cell in zip(texts, cells, strict=True)]
+    return [
+        f"**{text}**" if f"{cell.mean:.{digits}f}" == best else text for text, cell in zip(texts, cells, strict=True)
+    ]
 
 
 def _listed(value: Any) -> list[str]:

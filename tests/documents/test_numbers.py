@@ -1,0 +1,155 @@
+"""Numbers of the README are those of the committed tables, and what it prints is what the program prints."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from jepa_scale.cli.app import main
+from tests.documents.pages import ROOT, blocks, normalised, pages
+
+README = pages()["README.md"]
+
+
+def test_the_tables_of_the_readme_are_computed_from_committed_tables():
+    import tables
+
+    found = re.findall(r"<!-- table (\{.*?\}) -->\n(.*?)\n<!-- /table -->", README, flags=re.DOTALL)
+    assert len(found) == 1
+    for settings, written in found:
+        assert written == tables.pivot(yaml.safe_load(settings)), "docs/_site/tables.py computes it anew"
+
+
+def test_the_numbers_of_its_sentences_are_those_of_the_study():
+    import tables
+
+    from jepa_scale.runs.config import compose
+    from jepa_scale.studies.design import design
+    from jepa_scale.studies.specification.spec import find_sweep, read_spec
+
+    data = tables.read_table("quickstart")
+    spec = read_spec(find_sweep("quickstart"))
+    purposes = [point.purpose for point in design(spec)]
+    cells, checks = purposes.count("cell"), purposes.count("tuning")
+    assert f"This trains {cells} models and {checks} more that check the learning rate" in README
+    assert len(data["n"]) == cells
+    assert f"mean of {len(set(data['seed']))} seeds" in README
+    assert f"(random plans: {data['regret_random'][0]:.2f})" in README
+    low, high = map(int, re.search(r"in (\d+) to (\d+) minutes on 2 cores", README).groups())
+    assert low < sum(data["wall_seconds"]) / 2 / 60 <= high
+    hidden, copies = map(
+        int, re.search(r"(\d+) hidden states, each seen through (\d+) inter", normalised(README)).groups()
+    )
+    world = compose(list(spec.overrides))["world"]
+    assert (world["hidden"]["side"] ** 2, world["observations_per_state"]) == (hidden, copies)
+    assert f"for a regret of {spec.target_regret}?" in README
+
+
+def test_what_it_says_about_widths_is_so():
+    import tables
+
+    data = tables.read_table("quickstart")
+
+    def regret(n, k):
+        return np.mean([r for a, b, r in zip(data["n"], data["k"], data["regret"], strict=True) if (a, b) == (n, k)])
+
+    assert "k = 2 and 4 stop improving" in normalised(README)
+    assert all(abs(regret(30000, k) - regret(10000, k)) < 0.01 for k in (2, 4))
+    assert "From n = 10 000 on, every width from 16 to 64 plans without loss" in normalised(README)
+    assert all(regret(n, k) < 5e-4 for n in (10000, 30000) for k in (16, 32, 64))
+    assert all(regret(n, 64) > regret(n, 16) for n in (300, 1000, 3000))
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/how-to/advise.md", "docs/tutorials/quickstart.md"],
+    ids=["readme", "advise", "quickstart"],
+)
+def test_the_advice_shown_is_the_advice_given(page, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (command,) = [
+        words[1:]
+        for block in blocks("bash", page=page)
+        for words in block.commands()
+        if words[:2] == ["jepa-scale", "advise"] and words[2].startswith("benchmarks/")
+    ]
+    (shown,) = [block.text for block in blocks("text", page=page) if block.text.startswith("SUFFICIENT")]
+    printed = advice(tuple(command), capsys)
+    for line in shown.splitlines():
+        if line != "…":
+            assert normalised(line) in printed
+
+
+_GIVEN: dict[tuple[str, ...], str] = {}
+
+
+def advice(command, capsys):
+    if command not in _GIVEN:
+        with pytest.raises(SystemExit) as ended:
+            main(list(command))
+        assert ended.value.code == 0
+        _GIVEN[command] = normalised(capsys.readouterr().out)
+    return _GIVEN[command]
+
+
+def test_the_picture_is_drawn_from_the_committed_table():
+    import picture
+
+    for theme, content in picture.files().items():
+        drawn, stored = (
+            path_data(text) for text in (content, (ROOT / f"docs/assets/quickstart-{theme}.svg").read_bytes())
+        )
+        assert drawn.shape == stored.shape, "python docs/_site/picture.py draws it anew"
+        # Half a pixel: fonts and rounding differ between machines.
+        assert np.abs(drawn - stored).max() < 0.5, "python docs/_site/picture.py draws it anew"
+
+
+def path_data(svg):
+    """Numbers of all lines of an SVG; those of its glyphs are left out."""
+    body = re.sub(rb"<defs>.*?</defs>", b"", svg, flags=re.DOTALL)
+    paths = b" ".join(re.findall(rb'<path d="([^"]*)" clip-path', body))
+    return np.array([float(number) for number in re.findall(rb"-?\d+\.?\d*", paths)])
+
+
+def test_a_changed_table_changes_the_page(monkeypatch):
+    import tables
+
+    data = dict(tables.read_table("quickstart"))
+    data["regret"] = [value + 0.001 for value in data["regret"]]
+    monkeypatch.setattr(tables, "read_table", lambda name: data)
+    assert tables.pivot({"from": "quickstart", "rows": "n", "columns": "k", "value": "regret"}) not in README
+
+
+@pytest.mark.slow
+def test_the_record_of_the_advice_is_what_the_benchmark_prints():
+    done = subprocess.run(
+        [sys.executable, "benchmarks/advice.py"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    rows = {row[0]: row[1:] for row in table_rows(done.stdout)}
+    shown = {row[0]: row[1:] for row in table_rows(pages()["docs/results/forecasts.md"])}
+    for study in ("quickstart", "exact_world", "pointmaze", "reacher"):
+        assert shown[study] == rows[study]
+    assert shown["all 18 studies"] == rows["all"]
+    assert len(rows) == 18 + 2  # the head and the sum
+    questions, right, wrong, undecided, refused, rule_right, rule_wrong = rows["all"]
+    sentence = (
+        f"On 18 studies, of {questions} such questions {right} were answered right, {wrong} wrong, {undecided} were "
+        f'undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right in '
+        f"{rule_right} and wrong in {rule_wrong}."
+    )
+    assert sentence in normalised(README)
+    sentence = (
+        f"of {questions} questions, {right} were answered right, {wrong} wrong, {undecided} were undecided and "
+        f"{refused} refused as too far; the simplest rule was right in {rule_right} and wrong in {rule_wrong}."
+    )
+    assert sentence in normalised(pages()["docs/concepts/verdicts.md"])
+
+
+def table_rows(text):
+    lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
