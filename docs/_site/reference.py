@@ -40,7 +40,7 @@ def command_page() -> str:
     lines = ["# Command line", "", "`jepa-scale COMMAND --help` prints the same text.", ""]
     lines += _table(["command", "what it does"], [[f"[`{name}`](#{name})", helps.get(name, "")] for name in parsers])
     for name, one in parsers.items():
-        usage = re.sub(r"\s+", " ", one.format_usage().removeprefix("usage:")).strip()
+        usage = _usage(one)
         lines += [
             f"## {name} {{ #{name} }}",
             "",
@@ -58,12 +58,23 @@ def command_page() -> str:
     return "\n".join(lines)
 
 
+def _usage(one: argparse.ArgumentParser) -> str:
+    """A command's usage, in lines that fit the page, without the help that every command has."""
+    words = re.findall(r"\[[^\[\]]*(?:\[[^\]]*\][^\[\]]*)*\]|\S+", one.format_usage().removeprefix("usage:"))
+    lines = [""]
+    for word in (" ".join(word.split()) for word in words if word != "[-h]"):
+        if lines[-1] and len(lines[-1]) + len(word) > 78:
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
 def _expanded(action: argparse.Action) -> dict[str, Any]:
     return {"default": action.default, "prog": "jepa-scale", "type": action.type, "choices": action.choices}
 
 
 def _argument(action: argparse.Action) -> str:
-    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    value = action.metavar or ("{" + ", ".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
     shown = " ".join(value) if isinstance(value, tuple) else str(value)
     shown = f"{shown} …" if action.nargs in ("*", "+") else shown
     if not action.option_strings:
@@ -190,7 +201,8 @@ def python_page() -> str:
     lines = ["# Python", "", "`import jepa_scale` takes milliseconds; each name is imported when it is first used.", ""]
     for name in jepa_scale.__all__:
         if name in places:
-            lines += [f"## jepa_scale.{name} {{ #{name.lower()} }}", "", f"::: jepa_scale.{places[name]}.{name}", ""]
+            lines += [f"::: jepa_scale.{places[name]}.{name}", "    options:", "      heading_level: 2"]
+            lines += [f"      heading: jepa_scale.{name}", f"      toc_label: {name}", ""]
     for module in ("callbacks", "metrics", "testing"):
         lines += [f"## jepa_scale.{module} {{ #{module} }}", ""]
         for public in __import__(f"jepa_scale.{module}", fromlist=["__all__"]).__all__:

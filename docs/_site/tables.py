@@ -54,7 +54,12 @@ def expand(page: str) -> str:
     ValueError
         If a block has an unknown key, or names a column that its table does not have.
     """
-    return _BLOCK.sub(lambda match: pivot(yaml.safe_load(match[1])), page)
+    return _BLOCK.sub(lambda match: _boxed(pivot(yaml.safe_load(match[1]))), page)
+
+
+def _boxed(table: str) -> str:
+    """A table whose numbers stay on one line, and whose first column stays in sight where it is scrolled."""
+    return f'<div class="numbers" markdown>\n\n{table}\n\n</div>'
 
 
 def pivot(settings: Mapping[str, Any]) -> str:
@@ -81,7 +86,8 @@ def pivot(settings: Mapping[str, Any]) -> str:
         for value in values:
             title = ", ".join(f"{column} = {_shown(level, names)}" for column, level in zip(columns, key, strict=True))
             name = names.get(value, value)
-            head.append(", ".join(part for part in (name if len(values) > 1 or not title else "", title) if part))
+            parts = (name if len(values) > 1 or not title else "", title.replace(" ", "\N{NO-BREAK SPACE}"))
+            head.append(", ".join(filter(None, parts)))
     lines = [head, ["---"] * len(head)]
     for row in row_keys:
         cells = [
@@ -167,4 +173,4 @@ def _shown(level: Any, names: Mapping[str, str]) -> str:
 
 def grouped(number: int) -> str:
     """Return a whole number with its thousands set apart: 30 000."""
-    return f"{number:,}".replace(",", " ")
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
