@@ -74,7 +74,8 @@ def _expanded(action: argparse.Action) -> dict[str, Any]:
 
 
 def _argument(action: argparse.Action) -> str:
-    value = action.metavar or ("{" + ", ".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
+    choices = "{" + ", ".join(map(str, action.choices)) + "}" if action.choices else ""
+    value = action.metavar or choices or action.dest.upper()
     shown = " ".join(value) if isinstance(value, tuple) else str(value)
     shown = f"{shown} …" if action.nargs in ("*", "+") else shown
     if not action.option_strings:
