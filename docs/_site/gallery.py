@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -44,7 +44,10 @@ def page() -> str:
         parts += [f"Table: `benchmarks/tables/{name}.parquet`, {_runs(name)}.", ""]
         if notes.get(name):
             parts += [notes[name], ""]
-    return "\n".join([*parts, "## audit verdicts { #audit_verdicts }", "", notes["audit_verdicts"], ""])
+    for name in sorted(set(notes) - set(names())):
+        parts += [f"## {name.replace('_', ' ')} {{ #{name} }}", "", f"Table: `benchmarks/tables/{name}.csv`.", ""]
+        parts += [notes[name], ""]
+    return "\n".join(parts)
 
 
 def names() -> list[str]:
@@ -204,10 +207,12 @@ def _means(data: Mapping[str, list[Any]], quantity: str, arm: str, width: int) -
     for i, value in enumerate(data[quantity]):
         if arms[i] == arm and data["k"][i] == width and data["status"][i] == "finished" and _known(value):
             found.setdefault(data["n"][i], []).append(value)
-    return [
-        (n, float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0)
-        for n, values in sorted(found.items())
-    ]
+    return [(n, *mean_and_error(values)) for n, values in sorted(found.items())]
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Return a mean and its standard error, which is 0 of a single value."""
+    return float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 def style(axis: Any) -> None:

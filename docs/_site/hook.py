@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import gallery
 import reference
 import tables
+import widths
 
 # Of matplotlib, whose fonts are looked for once; strict mode counts warnings of mkdocs alone.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -55,6 +56,9 @@ def _generated() -> Iterator[tuple[str, str | bytes]]:
     yield "results/gallery.md", gallery.page()
     for name, content in gallery.figures():
         yield f"results/figures/{name}", content
+    light = gallery.svg(widths.draw())
+    yield "tutorials/figures/by-width-light.svg", light
+    yield "tutorials/figures/by-width-dark.svg", gallery.darkened(light)
 
 
 def _moved(text: str) -> str:

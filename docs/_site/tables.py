@@ -12,6 +12,7 @@ A page asks for one by a fenced block:
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,14 @@ def read_table(name: str) -> Mapping[str, list[Any]]:
     for key in sorted({key for arm in arms for key in arm}):
         columns[key] = [_number(arm.get(key, "")) for arm in arms]
     return columns
+
+
+@lru_cache
+def read_csv(name: str) -> Mapping[str, list[float]]:
+    """Return the columns of a table of numbers that is committed as CSV."""
+    with (TABLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {column: [float(row[column]) for row in rows] for column in rows[0]}
 
 
 def _number(text: str) -> float | str:

@@ -153,3 +153,40 @@ def test_the_record_of_the_advice_is_what_the_benchmark_prints():
 def table_rows(text):
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_quickstart_tutorial_says_what_survives_tuning():
+    import tables
+    import widths
+
+    text = normalised(pages()["docs/tutorials/quickstart.md"])
+    shown = widths.numbers()
+    slow = shown["networks, a quarter of the rate"][3000, 64]
+    tuning = tables.read_csv("quickstart_tuning")
+    rows = zip(tuning["k"], tuning["rate"], tuning["regret"], strict=True)
+    shared = [regret for k, rate, regret in rows if (k, rate) == (64, 0.007)]
+    cost = (np.mean(shared), np.std(shared, ddof=1) / np.sqrt(len(shared)))
+    assert f"{cost[0]:.3f} ± {cost[1]:.3f} becomes {slow[0]:.3f} ± {slow[1]:.3f}" in text
+    assert f"at n = 3000, k = 64 falls from {cost[0]:.3f} to {slow[0]:.3f}." in normalised(README)
+    assert "best at k = 32 and pays for k = 64" in text
+    exact = shown["exact minimisers of the empirical risk"]
+    for n in (3000, 10000):
+        cells = {k: exact[n, k] for size, k in exact if size == n}
+        assert min(cells, key=lambda k: cells[k][0]) == 32
+        assert cells[64][0] - cells[32][0] > 3 * np.hypot(cells[64][1], cells[32][1])
+        assert all(shown["networks"][n, k][0] < cells[k][0] for k in cells)
+
+
+@pytest.mark.slow
+def test_the_exact_learners_table_is_what_its_script_writes(tmp_path):
+    import tables
+
+    subprocess.run(
+        [sys.executable, "benchmarks/exact_learners.py", "--sweep", "quickstart", "--csv", str(tmp_path / "again.csv")],
+        cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    again = np.loadtxt(tmp_path / "again.csv", delimiter=",", skiprows=1)
+    stored = tables.read_csv("quickstart_exact")
+    assert again[:, :3].tolist() == np.array([stored["n"], stored["k"], stored["dataset"]]).T.tolist()
+    # The last digit of a singular value may decide a tie between plans.
+    assert np.abs(again[:, 3] - stored["regret"]).max() < 0.01
