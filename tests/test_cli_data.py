@@ -105,3 +105,34 @@ def test_a_mistake_is_one_line(recorded, tmp_path, capsys):
         file["ep_len"], file["ep_offset"] = np.array([2]), np.array([0])
     assert run(["data", tmp_path / "bare.h5"]) == 2
     assert "expected a column action" in capsys.readouterr().err
+
+
+def test_enough_says_first_whether_more_would_help(recorded, tmp_path, capsys):
+    assert run(["data", recorded, "--enough", "--page", tmp_path / "card"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith(("ENOUGH", "MORE DATA HELPS", "CANNOT TELL"))
+    assert "twice the data" in shown[0]
+    content = json.loads((tmp_path / "card" / "card.json").read_text())
+    assert content["enough"]["status"] in ("enough", "more data helps", "cannot tell")
+    assert content["enough"]["curves"][0]["ladder"]["horizon"] == 1
+    page = (tmp_path / "card" / "card.html").read_text()
+    assert page.index("Is it enough?") < page.index("Findings")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--worthwhile", "0.1"], "--worthwhile is for --enough"),
+        (["--enough", "--worthwhile", "5"], "a share above 0 and below 1, got 5"),
+    ],
+)
+def test_enough_refuses(recorded, capsys, arguments, message):
+    assert run(["data", recorded, *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_enough_needs_episodes(tmp_path, generator, capsys):
+    observations, actions, lengths = walk(generator, [300] * 4, noise=0.3)
+    np.savez(tmp_path / "walk.npz", observations=observations, actions=actions, ep_len=lengths)
+    assert run(["data", tmp_path / "walk.npz", "--enough"]) == 2
+    assert "expected at least 8 episodes of 2 or more transitions, got 4" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import torch
 
 from jepa_scale import processes
 from jepa_scale.callbacks.base import Context, EpochCallback
+from jepa_scale.callbacks.offline import offline_estimates, taken
 from jepa_scale.estimators.horizon import RelativeErrors, relative_errors
 from jepa_scale.estimators.moments import NotFiniteError
 from jepa_scale.records import Estimate, Trajectories
@@ -80,7 +81,7 @@ def _compared(
 ) -> dict[str, torch.Tensor]:
     """Squared errors of the model and of the copy, (B, T), and their targets, (B, T, …), for some windows."""
     steps = begins[:, None] + np.arange(horizon + 1)
-    observed = torch.as_tensor(_take(trajectories.observations, rows, steps), device=module.device)
+    observed = torch.as_tensor(taken(trajectories.observations, rows, steps), device=module.device)
     actions = torch.as_tensor(trajectories.actions[rows[:, None], steps[:, :-1]], device=module.device)
     latents = module.encode(observed.flatten(0, 1)).unflatten(0, observed.shape[:2])
     predicted = module.readout(module.roll_out(latents[:, 0], actions)).double()
@@ -101,12 +102,6 @@ def _windows(trajectories: Trajectories, horizon: int) -> tuple[np.ndarray, np.n
     rows, places = np.nonzero(whole)
     kept = np.linspace(0, max(len(rows) - 1, 0), min(len(rows), _MOST)).round().astype(int)
     return rows[kept], starts[places[kept]]
-
-
-def _take(observations: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Observations (B, H+1, *shape) at given steps, from arrays or from sources that give only whole trajectories."""
-    whole, place = np.unique(rows, return_inverse=True)
-    return np.asarray(observations[whole])[place[:, None], steps]
 
 
 def prediction_estimates(
@@ -133,13 +128,26 @@ def prediction_estimates(
     return rows
 
 
+def without_environment(
+    context: Context, module: WorldModel, trajectories: Trajectories, epoch: int, step: int
+) -> list[Estimate]:
+    """Estimates of predictions by horizon and, where there is no exact truth, those of ``offline``."""
+    horizon = horizon_of(context, module, trajectories)
+    rows = prediction_estimates(module, trajectories, horizon, epoch, step)
+    if context.exact is None:
+        rows += offline_estimates(module, trajectories, _windows(trajectories, horizon), horizon, epoch, step)
+    return rows
+
+
 class PredictionCallback(EpochCallback):
-    """Log the prediction error by horizon after the last epoch, in any world."""
+    """Log the prediction error by horizon after the last epoch, in any world.
+
+    Where there is no exact truth, also what ``offline`` measures: predicted observations and plans in hindsight.
+    """
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """Return one estimate for each step of the horizon, of the model and of predicting no change."""
         if trainer.current_epoch + 1 != trainer.max_epochs:
             return []
         heldout: Trajectories = trainer.datamodule.heldout  # type: ignore[attr-defined]
-        horizon = horizon_of(self.context, module, heldout)
-        return prediction_estimates(module, heldout, horizon, trainer.current_epoch, trainer.global_step)
+        return without_environment(self.context, module, heldout, trainer.current_epoch, trainer.global_step)

@@ -49,7 +49,14 @@ def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) ->
 def _print_record(console: Console, record: RunRecord) -> None:
     from rich.table import Table
 
-    from jepa_scale.report.parts.evaluation import of_record, prediction_table, success_table, tabulated, vacuous_tasks
+    from jepa_scale.report.parts.evaluation import (
+        copy_wins,
+        of_record,
+        prediction_table,
+        success_table,
+        tabulated,
+        vacuous_tasks,
+    )
     from jepa_scale.report.parts.protocol import sentence
 
     if record.status != "finished":
@@ -70,7 +77,7 @@ def _print_record(console: Console, record: RunRecord) -> None:
     for extra in (success_table(evaluation, record.protocol), prediction_table(evaluation)):
         if extra is not None:
             console.print(extra)
-    for line in (sentence(record.protocol), vacuous_tasks(evaluation)):
+    for line in (sentence(record.protocol), vacuous_tasks(evaluation), copy_wins(evaluation)):
         if line:
             console.print(line, highlight=False, markup=False)
     for bound in record.bounds:

@@ -26,6 +26,8 @@ _MOST = 12
 """Sizes and widths run that are looked at, at most: of those of a random search some, the ends among them."""
 _SLACK = 0.1
 """Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
+_NOTHING = 1e-3
+"""Regret, as a share of random plans', below which nothing is left to remove."""
 _MORE = 10.0
 """Factor of data by which what the samples cost is told from what stays."""
 
@@ -64,6 +66,7 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
         tolerated_k=tolerated,
         limits={} if asked.status in ("cannot say", "sufficient") else _limits(outlook, n, k, seed),
         noise=noise,
+        doubling=_doubling(outlook, n, k, ask.level, seed),
         next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
         weights=dict(outlook.shares),
         checked=outlook.checked,
@@ -215,6 +218,20 @@ def _limits(outlook: Outlook, n: int, k: int, seed: int) -> dict[str, float]:
     }
 
 
+def _doubling(outlook: Outlook, n: int, k: int, level: float, seed: int) -> tuple[float, float, float] | None:
+    """Return E(2n, k) / E(n, k) − 1 with its interval, from joint draws of both."""
+    widths, sizes = np.array([k, k], float), np.array([n, 2 * n], float)
+    far_n, far_k = (float(part.max()) for part in outlook.decades(widths, sizes))
+    if far_n > outlook.checked[0] + _SLACK or far_k > outlook.checked[1] + _SLACK:
+        return None
+    now, then = outlook.draws(widths, sizes, seed).T
+    if not now.mean() > _NOTHING * outlook.seen.ceiling:
+        return None
+    share = then / np.maximum(now, _NOTHING * outlook.seen.ceiling) - 1
+    low, middle, high = np.quantile(share, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return float(middle), float(low), float(high)
+
+
 def _surface(outlook: Outlook, grid: _Grid, level: float, seed: int) -> Surface:
     k, n = grid.points
     draws = outlook.draws(k, n, seed).reshape(-1, len(grid.sizes), len(grid.widths))
@@ -278,15 +295,20 @@ def next_runs(
     noise = outlook.noise(predicted[usable])
     price = np.ones(len(points_k)) if hours is None else hours[usable]
     chosen = greedy(deviations(joint[:, -1:]), deviations(draws), noise, price, steps)
-    runs = []
+    # Several seeds of one cell are one line; the answer's interval is that after all of them.
+    runs: dict[int, NextRun] = {}
     for index, remaining in zip(chosen.order, chosen.remaining, strict=True):
+        seeds = runs[index].seeds + 1 if index in runs else 1
         at_n, at_k = int(points_n[index]), int(points_k[index])
         place = np.flatnonzero((cells.n == at_n) & (cells.k == at_k))
-        why = f"seed {int(cells.seeds[place[0]]) + 1} of a cell that was run" if len(place) else "a new cell"
-        runs.append(
-            NextRun(at_n, at_k, 1, None if hours is None else float(price[index]), float(np.sqrt(remaining)), why)
+        first = int(cells.seeds[place[0]]) + 1 if len(place) else 1
+        which = f"seed {first}" if seeds == 1 else f"seeds {first} to {first + seeds - 1}"
+        why = (
+            f"{which} of a cell that was run" if len(place) else "a new cell" if seeds == 1 else f"a new cell, {which}"
         )
-    return tuple(runs)
+        price_of = None if hours is None else float(price[index])
+        runs[index] = NextRun(at_n, at_k, seeds, price_of, float(np.sqrt(remaining)), why)
+    return tuple(runs.values())
 
 
 def _warnings(outlook: Outlook, ask: Ask, best: tuple[int, int, int] | None, noise: float) -> tuple[str, ...]:

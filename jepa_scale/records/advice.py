@@ -26,6 +26,8 @@ class Ask:
     """Latent width asked about; None: the best one at n."""
     budget_hours: float | None = None
     """Hours that one run may take; None: no limit."""
+    quantity: str = "regret"
+    """Name of what is to fall below ``target_regret``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Verdict:
     k: int
     status: Literal["sufficient", "insufficient", "undecided", "cannot say"]
     probability: float | None
-    """P(regret of one run ≤ target); None if it cannot be estimated."""
+    """P(regret of one run ≤ target), or of the quantity asked about; None if it cannot be estimated."""
     predicted: float | None
     low: float | None
     high: float | None
@@ -97,6 +99,9 @@ class Advice:
     was run, ``floor`` stays; empty where the target is reached."""
     noise: float | None
     """Standard deviation of one run at (n, k)."""
+    doubling: tuple[float, float, float] | None
+    """E(2n, k) / E(n, k) − 1 of the mean regret E, with the ends of its interval over draws; None where forecasts were
+    not checked so far, or nothing is left to remove."""
     next_runs: tuple[NextRun, ...]
     weights: Mapping[str, float]
     """Weight of each member of the forecaster; empty where it has none."""

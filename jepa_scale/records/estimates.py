@@ -178,6 +178,22 @@ ESTIMATES = (
         HORIZON,
     ),
     EstimateKind("prediction/copy/horizon_{steps}", "the same of predicting no change", ""),
+    EstimateKind(
+        "observed/model/{steps}",
+        "squared error of observations read out of latents predicted so many steps ahead, over their variance",
+        "",
+        "lower",
+    ),
+    EstimateKind(
+        "observed/encoder/{steps}", "the same read out of encoded observations: no predictor can remove it", "", "lower"
+    ),
+    EstimateKind("observed/copy/{steps}", "the same of predicting no change", ""),
+    EstimateKind(
+        "hindsight/rank",
+        "share of other recorded plans that the model ranks below the one that led to the goal; 0.5 by chance",
+        "",
+        "higher",
+    ),
 )
 """All kinds of estimates, in the order in which ``jepa-scale quantities`` lists them."""
 

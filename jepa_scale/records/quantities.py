@@ -34,6 +34,8 @@ class Quantity:
     """Which end is better, ``lower`` or ``higher``; empty if neither is."""
     low: float = -math.inf
     high: float = math.inf
+    ceiling: float = math.nan
+    """What a model that knows nothing reaches, where that is the same for all runs; NaN otherwise."""
 
     def of(self, record: RunRecord) -> float:
         """Return the quantity's value in a record; NaN if the record has none."""
@@ -50,12 +52,14 @@ class Quantity:
         return math.nan if value is None else float(value)
 
 
-def _regret(name: str, what: str, **source: str) -> Quantity:
-    return Quantity(name, what, better="lower", low=0.0, high=1.0, **source)
+def _regret(
+    name: str, what: str, final: str = "", truth: str = "", sampled: str = "", pretrained: str = ""
+) -> Quantity:
+    return Quantity(name, what, final, truth, sampled, pretrained, better="lower", low=0.0, high=1.0)
 
 
-def _success(name: str, what: str, **source: str) -> Quantity:
-    return Quantity(name, what, better="higher", low=0.0, high=1.0, **source)
+def _success(name: str, what: str, final: str = "", pretrained: str = "") -> Quantity:
+    return Quantity(name, what, final, pretrained=pretrained, better="higher", low=0.0, high=1.0)
 
 
 MEASURED = (
@@ -137,6 +141,30 @@ MEASURED = (
     _success("success_random", "by random actions", final="success/random"),
     _success("success_do_nothing", "by doing nothing", final="success/do_nothing"),
     Quantity(
+        "prediction",
+        "error of observations read out of predicted latents, mean over the horizon; share of their variance",
+        "observed/model/mean",
+        better="lower",
+        low=0.0,
+        ceiling=1.0,
+    ),
+    Quantity(
+        "prediction_encoder",
+        "the same read out of encoded observations: what no predictor can remove",
+        "observed/encoder/mean",
+        better="lower",
+        low=0.0,
+    ),
+    Quantity("prediction_copy", "the same of predicting no change", "observed/copy/mean", low=0.0),
+    Quantity(
+        "hindsight",
+        "share of other recorded plans that the model ranks below the one that led to the goal; 0.5 by chance",
+        "hindsight/rank",
+        better="higher",
+        low=0.0,
+        high=1.0,
+    ),
+    Quantity(
         "total",
         "held-out T of the model's own features, mean over actions or of the joint operator",
         "spectrum/total",
@@ -184,6 +212,17 @@ class Target:
     def column(self) -> str:
         """Column that laws describe: the quantity, or its distance to the upper end, so that less is better."""
         return self.name if self.better == "lower" else f"{self.name}_shortfall"
+
+    @property
+    def ceiling(self) -> float:
+        """What a model that knows nothing reaches; NaN if that is not known for all runs alike."""
+        declared = BY_NAME.get(self.name)
+        return math.nan if declared is None or self.better != "lower" else declared.ceiling
+
+    @property
+    def advised(self) -> bool:
+        """Whether advice can be given on it."""
+        return self.column == "regret" or math.isfinite(self.ceiling)
 
     @property
     def what(self) -> str:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jepa_scale.records import Advice, Verdict
+from jepa_scale.records import Advice, Ask, Verdict
 from jepa_scale.report.wording import interval, listed, number, percent, plural, whole
 
 _LIMITS = {
-    "tail": "the width: another one is better by {} even with ten times the data",
-    "samples": "the samples: ten times the data would take away {}",
-    "floor": "neither: ten times the data and the best width that was run leave {}",
+    "tail": "the width: beside ten times the data, another width would remove {} of the {}",
+    "samples": "the samples: ten times the data would remove {} of the {}",
+    "floor": "neither: ten times the data and the best width that was run leave {} of the {}",
 }
 
 
 def advice_lines(advice: Advice) -> list[str]:
     """Return the sentences of the answer, the verdict first."""
     ask = advice.ask
-    lines = [f"{advice.verdict.status.upper()}: {verdict_line(advice.verdict, ask.target_regret, ask.level)}"]
+    lines = [f"{advice.verdict.status.upper()}: {verdict_line(advice.verdict, ask)}"]
     lines += _cheapest(advice)
     lines += _best_width(advice)
     if advice.limits:
         kind = max(advice.limits, key=lambda name: advice.limits[name])
         lines.append(
             f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: "
-            f"{_LIMITS[kind].format(percent(advice.limits[kind]))} of the regret."
+            f"{_LIMITS[kind].format(percent(advice.limits[kind]), ask.quantity)}."
         )
+    lines += _doubling(advice)
     if advice.noise is not None:
         lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
     lines += next_lines(advice)
@@ -40,14 +41,25 @@ def advice_lines(advice: Advice) -> list[str]:
     return lines + [f"Caution: {warning}." for warning in advice.warnings]
 
 
-def verdict_line(verdict: Verdict, target: float, level: float) -> str:
+def _doubling(advice: Advice) -> list[str]:
+    if advice.doubling is None:
+        return []
+    share, low, high = (f"{100 * part:.0f}" for part in advice.doubling)
+    return [
+        f"Twice the data, n = {whole(2 * (advice.ask.n or 0))}, would change the {advice.ask.quantity} at "
+        f"k = {advice.ask.k} by {share} % [{low}, {high}] (forecast)."
+    ]
+
+
+def verdict_line(verdict: Verdict, ask: Ask) -> str:
     """Return the verdict on (n, k) as one sentence."""
     where = f"n = {whole(verdict.n)}, k = {verdict.k}"
     if verdict.probability is None or verdict.low is None or verdict.high is None:
         return f"{where}: {verdict.basis}"
     return (
-        f"{where}: regret {number(verdict.predicted)} {interval(verdict.low, verdict.high)} ({percent(level)}, one "
-        f"run, {verdict.basis}); P(regret ≤ {number(target)}) = {number(verdict.probability, 2)}"
+        f"{where}: {ask.quantity} {number(verdict.predicted)} {interval(verdict.low, verdict.high)} "
+        f"({percent(ask.level)}, one run, {verdict.basis}); "
+        f"P({ask.quantity} ≤ {number(ask.target_regret)}) = {number(verdict.probability, 2)}"
     )
 
 
@@ -57,7 +69,7 @@ def _best_width(advice: Advice) -> list[str]:
     best, low, high = advice.best_k
     near = ""
     if advice.tolerated_k is not None and advice.tolerated_k[0] < advice.tolerated_k[1]:
-        near = f"; k = {advice.tolerated_k[0]} … {advice.tolerated_k[1]} costs less than 5 % more regret"
+        near = f"; k = {advice.tolerated_k[0]} … {advice.tolerated_k[1]} costs less than 5 % more {advice.ask.quantity}"
     share = percent(advice.ask.level)
     return [f"Best width at n = {whole(advice.ask.n)}: k* = {best}, {share} of the draws in {low} … {high}{near}."]
 
@@ -83,8 +95,8 @@ def _cheapest(advice: Advice) -> list[str]:
         ends = ", ".join("more than was tried" if math.isinf(end) else whole(end) for end in (low, high))
         middle = "more than was tried" if math.isinf(median) else whole(median)
         lines.append(
-            f"P(regret of one run ≤ {target}) of the best width that was run reaches 0.5 at n = {middle} [{ends}] "
-            f"({1 - advice.ask.level:.2g} and {advice.ask.level:g})."
+            f"P({advice.ask.quantity} of one run ≤ {target}) of the best width that was run reaches 0.5 at "
+            f"n = {middle} [{ends}] ({1 - advice.ask.level:.2g} and {advice.ask.level:g})."
         )
     return lines
 
@@ -93,7 +105,8 @@ def next_lines(advice: Advice) -> list[str]:
     """Return the lines on the next runs."""
     lines = []
     for place, run in enumerate(advice.next_runs, start=1):
-        hours = "" if run.hours is None else f", about {number(run.hours, 2)} h"
+        each = " each" if run.seeds > 1 else ""
+        hours = "" if run.hours is None else f", about {number(run.hours, 2)} h{each}"
         lines.append(
             f"Next run {place}: n = {whole(run.n)}, k = {run.k} ({run.why}{hours})"
             + (

@@ -39,10 +39,10 @@ def decision_record(advice: Advice, evidence: Evidence) -> str:
     parts = [
         f"# Is n = {whole(verdict.n)}, k = {verdict.k} enough? {verdict.status.capitalize()}",
         "## Question",
-        f"Does one run with {whole(verdict.n)} training transitions and a latent width of {verdict.k} reach a regret "
-        f"of at most {target}? An answer needs a probability of {level}.",
+        f"Does one run with {whole(verdict.n)} training transitions and a latent width of {verdict.k} reach a "
+        f"{ask.quantity} of at most {target}? An answer needs a probability of {level}.",
         "## Verdict",
-        verdict_line(verdict, ask.target_regret, ask.level) + ".",
+        verdict_line(verdict, ask) + ".",
         "## Options considered",
         _options(advice),
         "## Evidence",
@@ -65,7 +65,10 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _options(advice: Advice) -> str:
-    rows = ["| option | n | k | regret | P(reaches the target) | verdict |", "|---|---|---|---|---|---|"]
+    rows = [
+        f"| option | n | k | {advice.ask.quantity} | P(reaches the target) | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
     options = [("asked about", advice.verdict)]
     if advice.cheapest is not None:
         options.append(("least data that suffices", advice.cheapest))

@@ -16,7 +16,7 @@ import torch
 
 from jepa_scale.callbacks.base import Context
 from jepa_scale.callbacks.planning import exact_estimates
-from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
+from jepa_scale.callbacks.prediction import without_environment
 from jepa_scale.callbacks.success import estimates_of, tried
 from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.data.module import draw
@@ -216,7 +216,7 @@ def _evaluated(
             results = tried(context, module)
             estimates = estimates_of(results, context.evaluation, *moment)
             outcomes, required = results.as_records(), results.trial.drawn.required_steps.tolist()
-        estimates += prediction_estimates(module, heldout, horizon_of(context, module, heldout), *moment)
+        estimates += without_environment(context, module, heldout, *moment)
     except NotFiniteError as error:
         raise UserError(f"{checkpoint.path}: {error}: this model has diverged") from None
     settings = {name: config[name] for name in ("world", "planner", "evaluation", "seed")}

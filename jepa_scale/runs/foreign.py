@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.prediction import horizon_of, prediction_estimates
+from jepa_scale.callbacks.prediction import without_environment
 from jepa_scale.callbacks.success import estimates_of, tried
 from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.data.module import draw
@@ -62,7 +62,7 @@ def evaluate_foreign(path: Path, overrides: Sequence[str]) -> EvaluationRecord:
         results = tried(context, module)
         estimates = estimates_of(results, context.evaluation, 0, 0)
         outcomes, required = results.as_records(), results.trial.drawn.required_steps.tolist()
-    estimates += prediction_estimates(module, heldout, horizon_of(context, module, heldout), 0, 0)
+    estimates += without_environment(context, module, heldout, 0, 0)
     settings = {name: config[name] for name in ("world", "planner", "evaluation", "seed")}
     settings |= {"data": {name: config["data"][name] for name in ("heldout", "test", "length", "horizon")}}
     settings |= {"threads": config["trainer"]["threads"], "device": "cpu"}

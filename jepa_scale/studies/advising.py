@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from jepa_scale.studies.external import LARGEST, counted_seeds, filled_table
 from jepa_scale.studies.holdings import read_records
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.specification.spec import StudySpec, read_spec, spec_of
-from jepa_scale.studies.table import run_table
+from jepa_scale.studies.table import about_target, run_table
 from jepa_scale.studies.tables.columns import Columns, NotNumbers
 from jepa_scale.studies.tables.reading import Source, read_tables, source_name
 from jepa_scale.studies.tables.repeated import PerRun, rows_to_keep
@@ -51,8 +51,8 @@ def study_runs(study: Path) -> tuple[StudySpec, RunTable, Mapping[str, RunRecord
         warnings.warn(f"left out: {sentence}", stacklevel=2)
     if not records:
         raise UserError(f"{study} has no finished run yet: run `jepa-scale study {study / 'study.yaml'}` first")
-    table = run_table(list(records.values()), points)
-    return spec, table.at(spec.reference), {record.run_id: record for record in records.values()}
+    table = about_target(run_table(list(records.values()), points).at(spec.reference), spec.target)
+    return spec, table, {record.run_id: record for record in records.values()}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> Answer:
         If no answer is possible; the message says what to run.
     """
     spec, table, records = study_runs(study)
+    if spec.target.advised:
+        ask = replace(ask, quantity=spec.target.quantity)
     try:
         advice = advise(build_forecaster(forecaster).forgetting(spec.name), table, ask)
     except ValueError as error:

@@ -42,7 +42,7 @@ from jepa_scale.studies.specification.budget import describe, steps_of
 from jepa_scale.studies.specification.laws import families_of
 from jepa_scale.studies.specification.spec import StudySpec, spec_of
 from jepa_scale.studies.specification.tuning import setting, to_json, tuning_run
-from jepa_scale.studies.table import run_table, table_for, targets_of, write_table
+from jepa_scale.studies.table import about_target, run_table, table_for, targets_of, write_table
 
 
 def collect_folder(study: Path, into: Path | None) -> StudyResult:
@@ -248,13 +248,14 @@ def _comparisons(
 
 
 def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple[tuple[Verdict, float], ...]]:
-    if spec.target.column != "regret":
+    if not spec.target.advised:
         return None, f"advice is on the regret, and this study is about {spec.target.quantity}", ()
+    table = about_target(table, spec.target)
     forecaster = build_forecaster(FORECASTER).forgetting(spec.name)
     try:
         # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
         sizes = [n for n in spec.sizes if n in table["n"]]
-        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None))
+        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None), quantity=spec.target.quantity)
         advice = advise(forecaster, table, ask)
     except ValueError as error:
         return None, str(error), ()

@@ -12,7 +12,7 @@ import numpy as np
 
 from jepa_scale.files import write_whole
 from jepa_scale.records import RunRecord, RunTable
-from jepa_scale.records.quantities import MEASURED, column_name
+from jepa_scale.records.quantities import MEASURED, Target, column_name
 from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.specification.laws import columns_read, families_of
 from jepa_scale.studies.specification.spec import StudySpec
@@ -52,6 +52,18 @@ def table_for(spec: StudySpec, records: Sequence[RunRecord], points: Sequence[De
     if target.column in table.columns:
         return table
     return RunTable({**table.columns, target.column: target.of(table[target.name])}, table.dials)
+
+
+def about_target(table: RunTable, target: Target) -> RunTable:
+    """Return the table with the target in the place of the regret, where advice can be given on another quantity.
+
+    What is worse than knowing nothing counts as that: advice is on a scale that ends there.
+    """
+    if target.column == "regret" or not target.advised:
+        return table
+    values = np.minimum(table[target.column].astype(float), target.ceiling)
+    ceiling = np.full(len(table), target.ceiling)
+    return RunTable({**table.columns, "regret": values, "regret_random": ceiling}, table.dials)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], dials: Sequence[str] = (), more: Sequence[str] = ()) -> RunTable:

@@ -126,26 +126,22 @@ def test_a_changed_table_changes_the_page(monkeypatch):
 
 @pytest.mark.slow
 def test_the_record_of_the_advice_is_what_the_benchmark_prints():
-    done = subprocess.run(
-        [sys.executable, "benchmarks/advice.py"],
-        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    rows = {row[0]: row[1:] for row in table_rows(done.stdout)}
+    rows = {row[0]: row[1:] for row in table_rows(printed_by("advice.py"))}
     shown = {row[0]: row[1:] for row in table_rows(pages()["docs/results/forecasts.md"])}
-    for study in ("quickstart", "exact_world", "pointmaze", "reacher"):
+    for study in ("quickstart", "exact_world", "pointmaze", "reacher", "pusht"):
         assert shown[study] == rows[study]
-    assert shown["all 18 studies"] == rows["all"]
-    assert len(rows) == 18 + 2  # the head and the sum
+    studies = len(rows) - 2  # the head and the sum
+    assert shown[f"all {studies} studies"] == rows["all"]
     questions, right, wrong, undecided, refused, rule_right, rule_wrong = rows["all"]
     sentence = (
-        f"On 18 studies, of {questions} such questions {right} were answered right, {wrong} wrong, {undecided} were "
-        f'undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right in '
+        f"On {studies} studies, of {questions} such questions {right} were answered right, {wrong} wrong, {undecided} "
+        f'were undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right in '
         f"{rule_right} and wrong in {rule_wrong}."
     )
     assert sentence in normalised(README)
     sentence = (
-        f"of {questions} questions, {right} were answered right, {wrong} wrong, {undecided} were undecided and "
-        f"{refused} refused as too far; the simplest rule was right in {rule_right} and wrong in {rule_wrong}."
+        f"is measured on {studies} studies: of {questions} questions, {right} were answered right, {wrong} wrong, "
+        f"{undecided} were undecided and {refused} refused as too far; the simplest rule was right in {rule_right} and wrong in {rule_wrong}."
     )
     assert sentence in normalised(pages()["docs/concepts/verdicts.md"])
 
@@ -175,6 +171,30 @@ def test_the_quickstart_tutorial_says_what_survives_tuning():
         assert min(cells, key=lambda k: cells[k][0]) == 32
         assert cells[64][0] - cells[32][0] > 3 * np.hypot(cells[64][1], cells[32][1])
         assert all(shown["networks"][n, k][0] < cells[k][0] for k in cells)
+
+
+@pytest.mark.slow
+def test_the_scores_of_forecasts_are_what_the_benchmark_prints():
+    rows = [row for row in table_rows(printed_by("forecast.py")) if row[0] != "study"]
+    means = {row[2]: row[4].split(", ") for row in rows if row[0].startswith("geometric mean")}
+    kept = [row for row in rows if not row[0].startswith("geometric mean")]
+    shown = {row[0].replace("**", ""): row[1:] for row in table_rows(pages()["docs/results/forecasts.md"])}
+    names = {"no_change": "no change", "power_law": "power law for each k", "trend": "trend", "stack": "stack"}
+    for forecaster, name in names.items():
+        mine = [row for row in kept if row[2] == forecaster]
+        coverage, width = (float(np.mean([float(row[place]) for row in mine])) for place in (5, 6))
+        expected = [*means[forecaster], f"{coverage:.2f}", f"{width:.2f}"]
+        assert [cell.strip("*") for cell in shown[name]] == expected
+    cells = sum(int(row[1]) for row in kept if row[2] == "stack")
+    assert f"on {len(mine)} studies ({cells} cells)" in pages()["docs/results/forecasts.md"]
+
+
+def printed_by(script):
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return done.stdout
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def runnable(words, here):
     return all((here / place).exists() for place in (*places, *files))
 
 
-TUTORIALS = {"audit": 1, "recording": 2, "gymnasium": 1, "wandb-advice": 1, "cluster": 1, "quickstart": 1}
+TUTORIALS = {"audit": 1, "recording": 3, "gymnasium": 1, "wandb-advice": 1, "cluster": 1, "quickstart": 1}
 """The tutorials with the number of their commands that are run here."""
 
 

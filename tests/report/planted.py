@@ -375,6 +375,7 @@ def _advice() -> Advice:
         tolerated_k=(16, 32),
         limits={"tail": 0.2, "samples": 0.75, "floor": 0.05},
         noise=0.003,
+        doubling=(-0.3, -0.5, -0.1),
         next_runs=(NextRun(10000, 32, 1, 0.002, 0.7, "seed 4 of a cell that was run"),),
         weights={"trend": 0.4, "dose_response": 0.6},
         checked=(1.48, 0.3),

@@ -18,6 +18,7 @@ would ruin training (actions shifted, observations that never change, most trans
 
 examples:
   jepa-scale data pusht_expert_train.h5                       print the card
+  jepa-scale data my_dataset --enough                         would twice the data help? a minute, nothing is trained
   jepa-scale data my_dataset --page cards/my_dataset          write it as a page with figures, and as JSON
   jepa-scale data my_dataset --observation observation.state,observation.environment_state    join several features
   jepa-scale data runs.csv --observation 'x*' --action 'a*'   columns by pattern
@@ -38,6 +39,17 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--to", type=Path, metavar="OUT.h5", help="write the episodes to an HDF5 store")
     parser.add_argument(
         "--page", type=Path, metavar="FOLDER", help="write the card as a page with figures, and as JSON"
+    )
+    parser.add_argument(
+        "--enough",
+        action="store_true",
+        help="say whether twice the data would lower the prediction error of held-out episodes",
+    )
+    parser.add_argument(
+        "--worthwhile",
+        type=float,
+        metavar="SHARE",
+        help="share of the error that twice the data must remove to be worth recording (default: 0.05); with --enough",
     )
     parser.add_argument("--json", action="store_true", help="print the card as JSON")
     parser.add_argument("--format", default="auto", help="name of the format (default: detected)")
@@ -60,6 +72,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Read episodes, print their card, and convert them; exit code 1 if training on them would be pointless."""
     from jepa_scale.data.card.card import data_card
+    from jepa_scale.data.enough.answer import WORTHWHILE, enough
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.store import write_episodes
@@ -76,10 +89,13 @@ def run(parsed: argparse.Namespace) -> int:
         # Before steps are put together: the recorder's rows are what may be shifted.
         card = data_card(episodes, parsed.seed)
         stepped = frameskip(episodes, parsed.frameskip)
+        answer = None
+        if parsed.enough:
+            answer = enough(stepped, WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile, parsed.seed)
         if parsed.to is not None:
             written.append(("store", write_episodes(stepped, parsed.to)))
         if parsed.page is not None:
-            written.append(("page", write_card(card, parsed.page)))
+            written.append(("page", write_card(card, parsed.page, answer)))
     except ValueError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -92,9 +108,9 @@ def run(parsed: argparse.Namespace) -> int:
             "or its --format"
         ) from None
     if parsed.json:
-        print(card_json(card))
+        print(card_json(card, answer))
     else:
-        _show(card, stepped if parsed.frameskip > 1 else None, written)
+        _show(card, answer, stepped if parsed.frameskip > 1 else None, written)
     return 1 if card.ruined else 0
 
 
@@ -105,6 +121,11 @@ def _check(parsed: argparse.Namespace) -> None:
 
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
     limits.check_option("--frameskip", parsed.frameskip, 1, limits.LARGEST)
+    if parsed.worthwhile is not None:
+        if not parsed.enough:
+            raise UserError("--worthwhile is for --enough: add that, or leave this out")
+        if not 0 < parsed.worthwhile < 1:
+            raise UserError(f"--worthwhile: expected a share above 0 and below 1, got {parsed.worthwhile:g}")
     if parsed.to is not None and parsed.to.exists() and parsed.to.resolve() == parsed.path.resolve():
         raise UserError(f"{parsed.to} is the file that is read: give another --to")
     if parsed.page is None:
@@ -121,9 +142,10 @@ def _check(parsed: argparse.Namespace) -> None:
         ) from None
 
 
-def _show(card: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]]) -> None:
+def _show(card: typing.Any, answer: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]]) -> None:
     from rich.table import Table
 
+    from jepa_scale.report.recording.enough import enough_lines
     from jepa_scale.report.recording.lines import heading, key_numbers
     from jepa_scale.terminal import Console
 
@@ -132,6 +154,8 @@ def _show(card: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]]
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    for place, text in enumerate([] if answer is None else enough_lines(answer)):
+        line(text if place == 0 else f"• {text}")
     for text in heading(card):
         line(text)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

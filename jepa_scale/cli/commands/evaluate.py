@@ -83,7 +83,7 @@ def _print(console: typing.Any, path: Path, evaluated: typing.Any) -> None:
 
     record, estimates = evaluated.record, evaluation.by_name(evaluated.record.estimates)
     console.print(f"{path} (run {record.run_id}, {record.trained})", highlight=False, markup=False, soft_wrap=True)
-    for line in (sentence(record.protocol), evaluation.vacuous_tasks(estimates)):
+    for line in (sentence(record.protocol), evaluation.vacuous_tasks(estimates), evaluation.copy_wins(estimates)):
         if line:
             console.print(f"• {line}", highlight=False, markup=False, soft_wrap=True)
     for table in (

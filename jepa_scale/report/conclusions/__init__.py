@@ -12,6 +12,7 @@ from jepa_scale.report.conclusions import (
     forecasts,
     laws,
     optimum,
+    prediction,
     risk,
     success,
     theory,
@@ -23,6 +24,7 @@ __all__ = ["Conclusion", "conclusions", "headline"]
 
 _TOPICS = {
     "Success": success,
+    "Prediction": prediction,
     "Best width": optimum,
     "Fine-tuning": finetuning,
     "Tuning": tuning,
@@ -48,8 +50,8 @@ def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
             "Completeness": tuple(completeness.conclude(result)),
         }
     topics = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
-    # A study without fine-tuning says nothing of it.
-    return {topic: group for topic, group in topics.items() if group or topic != "Fine-tuning"}
+    # A study without fine-tuning says nothing of it, nor one with plans of predictions.
+    return {topic: group for topic, group in topics.items() if group or topic not in ("Fine-tuning", "Prediction")}
 
 
 def headline(result: StudyResult) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
 from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, ZERO, Cell, Optimum, cells, level, optima, rows_by_n
@@ -12,7 +14,8 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     """Conclude where the regret is lowest, whether that is good enough, and how it compares with the floors."""
     turns = optima(result.table, "regret")
     if not turns and result.score == "none":
-        return [Conclusion("Nothing was planned, so there is no regret and no best width by it.", headline=True)]
+        predicted = np.isfinite(result.table["prediction"].astype(float)).any()
+        return [Conclusion("Nothing was planned, so there is no regret and no best width by it.", not predicted)]
     if not turns:
         return [Conclusion("No run finished with a regret, so nothing can be said about the best width.", True, True)]
     sentences = [_overall(turns), *_movement(turns), target(result), _largest(result)]

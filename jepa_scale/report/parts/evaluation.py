@@ -44,7 +44,7 @@ def of_record(record: RunRecord) -> dict[str, Estimate]:
 
 def tabulated(name: str) -> bool:
     """Whether an estimate is shown in one of the tables of this module."""
-    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction)/", name))
+    return bool(re.match(r"(success|success_any_time|success_final|tasks|prediction|observed)/", name))
 
 
 def success_table(estimates: Estimates, protocol: Mapping[str, Any]) -> Table | None:
@@ -172,18 +172,35 @@ def prediction_table(estimates: Estimates) -> Table | None:
     if not steps:
         return None
     table = Table(title="Prediction error² / variance, held-out windows", box=SIMPLE, caption=_PREDICTION)
-    for column in ("steps ahead", "model", "copy of the start", "mean", "windows"):
+    read = f"observed/model/horizon_{steps[0]}" in estimates
+    more = ("observation", "from f(x)", "copied") if read else ()
+    for column in ("steps ahead", "latent", "copied", "mean", *more, "windows"):
         table.add_column(column, justify="right")
     for step in steps:
         model, copy = (estimates[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
-        shown = (f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy))
-        table.add_row(str(step), *shown, "1", str(model.n))
+        shown = [f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy)]
+        rows = [estimates[f"observed/{name}/horizon_{step}"] for name in ("model", "encoder", "copy")] if read else []
+        observed = ["–" if row.value is None else _plain(row) for row in rows]
+        table.add_row(str(step), *shown, "1", *observed, str(model.n))
     return table
+
+
+def copy_wins(estimates: Estimates) -> str:
+    """Return a sentence if predicted observations are no better than a copy of the start; empty otherwise."""
+    model, copy = (estimates.get(f"observed/{name}/mean") for name in ("model", "copy"))
+    if model is None or copy is None or model.value is None or copy.value is None or _scalar(model) < _scalar(copy):
+        return ""
+    return (
+        f"The model predicts observations worse than a copy of the start: {number(_scalar(model))} against "
+        f"{number(_scalar(copy))} of their variance, mean over the horizon. Train longer, or try another objective, "
+        "rate or width before more data."
+    )
 
 
 _PREDICTION = (
     "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
-    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well. Observation: read "
+    "out of ẑ by regression, the same measure for all objectives; from f(x): the part that no predictor removes."
 )
 
 

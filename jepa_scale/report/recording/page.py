@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 from jepa_scale.data.card.record import DataCard
+from jepa_scale.data.enough.answer import Enough
 from jepa_scale.files import write_whole
 from jepa_scale.report.page.files import replaced_together
 from jepa_scale.report.page.markup import document, paragraph, section, table, text
+from jepa_scale.report.recording.enough import PLOT, enough_lines
 from jepa_scale.report.recording.figures import PLOTS
 from jepa_scale.report.recording.lines import heading, key_numbers
 from jepa_scale.report.wording import number
@@ -17,12 +19,13 @@ _LISTED = 128
 """Largest number of coordinates in the table; the rest is in the JSON."""
 
 
-def card_json(card: DataCard) -> str:
-    """Return the card as JSON."""
-    return json.dumps(card.to_dict(), indent=1, ensure_ascii=False)
+def card_json(card: DataCard, answer: Enough | None = None) -> str:
+    """Return the card, with ``enough`` if that was asked, as JSON."""
+    more = {} if answer is None else {"enough": answer.to_dict()}
+    return json.dumps(card.to_dict() | more, indent=1, ensure_ascii=False)
 
 
-def write_card(card: DataCard, folder: Path) -> Path:
+def write_card(card: DataCard, folder: Path, answer: Enough | None = None) -> Path:
     """Write ``card.json``, ``card.html`` and ``figures/*``: either all of them or nothing.
 
     Returns
@@ -30,13 +33,17 @@ def write_card(card: DataCard, folder: Path) -> Path:
     Path of the page.
     """
     with replaced_together(folder) as draft:
+        first = ""
+        if answer is not None:
+            sentences = (paragraph(sentence, "") for sentence in enough_lines(answer))
+            first = section("enough", PLOT.title, *sentences, PLOT.place(answer, draft / "figures"))
         drawn = [plot.place(card, draft / "figures") for plot in PLOTS]
-        write_whole(draft / "card.json", card_json(card).encode())
-        write_whole(draft / "card.html", _page(card, drawn).encode())
+        write_whole(draft / "card.json", card_json(card, answer).encode())
+        write_whole(draft / "card.html", _page(card, first, drawn).encode())
     return folder / "card.html"
 
 
-def _page(card: DataCard, drawn: list[str]) -> str:
+def _page(card: DataCard, first: str, drawn: list[str]) -> str:
     source, content, kind = heading(card)
     alarms = "".join(f'<p class="alarm">{text(found.sentence)}</p>' for found in card.findings if found.ruins)
     others = [found.sentence for found in card.findings if not found.ruins]
@@ -51,6 +58,7 @@ def _page(card: DataCard, drawn: list[str]) -> str:
             f"<header><h1>{text(source)}</h1>",
             f'<p class="question">{text(content)}; {text(kind)}.</p></header>',
             alarms,
+            first,
             section("findings", "Findings", *(paragraph(sentence, "") for sentence in said)),
             section("numbers", "Numbers", numbers),
             section("figures", "Figures", *drawn),
