@@ -135,13 +135,14 @@ def test_the_record_of_the_advice_is_what_the_benchmark_prints():
     questions, right, wrong, undecided, refused, rule_right, rule_wrong = rows["all"]
     sentence = (
         f"On {studies} studies, of {questions} such questions {right} were answered right, {wrong} wrong, {undecided} "
-        f'were undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right in '
-        f"{rule_right} and wrong in {rule_wrong}."
+        f'were undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right '
+        f"in {rule_right} and wrong in {rule_wrong}."
     )
     assert sentence in normalised(README)
     sentence = (
         f"is measured on {studies} studies: of {questions} questions, {right} were answered right, {wrong} wrong, "
-        f"{undecided} were undecided and {refused} refused as too far; the simplest rule was right in {rule_right} and wrong in {rule_wrong}."
+        f"{undecided} were undecided and {refused} refused as too far; the simplest rule was right "
+        f"in {rule_right} and wrong in {rule_wrong}."
     )
     assert sentence in normalised(pages()["docs/concepts/verdicts.md"])
 
