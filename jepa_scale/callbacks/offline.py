@@ -17,9 +17,9 @@ from jepa_scale.training.world_model import WorldModel
 
 _COORDINATES = 64
 """Largest number of coordinates of observations that are read out; more are projected at random."""
-_FEATURES = 128
+_FEATURES = 64
 """Random features of a latent that the readout may use beside its coordinates."""
-_PENALTIES = (1e-6, 1e-4, 1e-2, 1.0)
+_PENALTIES = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 _AT_ONCE = 128
 """Windows of images held as floats at a time."""
 _ALTERNATIVES = 16
@@ -40,11 +40,11 @@ def offline_estimates(
 ) -> list[Estimate]:
     """Estimates ``observed/{model,encoder,copy}/horizon_t``, their means over t, and ``hindsight/rank``.
 
-    Observations, standardised, are read out of latents by one ridge regression on z and random features of z, fitted to
-    encoded observations of half of the trajectories and used on the other half, both ways. ``model`` compares what is
-    read out of ẑ_t, rolled out from x_0, with x_t; ``encoder`` what is read out of f(x_t), the part of the error that
-    no predictor can remove; ``copy`` is x_0 in place of x_t. All are shares of the variance of x_t, in the same space
-    whatever the objective and the width.
+    Observations, standardised, are read out of latents of each step by ridge regression on them and on random features
+    of them, fitted on half of the trajectories and used on the other half, both ways. ``model`` compares what is read
+    out of ẑ_t, rolled out from x_0, with x_t; ``encoder`` what is read out of f(x_t), which no predictor can better;
+    ``copy`` is x_0 in place of x_t. All are shares of the variance of x_t, in the same space whatever the objective and
+    the width; that ẑ_t and f(x_t) agree is not asked.
 
     ``hindsight/rank`` is the share of other recorded action sequences whose predicted end lies farther from f(x_T) than
     that of the actions which did lead to x_T; by chance it is a half.
@@ -134,47 +134,51 @@ def _observed(seen: Table, encoded: Table, rolled: Table, groups: NDArray[np.int
     later = seen[:, 1:]
     spread = np.square(later - later.mean(axis=0)).sum(-1)
     half = np.unique(groups, return_inverse=True)[1] % 2
-    read, kept = np.empty_like(later), np.empty_like(later)
-    for part in np.unique(half):
-        # A single trajectory is all there is to fit on.
-        fitted = half != part if half.any() else np.ones(len(half), bool)
-        read[half == part], kept[half == part] = _readout(
-            encoded[fitted], seen[fitted], rolled[half == part], encoded[half == part, 1:], seen[half == part, 1:]
-        )
     copies = np.square(seen[:, :1] - later).sum(-1)
     return {
-        "model": relative_errors(np.square(read - later).sum(-1), spread, groups),
-        "encoder": relative_errors(np.square(kept - later).sum(-1), spread, groups),
+        "model": relative_errors(_left(rolled, later, half), spread, groups),
+        "encoder": relative_errors(_left(encoded[:, 1:], later, half), spread, groups),
         "copy": relative_errors(copies, spread, groups),
     }
 
 
-def _readout(latents: Table, seen: Table, rolled: Table, encoded: Table, later: Table) -> tuple[Table, Table]:
-    """Fit observations to latents and return what is read out of predicted and of encoded ones."""
-    table = latents.reshape(-1, latents.shape[-1])
-    target = seen.reshape(-1, seen.shape[-1])
-    if not (table.std(axis=0) > 1e-6 * np.maximum(1e-12, np.abs(table).max(axis=0))).any():
+def _left(latents: Table, later: Table, half: NDArray[np.int64]) -> Table:
+    """Return squared errors (W, T) of observations read out of latents of each step, fitted on the other half."""
+    errors = np.empty(later.shape[:2])
+    for step in range(later.shape[1]):
+        for part in np.unique(half):
+            # A single trajectory is all there is to fit on.
+            fitted = half != part if half.any() else np.ones(len(half), bool)
+            mine = half == part
+            read = _read_out(latents[fitted, step], later[fitted, step], latents[mine, step])
+            errors[mine, step] = np.square(read - later[mine, step]).sum(-1)
+    return errors
+
+
+def _read_out(latents: Table, target: Table, held: Table) -> Table:
+    """Fit observations to latents by ridge regression and return what is read out of held-out latents.
+
+    The penalty has the least squared error with one row left out, e_i / (1 − h_ii) (Allen's PRESS).
+    """
+    mean = target.mean(axis=0)
+    if not (latents.std(axis=0) > 1e-6 * np.maximum(1e-12, np.abs(latents).max(axis=0))).any():
         # A collapsed encoder: nothing but the mean can be read.
-        mean = np.broadcast_to(target.mean(axis=0), later.shape)
-        return mean.copy(), mean.copy()
-    features = RandomFeatures(table, table.shape[1] + _FEATURES, stream_seed(0, "observed/readout"))
-
-    def of(values: Table) -> Table:
-        flat = features(values.reshape(-1, values.shape[-1])).astype(np.float64)
-        return np.concatenate([np.ones((len(flat), 1)), flat], axis=1)
-
-    design = of(table)
-    moments, products = design.T @ design / len(design), design.T @ target / len(design)
-    held, ahead = of(encoded), of(rolled)
-    best = math.inf
-    chosen: np.ndarray = np.zeros_like(products)
+        return np.broadcast_to(mean, (len(held), len(mean)))
+    features = RandomFeatures(latents, latents.shape[1] + _FEATURES, stream_seed(0, "observed/readout"))
+    table, other = (features(values).astype(np.float64) for values in (latents, held))
+    centre = table.mean(axis=0)
+    left, sizes, right = np.linalg.svd(table - centre, full_matrices=False)
+    projected = left.T @ (target - mean)
+    best, chosen = math.inf, sizes
     for penalty in _PENALTIES:
-        weights = np.linalg.solve(moments + penalty * np.eye(len(moments)), products)
-        # Chosen by what is read out of encoded observations: predictions have no say in it.
-        error = float(np.square(held @ weights - later.reshape(-1, later.shape[-1])).mean())
+        shrunk = sizes**2 / (sizes**2 + penalty * len(table))
+        leverage = np.square(left) @ shrunk + 1 / len(table)
+        rest = target - mean - left @ (shrunk[:, None] * projected)
+        error = float(np.square(rest / np.maximum(1 - leverage, 1e-6)[:, None]).mean())
         if error < best:
-            best, chosen = error, weights
-    return (ahead @ chosen).reshape(*rolled.shape[:2], -1), (held @ chosen).reshape(later.shape)
+            best, chosen = error, shrunk
+    weights = right.T @ ((chosen / np.maximum(sizes, 1e-300))[:, None] * projected)
+    return np.asarray((other - centre) @ weights + mean)
 
 
 @torch.no_grad()

@@ -24,7 +24,11 @@ def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) ->
 
     here = place()
     console = Console(quiet=not here.leads)
-    console.print(f"run {run_id(config)} in {folder}", highlight=False, soft_wrap=True)
+    before = RunFolder(folder).read_record()
+    note = (
+        "" if before is None else f": {before.status} before, nothing is trained again (another folder, or delete it)"
+    )
+    console.print(f"run {run_id(config)} in {folder}{note}", highlight=False, soft_wrap=True)
     try:
         if config["trainer"]["devices"] > 1 and here.world_size == 1:
             code = run_ranks(config, folder, accept_mixed=accept_mixed)
@@ -51,6 +55,7 @@ def _print_record(console: Console, record: RunRecord) -> None:
 
     from jepa_scale.report.parts.evaluation import (
         copy_wins,
+        observation_table,
         of_record,
         prediction_table,
         success_table,
@@ -74,7 +79,8 @@ def _print_record(console: Console, record: RunRecord) -> None:
         table.add_row(name, f"{value:.4g}", shown, "" if count is None else f"{count}")
     console.print(table)
     evaluation = of_record(record)
-    for extra in (success_table(evaluation, record.protocol), prediction_table(evaluation)):
+    tables = success_table(evaluation, record.protocol), prediction_table(evaluation), observation_table(evaluation)
+    for extra in tables:
         if extra is not None:
             console.print(extra)
     for line in (sentence(record.protocol), vacuous_tasks(evaluation), copy_wins(evaluation)):

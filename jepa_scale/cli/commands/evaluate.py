@@ -90,6 +90,7 @@ def _print(console: typing.Any, path: Path, evaluated: typing.Any) -> None:
         evaluation.success_table(estimates, record.protocol),
         evaluation.regret_table(estimates, record.protocol),
         evaluation.prediction_table(estimates),
+        evaluation.observation_table(estimates),
     ):
         if table is not None:
             console.print(table)

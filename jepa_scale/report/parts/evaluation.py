@@ -172,16 +172,26 @@ def prediction_table(estimates: Estimates) -> Table | None:
     if not steps:
         return None
     table = Table(title="Prediction error² / variance, held-out windows", box=SIMPLE, caption=_PREDICTION)
-    read = f"observed/model/horizon_{steps[0]}" in estimates
-    more = ("observation", "from f(x)", "copied") if read else ()
-    for column in ("steps ahead", "latent", "copied", "mean", *more, "windows"):
+    for column in ("steps ahead", "model", "copy of the start", "mean", "windows"):
         table.add_column(column, justify="right")
     for step in steps:
         model, copy = (estimates[f"{name}/horizon_{step}"] for name in ("prediction", "prediction/copy"))
-        shown = [f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy)]
-        rows = [estimates[f"observed/{name}/horizon_{step}"] for name in ("model", "encoder", "copy")] if read else []
-        observed = ["–" if row.value is None else _plain(row) for row in rows]
-        table.add_row(str(step), *shown, "1", *observed, str(model.n))
+        shown = (f"– ({row.flag})" if row.value is None else _plain(row) for row in (model, copy))
+        table.add_row(str(step), *shown, "1", str(model.n))
+    return table
+
+
+def observation_table(estimates: Estimates) -> Table | None:
+    """Return the table of errors of observations read out of latents; None if they were not estimated."""
+    steps = sorted(int(match[1]) for name in estimates if (match := re.fullmatch(r"observed/copy/horizon_(\d+)", name)))
+    if not steps:
+        return None
+    table = Table(title="Observations read out of latents, error² / variance", box=SIMPLE, caption=_OBSERVED)
+    for column in ("steps ahead", "model", "f(x)", "copy of the start"):
+        table.add_column(column, justify="right")
+    for step in steps:
+        rows = [estimates.get(f"observed/{name}/horizon_{step}") for name in ("model", "encoder", "copy")]
+        table.add_row(str(step), *("–" if row is None or row.value is None else _plain(row) for row in rows))
     return table
 
 
@@ -199,8 +209,11 @@ def copy_wins(estimates: Estimates) -> str:
 
 _PREDICTION = (
     "0: perfect, out of reach where the world is random; 1: the best constant. ± SE over trajectories. Objectives that "
-    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well. Observation: read "
-    "out of ẑ by regression, the same measure for all objectives; from f(x): the part that no predictor removes."
+    "fix ẑ and f(x) up to a linear map only, as the spectral one, may lie above 1 and plan well."
+)
+_OBSERVED = (
+    "Read by regression, fitted on other trajectories: the same measure for all objectives. Model: from ẑ; f(x): from "
+    "the latent of the observation itself, which no predictor can better."
 )
 
 
