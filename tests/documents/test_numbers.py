@@ -135,8 +135,8 @@ def test_the_record_of_the_advice_is_what_the_benchmark_prints():
     questions, right, wrong, undecided, refused, rule_right, rule_wrong = rows["all"]
     sentence = (
         f"On {studies} studies, of {questions} such questions {right} were answered right, {wrong} wrong, {undecided} "
-        f'were undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is right '
-        f"in {rule_right} and wrong in {rule_wrong}."
+        f'were undecided and {refused} refused; the rule "a width suffices if it did at the largest size seen" is '
+        f"right in {rule_right} and wrong in {rule_wrong}."
     )
     assert sentence in normalised(README)
     sentence = (
