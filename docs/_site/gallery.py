@@ -150,8 +150,14 @@ def draw(name: str) -> Figure:
         axis.set_ylim(bottom=0)
     figure.supxlabel("transitions n", fontsize=9, color=INK)
     figure.supylabel(quantity, fontsize=9, color=INK)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False, labelcolor=INK)
+    # Panels may have other widths.
+    found = {
+        label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    labels = [label for label in (f"k = {width}" for width in widths) if label in found]
+    figure.legend(
+        [found[label] for label in labels], labels, loc="outside right upper", fontsize=8, frameon=False, labelcolor=INK
+    )
     return figure
 
 
@@ -171,6 +177,11 @@ def _dots(data: Mapping[str, list[Any]], panels: list[str], quantity: str) -> Fi
             for n, mean, error in _means(data, quantity, panel, width):
                 if n == size:
                     axis.errorbar(mean, place, xerr=error, color=colour, marker="o", markersize=5, label=grouped(size))
+    for place, panel in enumerate(panels):
+        if not any(_means(data, quantity, panel, width)):
+            axis.annotate(
+                "diverged", (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
+            )
     axis.set_yticks(range(len(panels)), [_setting(panel) for panel in panels])
     axis.set_ylim(len(panels) - 0.5, -0.5)
     axis.set_xlim(left=0)

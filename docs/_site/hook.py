@@ -29,6 +29,16 @@ _ROOT_PAGES = {
 """Pages that lie elsewhere in the repository because people look for them there."""
 
 
+def on_config(config: Any, **_: Any) -> Any:
+    """Put pages that lie in ``docs`` itself and are not in the navigation at the end of the how-to guides."""
+    (guides,) = (part["How-to"] for part in config.nav if "How-to" in part)
+    for path in sorted(Path(config.docs_dir).glob("*.md")):
+        if f"'{path.name}'" not in str(config.nav):
+            title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()
+            guides.append({title: path.name})
+    return config
+
+
 def on_files(files: Any, config: Any, **_: Any) -> Any:
     """Add generated pages, figures and pages that lie outside ``docs``."""
     for uri, content in _generated():

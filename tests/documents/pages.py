@@ -39,12 +39,15 @@ class Block:
                 else:
                     command.append(word)
             found.append(command)
+        # VAR=value before a command is of its environment.
+        found = [words[next((i for i, word in enumerate(words) if "=" not in word), 0) :] for words in found if words]
         return [[Path(words[0]).name if "/bin/" in words[0] else words[0], *words[1:]] for words in found if words]
 
 
 def pages():
     """Names of the README and of every page of the documentation, with their texts."""
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "slurm/README.md"]
+    paths += [ROOT / "benchmarks/README.md", ROOT / "benchmarks/tables/README.md"]
     paths += sorted(path for path in DOCS.rglob("*.md") if "optunahub" not in path.parts)
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 

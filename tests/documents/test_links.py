@@ -44,4 +44,6 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     listed = set(re.findall(r"([\w./-]+\.md)", navigation))
     lying = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "optunahub" not in path.parts}
+    # Those in docs/ itself are added to the how-to guides where they are not listed.
+    lying = {name for name in lying if "/" in name or name in listed}
     assert listed == lying | {name.removeprefix("docs/") for name in GENERATED}
