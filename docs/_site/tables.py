@@ -145,12 +145,13 @@ def _written(cells: Sequence[_Cell], settings: Mapping[str, Any]) -> list[str]:
     digits, errors = settings.get("digits", 3), settings.get("errors", True)
     texts = [cell.text(digits, errors) for cell in cells]
     pick = {"min": min, "max": max}.get(settings.get("best", ""))
-    means = [cell.mean for cell in cells if not math.isnan(cell.mean)]
-    if pick is None or len(means) < 2:
+    known = [cell for cell in cells if not math.isnan(cell.mean)]
+    if pick is None or len(known) < 2:
         return texts
-    best = f"{pick(means):.{digits}f}"
+    # Cells that read alike are equally good.
+    best = pick(known, key=lambda cell: cell.mean).text(digits, False)
     return [
-        f"**{text}**" if f"{cell.mean:.{digits}f}" == best else text for text, cell in zip(texts, cells, strict=True)
+        f"**{text}**" if cell.text(digits, False) == best else text for text, cell in zip(texts, cells, strict=True)
     ]
 
 
