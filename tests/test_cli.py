@@ -71,6 +71,14 @@ def test_the_command_alone_shows_the_help(capsys):
     assert alone == capsys.readouterr().out
 
 
+def test_usage_and_errors_of_a_command_name_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["advise", "runs.csv", "--n", "x"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("usage: jepa-scale advise [-h]")
+    assert lines[-1].startswith("jepa-scale advise: error: argument --n")
+
+
 def test_help_lists_every_command_once_under_a_heading(capsys):
     with pytest.raises(SystemExit):
         main([])

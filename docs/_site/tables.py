@@ -136,7 +136,7 @@ class _Cell:
         if self.all_zero:
             return "0"
         if abs(self.mean) < 0.5 * 10**-digits:
-            return f"< {10**-digits:.{digits}f}"
+            return f"{'<' if self.mean > 0 else '> −'} {10**-digits:.{digits}f}".replace("− ", "−")
         mean = f"{self.mean:.{digits}f}".replace("-", "−")
         return mean if not errors or math.isnan(self.error) else f"{mean} ± {self.error:.{digits}f}"
 

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"jepa-scale {jepa_scale.__version__}")
     # Listed by groups in the description instead.
-    added = top.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    added = top.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=top.prog)
     groups: dict[str, list[str]] = {group: [] for group in commands.GROUPS}
     for info in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
         module = importlib.import_module(f"{commands.__name__}.{info.name}")
