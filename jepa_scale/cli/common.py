@@ -42,10 +42,16 @@ def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
 
 
 def print_conclusions(console: Console, result: typing.Any) -> None:
-    """Print the conclusions of a study's report."""
-    from jepa_scale.report.conclusions import headline
+    """Print the answer of a study: the verdict, what it rests on, warnings and the next run."""
+    from jepa_scale.report.advice import next_lines
+    from jepa_scale.report.conclusions import warnings
+    from jepa_scale.report.conclusions.answer import answer
 
-    console.print(headline(result), highlight=False, markup=False)
+    verdict, *rest = answer(result)
+    console.print(verdict, highlight=False, markup=False, style="bold")
+    following = [] if result.advice is None else next_lines(result.advice)[:1]
+    for line in [*rest, *(one for one in warnings(result) if one not in (verdict, *rest)), *following]:
+        console.print(f"• {line}", highlight=False, markup=False)
 
 
 def new_console() -> Console:

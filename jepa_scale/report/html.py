@@ -32,7 +32,7 @@ def write_report(result: StudyResult, folder: Path) -> Path:
         write_report(arm.result, folder / "arms" / arm.folder)
     bodies = _of_arms(result, folder) if result.arms else sections.bodies(result, folder)
     page = folder / "report.html"
-    write_whole(page, _page(result, bodies).encode("utf-8"))
+    write_whole(page, _page(result, bodies, folder).encode("utf-8"))
     return page
 
 
@@ -53,16 +53,16 @@ def _of_arms(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-def _page(result: StudyResult, bodies: dict[str, tuple[str, str]]) -> str:
+def _page(result: StudyResult, bodies: dict[str, tuple[str, str]], folder: Path) -> str:
     links, body = listed(bodies)
     return document(
         result.name,
         f"""<header>
 <h1>{text(result.name)}</h1>
 <p class="question">{text(result.question)}</p>
-{links}
 </header>
-{sections.opening(result)}
+{sections.opening(result, folder)}
+{links}
 {body}""",
         page_data(result),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.advice import advice_lines, score_lines
+from jepa_scale.report.advice import advice_lines, next_lines, score_lines
 from jepa_scale.report.conclusions import Conclusion, conclusions
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.figures import BY_SECTION
@@ -19,7 +19,7 @@ from jepa_scale.report.parts.reproduce import reproducibility
 from jepa_scale.report.parts.runs_table import runs
 from jepa_scale.report.parts.seed_noise import seed_noise
 from jepa_scale.report.summary import cells, lacking, level, sizes, widths
-from jepa_scale.report.wording import interval, measured, number, percent, place, plural, whole
+from jepa_scale.report.wording import interval, measured, number, place, plural, whole
 
 TITLES = {
     "u-turn": "Regret by width and by data",
@@ -38,7 +38,11 @@ TITLES = {
 def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     """Return title and content of each section by its id; the figures' files go into ``folder``/figures."""
     by_topic = conclusions(result)
-    drawn = {name: [plot.place(result, folder / "figures") for plot in plots] for name, plots in BY_SECTION.items()}
+    drawn = {
+        name: [plot.place(result, folder / "figures") for plot in plots]
+        for name, plots in BY_SECTION.items()
+        if name != "hero"
+    }
     figures = {name: "\n".join(parts) for name, parts in drawn.items()}
     content = {
         "u-turn": figures["u-turn"]
@@ -72,22 +76,38 @@ def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     return {name: (title, content[name]) for name, title in TITLES.items()}
 
 
-def opening(result: StudyResult) -> str:
-    """Return the opening: the answer, then problems, then the key numbers."""
-    lines = "".join(f"<li>{text(sentence)}</li>" for sentence in answer(result))
+def opening(result: StudyResult, folder: Path) -> str:
+    """Return the opening: verdict, next command, one figure; then what the verdict rests on, problems, key numbers."""
+    verdict, *rest = answer(result)
+    lines = "".join(f"<li>{text(sentence)}</li>" for sentence in rest)
+    heroes = [] if result.arms else BY_SECTION["hero"]
+    hero = "".join(plot.place(result, folder / "figures") for plot in heroes if not plot.missing(result))
     alarms = [
         conclusion
         for group in conclusions(result).values()
         for conclusion in group
-        if conclusion.alarm and conclusion.text not in lines
+        if conclusion.alarm and conclusion.text not in (verdict, *rest)
     ]
     loud = "".join(f'<p class="alarm">{text(conclusion.text)}</p>' for conclusion in alarms if conclusion.headline)
     quiet = sum(not conclusion.headline for conclusion in alarms)
     more = paragraph(f"{quiet} more warnings stand in the sections below.") if quiet > 1 else ""
     return (
         '<section id="answer" aria-label="The answer">'
-        f'<ol class="answer">{lines}</ol>{loud}{more}{_key_numbers(result)}'
+        f'<p class="verdict">{text(verdict)}</p>{_next(result)}{hero}'
+        f'<ul class="answer">{lines}</ul>{loud}{more}{_key_numbers(result)}'
         f'<p class="note tool">{_HINT}</p></section>'
+    )
+
+
+def _next(result: StudyResult) -> str:
+    """Return the next runs and the command that does them."""
+    if result.advice is None or not result.advice.next_runs:
+        return ""
+    first, *others = next_lines(result.advice)
+    more = f" {plural(len(others), 'more cell')} after it." if others else ""
+    return (
+        f'<p class="next">{text(first + more)} In the study\'s folder: '
+        "<code>jepa-scale advise . &amp;&amp; jepa-scale study sweeps/next.yaml --folder .</code></p>"
     )
 
 
@@ -192,14 +212,6 @@ def _key_numbers(result: StudyResult) -> str:
     if floor is not None:
         title = "regret of random actions (same tasks)" if result.sampled else "regret of random plans (exact)"
         numbers.append((number(floor), title))
-    seen = [point.covered for item in result.forecasts for point in item.points if point.covered is not None]
-    if seen:
-        numbers.append(
-            (
-                f"{sum(seen)} of {len(seen)}",
-                f"forecasts inside {percent(result.forecasts[0].level)} intervals, all laws and targets",
-            )
-        )
     return (
         '<div class="keys">'
         + "".join(f'<div class="key"><b>{text(value)}</b><span>{text(label)}</span></div>' for value, label in numbers)

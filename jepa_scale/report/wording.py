@@ -77,6 +77,9 @@ def seeds(count: int) -> str:
 
 def measured(cell: Cell) -> str:
     """Return a cell's mean with all that is known about its uncertainty."""
+    if cell.seeds > 1 and cell.standard_error == 0:
+        # No scatter was seen, which is not to say that there is none.
+        return f"{number(cell.mean)} in all {seeds(cell.seeds)}"
     return f"{with_error(cell.mean, cell.standard_error)} ({seeds(cell.seeds)})"
 
 

@@ -36,25 +36,30 @@ SPEC = {
 
 
 @pytest.mark.parametrize("result", [study_result(), sampled_result()], ids=["exact", "sampled"])
-def test_the_answer_is_three_sentences_with_their_uncertainty(result):
+def test_the_answer_begins_with_the_verdict_and_its_uncertainty(result):
     found = answer(result)
-    assert len(found) == 3
+    assert 3 <= len(found) <= 5
     assert all(sentence.endswith(".") for sentence in found)
-    assert "± " in found[0]
-    assert "seeds)" in found[1]
+    assert found[0].startswith(
+        "Enough at n = 10\u202f000: k = 8, 16, 32 and 64 reach a regret of 0.02, best 0 in all 3 seeds"
+    )
+    assert "n = 3\u202f000, the best is 0.0295 ± 0.0006 (3 seeds)" in found[0]
 
 
 def test_the_answer_follows_the_numbers():
-    best, target, trust = answer(study_result())
-    assert "at 3 of 5 sample sizes the best width lies inside the grid" in best
-    assert "is n = 10\u202f000, k = 8" in target
-    assert "theory_free 6 of 6" in trust
-    assert "generic 0 of 6" in trust
-    alone = answer(study_result(forecasts=(), held_out_n=None))
-    assert alone[2] == "How far this carries beyond the runs is not known: nothing was held out."
+    _, best, *_, trust = answer(study_result())
+    assert "At 3 of 5 sample sizes the best width lies inside the grid (k* = 32 at n = 300, " in best
+    assert "would have had 1 right, 3 wrong" in trust
+    alone = answer(replace(study_result(), judged=()))
+    assert alone[-1] == "How far this carries beyond the runs is not known: no advice could be judged."
     falling = dict.fromkeys(SIZES, (0.43, 0.3, 0.2, 0.15, 0.1, 0.05))
-    assert "at none of 5 sample sizes" in answer(study_result(falling))[0]
-    assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[0]
+    found = answer(study_result(falling))
+    assert found[0].startswith("Not enough: no cell reaches a regret of 0.02. The lowest is 0.0")
+    assert found[0].endswith("Forecast to do so: n = 10\u202f000, k = 16, P = 0.93.")
+    assert "At none of 5 sample sizes" in found[1]
+    assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[1]
+    useless = dict.fromkeys(SIZES, (0.5,) * 6)
+    assert answer(study_result(useless))[0].startswith("Untrained: no cell plans better than random plans, whose ")
     assert answer(study_result(table=empty_table(), records={})) == [
         "The study has no runs yet. 1 run without a record."
     ]

@@ -20,7 +20,7 @@ from jepa_scale.report.conclusions import (
 )
 from jepa_scale.report.conclusions.base import Conclusion
 
-__all__ = ["Conclusion", "conclusions", "headline"]
+__all__ = ["Conclusion", "conclusions", "headline", "warnings"]
 
 _TOPICS = {
     "Success": success,
@@ -52,6 +52,12 @@ def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
     topics = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
     # A study without fine-tuning says nothing of it, nor one with plans of predictions.
     return {topic: group for topic, group in topics.items() if group or topic not in ("Fine-tuning", "Prediction")}
+
+
+def warnings(result: StudyResult) -> list[str]:
+    """Return what contradicts or fails, of what belongs in the opening."""
+    every = [conclusion for group in conclusions(result).values() for conclusion in group]
+    return [conclusion.text for conclusion in every if conclusion.alarm and conclusion.headline]
 
 
 def headline(result: StudyResult) -> str:

@@ -1,57 +1,109 @@
-"""Answer of a study in at most three sentences, each with its uncertainty."""
+"""Answer of a study: the verdict, what it rests on, and how far forecasts beyond the runs can be trusted."""
 
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.conclusions import arms, completeness, optimum, success
-from jepa_scale.report.summary import BEYOND_CHANCE, cells, optima
-from jepa_scale.report.wording import measured, percent, place, plural, whole
+from jepa_scale.report.advice import score_lines
+from jepa_scale.report.conclusions import arms, completeness, optimum, prediction, success, tuning
+from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes
+from jepa_scale.report.wording import listed, measured, number, place, plural, whole
 
 
 def answer(result: StudyResult) -> list[str]:
-    """Return sentences on what is best, whether it is good enough, and how far to trust forecasts beyond the runs."""
+    """Return the verdict first, then what it rests on, then how advice from fewer runs fared; one sentence or two each.
+
+    The verdict begins with one word or two: Enough, Not enough, Untrained. Everything else on the page explains it.
+    """
     if not len(result.table):
         return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
     if result.arms:
         return [conclusion.text for conclusion in arms.conclude(result) if conclusion.headline]
     regrets = list(cells(result.table, "regret").values())
     if not regrets:
-        return [conclusion.text for conclusion in optimum.conclude(result)] + [completeness.conclude(result)[0].text]
-    first = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
-    return [*first, optimum.target(result).text, _trust(result)]
+        first = prediction.conclude(result) or optimum.conclude(result)
+        return [conclusion.text for conclusion in first] + [completeness.conclude(result)[0].text]
+    rests = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
+    tuned = [conclusion.text for conclusion in tuning.conclude(result) if conclusion.headline]
+    return [_verdict(result, regrets), *rests, *tuned, _trust(result)]
+
+
+def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
+    """Return whether the target is reached, by which cells, or what is in the way."""
+    goal, lowest = number(result.target_regret), min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
+    floors = {"random actions" if result.sampled else "random plans": level(result.table, "regret_random")}
+    floors["doing nothing"] = level(result.table, "regret_do_nothing")
+    for name, floor in floors.items():
+        if floor is not None and all(_upper(cell) >= floor for cell in regrets):
+            return (
+                f"Untrained: no cell plans better than {name}, whose regret is {number(floor)}; the lowest is "
+                f"{measured(lowest)} at {place(lowest)}. Look at objective, rate and steps before n and k."
+            )
+    reached = [cell for cell in regrets if cell.mean <= result.target_regret]
+    if not reached:
+        return (
+            f"Not enough: no cell reaches a regret of {goal}. The lowest is {measured(lowest)} at {place(lowest)}. "
+            + (_ahead(result))
+        )
+    first = min(cell.n for cell in reached)
+    widths = sorted(cell.k for cell in reached if cell.n == first)
+    verb = "reaches" if len(widths) == 1 else "reach"
+    best = min((cell for cell in reached if cell.n == first), key=lambda cell: (cell.mean, cell.k))
+    doubt = "" if _upper(best) <= result.target_regret else f", which lies within {DECISIVE:g} standard errors of it"
+    below = [cell for cell in regrets if cell.n < first]
+    smaller = ""
+    if below:
+        nearest = min((cell for cell in below if cell.n == max(one.n for one in below)), key=lambda cell: cell.mean)
+        smaller = f" With less data, n = {whole(nearest.n)}, the best is {measured(nearest)} at k = {nearest.k}."
+    return (
+        f"Enough at n = {whole(first)}: k = {listed(widths)} {verb} a regret of {goal}, best "
+        f"{measured(best)} at k = {best.k}{doubt}.{smaller}"
+    )
+
+
+def _ahead(result: StudyResult) -> str:
+    """Return what is forecast to reach the target."""
+    advice = result.advice
+    if advice is None:
+        return "Nothing was forecast beyond the runs."
+    if advice.cheapest is None:
+        return "Nothing does as far as forecasts were checked."
+    found = advice.cheapest
+    return f"Forecast to do so: n = {whole(found.n)}, k = {found.k}, P = {number(found.probability, 2)}."
 
 
 def _best(result: StudyResult) -> str:
     regrets = cells(result.table, "regret").values()
-    lowest = min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
     turns = optima(result.table, "regret")
     inside = [n for n, turn in turns.items() if turn.place == "interior"]
     sure = sum(turns[n].established for n in inside)
-    start = f"The lowest mean regret is {measured(lowest)} at {place(lowest)}"
     if not inside:
-        return f"{start}, and at none of {plural(len(turns), 'sample size')} does the best width lie inside the grid."
-    established = f"with both ends of the grid worse {BEYOND_CHANCE} at {sure} of these"
+        return f"At none of {plural(len(turns), 'sample size')} does the best width lie inside the grid."
+    established = f"both ends of the grid are worse {BEYOND_CHANCE} at {sure} of these"
     if all(cell.standard_error is None for cell in regrets):
-        established = "which one seed per cell cannot tell from chance"
+        established = "one seed per cell cannot tell that from chance"
     return (
-        f"{start}; at {len(inside)} of {plural(len(turns), 'sample size')} the best width lies inside the grid, "
-        f"{established}."
+        f"At {len(inside)} of {plural(len(turns), 'sample size')} the best width lies inside the grid (k* = "
+        f"{listed([f'{turns[n].best.k} at n = {whole(n)}' for n in inside])}); {established}."
     )
 
 
 def _trust(result: StudyResult) -> str:
-    """Return a sentence on how forecasts of the target came out; without forecasts, what else there is to trust."""
-    target = result.target
-    forecasts = [item for item in result.forecasts if item.target == target.column and item.points]
-    parts = []
-    for item in forecasts:
-        seen = [point.covered for point in item.points if point.covered is not None]
-        if seen:
-            parts.append(f"{item.law} {sum(seen)} of {len(seen)}")
-    if parts:
-        return (
-            f"Laws fitted to smaller n forecast the {target.quantity} at n = {whole(result.held_out_n or 0)} inside "
-            f"their {percent(forecasts[0].level)} intervals in this many held-out cells: {', '.join(parts)}."
-        )
-    why = "nothing was held out" if result.held_out_n is None else "no law forecast a held-out cell that was run"
-    return f"How far this carries beyond the runs is not known: {why}."
+    """Return how advice from the smaller half of the sizes fared, beside the dumbest rule."""
+    lines = score_lines(result.judged, result.target_regret)
+    if not lines:
+        few = len(sizes(result.table)) < 4
+        why = "four sizes n are needed to judge advice from half of them" if few else "no advice could be judged"
+        return f"How far this carries beyond the runs is not known: {why}."
+    largest = max((n for n in sizes(result.table) if n < min(one.n for one, _ in result.judged)), default=0)
+    known = cells(result.table, "regret")
+    hits = [
+        (known[largest, one.k].mean <= result.target_regret) == (came <= result.target_regret)
+        for one, came in result.judged
+        if (largest, one.k) in known
+    ]
+    rule = f" The rule “as at n = {whole(largest)}” would have had {sum(hits)} right, {len(hits) - sum(hits)} wrong."
+    return lines[0] + (rule if hits else "")
+
+
+def _upper(cell: Cell) -> float:
+    return cell.mean + DECISIVE * (cell.standard_error or 0.0)

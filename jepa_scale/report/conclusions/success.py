@@ -20,13 +20,14 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     levels = {name: level(result.table, f"success_{name}") for name in ("oracle", "random", "do_nothing")}
     floor = max(value for value in (levels["random"], levels["do_nothing"], 0.0) if value is not None)
     tasks = tasks_of(result, "model")
+    between = interval_of(best.mean, tasks)
     known = [
         f"{words} {rate(levels[name], tasks_of(result, name))}"
         for name, words in _REFERENCES.items()
         if levels[name] is not None
     ]
     sentence = (
-        f"The best cell ({place(best)}) solves {measured(best)} of the tasks {interval_of(best.mean, tasks)}, where "
+        f"The best cell ({place(best)}) has a success of {measured(best)}{between and f' {between}'}, where "
         f"{listed(known)} (in brackets 95 % Wilson intervals over {'the' if tasks is None else whole(tasks)} tasks)"
     )
     if best.standard_error is not None and best.mean - floor < DECISIVE * best.standard_error:

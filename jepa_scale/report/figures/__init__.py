@@ -11,8 +11,8 @@ import pkgutil
 from jepa_scale.report.figures import arms
 from jepa_scale.report.page.plot import Plot
 
-SECTIONS = ("u-turn", "spectrum", "bounds", "laws", "forecasts", "advice", "learning-rate", "training", "dials")
-"""Sections of the page, and parts of them, that have figures; in the order of the page."""
+SECTIONS = ("hero", "u-turn", "spectrum", "bounds", "laws", "forecasts", "advice", "learning-rate", "training", "dials")
+"""Sections of the page, and parts of them, that have figures; in the order of the page, whose opening has the hero."""
 
 
 def _found() -> dict[str, tuple[Plot, ...]]:

@@ -55,7 +55,7 @@ def measured_as(result: StudyResult) -> str:
 
 def draw_levels(axes: Any, result: StudyResult) -> None:
     """Draw horizontal lines at the target and at the regret of planners that know nothing."""
-    for value, label, line in _levels(result):
+    for value, label, line in levels(result):
         axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
 
 
@@ -87,14 +87,15 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
-def _levels(result: StudyResult) -> list[tuple[float, str, str]]:
+def levels(result: StudyResult) -> list[tuple[float, str, str]]:
+    """Return the target and the floors: value, name and line style."""
     random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
-    levels = [(result.target_regret, "target", ":")]
+    found = [(result.target_regret, "target", ":")]
     if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):
         # One line over the other would show one of them only.
-        return [*levels, (random, "random plans = null action", "--")]
+        return [*found, (random, "random plans = null action", "--")]
     if random is not None:
-        levels.append((random, "random plans", "--"))
+        found.append((random, "random plans", "--"))
     if idle is not None:
-        levels.append((idle, "null action", "-."))
-    return levels
+        found.append((idle, "null action", "-."))
+    return found

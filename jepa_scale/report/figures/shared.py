@@ -91,6 +91,32 @@ def legend_outside(figure: Figure, axes: Any, first: str = "n = ") -> None:
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside right upper")
 
 
+_ROW = 0.052
+"""Height of a label as a share of the axes."""
+
+
+def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any]]) -> None:
+    """Write labels right of the axes at the heights of lines, moved apart where they would overlap.
+
+    ``ends`` are height, text and colour.
+    """
+    low, high = axes.get_ylim()
+    order = sorted(ends, key=lambda end: end[0])
+    wanted = [min(max((value - low) / (high - low), 0.0), 1.0) for value, _, _ in order]
+    places = list(wanted)
+    # Up from the lowest, then down from the top: each moves no more than its neighbours make it.
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + _ROW)
+    for i in reversed(range(len(places))):
+        above = 1.0 if i + 1 == len(places) else places[i + 1] - _ROW
+        places[i] = min(places[i], above)
+    for (_, label, color), place in zip(order, places, strict=True):
+        axes.annotate(
+            label, (1.012, place), xycoords="axes fraction", va="center", ha="left", fontsize="small", color=color,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
 def seeds_of_cells(result: StudyResult, target: str) -> str:
     """Return the number of seeds per cell in words."""
     counts = sorted({cell.seeds for cell in cells(result.table, target).values()})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.figures.regret import draw_levels, measured_as
-from jepa_scale.report.figures.shared import draw_runs, error_bars, left_out_cells, legend_outside, seeds_of_cells
+from jepa_scale.report.figures.regret import levels, measured_as
+from jepa_scale.report.figures.shared import draw_runs, error_bars, label_lines, left_out_cells, seeds_of_cells
 from jepa_scale.report.page import marks
-from jepa_scale.report.page.style import MARKERS, MUTED, sequential, size_axis, styled
+from jepa_scale.report.page.style import INK, MARKERS, MUTED, sequential, size_axis, styled
 from jepa_scale.report.summary import Cell, cells, sizes, widths
-from jepa_scale.report.wording import measured, whole
+from jepa_scale.report.wording import measured, number, percent, whole
 
 NAME = "regret_by_size"
 TITLE = "Regret against the amount of data"
-SECTION, PLACE = "u-turn", 2
+SECTION, PLACE = "hero", 1
 
 
 def missing(result: StudyResult) -> str:
@@ -43,9 +46,13 @@ def caption(result: StudyResult) -> str:
         if result.held_out_n is not None
         else ""
     )
+    bars = ""
+    if any(verdict.low is not None for verdict, _ in result.judged):
+        share = percent(result.advice.ask.level if result.advice is not None else 0.9)
+        bars = f" Pale bars: {share} forecasts of one run, from the smaller half of the sizes."
     return (
         f"{measured_as(result)} Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error "
-        f"over seeds; small dots: single runs. {sentence}{held_out} {left_out_cells(result, 'regret')}"
+        f"over seeds; small dots: single runs.{bars} {sentence}{held_out} {left_out_cells(result, 'regret')}"
     )
 
 
@@ -67,18 +74,37 @@ def draw(result: StudyResult) -> Figure:
             capsize=2.5,
             elinewidth=1,
             zorder=3,
-            label=f"k = {k}",
         )
         drawn[0].set_gid(marks.cells((cell.n, cell.k) for cell in row))
     if result.held_out_n is not None:
         largest = max((n for n in sizes(result.table) if n < result.held_out_n), default=result.held_out_n)
         axes.axvline((largest * result.held_out_n) ** 0.5, color=MUTED, linestyle=":", linewidth=1, zorder=1)
-    draw_levels(axes, result)
+    _draw_forecasts(axes, result, colors)
+    for value, _, line in levels(result):
+        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1)
     size_axis(axes, sizes(result.table))
     axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-    legend_outside(figure, axes, "k = ")
+    ends = [(row[-1].mean, f"k = {k}", colors[k]) for k, row in _by_width(result).items()]
+    label_lines(axes, ends)
+    for value, name, _ in levels(result):
+        # On its line, at the left: the right is for the widths.
+        axes.annotate(
+            f"{name} {number(value)}", (0.008, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            textcoords="offset points", va="bottom", ha="left", fontsize="small", color=INK,
+        )  # fmt: skip
     return figure
+
+
+def _draw_forecasts(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -> None:
+    """Draw the intervals of back-tested forecasts beside the cells that they are of, widths side by side."""
+    beside = {k: 1.025 ** (place - (len(colors) - 1) / 2) for place, k in enumerate(colors)}
+    for verdict, _ in result.judged:
+        if verdict.low is not None and verdict.high is not None and verdict.k in colors:
+            axes.vlines(
+                verdict.n * beside[verdict.k], verdict.low, verdict.high,
+                color=colors[verdict.k], alpha=0.25, linewidth=5, zorder=1.5,
+            )  # fmt: skip
 
 
 def _by_width(result: StudyResult) -> dict[int, list[Cell]]:

@@ -47,6 +47,8 @@ h3 { font-size: 1.02rem; margin: 1.5rem 0 .4rem; }
 p, li { max-width: 46rem; overflow-wrap: break-word; }
 .question { font-size: 1.1rem; color: var(--muted); margin: 0; }
 .lead { font-size: 1.05rem; }
+.verdict { font-size: 1.3rem; line-height: 1.4; font-weight: 600; margin: 1rem 0 .6rem; max-width: 62rem; }
+.next { margin: .3rem 0 .8rem; } .next code { white-space: nowrap; }
 .answer { font-size: 1.14rem; line-height: 1.5; padding-left: 1.4rem; }
 .answer li { margin: .5rem 0; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; padding: 0; margin: 1rem 0 0;
@@ -124,7 +126,8 @@ code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 code { font-size: .86em; overflow-wrap: anywhere; }
 @media (max-width: 36rem) {
   main { padding: 1.25rem .8rem 3rem; } h1 { font-size: 1.5rem; } dl { grid-template-columns: 1fr; }
-  .card { padding: .5rem; } .answer { font-size: 1.05rem; padding-left: 1.1rem; }
+  .card { padding: .5rem; } .verdict { font-size: 1.12rem; } .next code { white-space: normal; }
+  .answer { font-size: 1.05rem; padding-left: 1.1rem; }
 }
 @page { margin: 15mm; }
 @media print {
