@@ -19,7 +19,7 @@ _COORDINATES = 64
 """Largest number of coordinates of observations that are read out; more are projected at random."""
 _FEATURES = 64
 """Random features of a latent that the readout may use beside its coordinates."""
-_PENALTIES = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
+_PENALTIES = (1e-6, 1e-4, 1e-2, 1.0, 100.0)
 _AT_ONCE = 128
 """Windows of images held as floats at a time."""
 _ALTERNATIVES = 16
@@ -40,11 +40,11 @@ def offline_estimates(
 ) -> list[Estimate]:
     """Estimates ``observed/{model,encoder,copy}/horizon_t``, their means over t, and ``hindsight/rank``.
 
-    Observations, standardised, are read out of latents of each step by ridge regression on them and on random features
-    of them, fitted on half of the trajectories and used on the other half, both ways. ``model`` compares what is read
-    out of ẑ_t, rolled out from x_0, with x_t; ``encoder`` what is read out of f(x_t), which no predictor can better;
-    ``copy`` is x_0 in place of x_t. All are shares of the variance of x_t, in the same space whatever the objective and
-    the width; that ẑ_t and f(x_t) agree is not asked.
+    Changes x_t − x_0 of observations are read out of latents by ridge regression on them and on random features of
+    them, for each t, fitted on half of the trajectories and used on the other half, both ways. ``model`` reads them out
+    of f(x_0) and ẑ_t, rolled out from x_0; ``encoder`` out of f(x_0) and f(x_t), which no predictor can better;
+    ``copy`` predicts no change. All are shares of the variance of x_t − x_0, in the same space whatever the objective
+    and the width: 0 is perfect, 1 knows the mean change only. That ẑ_t and f(x_t) agree is not asked.
 
     ``hindsight/rank`` is the share of other recorded action sequences whose predicted end lies farther from f(x_T) than
     that of the actions which did lead to x_T; by chance it is a half.
@@ -131,54 +131,58 @@ def _standard(seen: Table) -> Table:
 
 
 def _observed(seen: Table, encoded: Table, rolled: Table, groups: NDArray[np.int64]) -> dict[str, RelativeErrors]:
-    later = seen[:, 1:]
-    spread = np.square(later - later.mean(axis=0)).sum(-1)
-    half = np.unique(groups, return_inverse=True)[1] % 2
-    copies = np.square(seen[:, :1] - later).sum(-1)
+    change = seen[:, 1:] - seen[:, :1]
+    spread = np.square(change - change.mean(axis=0)).sum(-1)
+    start = np.broadcast_to(encoded[:, :1], rolled.shape)
+    # As a change, which is standardised by itself: beside f(x_0) it would be a small part of ẑ_t.
+    kept = np.concatenate([encoded[:, 1:] - start, start], axis=-1)
+    ahead = np.concatenate([rolled - start, start], axis=-1)
     return {
-        "model": relative_errors(_left(rolled, later, half), spread, groups),
-        "encoder": relative_errors(_left(encoded[:, 1:], later, half), spread, groups),
-        "copy": relative_errors(copies, spread, groups),
+        "model": relative_errors(_left(ahead, change, groups), spread, groups),
+        "encoder": relative_errors(_left(kept, change, groups), spread, groups),
+        "copy": relative_errors(np.square(change).sum(-1), spread, groups),
     }
 
 
-def _left(latents: Table, later: Table, half: NDArray[np.int64]) -> Table:
-    """Return squared errors (W, T) of observations read out of latents of each step, fitted on the other half."""
-    errors = np.empty(later.shape[:2])
-    for step in range(later.shape[1]):
-        for part in np.unique(half):
-            # A single trajectory is all there is to fit on.
-            fitted = half != part if half.any() else np.ones(len(half), bool)
-            mine = half == part
-            read = _read_out(latents[fitted, step], later[fitted, step], latents[mine, step])
-            errors[mine, step] = np.square(read - later[mine, step]).sum(-1)
+def _left(latents: Table, change: Table, groups: NDArray[np.int64]) -> Table:
+    """Return squared errors (W, T) of changes read out of latents of each step, fitted on the other half."""
+    place = np.unique(groups, return_inverse=True)[1]
+    half = place % 2
+    errors = np.empty(change.shape[:2])
+    for part in np.unique(half):
+        # A single trajectory is all there is to fit on.
+        fitted = np.flatnonzero(half != part) if half.any() else np.arange(len(half))
+        mine = np.flatnonzero(half == part)
+        penalty = _penalty(latents[fitted, -1], change[fitted, -1], place[fitted] // 2 % 2)
+        for step in range(change.shape[1]):
+            read = _read_out(latents[fitted, step], change[fitted, step], latents[mine, step], (penalty,))[0]
+            errors[mine, step] = np.square(read - change[mine, step]).sum(-1)
     return errors
 
 
-def _read_out(latents: Table, target: Table, held: Table) -> Table:
-    """Fit observations to latents by ridge regression and return what is read out of held-out latents.
+def _penalty(latents: Table, change: Table, part: NDArray[np.int64]) -> float:
+    """Return the penalty that reads trajectories best which it was not fitted on; the largest for a single one."""
+    if len(np.unique(part)) < 2:
+        return _PENALTIES[-1]
+    errors = np.zeros(len(_PENALTIES))
+    for held in (0, 1):
+        read = _read_out(latents[part != held], change[part != held], latents[part == held], _PENALTIES)
+        errors += [float(np.square(one - change[part == held]).sum()) for one in read]
+    return _PENALTIES[int(errors.argmin())]
 
-    The penalty has the least squared error with one row left out, e_i / (1 − h_ii) (Allen's PRESS).
-    """
+
+def _read_out(latents: Table, target: Table, held: Table, penalties: tuple[float, ...]) -> list[Table]:
+    """Fit changes to latents by ridge regression with each penalty and return what is read out of held-out latents."""
     mean = target.mean(axis=0)
     if not (latents.std(axis=0) > 1e-6 * np.maximum(1e-12, np.abs(latents).max(axis=0))).any():
         # A collapsed encoder: nothing but the mean can be read.
-        return np.broadcast_to(mean, (len(held), len(mean)))
+        return [np.broadcast_to(mean, (len(held), len(mean)))] * len(penalties)
     features = RandomFeatures(latents, latents.shape[1] + _FEATURES, stream_seed(0, "observed/readout"))
     table, other = (features(values).astype(np.float64) for values in (latents, held))
     centre = table.mean(axis=0)
     left, sizes, right = np.linalg.svd(table - centre, full_matrices=False)
-    projected = left.T @ (target - mean)
-    best, chosen = math.inf, sizes
-    for penalty in _PENALTIES:
-        shrunk = sizes**2 / (sizes**2 + penalty * len(table))
-        leverage = np.square(left) @ shrunk + 1 / len(table)
-        rest = target - mean - left @ (shrunk[:, None] * projected)
-        error = float(np.square(rest / np.maximum(1 - leverage, 1e-6)[:, None]).mean())
-        if error < best:
-            best, chosen = error, shrunk
-    weights = right.T @ ((chosen / np.maximum(sizes, 1e-300))[:, None] * projected)
-    return np.asarray((other - centre) @ weights + mean)
+    projected, ahead = left.T @ (target - mean), (other - centre) @ right.T
+    return [ahead @ ((sizes / (sizes**2 + penalty * len(table)))[:, None] * projected) + mean for penalty in penalties]
 
 
 @torch.no_grad()

@@ -180,7 +180,7 @@ ESTIMATES = (
     EstimateKind("prediction/copy/horizon_{steps}", "the same of predicting no change", ""),
     EstimateKind(
         "observed/model/{steps}",
-        "squared error of observations read out of latents predicted so many steps ahead, over their variance",
+        "squared error of the change of observations read out of latents so many steps ahead, over its variance",
         "",
         "lower",
     ),

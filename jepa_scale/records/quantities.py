@@ -142,7 +142,7 @@ MEASURED = (
     _success("success_do_nothing", "by doing nothing", final="success/do_nothing"),
     Quantity(
         "prediction",
-        "error of observations read out of predicted latents, mean over the horizon; share of their variance",
+        "error of the change of observations read out of predicted latents, share of its variance, mean over steps",
         "observed/model/mean",
         better="lower",
         low=0.0,

@@ -61,7 +61,8 @@ def sampled(protocols):
 def test_the_conclusion_shows_floors_and_intervals_and_the_protocol():
     first, second, *_ = conclude(sampled([PROTOCOL]))
     for part in (
-        "a success of 0.62 in all 3 seeds", "[0.48, 0.74]", "oracle solves 1.00 [0.93, 1.00]", "random actions 0.20 [0.11, 0.33]",
+        "a success of 0.62 in all 3 seeds", "[0.48, 0.74]", "oracle solves 1.00 [0.93, 1.00]",
+        "random actions 0.20 [0.11, 0.33]",
         "doing nothing 0.00 [0.00, 0.07]", "over 50 tasks",
     ):  # fmt: skip
         assert part in first.text

@@ -20,8 +20,8 @@ def conclude(result: StudyResult) -> list[Conclusion]:
         return [
             Conclusion(
                 f"No cell predicts observations better than a copy of the start, whose error is {number(copy)} of "
-                f"their variance (lowest mean {measured(best)}, {place(best)}): look at objective, rate and steps "
-                "before n and k.",
+                f"the variance of their change (lowest mean {measured(best)}, {place(best)}): look at objective, rate "
+                "and steps before n and k.",
                 True,
                 True,
             )
@@ -31,8 +31,8 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     more = " and more" if len(worse) > 4 else ""
     found = [
         Conclusion(
-            f"Observations are predicted best at {place(best)}: error {measured(best)} of their variance, mean over "
-            f"the horizon, where a copy of the start has {number(copy)}. {len(useful)} of "
+            f"Observations are predicted best at {place(best)}: error {measured(best)} of the variance of their "
+            f"change, mean over the horizon, where a copy of the start has {number(copy)}. {len(useful)} of "
             f"{plural(len(errors), 'cell')} beat the copy{which}{more}.",
             True,
         )

@@ -186,7 +186,7 @@ def observation_table(estimates: Estimates) -> Table | None:
     steps = sorted(int(match[1]) for name in estimates if (match := re.fullmatch(r"observed/copy/horizon_(\d+)", name)))
     if not steps:
         return None
-    table = Table(title="Observations read out of latents, error² / variance", box=SIMPLE, caption=_OBSERVED)
+    table = Table(title="Change of observations read out of latents, error² / variance", box=SIMPLE, caption=_OBSERVED)
     for column in ("steps ahead", "model", "f(x)", "copy of the start"):
         table.add_column(column, justify="right")
     for step in steps:
@@ -202,8 +202,8 @@ def copy_wins(estimates: Estimates) -> str:
         return ""
     return (
         f"The model predicts observations worse than a copy of the start: {number(_scalar(model))} against "
-        f"{number(_scalar(copy))} of their variance, mean over the horizon. Train longer, or try another objective, "
-        "rate or width before more data."
+        f"{number(_scalar(copy))} of the variance of their change, mean over the horizon. Train longer, or "
+        "try another objective, rate or width before more data."
     )
 
 
