@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+GROUP = "inspect"
+
 _DATA = """\
 PATH is a file or folder of any format that is known: a store, LeWM, stable-worldmodel (HDF5, Lance, folder), LeRobot,
 Minari, D4RL, OGBench, robomimic, LIBERO, ALOHA, Zarr of diffusion policy, DINO-WM, .csv, .parquet, .arrow or .npz.
