@@ -2,11 +2,15 @@
 
 Least-squares factors shared by all actions, without gradient descent: what a learner that minimises its empirical risk
 would do with the same n and k.
+
+    python benchmarks/exact_learners.py
+    python benchmarks/exact_learners.py --sweep quickstart --csv benchmarks/tables/quickstart_exact.csv
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from jepa_scale.records import RunTable
 from jepa_scale.runs.build import build_context
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.instantiate import build_law
+from jepa_scale.studies.specification.spec import find_sweep, read_spec
 from jepa_scale.theory.learners import fit_shared
 from jepa_scale.theory.learning_curve import LearningCurve, best_regret_width, learning_curve
 
@@ -52,10 +57,35 @@ def exponents(name: str, runs: RunTable) -> None:
             print(f"{name:15s} {target:6s} {law:11s} {shown}")
 
 
+def curve_of(sweep: str, datasets: int) -> LearningCurve:
+    """Exact learners on the world of a study, at its sizes and widths."""
+    spec = read_spec(find_sweep(sweep))
+    context = build_context(compose(list(spec.overrides)))
+    sizes, widths = list(spec.dials["data.n"].values), list(spec.dials["model.k"].values)
+    world, problem = context.world.finite, context.planner.problem
+    return learning_curve(world, problem, sizes, widths, datasets, np.random.default_rng(0), fit_shared)
+
+
+def write(curve: LearningCurve, path: Path) -> None:
+    """Write the regret of every data set, n and k."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["n", "k", "dataset", "regret"])
+        for row, n in enumerate(curve.sizes):
+            for column, k in enumerate(curve.widths):
+                for dataset in range(curve.datasets):
+                    rows.writerow([n, k, dataset, f"{curve.regrets[row, dataset, column]:.6f}"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", type=int, default=5)
+    parser.add_argument("--sweep", help="a shipped study, of whose world --csv writes a table")
+    parser.add_argument("--csv", type=Path)
     given = parser.parse_args()
+    if given.sweep and given.csv:
+        write(curve_of(given.sweep, given.datasets), given.csv)
+        return
     context = build_context(compose([*WORLD, "planner.score=density"]))
     world, problem = context.world.finite, context.planner.problem
     table = {name: np.array(column) for name, column in pq.read_table(TABLE).to_pydict().items()}

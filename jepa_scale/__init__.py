@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
     from jepa_scale.api.tables import Runs
     from jepa_scale.api.worlds import world
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Runs",

@@ -1,9 +1,11 @@
+import pkgutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from jepa_scale.cli import commands
 from jepa_scale.cli.app import main
 
 HEAVY = ("torch", "lightning", "optuna", "hydra", "wandb", "matplotlib", "scipy", "numpy", "rich")
@@ -30,6 +32,9 @@ def test_help_imports_nothing_heavy():
         (["train", "data.n=10"], "data.n=10 is below data.batch_size"),
         (["train", "world.hidden.slip=2.0", "logger=none"], "world.hidden: expected a probability in [0, 1], got slip"),
         (["study", "nope.yaml"], "no study file 'nope.yaml'"),
+        (["study", "quikstart"], "no study file 'quikstart': did you mean quickstart?"),
+        (["studdy"], "no command 'studdy': did you mean study or status? jepa-scale --help lists all"),
+        (["xyz", "--n", "3"], "no command 'xyz': jepa-scale --help lists all"),
         (["study", "quickstart", "model.k=3"], "model.k is a dial of study quickstart"),
         (["study", "quickstart", "optimizer.rl=3"], "did you mean 'optimizer.lr'"),
         (["report", "nowhere"], "nowhere is not a study folder"),
@@ -54,6 +59,37 @@ def test_mistakes_are_one_line_and_exit_code_two(arguments, message, capsys, tmp
     assert message in errors
     assert errors.count("\n") == 1
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_the_command_alone_shows_the_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    alone = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert alone == capsys.readouterr().out
+
+
+def test_usage_and_errors_of_a_command_name_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["advise", "runs.csv", "--n", "x"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("usage: jepa-scale advise [-h]")
+    assert lines[-1].startswith("jepa-scale advise: error: argument --n")
+
+
+def test_help_lists_every_command_once_under_a_heading(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    listed, _, _ = capsys.readouterr().out.partition("\noptions:")
+    names = sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+    found = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
+    assert sorted(found) == names
+    headings = [line.rstrip(":") for line in listed.splitlines() if line.endswith(":")]
+    assert headings == [heading for heading in commands.GROUPS.values() if heading in headings]
+    assert len(headings) >= 5
+    assert not [line for line in listed.splitlines() if len(line) > 120]
 
 
 def test_train_prints_every_epoch_and_the_last_estimates(tiny_overrides, capsys, tmp_path, monkeypatch):

@@ -49,6 +49,8 @@ def test_shifted_actions_end_with_code_1(recorded, tmp_path, capsys):
     np.savez(tmp_path / "late.npz", **(arrays | {"actions": shifted}))
     assert run(["data", tmp_path / "late.npz"]) == 1
     assert "✗ actions are shifted by one row" in capsys.readouterr().out
+    assert run(["data", tmp_path / "late.npz", "--enough"]) == 1
+    assert capsys.readouterr().out.startswith("Whether it is enough was not asked: ")
 
 
 def test_what_does_not_ruin_training_ends_with_code_0(recorded, tmp_path, capsys):

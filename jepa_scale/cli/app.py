@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import pkgutil
 import sys
 import typing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jepa_scale
@@ -20,26 +21,19 @@ from jepa_scale.texts import cleaned
 
 # Nothing heavy is imported up here, nor by the modules of commands: --help must not wait for torch.
 
+_DESCRIPTION = "Scaling studies for JEPA world models, checked against worlds whose truth is computable."
 _EPILOG = """\
 examples:
   jepa-scale study                                       the quickstart: 102 runs, minutes on 2 cores, then a report
   jepa-scale study my_sweep.yaml workers=4               a study of your own, 4 processes
-  jepa-scale train world=torus model.k=8 data.n=3000     one run
-  jepa-scale finetune runs/ID finetune=rollout           fine-tune a run for planning
-  jepa-scale evaluate runs/ID evaluation.episodes=200    evaluate a trained model: success, floors, prediction errors
-  jepa-scale report studies/quickstart                   rewrite the report
-  jepa-scale sweep my_sweep.yaml launcher=slurm          run a study on a SLURM cluster
-  jepa-scale status --watch studies/my_sweep             follow its progress; see also cancel, collect, sync
-  jepa-scale dashboard studies/my_sweep                  its W&B workspace, with fits, forecasts and advice
-  jepa-scale theory                                      check the theory's statements on random worlds
-  jepa-scale theory world=torus world.side=6             the same, and evaluate the bounds on that world
+  jepa-scale advise studies/quickstart --n 20000         is that n sufficient, and which run to do next?
   jepa-scale audit embeddings.npz                        audit embeddings of a model trained elsewhere
-  jepa-scale advise studies/quickstart --n 20000         is that n sufficient, and which run should be next?
-  jepa-scale collect wandb://me/project?group=sweep      a table from runs in W&B, for advise and fit
-  jepa-scale fit runs.csv --columns N=params D=tokens    laws and forecasts from any table of runs
   jepa-scale data episodes.h5                            inspect recorded episodes: content, action alignment
+  jepa-scale train world=torus model.k=8 data.n=3000     one run
+  jepa-scale sweep my_sweep.yaml launcher=slurm          run a study on a SLURM cluster
 
-Overrides are Hydra's: group=option or key.path=value. `jepa-scale train --show` prints every key.
+`jepa-scale COMMAND --help` has more. Overrides are Hydra's: group=option or key.path=value; `jepa-scale train --show`
+prints every key.
 """
 
 
@@ -47,25 +41,52 @@ def parser() -> argparse.ArgumentParser:
     """Build the argument parser; every module of ``cli/commands`` adds one command."""
     top = argparse.ArgumentParser(
         prog="jepa-scale",
-        description="Scaling studies for JEPA world models, checked against worlds whose truth is computable.",
+        usage="jepa-scale [-h] [--version] COMMAND ...",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"jepa-scale {jepa_scale.__version__}")
-    added = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # Listed by groups in the description instead.
+    added = top.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=top.prog)
+    groups: dict[str, list[str]] = {group: [] for group in commands.GROUPS}
     for info in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
         module = importlib.import_module(f"{commands.__name__}.{info.name}")
         module.add_parser(added).set_defaults(run=module.run)
+        groups[getattr(module, "GROUP", "")].append(info.name)
+    helps = {choice.dest: choice.help or "" for choice in added._choices_actions}
+    top.description = "\n".join(
+        [_DESCRIPTION, *(_listed(commands.GROUPS[group], names, helps) for group, names in groups.items())]
+    ).rstrip()
     return top
+
+
+def _listed(heading: str, names: Sequence[str], helps: Mapping[str, str]) -> str:
+    """List the commands of a group, a line each; an empty text if it has none."""
+    return "\n".join(["", f"{heading}:", *(f"  {name:<12}{helps[name]}" for name in names)]) if names else ""
+
+
+def _refuse_unknown(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """End with a suggestion if the first word that is no option names no command."""
+    word = next((word for word in words if not word.startswith("-")), None)
+    known = next(action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    if word is None or word in known:
+        return
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    top.exit(2, f"jepa-scale: error: no command {word!r}: {hint}jepa-scale --help lists all\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; a user's mistake ends with one line and exit code 2."""
     top = parser()
+    _refuse_unknown(top, sys.argv[1:] if arguments is None else arguments)
     parsed, rest = top.parse_known_args(arguments)
     # argparse leaves overrides over that come after an option.
     if any(text.startswith("-") for text in rest) or (rest and not hasattr(parsed, "overrides")):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if parsed.command is None:
+        top.print_help()
+        sys.exit(0)
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
     # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a

@@ -54,7 +54,7 @@ def _of_arms(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _page(result: StudyResult, bodies: dict[str, tuple[str, str]], folder: Path) -> str:
-    links, body = listed(bodies)
+    links, body = listed(bodies, sections.CLOSED)
     return document(
         result.name,
         f"""<header>

@@ -35,6 +35,10 @@ TITLES = {
 """Titles of the sections by id, in the order of the page, after the answer."""
 
 
+CLOSED = frozenset({"spectrum", "bounds", "laws", "forecasts", "diagnostics", "reproducibility"})
+"""Sections that explain rather than answer: their headings are shown, a click or a link opens them."""
+
+
 def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     """Return title and content of each section by its id; the figures' files go into ``folder``/figures."""
     by_topic = conclusions(result)

@@ -95,7 +95,12 @@ def difference(gap: Difference) -> str:
         return f"{number(gap.value)} (no standard error)"
     if math.isinf(size):
         return f"{number(gap.value)} (the seeds do not differ at all)"
-    return f"{with_error(gap.value, gap.standard_error)} ({abs(size):.1f} SE)".replace("-", "−")
+    # With a few seeds the error itself is uncertain by a third: tens of them are no more certain than ten.
+    apart = f"{abs(size):.1f}" if abs(size) <= _MOST_ERRORS else f"more than {_MOST_ERRORS}"
+    return f"{with_error(gap.value, gap.standard_error)} ({apart} SE)".replace("-", "−")
+
+
+_MOST_ERRORS = 10
 
 
 def bound(value: float) -> str:

@@ -321,15 +321,13 @@ def test_settings_at_the_door(settings, message, generator, tmp_path):
         jepa_scale.audit(saved(tmp_path, **pairs(generator, n=2000)), **settings)
 
 
-def test_the_readme_exports_any_model(generator, tmp_path):
-    """The ten lines of the README, on a model with the three methods, into an audit."""
-    import re
-    from pathlib import Path
-
+def test_the_tutorial_exports_any_model(generator, tmp_path):
+    """The ten lines of the tutorial, on a model with the three methods, into an audit."""
     import torch
 
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def export" in block)
+    from tests.documents.pages import blocks
+
+    (code,) = [block.text for block in blocks("python") if "def export" in block.text]
     space: dict = {}
     exec(code, space)
 

@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+GROUP = "answer"
+
 if typing.TYPE_CHECKING:
     from jepa_scale.studies.advising import Answer
 

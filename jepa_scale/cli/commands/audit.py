@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+GROUP = "inspect"
+
 _AUDIT = """\
 PATH is a .npz, a folder of .npy files, a .h5 or a .parquet with arrays
   z           embeddings z_t, floating

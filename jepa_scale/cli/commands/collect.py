@@ -9,6 +9,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import print_gaps, print_line
 
+GROUP = "cluster"
+
 _COLLECT = """\
 sources of W&B runs:
   wandb://ENTITY/PROJECT[?group=G&job_type=J&tag=T&state=finished&host=SERVER]

@@ -8,6 +8,8 @@ import re
 import typing
 from pathlib import Path
 
+GROUP = "wandb"
+
 _EPILOG = """\
 Requires the extra `wandb` (pip install 'jepa-scale[wandb]') and, for saving, a login (`wandb login`).
 

@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+GROUP = "inspect"
+
 _DATA = """\
 PATH is a file or folder of any format that is known: a store, LeWM, stable-worldmodel (HDF5, Lance, folder), LeRobot,
 Minari, D4RL, OGBench, robomimic, LIBERO, ALOHA, Zarr of diffusion policy, DINO-WM, .csv, .parquet, .arrow or .npz.
@@ -88,7 +90,7 @@ def run(parsed: argparse.Namespace) -> int:
         card = data_card(episodes, parsed.seed)
         stepped = frameskip(episodes, parsed.frameskip)
         answer = None
-        if parsed.enough:
+        if parsed.enough and not card.ruined:
             answer = enough(stepped, WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile, parsed.seed)
         if parsed.to is not None:
             written.append(("store", write_episodes(stepped, parsed.to)))
@@ -108,6 +110,8 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(card_json(card, answer))
     else:
+        if parsed.enough and answer is None:
+            print("Whether it is enough was not asked: as it is, training on it would be pointless.")
         _show(card, answer, stepped if parsed.frameskip > 1 else None, written)
     return 1 if card.ruined else 0
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import add_allow
 
+GROUP = "run"
+
 _EVALUATE = """\
 CKPT is a run folder (its last checkpoint) or a .ckpt file. Several are evaluated on the same tasks and compared.
 

@@ -10,6 +10,8 @@ from jepa_scale import signals
 from jepa_scale.cli.common import add_accept_mixed, add_allow
 from jepa_scale.cli.running import run_here
 
+GROUP = "run"
+
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""

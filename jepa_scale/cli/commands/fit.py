@@ -7,6 +7,8 @@ import math
 import typing
 from pathlib import Path
 
+GROUP = "answer"
+
 _FIT = """\
 --law takes names (chinchilla, generic, nested, nested_fixed, …: conf/law) or formulas; several are compared:
   TARGET = E + A N^-alpha + B D^-beta            a constant and powers of any columns

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import typing
 
+GROUP = "learn"
+
 _EPILOG = """\
 examples:
   jepa-scale quantities           the columns of a study's table, then the estimates of every epoch

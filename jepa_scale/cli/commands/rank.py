@@ -7,6 +7,8 @@ import math
 import typing
 from pathlib import Path
 
+GROUP = "answer"
+
 _EPILOG = """\
 examples:
   jepa-scale rank checkpoints.csv --target success --cluster run

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import new_console, print_conclusions
 
+GROUP = "answer"
+
 _MOST = 20
 """Most runs without a record that are listed."""
 

@@ -8,6 +8,8 @@ import typing
 from dataclasses import replace
 from pathlib import Path
 
+GROUP = "cluster"
+
 _WATCH_SECONDS, _DAY = 5, 86400
 _STATUS = """\
 --watch on a terminal shows the regret of every cell so far, running runs, jobs, failures and the forecast for the

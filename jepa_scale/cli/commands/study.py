@@ -9,6 +9,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import add_accept_mixed, add_allow, new_console, print_conclusions
 
+GROUP = "run"
+
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""

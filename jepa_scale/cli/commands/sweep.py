@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import add_accept_mixed, add_allow, print_gaps, print_line
 
+GROUP = "cluster"
+
 _SWEEP = """\
 launchers:
   launcher=local workers=4           worker processes on this machine, until all runs are done

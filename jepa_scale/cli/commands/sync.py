@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+GROUP = "wandb"
+
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from jepa_scale.cli.common import add_allow
 
+GROUP = "learn"
+
 _MOST_TRIALS = 1_000_000
 """Most trials per family: days of work on a large machine."""
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import Forecast, LawFit, StudyResult
 from jepa_scale.report.page import marks
-from jepa_scale.report.page.style import MARKERS, NARROWEST, sequential
+from jepa_scale.report.page.style import INK, MARKERS, NARROWEST, sequential
 from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
 from jepa_scale.report.wording import plural, whole
 
@@ -95,14 +95,14 @@ _ROW = 0.052
 """Height of a label as a share of the axes."""
 
 
-def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any]]) -> None:
+def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
     """Write labels right of the axes at the heights of lines, moved apart where they would overlap.
 
-    ``ends`` are height, text and colour.
+    ``ends`` are height, text, and the line's colour and marker.
     """
     low, high = axes.get_ylim()
     order = sorted(ends, key=lambda end: end[0])
-    wanted = [min(max((value - low) / (high - low), 0.0), 1.0) for value, _, _ in order]
+    wanted = [min(max((value - low) / (high - low), 0.0), 1.0) for value, *_ in order]
     places = list(wanted)
     # Up from the lowest, then down from the top: each moves no more than its neighbours make it.
     for i in range(1, len(places)):
@@ -110,9 +110,14 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any]]) -> None:
     for i in reversed(range(len(places))):
         above = 1.0 if i + 1 == len(places) else places[i + 1] - _ROW
         places[i] = min(places[i], above)
-    for (_, label, color), place in zip(order, places, strict=True):
+    for (_, label, color, marker), place in zip(order, places, strict=True):
+        # The mark has the line's colour; text in it would be too pale to read.
+        axes.plot(
+            [1.018], [place], marker=marker, color=color, markersize=4, linestyle="", transform=axes.transAxes,
+            clip_on=False,
+        )  # fmt: skip
         axes.annotate(
-            label, (1.012, place), xycoords="axes fraction", va="center", ha="left", fontsize="small", color=color,
+            label, (1.032, place), xycoords="axes fraction", va="center", ha="left", fontsize="small", color=INK,
             annotation_clip=False,
         )  # fmt: skip
 

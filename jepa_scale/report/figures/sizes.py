@@ -85,7 +85,7 @@ def draw(result: StudyResult) -> Figure:
     size_axis(axes, sizes(result.table))
     axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-    ends = [(row[-1].mean, f"k = {k}", colors[k]) for k, row in _by_width(result).items()]
+    ends = [(row[-1].mean, f"k = {k}", colors[k], markers[k]) for k, row in _by_width(result).items()]
     label_lines(axes, ends)
     for value, name, _ in levels(result):
         # On its line, at the left: the right is for the widths.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
     return f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def section(identity: str, title: str, *parts: str) -> str:
-    """Return a section with its heading."""
-    return f'<section id="{identity}"><h2>{text(title)}</h2>\n' + "\n".join(parts) + "</section>"
+def section(identity: str, title: str, *parts: str, closed: bool = False) -> str:
+    """Return a section with its heading; one that is ``closed`` shows its content when its heading is clicked."""
+    content = "\n".join(parts)
+    if not closed:
+        return f'<section id="{identity}"><h2>{text(title)}</h2>\n{content}</section>'
+    return (
+        f'<section id="{identity}"><details class="section"><summary><h2>{text(title)}</h2></summary>\n{content}'
+        "</details></section>"
+    )
 
 
-def sections(bodies: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Return the links to sections, given as id → title and content, and the sections themselves."""
+def sections(bodies: Mapping[str, tuple[str, str]], closed: Collection[str] = ()) -> tuple[str, str]:
+    """Return the links to sections, given as id → title and content, and the sections, those in ``closed`` folded."""
     links = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, (title, _) in bodies.items())
-    body = "\n".join(section(identity, title, content) for identity, (title, content) in bodies.items())
+    body = "\n".join(
+        section(identity, title, content, closed=identity in closed) for identity, (title, content) in bodies.items()
+    )
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>', body
 
 

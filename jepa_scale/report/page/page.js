@@ -30,6 +30,16 @@
     else box.removeAttribute("tabindex");
   });
   addEventListener("resize", reach);
+  all("details").forEach((box) => box.addEventListener("toggle", reach));
+
+  // A link to a section that is folded opens it.
+  const unfold = () => {
+    const target = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+    for (let box = target?.closest("details") ?? (target && one("details.section", target)); box;
+      box = box.parentElement.closest("details")) box.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
 
   // Copy and download.
   const save = (name, kind, text) => {

@@ -116,6 +116,7 @@ table.heat td.best { outline: 2px solid #000; outline-offset: -4px; font-weight:
 .no { color: var(--alarm); font-weight: 600; }
 .note { color: var(--muted); font-size: .88rem; }
 details { margin: 1rem 0; }
+details.section > summary { cursor: pointer; } details.section > summary h2 { display: inline; }
 summary { cursor: pointer; font-weight: 600; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .35rem 1rem; font-size: .92rem; }
 dt { font-weight: 600; } dd { margin: 0; max-width: 44rem; }

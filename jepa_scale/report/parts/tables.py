@@ -45,10 +45,9 @@ def _heat_cell(cell: Cell | None, best: bool, low: float, high: float) -> str:
     share = (cell.mean - low) / (high - low) if high > low else 0.0
     ground, ink = shade(share)
     kind = ' class="best"' if best else ""
-    return (
-        f'<td{kind} style="background:{ground};color:{ink}">'
-        f"{with_error(cell.mean, cell.standard_error)} <small>{seeds(cell.seeds)}</small></td>"
-    )
+    # Equal seeds show no scatter, which is not an error of 0.
+    mean = number(cell.mean) if cell.standard_error == 0 else with_error(cell.mean, cell.standard_error)
+    return f'<td{kind} style="background:{ground};color:{ink}">{mean} <small>{seeds(cell.seeds)}</small></td>'
 
 
 def parameters(result: StudyResult) -> str:

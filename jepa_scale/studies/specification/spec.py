@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -128,8 +129,10 @@ def find_sweep(name: str) -> Path:
     shipped = data_dir("sweeps", "quickstart.yaml")
     if (shipped / f"{name}.yaml").is_file():
         return shipped / f"{name}.yaml"
-    known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
-    raise UserError(f"no study file {name!r}: give a path to a YAML file, or one of {known}")
+    known = sorted(file.stem for file in shipped.glob("*.yaml"))
+    near = difflib.get_close_matches(name.removesuffix(".yaml"), known, n=2, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}? Else " if near else ""
+    raise UserError(f"no study file {name!r}: {hint}give a path to a YAML file, or one of {', '.join(known)}")
 
 
 def read_spec(path: Path) -> StudySpec:
