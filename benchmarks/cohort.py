@@ -1,9 +1,9 @@
 """Runs per hour of one core: cohorts of M against the same runs one after another, as a study's worker does them.
 
-Both run in one process, in turns, so that whatever else the machine does touches both alike; ratios are medians over
-turns. Whole runs are timed: data, training, estimates of every epoch, checkpoints, records. The plain worlds never
-repeat an observation; of a finite world's, each is encoded once a step in a cohort. Goals: at M = 6 a ratio of 1.4 in
-plain worlds and of 2 in finite ones.
+Both run in one process, in turns, and CPU time is counted, so that other work on the machine matters little; ratios
+are medians over turns, the last column that of wall time. Whole runs are timed: data, training, estimates of every
+epoch, checkpoints, records. The plain world never repeats an observation; of the finite one's, each is encoded once a
+step in a cohort. Goals: at M = 6 a ratio of 1.4 in plain worlds and of 2 in finite ones.
 
     OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite] [key=value …]
 """
@@ -30,23 +30,33 @@ CASES = {
 """The quickstart's run at n = 3000, k = 16, and the same model of continuous observations and actions."""
 
 
-def alone(configs: list[dict], folder: Path) -> float:
+def now() -> tuple[float, float]:
+    """Seconds of CPU time of this process, and of wall time."""
+    return time.process_time(), time.perf_counter()
+
+
+def since(started: tuple[float, float]) -> tuple[float, float]:
+    """Seconds since then, of both."""
+    return now()[0] - started[0], now()[1] - started[1]
+
+
+def alone(configs: list[dict], folder: Path) -> tuple[float, float]:
     """Seconds of the runs one after another."""
-    started = time.perf_counter()
+    started = now()
     for number, config in enumerate(configs):
         run(config, folder / f"alone-{number}")
         gc.collect()
-    return time.perf_counter() - started
+    return since(started)
 
 
-def together(configs: list[dict], folder: Path) -> float:
+def together(configs: list[dict], folder: Path) -> tuple[float, float]:
     """Seconds of the same runs as a cohort; of a cohort of one, as a study does it, that is the run alone."""
     if len(configs) == 1:
         return alone(configs, folder / "one")
-    started = time.perf_counter()
+    started = now()
     outcomes = run_cohort([Job(config, folder / f"member-{number}") for number, config in enumerate(configs)])
     gc.collect()
-    seconds = time.perf_counter() - started
+    seconds = since(started)
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
@@ -61,7 +71,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(" case     M  alone runs/h  cohort runs/h  ratio (least … most)")
+    print(" case     M  alone runs/h  cohort runs/h  ratio (least … most)  wall")
     for case in arguments.cases:
         base = compose(["logger=none", *CASES[case], *arguments.overrides])
         # Imports, the world's truth and the allocator are paid for here.
@@ -74,12 +84,12 @@ def main() -> None:
             rows = []
             for _ in range(arguments.repeats):
                 with tempfile.TemporaryDirectory() as folder:
-                    solo = alone(few, Path(folder)) / len(few)
-                    cohort = together(configs, Path(folder)) / size
-                rows.append((3600 / solo, 3600 / cohort, solo / cohort))
-            hour, joint, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+                    solo = [seconds / len(few) for seconds in alone(few, Path(folder))]
+                    cohort = [seconds / size for seconds in together(configs, Path(folder))]
+                rows.append((3600 / solo[0], 3600 / cohort[0], solo[0] / cohort[0], solo[1] / cohort[1]))
+            hour, joint, ratio, wall = (statistics.median(column) for column in zip(*rows, strict=True))
             spread = f"({min(row[2] for row in rows):.2f} … {max(row[2] for row in rows):.2f})"
-            print(f"{case:>6} {size:4d} {hour:13.0f} {joint:14.0f} {ratio:6.2f} {spread}", flush=True)
+            print(f"{case:>6} {size:4d} {hour:13.0f} {joint:14.0f} {ratio:6.2f} {spread:>14} {wall:5.2f}", flush=True)
 
 
 if __name__ == "__main__":
