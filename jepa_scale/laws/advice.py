@@ -28,6 +28,8 @@ _SLACK = 0.1
 """Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
 _NOTHING = 1e-3
 """Regret, as a share of random plans', below which nothing is left to remove."""
+_NEARLY = 0.1
+"""The same as a share of the target."""
 _MORE = 10.0
 """Factor of data by which what the samples cost is told from what stays."""
 
@@ -66,7 +68,7 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
         tolerated_k=tolerated,
         limits={} if asked.status in ("cannot say", "sufficient") else _limits(outlook, n, k, seed),
         noise=noise,
-        doubling=_doubling(outlook, n, k, ask.level, seed),
+        doubling=_doubling(outlook, n, k, ask, seed),
         next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
         weights=dict(outlook.shares),
         checked=outlook.checked,
@@ -218,17 +220,18 @@ def _limits(outlook: Outlook, n: int, k: int, seed: int) -> dict[str, float]:
     }
 
 
-def _doubling(outlook: Outlook, n: int, k: int, level: float, seed: int) -> tuple[float, float, float] | None:
+def _doubling(outlook: Outlook, n: int, k: int, ask: Ask, seed: int) -> tuple[float, float, float] | None:
     """Return E(2n, k) / E(n, k) − 1 with its interval, from joint draws of both."""
     widths, sizes = np.array([k, k], float), np.array([n, 2 * n], float)
     far_n, far_k = (float(part.max()) for part in outlook.decades(widths, sizes))
     if far_n > outlook.checked[0] + _SLACK or far_k > outlook.checked[1] + _SLACK:
         return None
     now, then = outlook.draws(widths, sizes, seed).T
-    if not now.mean() > _NOTHING * outlook.seen.ceiling:
+    least = max(_NOTHING * outlook.seen.ceiling, _NEARLY * ask.target_regret)
+    if not now.mean() > least:
         return None
-    share = then / np.maximum(now, _NOTHING * outlook.seen.ceiling) - 1
-    low, middle, high = np.quantile(share, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    share = then / np.maximum(now, least) - 1
+    low, middle, high = np.quantile(share, [(1 - ask.level) / 2, 0.5, (1 + ask.level) / 2])
     return float(middle), float(low), float(high)
 
 

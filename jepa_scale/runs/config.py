@@ -264,6 +264,7 @@ def _composed(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
     from jepa_scale.runs.leaves import folders
 
     places = tuple(str(folder.resolve()) for folder in folders())
+    choices = {**_world_defaults(choices), **choices}
     first = {group: option if isinstance(option, str) else option[0] for group, option in choices.items()}
     config = dict(_compose_groups(tuple(sorted(first.items())), places))
     for group, options in choices.items():
@@ -272,6 +273,28 @@ def _composed(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
             leaves = (_compose_groups(tuple(sorted(chosen.items())), places)[group] for chosen in compositions)
             config[group] = dict(zip(options, leaves, strict=True))
     return config
+
+
+def _world_defaults(choices: Mapping[str, str | tuple[str, ...]]) -> dict[str, str]:
+    """Return the options of other groups that the chosen world begins with: ``conf/world_defaults/WORLD.yaml``.
+
+    Hydra allows no override of the defaults list below an interpolated group, so the files are read here.
+
+    Raises
+    ------
+    UserError
+        If such a file does not map groups to their options.
+    """
+    from jepa_scale.runs.leaves import options
+
+    world = choices.get("world")
+    file = options("world_defaults").get(world) if isinstance(world, str) else None
+    if file is None:
+        return {}
+    content, known = parse_yaml(file.read_text(encoding="utf-8")), groups()
+    if not isinstance(content, dict) or any(option not in known.get(group, ()) for group, option in content.items()):
+        raise UserError(f"{file}: expected options by group, such as objective: vicreg, got {content}")
+    return content
 
 
 @lru_cache(maxsize=32)

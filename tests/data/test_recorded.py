@@ -37,7 +37,7 @@ def stored(tmp_path_factory):
 
 
 def on(path, *more):
-    return compose([*SETTINGS, "world=recorded", f"world.path={path}", "planner=none", *more])
+    return compose([*SETTINGS, "world=recorded", f"world.path={path}", "objective=spectral", *more])
 
 
 def test_a_recording_gives_the_numbers_of_its_world(stored, tmp_path):

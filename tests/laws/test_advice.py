@@ -154,6 +154,26 @@ def test_next_runs_narrow_a_forecast_more_and_more(table, stack):
     assert shares[-1] < 1.0
 
 
+def test_seeds_of_one_cell_are_one_line(table, stack):
+    runs = advise(stack, table, Ask(0.1, n=100_000, k=16)).next_runs
+    assert len({(run.n, run.k) for run in runs}) == len(runs)
+    assert sum(run.seeds for run in runs) == 3
+
+
+def test_what_twice_the_data_would_change(stack):
+    falling = made(lambda k, n, tail: 0.6 * (n / 300) ** -0.5)
+    advice = advise(stack, falling, Ask(0.05, n=30000, k=8))
+    middle, low, high = advice.doubling
+    assert low < 2**-0.5 - 1 < high < 0
+    assert low < middle < high
+    assert any(
+        line.startswith("Twice the data, n = 60\u202f000, would change the regret") for line in advice_lines(advice)
+    )
+    # Nothing is left to gain where a tenth of the target is reached, and nothing is said far beyond the runs.
+    assert advise(stack, falling, Ask(0.9, n=30000, k=8)).doubling is None
+    assert advise(stack, falling, Ask(0.05, n=10**9, k=8)).doubling is None
+
+
 def test_what_does_not_suffice_is_sent_to_the_least_data_that_does(stack):
     # 0.6, 0.33, 0.19, 0.1 and 0.06 at the five sizes.
     falling = made(lambda k, n, tail: 0.6 * (n / 300) ** -0.5)

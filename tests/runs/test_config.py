@@ -12,6 +12,24 @@ def test_defaults_compose():
     assert config["model"] == {"k": 16, "hidden": None, "normalise": False}
 
 
+def test_a_world_begins_with_options_of_its_own(tmp_path, monkeypatch):
+    recorded = ["world=recorded", "world.path=walk.npz"]
+    config = compose(recorded)
+    assert config["objective"]["_target_"].endswith("VICReg")
+    assert config["planner"]["_target_"].endswith("NoPlanner")
+    chosen = compose([*recorded, "objective=spectral", "planner=cem"])
+    assert chosen["objective"]["_target_"].endswith("SpectralObjective")
+    assert chosen["planner"]["_target_"].endswith("CEM")
+    assert compose(["world=torus"])["objective"]["_target_"].endswith("SpectralObjective")
+    # A world of one's own may do so too, and a wrong file is named.
+    for group, content in (("world", "_target_: mine.World"), ("world_defaults", "objective: fancy")):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(content)
+    monkeypatch.setenv("JEPA_SCALE_CONF_PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"mine\.yaml: expected options by group, .* got .*fancy"):
+        compose(["world=mine"])
+
+
 def test_groups_and_values_are_overridden():
     config = compose(["world=torus", "world.side=4", "model.k=8", "optimizer.lr=1e-3", "objective=spectral"])
     assert config["world"]["side"] == 4

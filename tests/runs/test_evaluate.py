@@ -120,9 +120,9 @@ def test_the_world_may_change_and_the_model_may_not(runs):
     assert quiet.record.settings["world"]["noise_std"] == 0.0
 
 
-def test_recorded_data_have_a_prediction_error_only(recorded):
+def test_recorded_data_have_prediction_errors_only(recorded):
     (found,) = evaluate([recorded])
-    assert {row.name.split("/")[0] for row in found.record.estimates} == {"prediction"}
+    assert {row.name.split("/")[0] for row in found.record.estimates} == {"prediction", "observed", "hindsight"}
     assert found.record.protocol == {"kind": "none"}
     with pytest.raises(UserError, match="as other episodes were trained on"):
         evaluate([recorded], ["data.heldout=800"])
