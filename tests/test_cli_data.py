@@ -50,7 +50,7 @@ def test_shifted_actions_end_with_code_1(recorded, tmp_path, capsys):
     assert run(["data", tmp_path / "late.npz"]) == 1
     assert "✗ actions are shifted by one row" in capsys.readouterr().out
     assert run(["data", tmp_path / "late.npz", "--enough"]) == 1
-    assert capsys.readouterr().out.startswith("Whether it is enough was not asked: ")
+    assert capsys.readouterr().out.startswith("NOT ANSWERED whether it is enough: actions are shifted by one row")
 
 
 def test_what_does_not_ruin_training_ends_with_code_0(recorded, tmp_path, capsys):
@@ -136,5 +136,8 @@ def test_enough_refuses(recorded, capsys, arguments, message):
 def test_enough_needs_episodes(tmp_path, generator, capsys):
     observations, actions, lengths = walk(generator, [300] * 4, noise=0.3)
     np.savez(tmp_path / "walk.npz", observations=observations, actions=actions, ep_len=lengths)
-    assert run(["data", tmp_path / "walk.npz", "--enough"]) == 2
-    assert "expected at least 8 episodes of 2 or more transitions, got 4" in capsys.readouterr().err
+    assert run(["data", tmp_path / "walk.npz", "--enough", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["enough"]["status"] == "not answered"
+    assert content["enough"]["reason"].startswith("expected at least 8 episodes of 2 or more transitions, got 4")
+    assert content["content"]["episodes"] == 4

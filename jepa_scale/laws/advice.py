@@ -160,10 +160,11 @@ class _Grid:
         """The least sufficient n with its best width."""
         for row in np.flatnonzero((self.probability >= self.ask.level).any(axis=1)):
             n, k = int(self.sizes[row]), int(self.widths[self.probability[row].argmax()])
-            # By other draws: the best of many probabilities is a little too good.
-            judgement = verdict(self.outlook, n, k, self.ask, self.seed + 1)
-            if judgement.status == "sufficient":
-                return judgement
+            # By other draws: the best of many probabilities is a little too good. And by those that a question about
+            # this very cell is answered by, which must not say otherwise.
+            judged = [verdict(self.outlook, n, k, self.ask, self.seed + more) for more in (1, 0)]
+            if all(one.status == "sufficient" for one in judged):
+                return judged[0]
         return None
 
     @cached_property

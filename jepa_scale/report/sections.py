@@ -110,8 +110,8 @@ def _next(result: StudyResult) -> str:
     first, *others = next_lines(result.advice)
     more = f" {plural(len(others), 'more cell')} after it." if others else ""
     return (
-        f'<p class="next">{text(first + more)} In the study\'s folder: '
-        "<code>jepa-scale advise . &amp;&amp; jepa-scale study sweeps/next.yaml --folder .</code></p>"
+        f'<p class="next">{text(first + more)} From where the study was started, FOLDER being that of this page: '
+        "<code>jepa-scale advise FOLDER &amp;&amp; jepa-scale study sweeps/next.yaml --folder FOLDER</code></p>"
     )
 
 
@@ -141,6 +141,7 @@ def _list(group: Iterable[Conclusion]) -> str:
 _U_TURN = {
     "Expected regret": ("regret", False),
     "Regret": ("regret", True),
+    "Prediction error": ("prediction", True),
     "Success": ("success", True),
     "Success at the end of the budget": ("success_final", True),
 }

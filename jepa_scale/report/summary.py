@@ -178,6 +178,17 @@ def level(table: RunTable, column: str) -> float | None:
     return float(finite.mean()) if len(finite) else None
 
 
+def subject(result: StudyResult) -> str:
+    """Return the column that a study's answer is about: the regret, or its target where nothing was planned."""
+    planned = np.isfinite(np.asarray(result.table["regret"], dtype=float)).any() if len(result.table) else True
+    return "regret" if planned or not result.target.advised else result.target.column
+
+
+def noun(column: str) -> str:
+    """Return what a column is called in sentences."""
+    return {"prediction": "prediction error"}.get(column, column)
+
+
 def by_width(table: RunTable, column: str) -> dict[int, float]:
     """Return a property of the world by k; widths without a finite value are left out."""
     widths = np.asarray(table["k"], dtype=int)

@@ -58,8 +58,9 @@ def test_the_answer_follows_the_numbers():
     assert found[0].endswith("Forecast to do so: n = 10\u202f000, k = 16, P = 0.93.")
     assert "At none of 5 sample sizes" in found[1]
     assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[1]
+    assert answer(study_result(seeds=(0,)))[0].startswith("Perhaps enough at n = 10\u202f000")
     useless = dict.fromkeys(SIZES, (0.5,) * 6)
-    assert answer(study_result(useless))[0].startswith("Untrained: no cell plans better than random plans, whose ")
+    assert answer(study_result(useless))[0].startswith("Untrained: no cell is better than random plans, whose ")
     assert answer(study_result(table=empty_table(), records={})) == [
         "The study has no runs yet. 1 run without a record."
     ]

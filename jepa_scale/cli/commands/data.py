@@ -89,13 +89,19 @@ def run(parsed: argparse.Namespace) -> int:
         # Before steps are put together: the recorder's rows are what may be shifted.
         card = data_card(episodes, parsed.seed)
         stepped = frameskip(episodes, parsed.frameskip)
-        answer = None
-        if parsed.enough and not card.ruined:
-            answer = enough(stepped, WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile, parsed.seed)
+        answer, why_not = None, ""
+        if parsed.enough and card.ruined:
+            why_not = next(finding.sentence for finding in card.findings if finding.ruins)
+        elif parsed.enough:
+            try:
+                answer = enough(stepped, WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile, parsed.seed)
+            except ValueError as error:
+                # The card stands without it.
+                why_not = str(error)
         if parsed.to is not None:
             written.append(("store", write_episodes(stepped, parsed.to)))
         if parsed.page is not None:
-            written.append(("page", write_card(card, parsed.page, answer)))
+            written.append(("page", write_card(card, parsed.page, answer, why_not)))
     except ValueError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -108,10 +114,10 @@ def run(parsed: argparse.Namespace) -> int:
             "or its --format"
         ) from None
     if parsed.json:
-        print(card_json(card, answer))
+        print(card_json(card, answer, why_not))
     else:
-        if parsed.enough and answer is None:
-            print("Whether it is enough was not asked: as it is, training on it would be pointless.")
+        if why_not:
+            print(f"NOT ANSWERED whether it is enough: {why_not}.")
         _show(card, answer, stepped if parsed.frameskip > 1 else None, written)
     return 1 if card.ruined else 0
 

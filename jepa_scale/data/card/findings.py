@@ -42,7 +42,8 @@ def _of_content(content: Content, still: bool) -> Iterator[Remark]:
     if content.episodes < _FEW:
         yield Remark(
             Code.FEW_EPISODES,
-            f"{content.episodes} episodes: runs hold out 8 and test on 8 others, as only episodes are independent",
+            f"{content.episodes} of 17 episodes that a run needs: it holds out 8 and tests on 8 others, as only "
+            "episodes are independent",
         )
     if content.duplicates:
         yield Remark(

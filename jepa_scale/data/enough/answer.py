@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -19,6 +20,8 @@ WORTHWHILE = 0.05
 NEGLIGIBLE = 0.002
 """Share of the variance that counts as nothing, whatever part of the error it is."""
 _SURE = 0.9
+_NOTHING = 0.01
+"""Share of the variance that a learner must explain to have learned anything."""
 _REACH = 0.95
 
 
@@ -28,6 +31,8 @@ class Status(StrEnum):
     ENOUGH = "enough"
     MORE_HELPS = "more data helps"
     CANNOT_TELL = "cannot tell"
+    NOTHING = "nothing is predicted"
+    """The learner does no better than the mean change: what more data would bring to another cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Check:
     no_change: float
     """Error of the rung before."""
 
+    @property
+    def held(self) -> bool:
+        """Whether the measured error lies in the interval."""
+        return self.forecast.low <= self.measured <= self.forecast.high
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -47,13 +57,13 @@ class Curve:
 
     ladder: Ladder
     status: Status
-    probability: float
-    """P(twice the data removes less than what is worthwhile)."""
+    p_worthwhile: float
+    """P(twice the data removes at least what is worthwhile)."""
     doubling: Interval
     """Share of the error that twice the data would remove."""
     tenfold: Interval
     floor: Interval
-    """E∞, the error that no amount of such data removes from such a learner."""
+    """E∞, the error that no amount of such data removes from this learner: noise, what is hidden, or its own limits."""
     reach: Interval
     """n at which 95 % of what the learner can ever explain is explained; infinite where the error stays at 1."""
     check: Check | None
@@ -72,7 +82,7 @@ class Enough:
     @property
     def deciding(self) -> Curve:
         """The curve that the answer is of."""
-        return min(self.curves, key=lambda curve: curve.probability)
+        return max(self.curves, key=lambda curve: curve.p_worthwhile)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON can hold it."""
@@ -102,7 +112,8 @@ def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0) ->
     No model is trained: the learner is a ridge regression on random features (``ladder.measure``), at one and at five
     steps ahead. The answer is *enough* if with a probability of 0.9 twice the data removes less than ``worthwhile`` of
     the error at both horizons, or less than 0.2 % of the variance; *more data helps* if at either it removes more with
-    that probability.
+    that probability. Where the last rung, forecast from those below, missed in a way that speaks against the answer,
+    nothing is told. Episodes too short for five steps are asked about one.
 
     Parameters
     ----------
@@ -122,28 +133,45 @@ def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0) ->
         raise ValueError(f"expected a share of the error above 0 and below 1, got {worthwhile}")
     curves = [_curve(measure(episodes, HORIZONS[0], seed), worthwhile, seed)]
     if int(np.median(episodes.lengths)) > 2 * HORIZONS[1]:
-        curves.append(_curve(measure(episodes, HORIZONS[1], seed), worthwhile, seed))
-    states = {curve.status for curve in curves}
-    status = next(one for one in (Status.MORE_HELPS, Status.CANNOT_TELL, Status.ENOUGH) if one in states)
+        with suppress(ValueError):
+            # Gaps may leave too few stretches of so many steps.
+            curves.append(_curve(measure(episodes, HORIZONS[1], seed), worthwhile, seed))
+    status = min((curve.status for curve in curves), key=_FIRST.index)
     return Enough(episodes.source, status, worthwhile, tuple(curves))
+
+
+_FIRST = (Status.MORE_HELPS, Status.CANNOT_TELL, Status.ENOUGH, Status.NOTHING)
+"""Statuses, that which decides first."""
 
 
 def _curve(ladder: Ladder, worthwhile: float, seed: int) -> Curve:
     draws = forecast(ladder, seed)
     double = draws.gain(2.0)
     small = (double < worthwhile) | (draws.level * double < NEGLIGIBLE)
-    probability = float(small.mean())
-    sure = Status.ENOUGH if probability >= _SURE else Status.MORE_HELPS
+    worth = 1 - float(small.mean())
+    check = _check(ladder, seed)
     return Curve(
         ladder,
-        sure if probability >= _SURE or probability <= 1 - _SURE else Status.CANNOT_TELL,
-        probability,
+        _status(ladder, worth, check),
+        worth,
         Interval.of(double),
         Interval.of(draws.gain(10.0)),
         Interval.of(draws.level * draws.floor),
         Interval.of(draws.reach(_REACH)),
-        _check(ladder, seed),
+        check,
     )
+
+
+def _status(ladder: Ladder, worth: float, check: Check | None) -> Status:
+    last, error = float(ladder.means[-1]), float(ladder.errors_of_means[-1])
+    if last > 1 - max(_NOTHING, 2 * error):
+        return Status.NOTHING
+    gained_more = check is not None and check.measured < check.forecast.low
+    gained_less = check is not None and check.measured > check.forecast.high
+    if worth <= 1 - _SURE:
+        # What is too small to matter is so whatever the forecast.
+        return Status.CANNOT_TELL if gained_more and last > NEGLIGIBLE else Status.ENOUGH
+    return Status.MORE_HELPS if worth >= _SURE and not gained_less else Status.CANNOT_TELL
 
 
 def _check(ladder: Ladder, seed: int) -> Check | None:

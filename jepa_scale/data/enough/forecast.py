@@ -33,7 +33,7 @@ class Interval:
     @classmethod
     def of(cls, draws: NDArray[np.float64]) -> Interval:
         """Summarise draws."""
-        low, value, high = np.quantile(draws, [0.05, 0.5, 0.95])
+        low, value, high = np.quantile(draws, [0.05, 0.5, 0.95], method="nearest")  # some may be infinite
         return cls(float(value), float(low), float(high))
 
 

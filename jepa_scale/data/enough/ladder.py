@@ -101,7 +101,7 @@ def measure(episodes: Episodes, horizon: int, seed: int = 0) -> Ladder:
     if len(cuts) < 2:
         raise ValueError(
             f"expected at least {2 * _FEWEST} episodes of {horizon + 1} or more transitions, got {len(transitions)}: "
-            "the errors by n are measured over whole episodes"
+            "errors by n are measured over whole episodes (cut a long one where nothing is lost by it)"
         )
     fold = windows.place % FOLDS
     tables = [table for scale, widths in _LEARNERS for table in _errors(windows, cuts, scale, widths, seed)]
@@ -152,7 +152,10 @@ def _windows(episodes: Episodes, horizon: int, seed: int) -> _Windows:
     stride = max(1, -(-len(rows) // most))
     rows, groups = rows[::stride], groups[::stride]
     if len(rows) == 0:
-        raise ValueError(f"expected episodes with {horizon + 1} usable transitions in a row, got none")
+        raise ValueError(
+            f"expected episodes with {horizon + 1} usable transitions in a row, got none: they are shorter, or "
+            "rows with missing numbers or gaps cut them"
+        )
     generator = np.random.default_rng(stream_seed(seed, "data/enough"))
     known, place = np.unique(groups, return_inverse=True)
     order = generator.permutation(len(known))

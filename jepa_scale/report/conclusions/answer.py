@@ -5,23 +5,26 @@ from __future__ import annotations
 from jepa_scale.records import StudyResult
 from jepa_scale.report.advice import score_lines
 from jepa_scale.report.conclusions import arms, completeness, optimum, prediction, success, tuning
-from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes
+from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, noun, optima, sizes, subject
 from jepa_scale.report.wording import listed, measured, number, place, plural, whole
 
 
 def answer(result: StudyResult) -> list[str]:
     """Return the verdict first, then what it rests on, then how advice from fewer runs fared; one sentence or two each.
 
-    The verdict begins with one word or two: Enough, Not enough, Untrained. Everything else on the page explains it.
+    The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough, Untrained.
+    Everything else on the page explains it.
     """
     if not len(result.table):
         return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
     if result.arms:
         return [conclusion.text for conclusion in arms.conclude(result) if conclusion.headline]
-    regrets = list(cells(result.table, "regret").values())
+    regrets = list(cells(result.table, subject(result)).values())
     if not regrets:
-        first = prediction.conclude(result) or optimum.conclude(result)
-        return [conclusion.text for conclusion in first] + [completeness.conclude(result)[0].text]
+        return [conclusion.text for conclusion in optimum.conclude(result)] + [completeness.conclude(result)[0].text]
+    if subject(result) != "regret":
+        rests = [conclusion.text for conclusion in prediction.conclude(result)]
+        return [_verdict(result, regrets), *rests, _trust(result)]
     rests = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
     tuned = [conclusion.text for conclusion in tuning.conclude(result) if conclusion.headline]
     return [_verdict(result, regrets), *rests, *tuned, _trust(result)]
@@ -30,32 +33,39 @@ def answer(result: StudyResult) -> list[str]:
 def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     """Return whether the target is reached, by which cells, or what is in the way."""
     goal, lowest = number(result.target_regret), min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
-    floors = {"random actions" if result.sampled else "random plans": level(result.table, "regret_random")}
-    floors["doing nothing"] = level(result.table, "regret_do_nothing")
+    what = noun(subject(result))
+    if what == "regret":
+        floors = {"random actions" if result.sampled else "random plans": level(result.table, "regret_random")}
+        floors["doing nothing"] = level(result.table, "regret_do_nothing")
+    else:
+        floors = {"a copy of the start": level(result.table, "prediction_copy")}
     for name, floor in floors.items():
         if floor is not None and all(_upper(cell) >= floor for cell in regrets):
             return (
-                f"Untrained: no cell plans better than {name}, whose regret is {number(floor)}; the lowest is "
+                f"Untrained: no cell is better than {name}, whose {what} is {number(floor)}; the lowest is "
                 f"{measured(lowest)} at {place(lowest)}. Look at objective, rate and steps before n and k."
             )
     reached = [cell for cell in regrets if cell.mean <= result.target_regret]
     if not reached:
         return (
-            f"Not enough: no cell reaches a regret of {goal}. The lowest is {measured(lowest)} at {place(lowest)}. "
+            f"Not enough: no cell reaches a {what} of {goal}. The lowest is {measured(lowest)} at {place(lowest)}. "
             + (_ahead(result))
         )
     first = min(cell.n for cell in reached)
     widths = sorted(cell.k for cell in reached if cell.n == first)
     verb = "reaches" if len(widths) == 1 else "reach"
     best = min((cell for cell in reached if cell.n == first), key=lambda cell: (cell.mean, cell.k))
-    doubt = "" if _upper(best) <= result.target_regret else f", which lies within {DECISIVE:g} standard errors of it"
+    sure = best.standard_error is not None and _upper(best) <= result.target_regret
+    start = "Enough" if sure else "Perhaps enough"
+    near = best.standard_error is not None and not sure
+    doubt = f", which lies within {DECISIVE:g} standard errors of it" if near else ""
     below = [cell for cell in regrets if cell.n < first]
     smaller = ""
     if below:
         nearest = min((cell for cell in below if cell.n == max(one.n for one in below)), key=lambda cell: cell.mean)
         smaller = f" With less data, n = {whole(nearest.n)}, the best is {measured(nearest)} at k = {nearest.k}."
     return (
-        f"Enough at n = {whole(first)}: k = {listed(widths)} {verb} a regret of {goal}, best "
+        f"{start} at n = {whole(first)}: k = {listed(widths)} {verb} a {what} of {goal}, best "
         f"{measured(best)} at k = {best.k}{doubt}.{smaller}"
     )
 
@@ -95,7 +105,7 @@ def _trust(result: StudyResult) -> str:
         why = "four sizes n are needed to judge advice from half of them" if few else "no advice could be judged"
         return f"How far this carries beyond the runs is not known: {why}."
     largest = max((n for n in sizes(result.table) if n < min(one.n for one, _ in result.judged)), default=0)
-    known = cells(result.table, "regret")
+    known = cells(result.table, subject(result))
     hits = [
         (known[largest, one.k].mean <= result.target_regret) == (came <= result.target_regret)
         for one, came in result.judged

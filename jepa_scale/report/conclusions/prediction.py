@@ -44,10 +44,14 @@ def _widths(result: StudyResult, errors: dict[tuple[int, int], Cell]) -> list[Co
     """Name the widths at which encoding, not predicting, makes most of the error at the largest n."""
     encoded = cells(result.table, "prediction_encoder")
     largest = max(cell.n for cell in errors.values())
+    row = {key: cell for key, cell in errors.items() if cell.n == largest}
     at_fault = [
         cell.k
-        for key, cell in errors.items()
-        if cell.n == largest and key in encoded and encoded[key].mean > 0.5 * cell.mean
+        for key, cell in row.items()
+        if key in encoded
+        and encoded[key].mean > 0.5 * cell.mean
+        # Only where a wider one did better: the readout itself errs, too.
+        and any(other.k > cell.k and _upper(other) < cell.mean for other in row.values())
     ]
     if not at_fault:
         return []

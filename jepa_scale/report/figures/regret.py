@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
+from jepa_scale.records.quantities import BY_NAME
 from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
 from jepa_scale.report.page.style import INK, MUTED, styled, width_axis
-from jepa_scale.report.summary import cells, level, optima, widths
+from jepa_scale.report.summary import cells, level, noun, optima, subject, widths
 from jepa_scale.report.wording import number, over, whole
 
 NAME = "regret_by_width"
@@ -45,6 +46,8 @@ def caption(result: StudyResult) -> str:
 
 def measured_as(result: StudyResult) -> str:
     """Return how the regret of this study is measured, in words."""
+    if subject(result) != "regret":
+        return f"{noun(subject(result)).capitalize()}: {BY_NAME[subject(result)].what}."
     if result.sampled:
         return "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
     return (
@@ -89,6 +92,9 @@ def draw(result: StudyResult) -> Figure:
 
 def levels(result: StudyResult) -> list[tuple[float, str, str]]:
     """Return the target and the floors: value, name and line style."""
+    if subject(result) != "regret":
+        copy = level(result.table, "prediction_copy")
+        return [(result.target_regret, "target", ":"), *([] if copy is None else [(copy, "copy of the start", "--")])]
     random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
     found = [(result.target_regret, "target", ":")]
     if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):

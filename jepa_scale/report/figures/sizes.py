@@ -12,18 +12,18 @@ from jepa_scale.report.figures.regret import levels, measured_as
 from jepa_scale.report.figures.shared import draw_runs, error_bars, label_lines, left_out_cells, seeds_of_cells
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, MUTED, sequential, size_axis, styled
-from jepa_scale.report.summary import Cell, cells, sizes, widths
+from jepa_scale.report.summary import Cell, cells, noun, sizes, subject, widths
 from jepa_scale.report.wording import measured, number, percent, whole
 
 NAME = "regret_by_size"
-TITLE = "Regret against the amount of data"
+TITLE = "Against the amount of data"
 SECTION, PLACE = "hero", 1
 
 
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
-    if not cells(result.table, "regret"):
-        return "No run finished with a regret."
+    if not cells(result.table, subject(result)):
+        return f"No run finished with a {noun(subject(result))}."
     return "" if len(sizes(result.table)) > 1 else "The study has one size n."
 
 
@@ -31,7 +31,7 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, what more data brought, what the error bars are and what was left out."""
     rows = _by_width(result)
     gains = [(row[0], row[-1]) for row in rows.values() if len(row) > 1]
-    sentence = "No width has a regret at two sizes."
+    sentence = "No width was run at two sizes."
     if gains:
         first, last = max(gains, key=lambda ends: ends[0].mean - ends[1].mean)
         fell = first.mean > last.mean
@@ -39,7 +39,7 @@ def caption(result: StudyResult) -> str:
             f"Most is gained at k = {first.k}: from {measured(first)} at n = {whole(first.n)} to {measured(last)} at "
             f"n = {whole(last.n)}."
             if fell
-            else "At no width is the regret lower at the largest n than at the smallest."
+            else "At no width is it lower at the largest n than at the smallest."
         )
     held_out = (
         f" Dotted upright line: n = {whole(result.held_out_n)} and above took no part in the fits."
@@ -50,9 +50,10 @@ def caption(result: StudyResult) -> str:
     if any(verdict.low is not None for verdict, _ in result.judged):
         share = percent(result.advice.ask.level if result.advice is not None else 0.9)
         bars = f" Pale bars: {share} forecasts of one run, from the smaller half of the sizes."
+    seeds = seeds_of_cells(result, subject(result))
     return (
-        f"{measured_as(result)} Mean over seeds ({seeds_of_cells(result, 'regret')}); error bars ±1 standard error "
-        f"over seeds; small dots: single runs.{bars} {sentence}{held_out} {left_out_cells(result, 'regret')}"
+        f"{measured_as(result)} Mean over seeds ({seeds}); error bars ±1 standard error over "
+        f"seeds; small dots: single runs.{bars} {sentence}{held_out} {left_out_cells(result, subject(result))}"
     )
 
 
@@ -63,7 +64,7 @@ def draw(result: StudyResult) -> Figure:
     axes = figure.subplots()
     colors = sequential(widths(result.table), "plasma")
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
-    draw_runs(axes, result, "regret", "n", "k", colors)
+    draw_runs(axes, result, subject(result), "n", "k", colors)
     for k, row in _by_width(result).items():
         drawn = axes.errorbar(
             [cell.n for cell in row],
@@ -83,7 +84,7 @@ def draw(result: StudyResult) -> Figure:
     for value, _, line in levels(result):
         axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1)
     size_axis(axes, sizes(result.table))
-    axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
+    axes.set_ylabel(_measure(result))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     ends = [(row[-1].mean, f"k = {k}", colors[k], markers[k]) for k, row in _by_width(result).items()]
     label_lines(axes, ends)
@@ -94,6 +95,12 @@ def draw(result: StudyResult) -> Figure:
             textcoords="offset points", va="bottom", ha="left", fontsize="small", color=INK,
         )  # fmt: skip
     return figure
+
+
+def _measure(result: StudyResult) -> str:
+    if subject(result) != "regret":
+        return f"{noun(subject(result))} (share of variance)"
+    return "regret (share of tasks)" if result.sampled else "expected regret (probability)"
 
 
 def _draw_forecasts(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -> None:
@@ -109,6 +116,6 @@ def _draw_forecasts(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -
 
 def _by_width(result: StudyResult) -> dict[int, list[Cell]]:
     rows: dict[int, list[Cell]] = {}
-    for cell in cells(result.table, "regret").values():
+    for cell in cells(result.table, subject(result)).values():
         rows.setdefault(cell.k, []).append(cell)
     return dict(sorted(rows.items()))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jepa_scale.records import StudyResult, Surface
 from jepa_scale.report.figures.shared import left_out_cells
 from jepa_scale.report.page.style import INK, MISS, MUTED, styled
-from jepa_scale.report.summary import cells, optima
+from jepa_scale.report.summary import cells, optima, subject
 from jepa_scale.report.wording import number, percent
 
 NAME = "surface"
@@ -20,6 +20,8 @@ SECTION, PLACE = "advice", 1
 
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
+    if result.advice is not None and subject(result) != "regret":
+        return "Drawn of regrets only."
     if result.advice is None or not cells(result.table, "regret"):
         return f"No advice was given: {result.no_advice or 'no run finished with a regret'}."
     shown = result.advice.surface

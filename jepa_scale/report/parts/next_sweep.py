@@ -21,7 +21,8 @@ def next_sweep(result: StudyResult, folder: Path) -> str:
     file = study_file(result, content)
     name = f"{file_name(result.name)}-next.yaml"
     how = (
-        f"Save it as {name}; in the study's folder, this does only what is missing: jepa-scale study {name} --folder ."
+        f"Save it as {name}; from where the study was started, this does only what is missing: jepa-scale study {name} "
+        "--folder FOLDER, the folder of this page."
         if content is not None
         else "The study's own file is not beside this page: add these lines to it and run the study again."
     )

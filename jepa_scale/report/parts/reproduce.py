@@ -20,8 +20,9 @@ def reproducibility(result: StudyResult, folder: Path) -> str:
 
 def _commands(folder: Path) -> str:
     lines = [
-        "jepa-scale study study.yaml --folder .   # does only what is missing",
-        "jepa-scale report .                      # writes this page again from the runs",
+        "# from where the study was started, FOLDER being that of this page",
+        "jepa-scale study FOLDER/study.yaml --folder FOLDER   # does only what is missing",
+        "jepa-scale report FOLDER                             # writes this page again from the runs",
     ]
     written = folder / "study.yaml"
     checksum = ""

@@ -17,38 +17,64 @@ _SAY = {
     Status.ENOUGH: "ENOUGH for the reference learner",
     Status.MORE_HELPS: "MORE DATA HELPS",
     Status.CANNOT_TELL: "CANNOT TELL",
+    Status.NOTHING: "NOTHING IS PREDICTED",
 }
 
 
 def enough_lines(answer: Enough) -> list[str]:
     """Return the answer, and what it rests on, one line each."""
     curve = answer.deciding
-    last = curve.ladder.n[-1]
-    lines = [
-        f"{_SAY[answer.status]}: twice the data, n = {whole(2 * last)}, would remove {_shares(curve.doubling)} of the "
-        f"prediction error {_ahead(curve)}, {number(float(curve.ladder.means[-1]), 2)} of the variance; P(that is "
-        f"worth it: {percent(answer.worthwhile)} of the error, {number(NEGLIGIBLE)} of the variance) = "
-        f"{number(1 - curve.probability, 2)}."
-    ]
+    lines = [_headline(answer)]
     for one in answer.curves:
-        error = number(float(one.ladder.means[-1]), 3)
-        lines.append(
-            f"{_ahead(one).capitalize()}: error {error} ± {number(float(one.ladder.errors_of_means[-1]), 1)} of the "
-            f"variance of the change at n = {whole(last)} (no change: {number(one.ladder.copy, 3)}); twice the data "
-            f"removes {_shares(one.doubling)}, ten times {_shares(one.tenfold)}; "
-            f"the floor of such data is {number(one.floor.value, 2)} [{number(one.floor.low, 2)}, "
-            f"{number(one.floor.high, 2)}]; {_reach(one)}."
-        )
-        if one.check is not None:
+        lines.append(_of_curve(one))
+        if one.check is not None and one.check.measured >= _NONE:
             lines.append(_checked(one.check))
-    if any(one.ladder.widest for one in answer.curves):
+    left = max(one.floor.value for one in answer.curves)
+    if answer.status is Status.ENOUGH and left > _MUCH:
         lines.append(
-            "The widest learner is the best at the last n: the floor may be its own, not that of the data, and a "
-            "network's may be lower."
+            f"What is left, {number(left, 2)} of the variance, is noise, what observations hide, or beyond this "
+            "learner, a regression on random features: a network may go on learning (a study with target: "
+            "prediction tells)."
         )
+    if any(one.ladder.widest for one in answer.curves):
+        lines.append("The widest learner is the best at the last n: the floor may be its own.")
     if curve.ladder.stride > 1:
         lines.append(f"One window in {curve.ladder.stride} was used: a learner that uses all has a little more data.")
     return lines
+
+
+_MUCH = 0.05
+_NONE = 0.0002
+
+
+def _headline(answer: Enough) -> str:
+    curve = answer.deciding
+    last = curve.ladder.n[-1]
+    if answer.status is Status.NOTHING:
+        return (
+            f"{_SAY[answer.status]}: at n = {whole(last)} the reference learner does no better than the mean change, "
+            "so that nothing is told of what more data would bring."
+        )
+    return (
+        f"{_SAY[answer.status]}: twice the data, n = {whole(2 * last)}, would remove {_shares(curve.doubling)} of the "
+        f"prediction error {_ahead(curve)}, {number(float(curve.ladder.means[-1]), 2)} of the variance; P(that is "
+        f"worth it: {percent(answer.worthwhile)} of the error, {number(NEGLIGIBLE)} of the variance) = "
+        f"{number(curve.p_worthwhile, 2)}."
+    )
+
+
+def _of_curve(one: Curve) -> str:
+    last, error = one.ladder.n[-1], float(one.ladder.means[-1])
+    shown = f"error {number(error, 3)} ± {number(float(one.ladder.errors_of_means[-1]), 1)}"
+    direct = "" if one.ladder.horizon == 1 else "; regressed at once, not rolled out step by step"
+    if error < _NONE:
+        return f"{_ahead(one).capitalize()}: error below {_NONE} of the variance of the change at n = {whole(last)}."
+    return (
+        f"{_ahead(one).capitalize()}: {shown} of the variance of the change at n = {whole(last)} (no change: "
+        f"{number(one.ladder.copy, 3)}{direct}); twice the data removes {_shares(one.doubling)}, ten times "
+        f"{_shares(one.tenfold)}; this learner's floor is {number(one.floor.value, 2)} [{number(one.floor.low, 2)}, "
+        f"{number(one.floor.high, 2)}]; {_reach(one)}."
+    )
 
 
 def _ahead(curve: Curve) -> str:
@@ -74,9 +100,9 @@ def _reach(curve: Curve) -> str:
 
 
 def _checked(check: Check) -> str:
-    found = check.forecast
+    found, verb = check.forecast, "Checked" if check.held else "Checked, and missed"
     return (
-        f"Checked: from the rungs below, the error at n = {whole(check.n)} was forecast as {number(found.value, 3)} "
+        f"{verb}: from the rungs below, the error at n = {whole(check.n)} was forecast as {number(found.value, 3)} "
         f"[{number(found.low, 3)}, {number(found.high, 3)}]; {number(check.measured, 3)} was measured, and no change "
         f"would have been {number(check.no_change, 3)}."
     )

@@ -19,13 +19,14 @@ _LISTED = 128
 """Largest number of coordinates in the table; the rest is in the JSON."""
 
 
-def card_json(card: DataCard, answer: Enough | None = None) -> str:
-    """Return the card, with ``enough`` if that was asked, as JSON."""
-    more = {} if answer is None else {"enough": answer.to_dict()}
+def card_json(card: DataCard, answer: Enough | None = None, why_not: str = "") -> str:
+    """Return the card as JSON, with ``enough`` if that was asked: the answer, or why there is none."""
+    unanswered = {"enough": {"status": "not answered", "reason": why_not}} if why_not else {}
+    more = unanswered if answer is None else {"enough": answer.to_dict()}
     return json.dumps(card.to_dict() | more, indent=1, ensure_ascii=False)
 
 
-def write_card(card: DataCard, folder: Path, answer: Enough | None = None) -> Path:
+def write_card(card: DataCard, folder: Path, answer: Enough | None = None, why_not: str = "") -> Path:
     """Write ``card.json``, ``card.html`` and ``figures/*``: either all of them or nothing.
 
     Returns
@@ -33,12 +34,12 @@ def write_card(card: DataCard, folder: Path, answer: Enough | None = None) -> Pa
     Path of the page.
     """
     with replaced_together(folder) as draft:
-        first = ""
+        first = section("enough", PLOT.title, paragraph(f"Not answered: {why_not}.")) if why_not else ""
         if answer is not None:
             sentences = (paragraph(sentence, "") for sentence in enough_lines(answer))
             first = section("enough", PLOT.title, *sentences, PLOT.place(answer, draft / "figures"))
         drawn = [plot.place(card, draft / "figures") for plot in PLOTS]
-        write_whole(draft / "card.json", card_json(card, answer).encode())
+        write_whole(draft / "card.json", card_json(card, answer, why_not).encode())
         write_whole(draft / "card.html", _page(card, first, drawn).encode())
     return folder / "card.html"
 

@@ -1,10 +1,12 @@
 """Answers for recordings whose gain is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from jepa_scale.data.enough import answer as answer_module
 from jepa_scale.data.enough import ladder
 from jepa_scale.data.enough.answer import Status, enough
 from jepa_scale.records import ActionSpace, Episodes
@@ -50,6 +52,21 @@ def test_no_error_to_speak_of_is_enough(generator):
     found = enough(episodes(generator, [12] * 40))
     assert found.status is Status.ENOUGH
     assert found.curves[0].ladder.means[-1] < 1e-3
+
+
+def test_nothing_predicted_is_no_answer(generator):
+    found = enough(episodes(generator, [12] * 160, noise=30.0))
+    assert found.status is Status.NOTHING
+    assert enough_lines(found)[0].startswith("NOTHING IS PREDICTED: ")
+
+
+def test_a_missed_check_speaks_against_the_answer(generator):
+    recording = episodes(generator, [12] * 320, noise=0.5)
+    ladder_of = ladder.measure(recording, 1)
+    rungs = ladder_of.errors.copy()
+    rungs[-1] *= 0.8
+    assert answer_module._curve(ladder_of, 0.05, 0).status is Status.ENOUGH
+    assert answer_module._curve(replace(ladder_of, errors=rungs), 0.05, 0).status is not Status.ENOUGH
 
 
 def test_json_holds_the_curve(generator):
