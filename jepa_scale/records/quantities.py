@@ -36,6 +36,8 @@ class Quantity:
     high: float = math.inf
     ceiling: float = math.nan
     """What a model that knows nothing reaches, where that is the same for all runs; NaN otherwise."""
+    noun: str = ""
+    """What sentences call it; empty: its name."""
 
     def of(self, record: RunRecord) -> float:
         """Return the quantity's value in a record; NaN if the record has none."""
@@ -147,6 +149,7 @@ MEASURED = (
         better="lower",
         low=0.0,
         ceiling=1.0,
+        noun="prediction error",
     ),
     Quantity(
         "prediction_encoder",
@@ -220,6 +223,11 @@ class Target:
         return math.nan if declared is None or self.better != "lower" else declared.ceiling
 
     @property
+    def noun(self) -> str:
+        """What sentences call the quantity."""
+        return noun_of(self.name) if self.name in BY_NAME else self.quantity
+
+    @property
     def advised(self) -> bool:
         """Whether advice can be given on it."""
         return self.column == "regret" or math.isfinite(self.ceiling)
@@ -267,6 +275,12 @@ def read_target(written: Any) -> Target:
     if better == "higher" and (declared is None or declared.high == math.inf):
         raise ValueError(f"{name}: expected a quantity with an upper end where higher is better; it has none")
     return Target(name, better)
+
+
+def noun_of(column: str) -> str:
+    """What sentences call a column."""
+    declared = BY_NAME.get(column)
+    return column if declared is None or not declared.noun else declared.noun
 
 
 def column_name(estimate: str) -> str:

@@ -184,11 +184,6 @@ def subject(result: StudyResult) -> str:
     return "regret" if planned or not result.target.advised else result.target.column
 
 
-def noun(column: str) -> str:
-    """Return what a column is called in sentences."""
-    return {"prediction": "prediction error"}.get(column, column)
-
-
 def by_width(table: RunTable, column: str) -> dict[int, float]:
     """Return a property of the world by k; widths without a finite value are left out."""
     widths = np.asarray(table["k"], dtype=int)

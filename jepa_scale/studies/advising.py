@@ -92,7 +92,7 @@ def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> Answer:
     """
     spec, table, records = study_runs(study)
     if spec.target.advised:
-        ask = replace(ask, quantity=spec.target.quantity)
+        ask = replace(ask, quantity=spec.target.noun)
     try:
         advice = advise(build_forecaster(forecaster).forgetting(spec.name), table, ask)
     except ValueError as error:

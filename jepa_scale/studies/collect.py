@@ -255,7 +255,7 @@ def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple
     try:
         # Of the grid: single runs beyond it are there to inform the answer, not to be asked about.
         sizes = [n for n in spec.sizes if n in table["n"]]
-        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None), quantity=spec.target.quantity)
+        ask = Ask(spec.target_regret, spec.level, max(sizes, default=None), quantity=spec.target.noun)
         advice = advise(forecaster, table, ask)
     except ValueError as error:
         return None, str(error), ()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from jepa_scale.records import StudyResult
+from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.advice import score_lines
 from jepa_scale.report.conclusions import arms, completeness, optimum, prediction, success, tuning
-from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, noun, optima, sizes, subject
+from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes, subject
 from jepa_scale.report.wording import listed, measured, number, place, plural, whole
 
 
 def answer(result: StudyResult) -> list[str]:
     """Return the verdict first, then what it rests on, then how advice from fewer runs fared; one sentence or two each.
 
-    The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough, Untrained.
-    Everything else on the page explains it.
+    The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough,
+    Untrained. Everything else on the page explains it.
     """
     if not len(result.table):
         return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
@@ -33,7 +34,7 @@ def answer(result: StudyResult) -> list[str]:
 def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     """Return whether the target is reached, by which cells, or what is in the way."""
     goal, lowest = number(result.target_regret), min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
-    what = noun(subject(result))
+    what = noun_of(subject(result))
     if what == "regret":
         floors = {"random actions" if result.sampled else "random plans": level(result.table, "regret_random")}
         floors["doing nothing"] = level(result.table, "regret_do_nothing")

@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.records.quantities import BY_NAME
+from jepa_scale.records.quantities import BY_NAME, noun_of
 from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
 from jepa_scale.report.page.style import INK, MUTED, styled, width_axis
-from jepa_scale.report.summary import cells, level, noun, optima, subject, widths
+from jepa_scale.report.summary import cells, level, optima, subject, widths
 from jepa_scale.report.wording import number, over, whole
 
 NAME = "regret_by_width"
@@ -47,7 +47,7 @@ def caption(result: StudyResult) -> str:
 def measured_as(result: StudyResult) -> str:
     """Return how the regret of this study is measured, in words."""
     if subject(result) != "regret":
-        return f"{noun(subject(result)).capitalize()}: {BY_NAME[subject(result)].what}."
+        return f"{noun_of(subject(result)).capitalize()}: {BY_NAME[subject(result)].what}."
     if result.sampled:
         return "Regret: success of the planner with true dynamics and distances minus that with the model, same tasks."
     return (

@@ -8,11 +8,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
+from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.figures.regret import levels, measured_as
 from jepa_scale.report.figures.shared import draw_runs, error_bars, label_lines, left_out_cells, seeds_of_cells
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, MUTED, sequential, size_axis, styled
-from jepa_scale.report.summary import Cell, cells, noun, sizes, subject, widths
+from jepa_scale.report.summary import Cell, cells, sizes, subject, widths
 from jepa_scale.report.wording import measured, number, percent, whole
 
 NAME = "regret_by_size"
@@ -23,7 +24,7 @@ SECTION, PLACE = "hero", 1
 def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
     if not cells(result.table, subject(result)):
-        return f"No run finished with a {noun(subject(result))}."
+        return f"No run finished with a {noun_of(subject(result))}."
     return "" if len(sizes(result.table)) > 1 else "The study has one size n."
 
 
@@ -99,7 +100,7 @@ def draw(result: StudyResult) -> Figure:
 
 def _measure(result: StudyResult) -> str:
     if subject(result) != "regret":
-        return f"{noun(subject(result))} (share of variance)"
+        return f"{noun_of(subject(result))} (share of variance)"
     return "regret (share of tasks)" if result.sampled else "expected regret (probability)"
 
 
