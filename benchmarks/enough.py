@@ -31,9 +31,6 @@ def gymnasium(name: str, length: int = 50, noise: float = 0.0) -> Callable[[int]
     def record(seed: int) -> Episodes:
         import gymnasium as gym
 
-        if name.startswith("gym_pusht"):
-            import gym_pusht  # noqa: F401
-
         world, generator = gym.make(name), np.random.default_rng(seed)
         space = world.action_space
         discrete = hasattr(space, "n")
@@ -121,7 +118,7 @@ WORLDS = {
     "HalfCheetah": gymnasium("HalfCheetah-v5", 100),
     "Hopper": gymnasium("Hopper-v5", 100),
     "Swimmer": gymnasium("Swimmer-v5", 100),
-    "PushT": gymnasium("gym_pusht/PushT-v0", 100),
+    "PushT": gymnasium("gym_pusht:gym_pusht/PushT-v0", 100),
     "linear": mapped(linear(6), 6, 0.1, 2),
     "linear, noisy": mapped(linear(12), 12, 0.5, 2),
     "folded map": mapped(folded(), 4, 0.0, 1),

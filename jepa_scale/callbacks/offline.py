@@ -105,13 +105,18 @@ def _read(
         observed = taken(trajectories.observations, rows[block], steps)
         flat = observed.reshape(-1, *observed.shape[2:])
         coordinates = numbers(flat, np.arange(len(flat))).reshape(*observed.shape[:2], -1)
-        batch = torch.as_tensor(observed, device=module.device)
         actions = torch.as_tensor(trajectories.actions[rows[block, None], steps[:, :-1]], device=module.device)
-        latents = module.encode(batch.flatten(0, 1)).unflatten(0, batch.shape[:2])
+        latents = _encoded(module, observed)[1]
         rolled = module.roll_out(latents[:, 0], actions)
         parts.append((coordinates, latents.double().cpu().numpy(), rolled.double().cpu().numpy()))
     seen, encoded, predicted = (np.concatenate(one) for one in zip(*parts, strict=True))
     return _standard(seen), encoded, predicted
+
+
+def _encoded(module: WorldModel, observed: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return windows of observations (B, H, *shape) on the model's device, and their latents (B, H, k)."""
+    batch = torch.as_tensor(observed, device=module.device)
+    return batch, module.encode(batch.flatten(0, 1)).unflatten(0, batch.shape[:2])
 
 
 def taken(observations: np.ndarray, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> np.ndarray:
@@ -211,8 +216,7 @@ def _ranks(
     shares, owners = [], []
     for first in range(0, len(chosen), _AT_ONCE):
         block = slice(first, first + _AT_ONCE)
-        batch = torch.as_tensor(observed[block], device=module.device)
-        latents = module.encode(batch.flatten(0, 1)).unflatten(0, batch.shape[:2])
+        batch, latents = _encoded(module, observed[block])
         goal = module.goal(batch[:, 1], latents[:, 1])
         candidates = np.concatenate([plans[block, None], plans[other[block]]], axis=1)
         start = latents[:, :1].expand(-1, candidates.shape[1], -1).flatten(0, 1)

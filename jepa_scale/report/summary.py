@@ -39,6 +39,11 @@ class Cell:
     """s/√m over seeds, s with ddof 1; None for one seed."""
     seeds: int
 
+    @property
+    def upper(self) -> float:
+        """The mean and as many standard errors as decide; the mean itself where there is one seed."""
+        return self.mean + DECISIVE * (self.standard_error or 0.0)
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -41,7 +41,7 @@ def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     else:
         floors = {"a copy of the start": level(result.table, "prediction_copy")}
     for name, floor in floors.items():
-        if floor is not None and all(_upper(cell) >= floor for cell in regrets):
+        if floor is not None and all(cell.upper >= floor for cell in regrets):
             return (
                 f"Untrained: no cell is better than {name}, whose {what} is {number(floor)}; the lowest is "
                 f"{measured(lowest)} at {place(lowest)}. Look at objective, rate and steps before n and k."
@@ -56,7 +56,7 @@ def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     widths = sorted(cell.k for cell in reached if cell.n == first)
     verb = "reaches" if len(widths) == 1 else "reach"
     best = min((cell for cell in reached if cell.n == first), key=lambda cell: (cell.mean, cell.k))
-    sure = best.standard_error is not None and _upper(best) <= result.target_regret
+    sure = best.standard_error is not None and best.upper <= result.target_regret
     start = "Enough" if sure else "Perhaps enough"
     near = best.standard_error is not None and not sure
     doubt = f", which lies within {DECISIVE:g} standard errors of it" if near else ""
@@ -114,7 +114,3 @@ def _trust(result: StudyResult) -> str:
     ]
     rule = f" The rule “as at n = {whole(largest)}” would have had {sum(hits)} right, {len(hits) - sum(hits)} wrong."
     return lines[0] + (rule if hits else "")
-
-
-def _upper(cell: Cell) -> float:
-    return cell.mean + DECISIVE * (cell.standard_error or 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, ZERO, Cell, Optimum, cells, level, optima, rows_by_n
+from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, ZERO, Optimum, cells, level, optima, rows_by_n
 from jepa_scale.report.wording import difference, listed, measured, number, place, plural, whole
 
 
@@ -101,7 +101,7 @@ def target(result: StudyResult) -> Conclusion:
     # Data are what costs: the smallest n first, then the smallest k.
     cheapest = min(reached, key=lambda cell: (cell.n, cell.k))
     doubt = ""
-    if _upper(cheapest) > result.target_regret:
+    if cheapest.upper > result.target_regret:
         doubt = f"; the target lies within {DECISIVE:g} standard errors of it"
     return Conclusion(
         f"The target regret of {wanted} is reached in {len(reached)} of {plural(len(regrets), 'cell')}; the one with "
@@ -127,7 +127,7 @@ def _against_chance(result: StudyResult) -> list[Conclusion]:
     floor, regrets = level(result.table, "regret_random"), cells(result.table, "regret")
     if floor is None:
         return []
-    useless = [cell for cell in regrets.values() if _upper(cell) >= floor]
+    useless = [cell for cell in regrets.values() if cell.upper >= floor]
     chance, source = ("random actions", "same tasks") if result.sampled else ("random plans", "exact")
     known = f"{chance} (regret {number(floor)}, {source}"
     if not useless:
@@ -139,7 +139,3 @@ def _against_chance(result: StudyResult) -> list[Conclusion]:
             f"{where}."
         )
     ]
-
-
-def _upper(cell: Cell) -> float:
-    return cell.mean + DECISIVE * (cell.standard_error or 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.summary import DECISIVE, Cell, cells, level
+from jepa_scale.report.summary import Cell, cells, level
 from jepa_scale.report.wording import listed, measured, number, place, plural
 
 
@@ -15,7 +15,7 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     if result.score != "none" or not errors or copy is None:
         return []
     best = min(errors.values(), key=lambda cell: cell.mean)
-    useful = [cell for cell in errors.values() if _upper(cell) < copy]
+    useful = [cell for cell in errors.values() if cell.upper < copy]
     if not useful:
         return [
             Conclusion(
@@ -51,7 +51,7 @@ def _widths(result: StudyResult, errors: dict[tuple[int, int], Cell]) -> list[Co
         if key in encoded
         and encoded[key].mean > 0.5 * cell.mean
         # Only where a wider one did better: the readout itself errs, too.
-        and any(other.k > cell.k and _upper(other) < cell.mean for other in row.values())
+        and any(other.k > cell.k and other.upper < cell.mean for other in row.values())
     ]
     if not at_fault:
         return []
@@ -61,7 +61,3 @@ def _widths(result: StudyResult, errors: dict[tuple[int, int], Cell]) -> list[Co
             f"out of the latent, at k = {listed(sorted(at_fault))}: a wider latent helps there, more data hardly."
         )
     ]
-
-
-def _upper(cell: Cell) -> float:
-    return cell.mean + DECISIVE * (cell.standard_error or 0.0)

@@ -1,14 +1,14 @@
 """Answers for recordings whose gain is known."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jepa_scale.data.enough import answer as answer_module
 from jepa_scale.data.enough import ladder
-from jepa_scale.data.enough.answer import Status, enough
+from jepa_scale.data.enough.answer import Check, Status, enough
+from jepa_scale.data.enough.forecast import Interval
 from jepa_scale.records import ActionSpace, Episodes
 from jepa_scale.report.recording.enough import enough_lines
 from tests.data.recorded import episodes
@@ -60,13 +60,23 @@ def test_nothing_predicted_is_no_answer(generator):
     assert enough_lines(found)[0].startswith("NOTHING IS PREDICTED: ")
 
 
-def test_a_missed_check_speaks_against_the_answer(generator):
-    recording = episodes(generator, [12] * 320, noise=0.5)
-    ladder_of = ladder.measure(recording, 1)
-    rungs = ladder_of.errors.copy()
-    rungs[-1] *= 0.8
-    assert answer_module._curve(ladder_of, 0.05, 0).status is Status.ENOUGH
-    assert answer_module._curve(replace(ladder_of, errors=rungs), 0.05, 0).status is not Status.ENOUGH
+@pytest.mark.parametrize(
+    ("worth", "measured", "status"),
+    [
+        (0.02, 0.45, Status.ENOUGH),
+        (0.02, 0.30, Status.CANNOT_TELL),  # fell faster than was forecast
+        (0.02, 0.60, Status.ENOUGH),
+        (0.98, 0.45, Status.MORE_HELPS),
+        (0.98, 0.60, Status.CANNOT_TELL),  # fell more slowly
+        (0.98, 0.30, Status.MORE_HELPS),
+        (0.5, 0.45, Status.CANNOT_TELL),
+    ],
+)
+def test_a_missed_check_speaks_against_the_answer(generator, worth, measured, status):
+    found = ladder.measure(episodes(generator, [12] * 40, noise=0.5), 1)
+    check = Check(1000.0, Interval(0.45, 0.4, 0.5), measured, 0.5)
+    assert check.held == (0.4 <= measured <= 0.5)
+    assert answer_module._status(found, worth, check) is status
 
 
 def test_json_holds_the_curve(generator):
