@@ -50,7 +50,7 @@ def splits(law: Law, columns: dict[str, np.ndarray], run: np.ndarray | None) -> 
         if fitted.status != "converged" or inside.all():
             continue
         track = backtest_table(law, small, scale[inside], loss, cluster=cluster)
-        seen = forecast_table(law, fitted, track, large, scale[inside], scale[~inside], True)
+        seen = forecast_table(law, fitted, track, large, scale[inside], scale[~inside], True, columns=small)
         wider = (seen.calibrated.high - seen.calibrated.low) / (seen.plain.high - seen.plain.low)
         assert (wider <= WIDEST * 1.5).all(), "in logarithms no interval is more than five times as wide"
         found.append([score(band, large[law.target]) for band in (seen.plain, seen.calibrated)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ class Track:
     """Back-tests of one law: errors of its forecasts from smaller runs."""
 
     distance: Float64[np.ndarray, " forecasts"]
-    """Distance of each forecast: log10 of its scale over the largest fitted scale."""
+    """Distance of each forecast from what was fitted, in decades (``beyond``)."""
     ratio: Float64[np.ndarray, " forecasts"]
     """|error| over the half-width of the uncalibrated interval, on the side of the error."""
     error: Float64[np.ndarray, " forecasts"]
@@ -124,6 +124,23 @@ def _reach(distance: np.ndarray | float) -> np.ndarray:
     return np.maximum(np.asarray(distance, dtype=float), 0.0) + OFFSET
 
 
+def beyond(
+    seen: Mapping[str, np.ndarray],
+    at: Mapping[str, np.ndarray],
+    scale: Float64[np.ndarray, " rows"],
+    at_scale: Float64[np.ndarray, " points"],
+) -> Float64[np.ndarray, " points"]:
+    """Return the decades by which points lie beyond the rows: above the largest scale, or outside any column's range."""
+    decades = [np.log10(np.asarray(at_scale, float) / scale.max())]
+    for name, column in seen.items():
+        place = np.asarray(at[name], float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            outside = np.maximum(np.log10(place / column.max()), np.log10(column.min() / place))
+        # A column that is not of sizes, such as a temperature below 0, has no decades.
+        decades.append(np.where(np.isfinite(outside), outside, 0.0))
+    return np.maximum(np.max(decades, axis=0), 0.0)
+
+
 def rolling(
     rows: Rows,
     scale: Float64[np.ndarray, " rows"],
@@ -147,7 +164,7 @@ def rolling(
         later = ~inside
         outside = rows.where(later)
         interval = band(model, outside.columns, np.broadcast_to(runs, len(rows))[later], level, seed)
-        distances.append(np.log10(scale[later] / scale[inside].max()))
+        distances.append(beyond(rows.where(inside).columns, outside.columns, scale[inside], scale[later]))
         ratios.append(error_ratio(model, interval, outside.target))
         errors.append(model.straight(interval.predicted) - model.straight(outside.target))
     empty = [np.empty(0)]

@@ -48,7 +48,7 @@ def spend(
 ) -> tuple[Spending | None, ...]:
     """Compare widths at equal cost, with joint draws: n(k) = what the budget leaves, k* = argmin regret(n(k), k).
 
-    Widths are those that were run, one between each two, and one step beyond both ends as far as forecasts were checked.
+    Widths are those that were run, one between each two, and one beyond each end as far as forecasts were checked.
     None for a budget at which fewer than two widths can be judged.
 
     Raises

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepa_scale.laws.allocation import Allocation, Cost, allocate
-from jepa_scale.laws.backtest import Calibration, Track, learn_calibration, rolling
+from jepa_scale.laws.backtest import Calibration, Track, beyond, learn_calibration, rolling
 from jepa_scale.laws.compare import akaike_weights
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.general import GeneralLaw
@@ -99,9 +99,12 @@ def forecast_table(
     at_scale: Float64[np.ndarray, " points"],
     relative: bool,
     *,
+    columns: Mapping[str, np.ndarray],
     seed: int = 0,
 ) -> TableForecast:
     """Forecast one more run at each point, corrected by what this law erred by in back-tests.
+
+    ``columns`` are those of the fitted rows, by which a point's distance is told.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def forecast_table(
     if not model.usable:
         raise ValueError(f"{law.name} has no interval to forecast with: {fitted.status}, {fitted.reason or 'no draws'}")
     calibration = learn_calibration(track)
-    distance = np.maximum(np.log10(at_scale / scale.max()), 0.0)
+    distance = beyond({name: np.asarray(columns[name]) for name in law.columns}, at, scale, at_scale)
     plain = band(model, at, 1.0, fitted.level, seed)
     calibrated = calibration.applied(model, plain, distance, fitted.level)
     return TableForecast(
@@ -217,7 +220,9 @@ def study_table(
                 profiles = _profiles(law, fitted, columns, loss, level, rows)
             if points and draws:
                 reach = default_scale(law, points) if at_scale is None else at_scale
-                forecast = forecast_table(law, fitted, track, points, order, reach, loss.relative, seed=seed)
+                forecast = forecast_table(
+                    law, fitted, track, points, order, reach, loss.relative, columns=columns, seed=seed
+                )
             if cost is not None and draws:
                 allocation = allocate(law, fitted, cost, budgets, columns)
         results.append(FittedLaw(law, fitted, track, profiles, predicted, forecast, allocation))

@@ -119,9 +119,7 @@ def next_lines(advice: Advice) -> list[str]:
     return lines
 
 
-def spending_lines(
-    spent: Sequence[Spending | None], budgets: Sequence[float], cost: str, ask: Ask
-) -> list[str]:
+def spending_lines(spent: Sequence[Spending | None], budgets: Sequence[float], cost: str, ask: Ask) -> list[str]:
     """Return a line for each budget: the width and the data that are best at that cost."""
     lines = []
     for budget, one in zip(budgets, spent, strict=True):
@@ -134,7 +132,11 @@ def spending_lines(
         edge = ""
         if one.at_the_edge:
             edge = f" It is an end of the widths that could be compared ({one.judged[0]} … {one.judged[-1]})."
-        left = f" Not compared, as their n is too far: k = {listed(map(str, one.beyond))}." if one.beyond else ""
+        left = (
+            f" Not compared, as their n is too far: k = {listed([str(width) for width in one.beyond])}."
+            if one.beyond
+            else ""
+        )
         lines.append(
             f"{head}: k = {one.k} [{one.k_ends[0]}, {one.k_ends[1]}], n = {whole(one.n)} "
             f"[{whole(one.n_ends[0])}, {whole(one.n_ends[1])}], {ask.quantity} {number(one.regret)} "

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_scale.laws.backtest import Track, learn_calibration
+from jepa_scale.laws.backtest import Track, beyond, learn_calibration
 from jepa_scale.laws.fit import fit_table
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import HuberLog
@@ -80,7 +80,7 @@ def test_a_forecast_beyond_what_was_checked_is_refused(generator):
     fitted = fit_table(LAW, columns, HuberLog(np.inf), draws=60)
     found = backtest_table(LAW, columns, scale, HuberLog(np.inf), draws=60)
     far = {"N": np.array([1e9, 1e13]), "D": np.array([2e10, 1e16])}
-    seen = forecast_table(LAW, fitted, found, far, scale, default_scale(LAW, far), True)
+    seen = forecast_table(LAW, fitted, found, far, scale, default_scale(LAW, far), True, columns=columns)
     assert seen.refused.tolist() == [False, True]
     assert (seen.calibrated.low <= seen.plain.low * (1 + 1e-12)).all()
     assert (seen.calibrated.high >= seen.plain.high * (1 - 1e-12)).all()
@@ -108,3 +108,12 @@ def test_stretched_draws_have_the_calibrated_quantiles(generator):
     np.testing.assert_allclose(low, wide.low, rtol=2e-3)
     np.testing.assert_allclose(high, wide.high, rtol=2e-3)
     assert (wide.predicted < plain.predicted).all(), "forecasts were too high"
+
+
+def test_distance_is_told_by_the_scale_and_by_each_column():
+    seen = {"n": np.array([100.0, 10_000.0]), "k": np.array([2.0, 16.0]), "shift": np.array([-1.0, 0.0])}
+    at = {"n": [10_000.0, 100.0, 1000.0, 10.0], "k": [16.0, 160.0, 8.0, 1.0], "shift": [-5.0, 0.0, 0.0, 0.0]}
+    scale, at_scale = seen["n"] * seen["k"], np.array(at["n"]) * np.array(at["k"])
+    # A wider latent at less data is no larger n k, and yet beyond the runs.
+    found = beyond(seen, {name: np.array(values) for name, values in at.items()}, scale, at_scale)
+    np.testing.assert_allclose(found, [0.0, 1.0, 0.0, 1.0])

@@ -125,7 +125,7 @@ def test_calibrated_intervals_cover_larger_public_runs_that_plain_ones_miss():
             cluster = None if run is None else run[inside]
             fitted = fit_table(law, small, loss, cluster=cluster, draws=200)
             track = backtest_table(law, small, scale[inside], loss, cluster=cluster)
-            seen = forecast_table(law, fitted, track, large, scale[inside], scale[~inside], True)
+            seen = forecast_table(law, fitted, track, large, scale[inside], scale[~inside], True, columns=small)
             covered = [
                 ((large["loss"] >= b.low) & (large["loss"] <= b.high)).mean() for b in (seen.plain, seen.calibrated)
             ]
