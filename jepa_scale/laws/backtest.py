@@ -130,7 +130,7 @@ def beyond(
     scale: Float64[np.ndarray, " rows"],
     at_scale: Float64[np.ndarray, " points"],
 ) -> Float64[np.ndarray, " points"]:
-    """Return the decades by which points lie beyond the rows: above the largest scale, or outside any column's range."""
+    """Return the decades by which points lie beyond the rows: in scale, or outside the range of any column."""
     decades = [np.log10(np.asarray(at_scale, float) / scale.max())]
     for name, column in seen.items():
         place = np.asarray(at[name], float)
