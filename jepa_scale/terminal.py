@@ -1,20 +1,86 @@
-"""Rich's console, safe against control codes in untrusted text."""
+"""Rich's console, safe against control codes in untrusted text, and the named steps of a long command."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import IO, Any
 
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.status import Status
 
 from jepa_scale.texts import clean
 
+_UNLIMITED = 10_000
+"""Columns of an output that no terminal shows: whatever reads it breaks lines itself."""
+
+_FRAMES = 4
+"""Frames of a spinner per second."""
+
+Step = Callable[[str], None]
+"""Called with the name of each step of a long computation when it begins."""
+
+
+def untold(name: str) -> None:
+    """Say nothing of a step."""
+
 
 class Console(RichConsole):
-    """Rich's console; its own control codes reach the terminal, those in printed texts do not."""
+    """Rich's console; its own control codes reach the terminal, those in printed texts do not.
+
+    Lines are wrapped on a terminal, or where a width is given; in a pipe or a file every line stays whole.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if "width" not in options and not self.is_terminal:
+            self._width, self.soft_wrap = _UNLIMITED, True
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream itself, however many others stand in for it: control codes of rich's own pass through none."""
+        stream: IO[str] = self._file or (sys.stderr if self.stderr else sys.stdout)
+        while (inner := getattr(stream, "rich_proxied_file", None)) is not None:
+            stream = inner
+        return stream
+
+    @file.setter
+    def file(self, stream: IO[str]) -> None:
+        self._file = stream
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of a renderable with their texts cleaned."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
+
+
+class Steps:
+    """Named steps on the standard error: one line that changes on a terminal, a line for each step elsewhere."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        # Whoever forces colours into a file has no line to redraw there.
+        self._redraws = self._console.is_terminal and self._console.file.isatty()
+        self._status: Status | None = None
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, name: str) -> None:
+        """Begin a step."""
+        if not self._redraws:
+            self._console.print(f"{name} …", highlight=False, markup=False)
+        elif self._status is None:
+            self._status = self._console.status(f"{clean(name)} …", refresh_per_second=_FRAMES)
+            self._status.start()
+        else:
+            self._status.update(f"{clean(name)} …")

@@ -36,6 +36,7 @@ from jepa_scale.studies.specification.budget import describe
 from jepa_scale.studies.specification.spec import StudySpec, read_spec
 from jepa_scale.studies.view.live import shown
 from jepa_scale.studies.worker import work
+from jepa_scale.terminal import Step, untold
 
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
@@ -47,10 +48,12 @@ def run_study(
     console: Console,
     accept_mixed: bool = False,
     cohort: CohortSize = "off",
+    step: Step = untold,
 ) -> StudyResult:
     """Do the missing runs of a study, then collect it.
 
     Runs that other code has computed are refused, unless ``accept_mixed``. Runs of a ``cohort`` train together.
+    The steps after the runs are told to ``step``.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def run_study(
         budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study), spec.dials)
         console.print(f"budget: {budget.sentence}", highlight=False)
         _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed, cohort)
-        return collect(spec, points, study, study)
+        return collect(spec, points, study, study, step)
 
 
 def _do_missing(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import new_console, print_conclusions
+from jepa_scale.cli.output import Output, add_output
+from jepa_scale.cli.studies import end_comparison, end_study
 
 GROUP = "answer"
-
-_MOST = 20
-"""Most runs without a record that are listed."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
@@ -29,6 +26,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="PATH",
         help="for several studies, the page (default: reports/compare.html); for one, the folder instead of its own",
     )
+    add_output(parser)
     parser.set_defaults(resumes=True)
     return parser
 
@@ -49,20 +47,16 @@ def run(parsed: argparse.Namespace) -> int:
     for folder in folders:
         spec_of(folder)
     into = writable(folders[0], parsed.out) if alone else None
-    results = {folder: collect_folder(folder, into) for folder in folders}
-    console = new_console()
-    for folder, result in results.items():
-        if not alone:
-            console.print(str(folder), style="bold", highlight=False, markup=False)
-        print_conclusions(console, result)
-    if into is not None:
-        page = write_report(results[folders[0]], into)
+    out = Output(parsed)
+    with out.steps() as step:
+        results = {folder: collect_folder(folder, into, step) for folder in folders}
+        step("draw the figures and write the page")
+        if into is not None:
+            page = write_report(results[folders[0]], into)
+        else:
+            page = write_comparison(results, parsed.out or Path("reports/compare.html"))
+    if alone:
+        end_study(out, "report", results[folders[0]], folders[0], page)
     else:
-        page = write_comparison(results, parsed.out or Path("reports/compare.html"))
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
-    unfinished = [sentence for result in results.values() for sentence in result.unfinished]
-    for sentence in unfinished[:_MOST]:
-        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
-    if len(unfinished) > _MOST:
-        print(f"jepa-scale: … and {len(unfinished) - _MOST} more have none", file=sys.stderr)
+        end_comparison(out, "report", results, page)
     return 1 if any(result.unusable for result in results.values()) else 0

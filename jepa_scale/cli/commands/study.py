@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, new_console, print_conclusions
+from jepa_scale.cli.common import add_accept_mixed, add_allow
+from jepa_scale.cli.output import Output, add_output
+from jepa_scale.cli.studies import end_study, gaps
 
 GROUP = "run"
 
@@ -23,6 +24,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped study")
     parser.add_argument("overrides", nargs="*", help="workers=N, and key=value settings for all runs")
     parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
+    add_output(parser)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -50,17 +52,17 @@ def run(parsed: argparse.Namespace) -> int:
     workers = launcher.processes
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
-    console = new_console()
+    out = Output(parsed)
+    console = out.progress()
     console.print(f"[bold]{spec.name}[/bold]: {escape(spec.question.strip())}", highlight=False)
     console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
 
     from jepa_scale.report.html import write_report
     from jepa_scale.studies.sweep import run_study
 
-    result = run_study(spec, folder, workers, console, parsed.accept_mixed, launcher.cohort)
-    page = write_report(result, folder)
-    print_conclusions(console, result)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    for sentence in result.unfinished:
-        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
-    return 1 if result.unfinished else 0
+    with out.steps() as step:
+        result = run_study(spec, folder, workers, console, parsed.accept_mixed, launcher.cohort, step)
+        step("draw the figures and write the report")
+        page = write_report(result, folder)
+    end_study(out, "study", result, folder, page)
+    return gaps([result])

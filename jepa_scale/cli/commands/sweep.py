@@ -6,7 +6,9 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, print_gaps, print_line
+from jepa_scale.cli.common import add_accept_mixed, add_allow, print_line
+from jepa_scale.cli.output import Output, add_output
+from jepa_scale.cli.studies import end_collection
 
 GROUP = "cluster"
 
@@ -38,6 +40,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", help="launcher=…, workers=N, and key=value settings for all runs")
     parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="print the batch scripts; write and submit nothing")
+    add_output(parser, json=False)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -49,7 +52,6 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.cluster.launchers import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
-    from jepa_scale.terminal import Console
 
     spec = read_spec(find_sweep(parsed.sweep))
     launcher, overrides = launcher_of(spec, parsed.overrides)
@@ -60,8 +62,11 @@ def run(parsed: argparse.Namespace) -> int:
 
         if parsed.dry_run:
             raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
-        result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed, launcher.cohort)
-        return print_gaps(result, folder)
+        out = Output(parsed)
+        with out.steps() as step:
+            console, cohort = out.progress(), launcher.cohort
+            result = run_study(spec, folder, launcher.processes, console, parsed.accept_mixed, cohort, step)
+        return end_collection(out, result, folder, folder)
 
     from jepa_scale.studies.cluster.launch import dry_run, submit_study
 
