@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import IO, Any
@@ -58,13 +59,14 @@ class Console(RichConsole):
 
 
 class Steps:
-    """Named steps on the standard error: one line that changes on a terminal, a line for each step elsewhere."""
+    """Named steps on the standard error: a line that changes on a terminal, elsewhere a line for each that is done."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)
         # Whoever forces colours into a file has no line to redraw there.
         self._redraws = self._console.is_terminal and self._console.file.isatty()
         self._status: Status | None = None
+        self._name, self._began = "", 0.0
 
     def __enter__(self) -> Steps:
         return self
@@ -74,13 +76,21 @@ class Steps:
     ) -> None:
         if self._status is not None:
             self._status.stop()
+        elif kind is None:
+            self._done()
 
     def __call__(self, name: str) -> None:
-        """Begin a step."""
+        """Begin a step, which ends the one before."""
         if not self._redraws:
-            self._console.print(f"{name} …", highlight=False, markup=False)
+            self._done()
+            self._name, self._began = name, time.monotonic()
         elif self._status is None:
             self._status = self._console.status(f"{clean(name)} …", refresh_per_second=_FRAMES)
             self._status.start()
         else:
             self._status.update(f"{clean(name)} …")
+
+    def _done(self) -> None:
+        if self._name:
+            seconds = time.monotonic() - self._began
+            self._console.print(f"{self._name}: {seconds:.1f} s", highlight=False, markup=False)

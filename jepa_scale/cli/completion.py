@@ -169,9 +169,7 @@ def fish(commands: Sequence[Command]) -> str:
     for command in commands:
         start = f"complete -c jepa-scale -n '__fish_seen_subcommand_from {command.name}'"
         for option in command.options:
-            flags = " ".join(
-                f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags
-            )
+            flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags)
             value = f" -x -a {_fish(' '.join(option.choices))}" if option.choices else " -r" if option.takes else ""
             lines.append(f"{start} {flags}{value} -d {_fish(option.what)}")
         if command.words:

@@ -89,7 +89,7 @@ def _do_missing(
     records = read_records(points, study)
     check_code(points, records, study, accept_mixed)
     chosen = sampler is not None
-    queue = Queue(study, spec.name, sampler, rebuild=True, dials=spec.others)
+    queue = Queue(study, spec.name, sampler, rebuild=True, dials=spec.others, target=spec.target)
     write_plan(study, points)
     waiting = queue.plan(points, records, living(queue).alive)
     if not waiting:

@@ -155,7 +155,7 @@ def _main(arguments: list[str]) -> None:
     # Of the runs that decide a tuned budget nothing is chosen.
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
-    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name, cohort, workers)
+    work(study, Queue(study, spec.name, sampler, dials=spec.others, target=spec.target), points, name, cohort, workers)
 
 
 if __name__ == "__main__":

@@ -141,8 +141,9 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
         _write_decision(parsed, answer)
         files["decision"] = parsed.decision
     verdict, *lines = advice_lines(replace(advice, warnings=()))
-    cautions = [f"Caution: {warning}." for warning in advice.warnings]
-    ending = Ending(verdict, [*lines, *remarks], (), cautions, files, following)
+    # What was left out of a table counts against the answer too.
+    cautions = [*(f"Caution: {warning}." for warning in advice.warnings), *remarks]
+    ending = Ending(verdict, lines, (), cautions, files, following)
 
     def shape() -> Advise:
         from jepa_scale.cli.answers import Advise

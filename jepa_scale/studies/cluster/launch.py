@@ -63,7 +63,7 @@ def submit_study(
         records = read_records(points, study)
         check_code(points, records, study, accept_mixed)
         sampler = None if pilot else design_sampler(spec)
-        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
+        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others, target=spec.target)
         earlier = read_submission(study) or Submission(launcher)
         submission = replace(earlier, launcher=launcher)
         alive = living(queue).alive
