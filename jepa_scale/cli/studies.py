@@ -37,6 +37,21 @@ def end_study(out: Output, command: str, result: StudyResult, folder: Path, page
     tell_unfinished(out, {folder: result})
 
 
+def publish(result: StudyResult, folder: Path, page: Path) -> None:
+    """Give the verdict, the report and its figures to the study's Optuna study, for optuna-dashboard."""
+    import warnings
+
+    from jepa_scale.integrations import optuna_dashboard
+    from jepa_scale.report.conclusions.answer import answer
+    from jepa_scale.runs.errors import UserError
+
+    try:
+        optuna_dashboard.publish(folder, answer(result)[0], [page, *sorted(folder.glob("figures/*.png"))])
+    except UserError as error:
+        # The report is written, and says everything.
+        warnings.warn(f"optuna-dashboard will not show this report: {error}", stacklevel=2)
+
+
 def end_comparison(out: Output, command: str, results: Mapping[Path, StudyResult], page: Path) -> None:
     """Print the verdict of each of several studies; in full, all that each of them says."""
     from jepa_scale.report.conclusions import warnings

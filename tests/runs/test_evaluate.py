@@ -192,7 +192,7 @@ def test_the_command_prints_rates_with_intervals_floors_and_differences(runs, tm
         shutil.copytree(runs / name, tmp_path / name, ignore=shutil.ignore_patterns("evaluations"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", "mass", "other", "evaluation.pairs=2"])
+        main(["evaluate", "mass", "other", "-v", "evaluation.pairs=2"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     for part in (

@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 from jepa_scale.cli.output import Output, add_output
-from jepa_scale.cli.studies import end_comparison, end_study
+from jepa_scale.cli.studies import end_comparison, end_study, publish
 
 GROUP = "answer"
 
@@ -38,6 +38,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.collect import collect_folder
     from jepa_scale.studies.holdings import writable
+    from jepa_scale.studies.manifest import read_plan
     from jepa_scale.studies.specification.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
@@ -46,6 +47,8 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"--out: expected a folder to write the report of one study into, got {parsed.out}")
     for folder in folders:
         spec_of(folder)
+        if not (folder / "plan.json").is_file():
+            read_plan(folder)
     into = writable(folders[0], parsed.out) if alone else None
     out = Output(parsed)
     with out.steps() as step:
@@ -53,6 +56,8 @@ def run(parsed: argparse.Namespace) -> int:
         step("draw the figures and write the page")
         if into is not None:
             page = write_report(results[folders[0]], into)
+            if into == folders[0]:
+                publish(results[folders[0]], into, page)
         else:
             page = write_comparison(results, parsed.out or Path("reports/compare.html"))
     if alone:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jepa_scale.cli.common import add_accept_mixed, add_allow
 from jepa_scale.cli.output import Output, add_output
-from jepa_scale.cli.studies import end_study, gaps
+from jepa_scale.cli.studies import end_study, gaps, publish
 
 GROUP = "run"
 
@@ -64,5 +64,6 @@ def run(parsed: argparse.Namespace) -> int:
         result = run_study(spec, folder, workers, console, parsed.accept_mixed, launcher.cohort, step)
         step("draw the figures and write the report")
         page = write_report(result, folder)
+        publish(result, folder, page)
     end_study(out, "study", result, folder, page)
     return gaps([result])

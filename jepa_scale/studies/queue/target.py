@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,10 @@ def create_study(name: str, storage: BaseStorage, target: Target, sampler: BaseS
     study = optuna.create_study(
         study_name=name, storage=storage, direction=direction, load_if_exists=True, sampler=sampler
     )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([target.quantity])
     if target != Target() and TARGET not in study.user_attrs:
         study.set_user_attr(TARGET, {"quantity": target.quantity, "better": target.better})
     return study
