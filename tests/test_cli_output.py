@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -145,13 +146,12 @@ def test_cleaned_streams_do_not_hide_the_terminal_of_a_console():
     assert inner is outer.rich_proxied_file
 
 
-FIT = ["fit", "cells.csv", "--law", "regret = E + A k^-a + B n^-b", "--draws", "20"]
+FIT = ["fit", "cells.csv", "--law", "regret = A k^-a + B n^-b", "--draws", "20"]
 
 
 def commands():
     return {
         "advise": ["advise", "cells.csv", "--n", "5000", "--target-regret", "0.2"],
-        "fit": FIT,
         "rank": ["rank", "cells.csv", "--target", "regret"],
         "quantities": ["quantities", "regret"],
     }
@@ -165,25 +165,28 @@ def shaped(text, shape):
     return TypeAdapter(shape).validate_json(text)
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", ["advise", "rank", "quantities"])
 def test_json_has_the_documented_shape_and_the_verdict_of_the_terminal(command, capsys):
     words = commands()[command]
     answer = shaped(run([*words, "--json"], capsys), SHAPES[command])
     assert answer.command == command
     assert answer.verdict
     if command != "quantities":
-        assert run([*words, "-q"], capsys).strip() == answer.verdict
-        assert len(run(words, capsys).splitlines()) <= LINES
+        shown = run(words, capsys).splitlines()
+        assert shown[0] == answer.verdict
+        assert len(shown) <= LINES
 
 
 def test_json_of_a_fit_holds_the_file_and_the_next_command_forecasts(capsys):
     answer = shaped(run([*FIT, "--json"], capsys), answers.Fit)
     assert answer.fit["fits"][0]["status"] == "converged"
     assert answer.fit == json.loads(Path(answer.files["fit"]).read_text(), parse_constant=lambda _: None)
-    assert "n=5400" in answer.next
-    assert "k=16" in answer.next
-    shown = run(["fit", *FIT[1:], "--at", "n=5400", "k=16"], capsys)
-    assert "at n = 5" in shown
+    program, *words = shlex.split(answer.next)
+    assert program == "jepa-scale"
+    shown = run([*words, "--draws", "20"], capsys)
+    assert shown.splitlines()[0] == answer.verdict
+    assert "decades beyond the largest run" in shown
+    assert len(shown.splitlines()) <= LINES
 
 
 def test_json_of_a_run_and_of_its_evaluation(trained, capsys, tiny_overrides):
@@ -203,7 +206,7 @@ def test_json_of_a_study_of_its_report_and_of_its_collection(capsys, tiny_overri
     import yaml
 
     overrides = [text for text in tiny_overrides if not text.startswith(("data.n=", "model.k="))]
-    study = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0, 1]}
+    study = {"name": "small", "question": "?", "dials": {"data.n": [300, 600], "model.k": [2, 4]}, "seeds": [0]}
     Path("small.yaml").write_text(yaml.safe_dump({**study, "overrides": overrides, "bootstrap_draws": 20}))
     with pytest.raises(SystemExit) as ended:
         main(["study", "small.yaml", "workers=1", "--json"])
@@ -211,28 +214,27 @@ def test_json_of_a_study_of_its_report_and_of_its_collection(capsys, tiny_overri
     assert ended.value.code == 0, printed.err
     answer = shaped(printed.out, answers.Report)
     assert answer.command == "study"
-    assert "8/8 runs done" in printed.err
-    after = printed.err[printed.err.index("8/8 runs done") :]
+    assert "4/4 runs done" in printed.err
+    after = printed.err[printed.err.index("4/4 runs done") :]
     assert "fit generic to the regret: " in after
     assert "draw the figures and write the report: " in after
     (one,) = answer.studies
-    assert (one.done, one.unfinished, len(one.cells)) == (8, [], 4)
-    assert all(cell.seeds == 2 for cell in one.cells)
+    assert (one.done, one.unfinished, len(one.cells)) == (4, [], 4)
+    assert all(cell.seeds == 1 for cell in one.cells)
     shown = run(["report", "studies/small"], capsys).splitlines()
-    assert shown[0] == answer.verdict == run(["report", "studies/small", "-q"], capsys).strip()
+    assert shown[0] == answer.verdict
     assert len(shown) <= LINES
     assert shown[-2] == "report: studies/small/report.html"
     assert shown[-1] == f"next: {answer.next}"
-    compared = shaped(run(["report", "studies/small", "studies/small/../small", "--json"], capsys), answers.Report)
-    assert [study.name for study in compared.studies] == ["small", "small"]
     collected = shaped(run(["collect", "studies/small", "--json"], capsys), answers.Collect)
-    assert (collected.rows, collected.missing) == (8, [])
+    assert (collected.rows, collected.missing) == (4, [])
     next(Path("studies/small/runs").glob("*/record.json")).unlink()
     with pytest.raises(SystemExit) as ended:
-        main(["report", "studies/small"])
-    printed = capsys.readouterr()
-    assert "next: jepa-scale study studies/small/study.yaml --folder studies/small" in printed.out
-    assert printed.err.count("a run has no record") == 1
+        main(["collect", "studies/small"])
+    assert ended.value.code == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == "next: jepa-scale study studies/small/study.yaml --folder studies/small"
+    assert shown[0] == "3 runs in studies/small/table.parquet, 1 missing"
 
 
 def test_json_of_an_audit(capsys, generator):

@@ -55,9 +55,9 @@ def publish(study: Path, verdict: str, files: Iterable[Path]) -> None:
         wanted[ARTIFACTS_ATTR_PREFIX + number] = json.dumps(content)
     # A figure of an earlier report would pass for one of this.
     gone = {name: json.dumps(None) for name in known if _ours(name, known[name]) and name not in wanted}
-    for name, content in {**wanted, **gone}.items():
-        if known.get(name) != content:
-            queue.storage.set_study_system_attr(shown._study_id, name, content)
+    for name, text in {**wanted, **gone}.items():
+        if known.get(name) != text:
+            queue.storage.set_study_system_attr(shown._study_id, name, text)
     for name in gone:
         (study / FOLDER / name.removeprefix(ARTIFACTS_ATTR_PREFIX)).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from jepa_scale.records import RunRecord
 from jepa_scale.records.quantities import BY_NAME, Target
@@ -25,7 +26,7 @@ TARGET = "target"
 
 def create_study(name: str, storage: BaseStorage, target: Target, sampler: BaseSampler) -> optuna.Study:
     """Create a study, or load the one that another process has just created."""
-    direction = "maximize" if target.better == "higher" else "minimize"
+    direction = StudyDirection.MAXIMIZE if target.better == "higher" else StudyDirection.MINIMIZE
     study = optuna.create_study(
         study_name=name, storage=storage, direction=direction, load_if_exists=True, sampler=sampler
     )
