@@ -92,7 +92,7 @@ def test_the_containers_start_the_installed_command_without_root():
 
 
 def test_the_definition_gives_a_container_that_the_launcher_takes():
-    from jepa_scale.studies.cluster.launchers import take_launcher
+    from jepa_scale.studies.launching.launcher import take_launcher
 
     words = re.search(r"launcher\.container=\"[^\"]*\"", DEFINITION)[0]
     launcher, rest = take_launcher("slurm", [words])

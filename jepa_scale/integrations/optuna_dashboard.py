@@ -39,7 +39,7 @@ def publish(study: Path, verdict: str, files: Iterable[Path]) -> None:
     """
     if not (study / "journal.log").is_file() and not (study / "launch.json").is_file():
         return
-    _, _, _, queue = open_study(study)
+    _, _, queue = open_study(study)
     if queue.reads:
         return
     shown = queue.study

@@ -6,7 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, print_line
+from jepa_scale.cli.common import add_accept_mixed, add_allow
 from jepa_scale.cli.output import Output, add_output
 from jepa_scale.cli.studies import end_collection
 
@@ -49,30 +49,19 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, or submit workers for them to SLURM."""
-    from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.cluster.launchers import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
 
     spec = read_spec(find_sweep(parsed.sweep))
     launcher, overrides = launcher_of(spec, parsed.overrides)
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
-    if isinstance(launcher, LocalLauncher):
-        from jepa_scale.studies.sweep import run_study
-
-        if parsed.dry_run:
-            raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
-        out = Output(parsed)
-        with out.steps() as step:
-            console, cohort = out.progress(), launcher.cohort
-            result = run_study(spec, folder, launcher.processes, console, parsed.accept_mixed, cohort, step)
-        return end_collection(out, result, folder, folder)
-
-    from jepa_scale.studies.cluster.launch import dry_run, submit_study
-
     if parsed.dry_run:
-        print(dry_run(spec, folder, launcher), end="")
+        print(launcher.scripts(spec, folder), end="")
         return 0
-    submit_study(spec, folder, launcher, print_line, parsed.accept_mixed)
+    out = Output(parsed)
+    with out.steps() as step:
+        result = launcher.start(spec, folder, out.progress(), parsed.accept_mixed, step)
+    if result is not None:
+        return end_collection(out, result, folder, folder)
     print(f"look at it with: jepa-scale status {folder}")
     return 0
