@@ -174,9 +174,12 @@ _MANY, _TOGETHER = 16, 16
 def _batches(runs: Sequence[OfflineRun], at_once: int) -> list[tuple[OfflineRun, ...]]:
     """Return which runs each command takes; one of several parts has a command of its own, which keeps their order."""
     size = min(-(-len(runs) // at_once), _TOGETHER) if len(runs) >= _MANY else 1
-    whole = [run for run in runs if len(run.parts) == 1]
-    alone = [(run,) for run in runs if len(run.parts) > 1]
-    return [*alone, *(tuple(whole[first : first + size]) for first in range(0, len(whole), size))]
+    batches: list[tuple[OfflineRun, ...]] = []
+    for run in runs:
+        before = batches[-1] if batches else ()
+        fits = 0 < len(before) < size and all(len(one.parts) == 1 for one in (*before, run))
+        batches[-1:] = [(*before, run)] if fits else [*batches[-1:], (run,)]
+    return batches
 
 
 class _Command:
