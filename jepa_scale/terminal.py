@@ -37,7 +37,8 @@ class Console(RichConsole):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if "width" not in options and not self.is_terminal:
+        # Not is_terminal: whoever wants colours in a file or a notebook (FORCE_COLOR) wants no broken lines there.
+        if not {"width", "force_terminal"} & set(options) and not self.file.isatty():
             self._width, self.soft_wrap = _UNLIMITED, True
 
     @property

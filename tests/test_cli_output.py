@@ -100,6 +100,14 @@ def test_a_pipe_gets_whole_lines_and_a_width_is_obeyed():
     assert max(map(len, narrow.file.getvalue().splitlines())) <= 40
 
 
+def test_colours_in_a_pipe_break_no_lines(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    piped = Console(file=io.StringIO())
+    piped.print("many words " * 20)
+    assert piped.is_terminal
+    assert piped.file.getvalue().count("\n") == 1
+
+
 def test_steps_are_named_on_the_standard_error_once_done(capsys):
     with Steps() as step:
         step("read the runs")
