@@ -1,9 +1,11 @@
 """Wheel, sdist and recipes of containers agree with pyproject.toml; no container is built here."""
 
 import fnmatch
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -105,25 +107,77 @@ def test_extras_of_the_readme_and_of_comments_exist():
         assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
 
 
-@pytest.mark.slow
-def test_the_sdist_builds_the_wheel_that_the_tree_builds(tmp_path):
-    def built(kind, source, to):
-        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(to)]
-        subprocess.run(command, check=True, cwd=source, capture_output=True)
-        (path,) = to.glob("*.whl" if kind == "wheel" else "*.tar.gz")
-        return path
+def built(kind, source, to):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(to)]
+    subprocess.run(command, check=True, cwd=source, capture_output=True)
+    (path,) = to.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return path
 
-    source = built("sdist", ROOT, tmp_path / "sdist")
-    with tarfile.open(source) as archive:
-        archive.extractall(tmp_path, filter="data")
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"CHANGELOG.md", "conf/config.yaml", "tests/test_release.py", "constraints.txt"} <= names
-    (unpacked,) = tmp_path.glob("jepa_scale-*")
-    wheels = [built("wheel", place, tmp_path / name) for place, name in ((ROOT, "tree"), (unpacked, "unpacked"))]
-    ours, theirs = (zipfile.ZipFile(path) for path in wheels)
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The sdist, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(built("sdist", ROOT, folder)) as archive:
+        archive.extractall(folder, filter="data")
+    (place,) = (path for path in folder.iterdir() if path.is_dir())
+    return place
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked, tmp_path_factory):
+    """The wheel that is built from the sdist."""
+    return built("wheel", unpacked, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.mark.slow
+def test_the_sdist_builds_the_wheel_that_the_tree_builds(unpacked, wheel, tmp_path):
+    for name in ("CHANGELOG.md", "conf/config.yaml", "tests/test_release.py", "constraints.txt"):
+        assert (unpacked / name).is_file()
+    ours, theirs = zipfile.ZipFile(built("wheel", ROOT, tmp_path)), zipfile.ZipFile(wheel)
     assert ours.namelist() == theirs.namelist()
     assert all(ours.read(name) == theirs.read(name) for name in ours.namelist())
-    assert {"jepa_scale/conf/config.yaml", "jepa_scale/py.typed", "jepa_scale/sweeps/quickstart.yaml"} <= set(
-        ours.namelist()
-    )
+    assert "jepa_scale/py.typed" in ours.namelist()
     assert not [name for name in ours.namelist() if name.startswith(("tests", "benchmarks", "docs"))]
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_environment_of_its_own(wheel, tiny_overrides, tmp_path):
+    """Only what it depends on is shared, as to install that takes minutes; ``.ci/pythons`` does it."""
+    place = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    install = [
+        "-m",
+        "pip",
+        "--python",
+        str(place / "bin/python"),
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
+    subprocess.run([sys.executable, *install], check=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    # Files of this kind inside that folder are not read, so that an editable installation there is not found.
+    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    away = tmp_path / "away"
+    away.mkdir()
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def printed(*words):
+        return subprocess.run(words, cwd=away, env=clean, capture_output=True, text=True, check=True).stdout
+
+    command = str(place / "bin/jepa-scale")
+    assert printed(command, "--version").startswith(f"jepa-scale {PROJECT['version']}")
+    assert "world:" in printed(command, "train", "--show").splitlines()
+    script = (
+        "from jepa_scale.runs.config import conf_dir\n"
+        "from jepa_scale.studies.specification.spec import find_sweep\n"
+        "print(conf_dir(), find_sweep('quickstart'))"
+    )
+    package = site / "jepa_scale"
+    assert printed(str(place / "bin/python"), "-c", script).split() == [
+        str(package / "conf"), str(package / "sweeps/quickstart.yaml"),
+    ]  # fmt: skip
+    assert printed(command, "train", "-q", *tiny_overrides).startswith("Regret ")
