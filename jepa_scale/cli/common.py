@@ -28,6 +28,15 @@ def add_allow(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_output(parser: argparse.ArgumentParser, json: bool = True) -> None:
+    """Add ``--verbose``, ``--quiet`` and, for commands that read, ``--json``."""
+    group = parser.add_argument_group("output").add_mutually_exclusive_group()
+    group.add_argument("-v", "--verbose", action="store_true", help="also print every finding and the tables")
+    group.add_argument("-q", "--quiet", action="store_true", help="print the verdict alone, and no progress")
+    if json:
+        group.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
+
+
 def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
     """Add ``--accept-mixed`` to a command that resumes runs."""
     parser.add_argument(

@@ -16,15 +16,6 @@ LINES = 12
 """Most lines at the end of a command, unless it is asked for more."""
 
 
-def add_output(parser: argparse.ArgumentParser, json: bool = True) -> None:
-    """Add ``--verbose``, ``--quiet`` and, for commands that read, ``--json``."""
-    group = parser.add_argument_group("output").add_mutually_exclusive_group()
-    group.add_argument("-v", "--verbose", action="store_true", help="also print every finding and the tables")
-    group.add_argument("-q", "--quiet", action="store_true", help="print the verdict alone, and no progress")
-    if json:
-        group.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
-
-
 @dataclass(frozen=True)
 class Ending:
     """What a command has to say at its end."""

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_scale.cli.output import Ending, Output, add_output
+from jepa_scale.cli.common import add_output
 
 GROUP = "answer"
 
@@ -127,6 +127,7 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
     import shlex
     from dataclasses import replace
 
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.advice import advice_lines
     from jepa_scale.studies.advising import write_next
 

@@ -6,7 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Ending, Output, add_output
+from jepa_scale.cli.common import add_output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Audit
@@ -84,6 +84,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.page import head, terminal_table, verdict_lines, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError

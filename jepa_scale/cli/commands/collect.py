@@ -8,8 +8,7 @@ import shlex
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Ending, Output, add_output
-from jepa_scale.cli.studies import end_collection
+from jepa_scale.cli.common import add_output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Collect
@@ -60,6 +59,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Write a study's table and fits and list missing runs, with exit code 1 if any; or write a table of W&B runs."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_collection
     from jepa_scale.integrations.wandb.files import offline_folders
     from jepa_scale.integrations.wandb.server import SCHEME
     from jepa_scale.runs.errors import UserError
@@ -96,6 +97,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _collect_wandb(parsed: argparse.Namespace) -> int:
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.integrations.wandb.files import read_runs
     from jepa_scale.integrations.wandb.importing import check_out, import_runs, is_ours, unusable, write_import
     from jepa_scale.integrations.wandb.server import SCHEME, parse_address, read_server

@@ -6,9 +6,9 @@ import argparse
 import typing
 from collections.abc import Iterator, Mapping
 
-from jepa_scale.cli.completion import SHELLS
-
 GROUP = "learn"
+
+_SHELLS = ("bash", "zsh", "fish")
 
 _EPILOG = """\
 examples:
@@ -29,14 +29,14 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("shell", choices=list(SHELLS), help="the shell")
+    parser.add_argument("shell", choices=_SHELLS, help="the shell")
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Print the script."""
     from jepa_scale.cli.app import parser
-    from jepa_scale.cli.completion import commands_of
+    from jepa_scale.cli.completion import SHELLS, commands_of
     from jepa_scale.runs.config import compose, data_dir, groups
 
     studies = sorted(file.stem for file in data_dir("sweeps", "quickstart.yaml").glob("*.yaml"))

@@ -6,8 +6,6 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Output
-
 GROUP = "inspect"
 
 _DATA = """\
@@ -75,6 +73,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Read episodes, print their card, and convert them; exit code 1 if training on them would be pointless."""
+    from jepa_scale.cli.output import Output
     from jepa_scale.data.card.card import data_card
     from jepa_scale.data.enough.answer import WORTHWHILE, enough
     from jepa_scale.data.external.detect import read_episodes

@@ -7,11 +7,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_allow
-from jepa_scale.cli.output import Ending, Output, add_output
+from jepa_scale.cli.common import add_allow, add_output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Evaluate
+    from jepa_scale.cli.output import Ending
     from jepa_scale.records import PairedDifference
     from jepa_scale.runs.evaluate import Evaluated
 
@@ -56,6 +56,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Evaluate checkpoints; print a block for each, then the differences to the first."""
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.parts.evaluation import compared_table, difference_sentence
     from jepa_scale.runs.evaluate import evaluate
 

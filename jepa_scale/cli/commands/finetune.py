@@ -7,8 +7,7 @@ import typing
 from pathlib import Path
 
 from jepa_scale import signals
-from jepa_scale.cli.common import add_accept_mixed, add_allow
-from jepa_scale.cli.output import add_output
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 from jepa_scale.cli.running import run_here
 
 GROUP = "run"

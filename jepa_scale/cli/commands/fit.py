@@ -7,10 +7,11 @@ import math
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Ending, Output, add_output
+from jepa_scale.cli.common import add_output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Fit
+    from jepa_scale.cli.output import Output
     from jepa_scale.laws.table import TableStudy
 
 GROUP = "answer"
@@ -103,6 +104,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit the laws, print the results and write the report page."""
+    from jepa_scale.cli.output import Output
     from jepa_scale.report.fitted import write_fit
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
@@ -151,6 +153,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path) -> None:
+    from jepa_scale.cli.output import Ending
     from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences
 
     warned = [f"{law.fit.law}: {warning}" for law in study.laws for warning in law.fit.warnings]

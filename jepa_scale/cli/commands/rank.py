@@ -7,7 +7,7 @@ import math
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Ending, Output, add_output
+from jepa_scale.cli.common import add_output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Rank
@@ -55,6 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Print the ranking."""
     from rich.table import Table
 
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.ranking import sentences
     from jepa_scale.report.wording import interval, number
     from jepa_scale.runs import limits

@@ -6,8 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.output import Output, add_output
-from jepa_scale.cli.studies import end_comparison, end_study, publish
+from jepa_scale.cli.common import add_output
 
 GROUP = "answer"
 
@@ -33,6 +32,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Collect studies, print the conclusions and write the report page."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_comparison, end_study, publish
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError

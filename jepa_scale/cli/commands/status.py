@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import typing
-from dataclasses import replace
 from pathlib import Path
 
 GROUP = "cluster"
@@ -88,6 +87,8 @@ def _seconds(text: str) -> float:
 
 
 def _watch(study: Path, seconds: float, as_json: bool) -> int:
+
+    from dataclasses import replace
 
     from jepa_scale.studies.view.live import watch
     from jepa_scale.terminal import Console

@@ -6,9 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow
-from jepa_scale.cli.output import Output, add_output
-from jepa_scale.cli.studies import end_study, gaps, publish
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 
 GROUP = "run"
 
@@ -33,6 +31,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, and write its report."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_study, gaps, publish
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.launching.local import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
