@@ -310,9 +310,10 @@ def test_advise_and_fit_say_the_same_of_a_messy_table_as_of_the_clean_one(tmp_pa
     code, clean = run(capsys, "advise", "clean.csv", "-v", *asked)
     assert code == 0
     _, messy = run(capsys, "advise", "messy.csv", "-v", *asked)
-    assert messy.splitlines()[0] == clean.splitlines()[0]
-    remarks = set(messy.splitlines()) - set(clean.splitlines())
-    assert [line for line in messy.splitlines() if line not in remarks] == clean.splitlines()
+    sentences, expected = messy.split(" • "), clean.split(" • ")
+    assert sentences[0] == expected[0]
+    remarks = set(sentences) - set(expected)
+    assert [sentence for sentence in sentences if sentence not in remarks] == expected
     assert any("of runs that did not finish: 4 (4 running)" in remark for remark in remarks)
     law = ("-v", "--law", "regret = E + B n^-q", "--draws", 0)
     code, clean = run(capsys, "fit", "clean.csv", *law)
