@@ -30,6 +30,8 @@ def parse_yaml(text: str) -> Any:
     try:
         _check_depth(yaml.parse(text, Loader=loader))
         content = yaml.load(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_at(error.problem_mark, error.problem or error.context or "")) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(first_line(error)) from None
     except (AttributeError, LookupError, TypeError) as error:
@@ -37,6 +39,29 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"a value is not of its tag's type ({first_line(error)})") from None
     _check_size(content)
     return content
+
+
+def _at(mark: Any, problem: str) -> str:
+    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def yaml_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line of every key of a YAML text that can be parsed, by the keys that lead to it; the first is 1."""
+    import yaml
+
+    lines: dict[tuple[str, ...], int] = {}
+
+    def visit(node: Any, place: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = (*place, str(key.value))
+                # Of a node that an alias repeats, where it was written first.
+                if below not in lines and len(below) <= _DEPTH and len(lines) < _SIZE:
+                    lines[below] = key.start_mark.line + 1
+                    visit(value, below)
+
+    visit(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), ())
+    return lines
 
 
 def parse_json(text: str | bytes) -> Any:

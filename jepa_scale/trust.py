@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib import metadata
 
 ALLOW = "JEPA_SCALE_ALLOW"
 """Environment variable with modules that configurations may name, separated by commas; ``--allow`` adds to it."""
@@ -74,6 +73,9 @@ def _named() -> list[str]:
 def plugins() -> tuple[str, ...]:
     """Return the top modules that installed distributions declare as plug-ins."""
     modules = []
+    # Imported here: it takes most of the time of --help, which asks for no plug-in.
+    from importlib import metadata
+
     for point in metadata.entry_points(group=PLUGINS):
         modules.append(point.module.partition(".")[0])
         if point.dist is not None:

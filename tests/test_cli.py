@@ -95,7 +95,7 @@ def test_help_lists_every_command_once_under_a_heading(capsys):
 def test_train_prints_every_epoch_and_the_last_estimates(tiny_overrides, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["train", *tiny_overrides])
+        main(["train", "-v", *tiny_overrides])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     for part in ("epoch 1/2", "epoch 2/2", "spectrum/risk", "regret/density", "B1′", "vacuous"):
@@ -146,7 +146,7 @@ def test_audit_of_a_file(capsys, tmp_path, monkeypatch):
     np.savez(tmp_path / "e.npz", **arrays)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["audit", "e.npz", "--columns", "z=latents", "--dictionary", "0"])
+        main(["audit", "e.npz", "-v", "--columns", "z=latents", "--dictionary", "0"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     assert "T = Σ s_i²" in shown

@@ -167,7 +167,7 @@ def test_advise_answers_from_a_study_and_its_next_file_is_a_study(tmp_path, caps
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(study))
     assert run(["study", "small.yaml", "workers=2"]) == 0
     capsys.readouterr()
-    asked = ["advise", "studies/small", "--target-regret", 0.3, "--n", 5000, "--decision", "docs/decision.md"]
+    asked = ["advise", "studies/small", "-v", "--target-regret", 0.3, "--n", 5000, "--decision", "docs/decision.md"]
     assert run(asked) == 0
     record = (tmp_path / "docs" / "decision.md").read_text()
     headings = ["Question", "Verdict", "Options considered", "Evidence", "Cost", "What would change it", "Theory"]

@@ -60,6 +60,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def _generated() -> Iterator[tuple[str, str | bytes]]:
     yield "reference/cli.md", reference.command_page()
     yield "reference/configuration.md", reference.configuration_page()
+    yield "reference/json.md", reference.json_page()
     yield "reference/study-file.md", reference.schema_page()
     yield "reference/python.md", reference.python_page()
     yield "reference/studies.md", reference.studies_page()

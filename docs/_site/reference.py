@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from tables import ROOT
 
+from jepa_scale.cli import answers
 from jepa_scale.cli.app import parser as command_line
 from jepa_scale.records import RunTable
 from jepa_scale.records.estimates import ESTIMATES
@@ -165,6 +166,8 @@ def _kind(one: dict[str, Any]) -> str:
     if "$ref" in one:
         name = one["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
+    if one.get("type") == "array" and "$ref" in one.get("items", {}):
+        return f"list of {_kind(one['items'])}"
     if "const" in one:
         return f"`{one['const']}`"
     if "enum" in one:
@@ -174,6 +177,35 @@ def _kind(one: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(kinds))
     kind = one.get("type", "any")
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+_JSON = """\
+# JSON output
+
+Every command that reads runs, tables, checkpoints or recordings takes `--json` and then prints one JSON object on the
+standard output and nothing else there; steps and warnings go to the standard error, and the exit code is the same as
+without it. A number that is missing or not finite is `null`.
+
+`jepa-scale status --json` prints a study's state and `jepa-scale data --json` the card of a recording, in shapes of
+their own: see [`status`](cli.md#status) and [Recordings](../recordings.md).
+"""
+
+
+def json_page() -> str:
+    """Return the shape of what each command prints with ``--json``."""
+    shared = answers.Answer.model_json_schema()
+    lines = [_JSON, "## Every answer { #answer }", "", str(answers.Answer.__doc__), "", *_properties(shared)]
+    parts: dict[str, dict[str, Any]] = {}
+    for shape in sorted(answers.Answer.__subclasses__(), key=lambda one: one.__name__):
+        schema = shape.model_json_schema()
+        parts |= schema.get("$defs", {})
+        own = {name: one for name, one in schema["properties"].items() if name not in shared["properties"]}
+        lines += [f"## {shape.__name__} {{ #{shape.__name__.lower()} }}", "", str(shape.__doc__), ""]
+        lines += _properties({**schema, "properties": own}) if own else []
+    for name, part in sorted(parts.items()):
+        title = f"{name} (part)"
+        lines += [f"## {title} {{ #{name.lower()} }}", "", part.get("description", ""), "", *_properties(part)]
+    return "\n".join(lines)
 
 
 def glossary_tables() -> str:

@@ -1,15 +1,11 @@
-"""Shared parts of commands: options, and output about a study."""
+"""Shared options of commands."""
 
 from __future__ import annotations
 
 import argparse
-import typing
 from pathlib import Path
 
 from jepa_scale import trust
-
-if typing.TYPE_CHECKING:
-    from jepa_scale.terminal import Console
 
 
 def add_allow(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +28,15 @@ def add_allow(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_output(parser: argparse.ArgumentParser, json: bool = True) -> None:
+    """Add ``--verbose``, ``--quiet`` and, for commands that read, ``--json``."""
+    group = parser.add_argument_group("output").add_mutually_exclusive_group()
+    group.add_argument("-v", "--verbose", action="store_true", help="also print every finding and the tables")
+    group.add_argument("-q", "--quiet", action="store_true", help="print the verdict alone, and no progress")
+    if json:
+        group.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
+
+
 def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
     """Add ``--accept-mixed`` to a command that resumes runs."""
     parser.add_argument(
@@ -41,41 +46,6 @@ def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def print_conclusions(console: Console, result: typing.Any) -> None:
-    """Print the answer of a study: the verdict, what it rests on, warnings and the next run."""
-    from jepa_scale.report.advice import next_lines
-    from jepa_scale.report.conclusions import warnings
-    from jepa_scale.report.conclusions.answer import answer
-
-    verdict, *rest = answer(result)
-    console.print(verdict, highlight=False, markup=False, style="bold")
-    following = [] if result.advice is None else next_lines(result.advice)[:1]
-    for line in [*rest, *(one for one in warnings(result) if one not in (verdict, *rest)), *following]:
-        console.print(f"• {line}", highlight=False, markup=False)
-
-
-def new_console() -> Console:
-    """Return a console for this terminal."""
-    from jepa_scale.terminal import Console
-
-    return Console()
-
-
 def print_line(text: str) -> None:
     """Print a line and flush it."""
     print(text, flush=True)
-
-
-def print_gaps(result: typing.Any, folder: Path, most: int = 20) -> int:
-    """Print which runs of a study are missing; return the exit code, 1 where some are."""
-    unfinished, done = result.unfinished, len(result.records)
-    diverged = sum(record.status == "diverged" for record in result.records.values())
-    for phrase in result.mixed:
-        print(f"mixed code: {phrase}")
-    for sentence in unfinished[:most]:
-        print(f"missing: {sentence}")
-    if len(unfinished) > most:
-        print(f"… and {len(unfinished) - most} more are missing: jepa-scale status {folder}")
-    apart = f", {diverged} of them diverged" if diverged else ""
-    print(f"{done} runs in {folder / 'table.parquet'}{apart}, {len(unfinished)} missing")
-    return 1 if unfinished else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +30,7 @@ from jepa_scale.records import (
     TuningCheck,
     Verdict,
 )
+from jepa_scale.records.quantities import noun_of
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.instantiate import build_forecaster
@@ -43,9 +45,10 @@ from jepa_scale.studies.specification.laws import families_of
 from jepa_scale.studies.specification.spec import StudySpec, spec_of
 from jepa_scale.studies.specification.tuning import setting, to_json, tuning_run
 from jepa_scale.studies.table import about_target, run_table, table_for, targets_of, write_table
+from jepa_scale.terminal import Step, untold
 
 
-def collect_folder(study: Path, into: Path | None) -> StudyResult:
+def collect_folder(study: Path, into: Path | None, step: Step = untold) -> StudyResult:
     """Collect a planned study from the files in its folder, without composing or instantiating a configuration.
 
     Raises
@@ -62,25 +65,28 @@ def collect_folder(study: Path, into: Path | None) -> StudyResult:
             f"study {spec.name}: the budget is tuned by runs of its own, which are not finished: run `jepa-scale "
             "study`; if one failed, its traceback is in errors/"
         )
-    return collect(spec, points, study, into)
+    return collect(spec, points, study, into, step)
 
 
-def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None) -> StudyResult:
+def collect(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None, step: Step = untold
+) -> StudyResult:
     """Read every record and return what the report needs; table, fits, budget and tuning check are written ``into``.
 
-    ``into`` is the study's own folder, another one, or None to write nothing.
+    ``into`` is the study's own folder, another one, or None to write nothing; ``step`` is told what is computed.
 
     Runs of the tuning check enter neither table nor laws. In a study with arms each arm is collected by itself, into
     ``arms/``, and the result as a whole has the table of all. A run with an unusable record counts as unfinished.
     """
     if not spec.arms:
-        return _collected(spec, points, study, into)
+        return _collected(spec, points, study, into, step)
     arms = []
     for values in combinations(spec.arms):
         named = label_of_arm(values)
         own = [point for point in points if point.arm == named]
         folder = None if into is None else into / "arms" / arm_folder(named)
-        result = replace(_collected(spec, own, study, folder), name=f"{spec.name}: {named}")
+        collected = _collected(spec, own, study, folder, functools.partial(_told, step, named))
+        result = replace(collected, name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
     unusable: dict[str, str] = {}
     records = read_records(points, study, unusable)
@@ -100,20 +106,29 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
     )
 
 
-def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None) -> StudyResult:
+def _told(step: Step, arm: str, name: str) -> None:
+    """Tell a step of an arm."""
+    step(f"{arm}: {name}")
+
+
+def _collected(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None, step: Step
+) -> StudyResult:
     """Result of the points of one arm; its files go into ``folder``, if given."""
     checks = [point for point in points if point.purpose == "tuning"]
     points = [point for point in points if point.purpose == "cell"]
     tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
     identity = study_id(spec)
     unusable: dict[str, str] = {}
+    step(f"read the records of {len(points)} runs")
     records = read_records(points, study, unusable)
     whole = table_for(spec, list(records.values()), points)
     held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
     # Laws read numbers; of categories the first.
     fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
-    fits, forecasts = _laws(spec, fitted, held_out) if len(fitted) else ((), ())
+    fits, forecasts = _laws(spec, fitted, held_out, step) if len(fitted) else ((), ())
     table = whole.at(spec.reference)
+    step("forecast the target and check the forecasts")
     advice, no_advice, judged = _advice(spec, table)
     there = [point for point in points if point.config and point.dials == spec.reference]
     budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there}, spec.dials)
@@ -220,7 +235,9 @@ def tuning_check(
     )
 
 
-def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
+def _laws(
+    spec: StudySpec, table: RunTable, held_out: int | None, step: Step
+) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
     inside = table if held_out is None else table.where(table["n"] < held_out)
     options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
     fits, forecasts = [], []
@@ -229,6 +246,7 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
         for law in families:
             if not law.describes(target):
                 continue
+            step(f"fit {law.name} to the {noun_of(target)}")
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))

@@ -37,16 +37,23 @@ from jepa_scale.studies.specification.budget import describe
 from jepa_scale.studies.specification.spec import StudySpec, read_spec
 from jepa_scale.studies.view.live import shown
 from jepa_scale.studies.worker import work
+from jepa_scale.terminal import Step, untold
 
 _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
 def run_study(
-    spec: StudySpec, study: Path, launcher: LocalLauncher, console: Console, accept_mixed: bool = False
+    spec: StudySpec,
+    study: Path,
+    launcher: LocalLauncher,
+    console: Console,
+    accept_mixed: bool = False,
+    step: Step = untold,
 ) -> StudyResult:
     """Do the missing runs of a study in this launcher's workers, then collect it.
 
-    Runs that other code has computed are refused, unless ``accept_mixed``.
+    Runs that other code has computed are refused, unless ``accept_mixed``. The steps after the runs are told to
+    ``step``.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def run_study(
         budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study), spec.dials)
         console.print(f"budget: {budget.sentence}", highlight=False)
         _do_missing(spec, points, study, launcher, console, design_sampler(spec), accept_mixed)
-        return collect(spec, points, study, study)
+        return collect(spec, points, study, study, step)
 
 
 def _with_queue(study: Path, launcher: LocalLauncher) -> LocalLauncher:
@@ -102,7 +109,7 @@ def _do_missing(
     records = read_records(points, study)
     check_code(points, records, study, accept_mixed)
     chosen = sampler is not None
-    queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
+    queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others, target=spec.target)
     write_plan(study, points)
     waiting = queue.plan(points, records, living(queue).alive)
     if not waiting:

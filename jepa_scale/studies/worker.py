@@ -156,7 +156,7 @@ def _main(arguments: list[str]) -> None:
     # Of the runs that decide a tuned budget nothing is chosen.
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
-    queue = Queue(study, spec.name, sampler, storage_of(study), dials=spec.others)
+    queue = Queue(study, spec.name, sampler, storage_of(study), dials=spec.others, target=spec.target)
     work(study, queue, points, name, cohort, workers)
 
 

@@ -11,7 +11,7 @@ import yaml
 from jepa_scale.cli.app import parser
 from tests.documents.pages import ROOT, blocks, jepa_scale_commands
 
-SHELL = {"python3", "python", "pip", ".", "mkdocs", "zcat", "pre-commit", "srun", "jepa-scale"}
+SHELL = {"python3", "python", "pip", ".", "mkdocs", "zcat", "pre-commit", "srun", "jepa-scale", "optuna-dashboard"}
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.documents.pages import DOCS, ROOT, pages
 
 GENERATED = {
-    *(f"docs/reference/{name}.md" for name in ("cli", "configuration", "study-file", "studies", "python")),
+    *(f"docs/reference/{name}.md" for name in ("cli", "json", "configuration", "study-file", "studies", "python")),
     *(f"docs/results/{name}.md" for name in ("gallery", "benchmarks")),
     *(f"docs/{name}.md" for name in ("how-to/slurm", "security", "contributing", "changelog")),
 }

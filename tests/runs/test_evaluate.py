@@ -192,7 +192,7 @@ def test_the_command_prints_rates_with_intervals_floors_and_differences(runs, tm
         shutil.copytree(runs / name, tmp_path / name, ignore=shutil.ignore_patterns("evaluations"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", "mass", "other", "evaluation.pairs=2"])
+        main(["evaluate", "mass", "other", "-v", "evaluation.pairs=2"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     for part in (
@@ -203,7 +203,7 @@ def test_the_command_prints_rates_with_intervals_floors_and_differences(runs, tm
         assert part in shown, part
     assert len(list(tmp_path.glob("*/evaluations/*.json"))) == 2
     with pytest.raises(SystemExit):
-        main(["evaluate", "torus"])
+        main(["evaluate", "-v", "torus"])
     shown = capsys.readouterr().out
     assert "Regret is exact over all starts and goals: plans of 1 step, goal law reachable" in shown
     assert "random plans (floor)" in shown

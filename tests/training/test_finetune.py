@@ -375,7 +375,7 @@ def test_models_of_a_finite_world_are_compared_in_one_table(tmp_path, capsys):
     adopt(found, config, tmp_path / "two")
     run(config, tmp_path / "two")
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", str(tmp_path / "one"), str(tmp_path / "two")])
+        main(["evaluate", "-v", str(tmp_path / "one"), str(tmp_path / "two")])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "Models compared" in shown

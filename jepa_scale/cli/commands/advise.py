@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import typing
+from collections.abc import Sequence
 from pathlib import Path
+
+from jepa_scale.cli.common import add_output
 
 GROUP = "answer"
 
 if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Advise
     from jepa_scale.studies.advising import Answer
 
 
@@ -72,21 +76,20 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write a page of Markdown on the answer: options, evidence, cost, what would change it",
     )
+    add_output(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Print the answer; for the runs of a study, also write the study file of the next runs."""
     from jepa_scale.records import Ask
-    from jepa_scale.report.advice import advice_lines
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.advising import advise_study, advise_table, check_next, write_next
+    from jepa_scale.studies.advising import advise_study, advise_table, check_next
     from jepa_scale.studies.external import pairs
     from jepa_scale.studies.specification.spec import StudySpec, spec_of
     from jepa_scale.studies.tables.reading import is_table_source
-    from jepa_scale.terminal import Console
 
     is_table = is_table_source(parsed.study)
     study = parsed.study[0]
@@ -113,25 +116,51 @@ def run(parsed: argparse.Namespace) -> int:
         answer = advise_table(parsed.study, ask, parsed.forecaster, names, parsed.per_run)
     else:
         answer = advise_study(study, ask, parsed.forecaster)
-    spec, advice, remarks = answer.spec, answer.advice, list(answer.remarks)
+    remarks = list(answer.remarks)
     if is_table and parsed.target_regret is None:
         remarks.insert(0, f"target regret {target:g}, as in a new study: --target-regret sets another")
-    console = Console()
-    for sentence in remarks:
-        console.print(sentence, highlight=False, markup=False)
-    for index, line in enumerate(advice_lines(advice)):
-        console.print(
-            line if index == 0 else f"• {line}", highlight=False, markup=False, style="bold" if index == 0 else ""
-        )
+    _end(parsed, answer, remarks)
+    return 0
+
+
+def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> None:
+    import shlex
+    from dataclasses import replace
+
+    from jepa_scale.cli.output import Ending, Output
+    from jepa_scale.report.advice import advice_lines
+    from jepa_scale.studies.advising import write_next
+
+    spec, advice = answer.spec, answer.advice
+    files, following = {}, ""
     if spec is not None and advice.next_runs:
         path = parsed.next or Path("sweeps/next.yaml")
         write_next(spec, advice, path)
-        again = f"jepa-scale study {path} --folder {study}"
-        console.print(f"next: {again}", highlight=False, soft_wrap=True)
+        files["next runs"] = path
+        following = f"jepa-scale study {shlex.quote(str(path))} --folder {shlex.quote(str(parsed.study[0]))}"
     if parsed.decision is not None:
         _write_decision(parsed, answer)
-        console.print(f"decision: {parsed.decision}", highlight=False, soft_wrap=True)
-    return 0
+        files["decision"] = parsed.decision
+    verdict, *lines = advice_lines(replace(advice, warnings=()))
+    # What was left out of a table counts against the answer too.
+    cautions = [*(f"Caution: {warning}." for warning in advice.warnings), *remarks]
+    ending = Ending(verdict, lines, (), cautions, files, following)
+
+    def shape() -> Advise:
+        from jepa_scale.cli.answers import Advise
+        from jepa_scale.cli.studies import advice_data
+
+        return Advise(
+            verdict=ending.verdict,
+            notes=list(ending.notes),
+            cautions=list(ending.cautions),
+            files={name: str(path) for name, path in files.items()},
+            next=ending.next_command,
+            status=advice.verdict.status,
+            advice=advice_data(advice),
+        )
+
+    Output(parsed).end(ending, shape)
 
 
 def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:

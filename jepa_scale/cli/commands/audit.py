@@ -6,6 +6,11 @@ import argparse
 import typing
 from pathlib import Path
 
+from jepa_scale.cli.common import add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Audit
+
 GROUP = "inspect"
 
 _AUDIT = """\
@@ -67,6 +72,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random draws (default: 0)")
     parser.add_argument("--threads", type=int, help="number of threads (default: one per core)")
+    add_output(parser)
     return parser
 
 
@@ -78,11 +84,11 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.auditing.page import head, terminal_table, verdict_lines, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.external import pairs
-    from jepa_scale.terminal import Console
 
     limits.check_option("--threads", parsed.threads, 1, limits.most_threads())
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
@@ -101,7 +107,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(
             f"{folder}: expected a place to write the report, got {error.strerror}: give --folder"
         ) from None
-    console = Console()
+    out = Output(parsed)
     try:
         settings = AuditSettings(
             columns=pairs("--columns", parsed.columns, "z=latents"),
@@ -118,7 +124,7 @@ def run(parsed: argparse.Namespace) -> int:
             threads=parsed.threads,
             **({} if parsed.resolution is None else {"resolution": tuple(parsed.resolution)}),
         )
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=out.progress(), transient=True) as progress:
 
             def started(rows: typing.Any) -> typing.Any:
                 task = progress.add_task(f"{rows.rows} transitions", total=rows.rows)
@@ -127,12 +133,31 @@ def run(parsed: argparse.Namespace) -> int:
             result = audit.run_audit(parsed.path, settings, started)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for sentence in verdict_lines(result):
-        console.print(sentence, highlight=False, markup=False)
-    console.print(head(result), highlight=False, markup=False)
-    console.print(terminal_table(result))
-    for sentence in (*result.warnings, sufficiency(result)):
-        if sentence:
-            console.print(f"• {sentence}", highlight=False, markup=False)
-    console.print(f"report: {write_audit(result, folder)}", highlight=False, soft_wrap=True)
+    page = write_audit(result, folder)
+    # The second line is the remedy with its command, which is said last.
+    verdict, _, *found = verdict_lines(result)
+    remedy = f"{str(result.verdict.remedy)[:1].upper()}{str(result.verdict.remedy)[1:]}."
+    ending = Ending(
+        verdict,
+        [remedy, *found, head(result), *([sufficiency(result)] if sufficiency(result) else [])],
+        [terminal_table(result)],
+        result.warnings,
+        {"report": page},
+        result.verdict.command,
+    )
+
+    def answer() -> Audit:
+        from jepa_scale.cli import answers
+
+        return answers.Audit(
+            verdict=ending.verdict,
+            notes=list(ending.notes),
+            cautions=list(ending.cautions),
+            files={"report": str(page), "audit": str(page.with_name("audit.json"))},
+            next=ending.next_command,
+            status=result.verdict.status,
+            audit=answers.plain(result.to_dict()),
+        )
+
+    out.end(ending, answer)
     return 0

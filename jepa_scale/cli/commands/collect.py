@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import print_gaps, print_line
+from jepa_scale.cli.common import add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Collect
 
 GROUP = "cluster"
 
@@ -49,11 +53,14 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         help="for a study, the folder to write into instead of its own; for W&B runs, the table to write (default: "
         "wandb/NAME.parquet)",
     )
+    add_output(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Write a study's table and fits and list missing runs, with exit code 1 if any; or write a table of W&B runs."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_collection
     from jepa_scale.integrations.wandb.files import offline_folders
     from jepa_scale.integrations.wandb.server import SCHEME
     from jepa_scale.runs.errors import UserError
@@ -83,16 +90,20 @@ def run(parsed: argparse.Namespace) -> int:
     if (folder / "plan.json").is_file() and into == folder:
         # Runs of workers that have ended are queued again, for the workers of the next sweep command.
         status_of(folder)
-    return print_gaps(collect_folder(folder, into), into)
+    out = Output(parsed)
+    with out.steps() as step:
+        result = collect_folder(folder, into, step)
+    return end_collection(out, result, folder, into)
 
 
 def _collect_wandb(parsed: argparse.Namespace) -> int:
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.integrations.wandb.files import read_runs
     from jepa_scale.integrations.wandb.importing import check_out, import_runs, is_ours, unusable, write_import
     from jepa_scale.integrations.wandb.server import SCHEME, parse_address, read_server
     from jepa_scale.studies.external import pairs
 
-    columns = pairs("--columns", parsed.columns, "n=data.num_samples")
+    columns, unreadable = pairs("--columns", parsed.columns, "n=data.num_samples"), list[str]()
     if parsed.out is not None:
         check_out(parsed.out)
     if parsed.study.startswith(SCHEME):
@@ -101,15 +112,32 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
         runs = read_server(address, needs_history=lambda run: not columns and is_ours(run))
     else:
         name = Path(parsed.study).resolve().name
-        runs = read_runs(Path(parsed.study), unreadable=lambda problem: print_line(f"left out: {problem}"))
+        runs = read_runs(Path(parsed.study), unreadable=unreadable.append)
     table, remarks = import_runs(parsed.study, runs, columns)
     out = parsed.out or Path("wandb") / f"{name.replace('/', '_')}.parquet"
     write_import(table, out)
-    for sentence in remarks:
-        print(sentence)
-    print(f"{len(table)} run{'s' * (len(table) != 1)} in {out}")
     answerable = {"n", "k", "regret"} <= (set(columns) or set(table.COLUMNS)) and not unusable(table)
-    if answerable:
-        print(f"look at it with: jepa-scale advise {out}")
-    print(f"laws of it: jepa-scale fit {out} --law … --columns NAME=COLUMN …")
+    rows, place = len(table), shlex.quote(str(out))
+    laws = f"jepa-scale fit {place} --law … --columns NAME=COLUMN …"
+    ending = Ending(
+        f"{rows} run{'s' * (rows != 1)} in {out}.",
+        [*remarks, *([f"laws of it: {laws}"] if answerable else [])],
+        cautions=[f"left out: {problem}" for problem in unreadable],
+        files={"table": out},
+        next_command=f"jepa-scale advise {place}" if answerable else laws,
+    )
+
+    def answer() -> Collect:
+        from jepa_scale.cli.answers import Collect
+
+        return Collect(
+            verdict=ending.verdict,
+            notes=list(ending.notes),
+            cautions=list(ending.cautions),
+            files={"table": str(out)},
+            next=ending.next_command,
+            rows=rows,
+        )
+
+    Output(parsed).end(ending, answer)
     return 0

@@ -51,7 +51,9 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the error that twice the data must remove to be worth recording (default: 0.05); with --enough",
     )
-    parser.add_argument("--json", action="store_true", help="print the card as JSON")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("-q", "--quiet", action="store_true", help="print the first line alone, and no progress")
+    shown.add_argument("--json", action="store_true", help="print the card as JSON")
     parser.add_argument("--format", default="auto", help="name of the format (default: detected)")
     parser.add_argument(
         "--observation", metavar="NAME", help="column, part or feature to read as the observation; several: a,b or a*"
@@ -71,6 +73,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Read episodes, print their card, and convert them; exit code 1 if training on them would be pointless."""
+    from jepa_scale.cli.output import Output
     from jepa_scale.data.card.card import data_card
     from jepa_scale.data.enough.answer import WORTHWHILE, enough
     from jepa_scale.data.external.detect import read_episodes
@@ -94,7 +97,9 @@ def run(parsed: argparse.Namespace) -> int:
             why_not = next(finding.sentence for finding in card.findings if finding.ruins)
         elif parsed.enough:
             try:
-                answer = enough(stepped, WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile, parsed.seed)
+                share = WORTHWHILE if parsed.worthwhile is None else parsed.worthwhile
+                with Output(parsed).steps() as step:
+                    answer = enough(stepped, share, parsed.seed, step)
             except ValueError as error:
                 # The card stands without it.
                 why_not = str(error)
@@ -118,7 +123,7 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         if why_not:
             print(f"NOT ANSWERED whether it is enough: {why_not}.")
-        _show(card, answer, stepped if parsed.frameskip > 1 else None, written)
+        _show(card, answer, stepped if parsed.frameskip > 1 else None, written, parsed.quiet)
     return 1 if card.ruined else 0
 
 
@@ -150,7 +155,9 @@ def _check(parsed: argparse.Namespace) -> None:
         ) from None
 
 
-def _show(card: typing.Any, answer: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]]) -> None:
+def _show(
+    card: typing.Any, answer: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]], quiet: bool
+) -> None:
     from rich.table import Table
 
     from jepa_scale.report.recording.enough import enough_lines
@@ -162,6 +169,10 @@ def _show(card: typing.Any, answer: typing.Any, stepped: typing.Any, written: li
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    if quiet:
+        ruins = [f"✗ {found.sentence}" for found in card.findings if found.ruins]
+        line([*ruins, *([] if answer is None else enough_lines(answer)), *heading(card)][0])
+        return
     for place, text in enumerate([] if answer is None else enough_lines(answer)):
         line(text if place == 0 else f"• {text}")
     for text in heading(card):

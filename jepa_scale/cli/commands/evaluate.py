@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_allow
+from jepa_scale.cli.common import add_allow, add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Evaluate
+    from jepa_scale.cli.output import Ending
+    from jepa_scale.records import PairedDifference
+    from jepa_scale.runs.evaluate import Evaluated
 
 GROUP = "run"
 
@@ -25,6 +31,9 @@ examples:
   jepa-scale evaluate runs/A evaluation.pairs=16                    plan fewer tasks at a time, to save memory
 """
 
+_KINDS: tuple[typing.Literal["any_time", "final"], ...] = ("any_time", "final")
+"""When success may count."""
+
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     """Add the command."""
@@ -40,31 +49,49 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FOLDER", help="folder to write into, instead of each run's evaluations/"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the evaluation")
+    add_output(parser)
     add_allow(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Evaluate checkpoints; print a block for each, then the differences to the first."""
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.parts.evaluation import compared_table, difference_sentence
-    from jepa_scale.runs.evaluate import difference, evaluate
-    from jepa_scale.terminal import Console
+    from jepa_scale.runs.evaluate import evaluate
 
     paths, overrides = _split([*parsed.checkpoints, *parsed.overrides])
-    console = Console()
-    done = evaluate(paths, overrides, parsed.out)
-    for path, evaluated in zip(paths, done, strict=True):
-        _print(console, path, evaluated)
-    table = compared_table([str(path) for path in paths], [evaluated.record for evaluated in done])
-    if table is not None:
-        console.print(table)
-    for path, evaluated in zip(paths[1:], done[1:], strict=True):
-        for kind in ("any_time", "final"):
-            gap = difference(evaluated.record, done[0].record, kind)
-            if gap is not None:
-                line = difference_sentence(gap, str(path), str(paths[0]))
-                console.print(f"• {line}", highlight=False, markup=False, soft_wrap=True)
+    out = Output(parsed)
+    done = dict(zip(paths, evaluate(paths, overrides, parsed.out), strict=True))
+    gaps = _differences(done)
+    said = {path: _verdict(evaluated) for path, evaluated in done.items()}
+    first = paths[0]
+    alone = len(done) == 1
+    notes = [] if alone else [f"{path}: {verdict}" for path, verdict in said.items()]
+    notes += [difference_sentence(gap, str(path), str(first)) for path, gap in gaps]
+    cautions = list(dict.fromkeys(line for evaluated in done.values() for line in _cautions(evaluated)))
+    compared = compared_table([str(path) for path in paths], [evaluated.record for evaluated in done.values()])
+    ending = Ending(
+        said[first] if alone else f"{len(done)} models were tried alike.",
+        [*_protocol(done[first]), *notes] if alone else [*notes, *_protocol(done[first])],
+        [part for path, evaluated in done.items() for part in _details(path, evaluated)]
+        + ([] if compared is None else [compared]),
+        cautions,
+        {"record" if alone else f"record of {path}": evaluated.path for path, evaluated in done.items()},
+    )
+    out.end(ending, lambda: _answer(ending, done, said, gaps))
     return 0
+
+
+def _differences(done: Mapping[Path, Evaluated]) -> list[tuple[Path, PairedDifference]]:
+    """Return the differences in success between each model and the first, at any time and at the end."""
+    from jepa_scale.runs.evaluate import difference
+
+    (_, reference), *others = done.items()
+    found = [
+        (path, difference(evaluated.record, reference.record, kind)) for path, evaluated in others for kind in _KINDS
+    ]
+    return [(path, gap) for path, gap in found if gap is not None]
 
 
 def _split(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -77,21 +104,65 @@ def _split(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
     return paths, overrides
 
 
-def _print(console: typing.Any, path: Path, evaluated: typing.Any) -> None:
-    from jepa_scale.report.parts import evaluation
+def _verdict(evaluated: Evaluated) -> str:
+    from jepa_scale.cli.runs import verdict_of
+    from jepa_scale.report.parts.evaluation import by_name
+
+    settings = evaluated.record.settings.get("planner", {})
+    return verdict_of(by_name(evaluated.record.estimates), settings.get("score", ""))
+
+
+def _protocol(evaluated: Evaluated) -> list[str]:
     from jepa_scale.report.parts.protocol import sentence
 
+    return [line for line in (sentence(evaluated.record.protocol),) if line]
+
+
+def _cautions(evaluated: Evaluated) -> list[str]:
+    from jepa_scale.report.parts.evaluation import by_name, copy_wins, vacuous_tasks
+
+    estimates = by_name(evaluated.record.estimates)
+    return [line for line in (vacuous_tasks(estimates), copy_wins(estimates)) if line]
+
+
+def _details(path: Path, evaluated: Evaluated) -> list[typing.Any]:
+    from jepa_scale.report.parts import evaluation
+
     record, estimates = evaluated.record, evaluation.by_name(evaluated.record.estimates)
-    console.print(f"{path} (run {record.run_id}, {record.trained})", highlight=False, markup=False, soft_wrap=True)
-    for line in (sentence(record.protocol), evaluation.vacuous_tasks(estimates), evaluation.copy_wins(estimates)):
-        if line:
-            console.print(f"• {line}", highlight=False, markup=False, soft_wrap=True)
-    for table in (
+    tables = (
         evaluation.success_table(estimates, record.protocol),
         evaluation.regret_table(estimates, record.protocol),
         evaluation.prediction_table(estimates),
         evaluation.observation_table(estimates),
-    ):
-        if table is not None:
-            console.print(table)
-    console.print(f"record: {evaluated.path}", highlight=False, markup=False, soft_wrap=True)
+    )
+    return [f"{path} (run {record.run_id}, {record.trained})", *(table for table in tables if table is not None)]
+
+
+def _answer(
+    ending: Ending,
+    done: Mapping[Path, Evaluated],
+    said: Mapping[Path, str],
+    gaps: Sequence[tuple[Path, PairedDifference]],
+) -> Evaluate:
+    from jepa_scale.cli import answers
+    from jepa_scale.cli.runs import as_answers
+    from jepa_scale.report.parts.evaluation import by_name
+
+    return answers.Evaluate(
+        verdict=ending.verdict,
+        notes=list(ending.notes),
+        cautions=list(ending.cautions),
+        files={name: str(path) for name, path in (ending.files or {}).items()},
+        evaluations=[
+            answers.Evaluation(
+                checkpoint=str(path),
+                run_id=evaluated.record.run_id,
+                record=str(evaluated.path),
+                verdict=said[path],
+                protocol=answers.plain(evaluated.record.protocol),
+                estimates=as_answers(by_name(evaluated.record.estimates)),
+            )
+            for path, evaluated in done.items()
+        ],
+        differences=[{"checkpoint": str(path), **answers.plain(gap)} for path, gap in gaps],
+    )

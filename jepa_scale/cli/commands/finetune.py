@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 from jepa_scale import signals
-from jepa_scale.cli.common import add_accept_mixed, add_allow
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 from jepa_scale.cli.running import run_here
 
 GROUP = "run"
@@ -24,6 +24,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="run folder, or a checkpoint file of one")
     parser.add_argument("overrides", nargs="*", help="settings: finetune=WAY, finetune.key=value")
     parser.add_argument("--folder", type=Path, help="folder of the new run (default: runs/ID)")
+    add_output(parser)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -45,4 +46,4 @@ def run(parsed: argparse.Namespace) -> int:
     if place().leads:
         preflight(config)
         adopt(checkpoint, config, folder, parsed.accept_mixed)
-    return run_here(config, folder, parsed.accept_mixed)
+    return run_here(config, folder, parsed)

@@ -7,6 +7,13 @@ import math
 import typing
 from pathlib import Path
 
+from jepa_scale.cli.common import add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Fit
+    from jepa_scale.cli.output import Output
+    from jepa_scale.laws.table import TableStudy
+
 GROUP = "answer"
 
 _FIT = """\
@@ -91,19 +98,20 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, default=1000, help="number of bootstrap refits (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--folder", type=Path, help="folder for report and JSON (default: fits/NAME)")
+    add_output(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit the laws, print the results and write the report page."""
-    from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences, write_fit
+    from jepa_scale.cli.output import Output
+    from jepa_scale.report.fitted import write_fit
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.external import pairs
     from jepa_scale.studies.fitting import FitSettings, fit_file
     from jepa_scale.studies.tables.reading import name_of
-    from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 0, _MOST_DRAWS)
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
@@ -134,14 +142,80 @@ def run(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         per_run=parsed.per_run,
     )
-    study = fit_file(parsed.table, settings)
-    console = Console()
-    console.print(head(study), highlight=False, markup=False)
-    console.print(parameters_table(study))
-    for sentence in (*sentences(study), *forecast_lines(study), *budget_lines(study)):
-        console.print(f"• {sentence}", highlight=False, markup=False)
-    console.print(f"report: {write_fit(study, folder)}", highlight=False, soft_wrap=True)
+    out = Output(parsed)
+    with out.steps() as step:
+        step("fit the laws, and back-test them")
+        study = fit_file(parsed.table, settings)
+        step("draw the figures and write the page")
+        page = write_fit(study, folder)
+    _end(out, parsed, study, page)
     return 0 if all(law.fit.status == "converged" for law in study.laws) else 1
+
+
+def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path) -> None:
+    from jepa_scale.cli.output import Ending
+    from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences
+
+    warned = [f"{law.fit.law}: {warning}" for law in study.laws for warning in law.fit.warnings]
+    asked = [*forecast_lines(study), *budget_lines(study)]
+    ending = Ending(
+        _verdict(study),
+        [*asked, head(study), *(line for line in sentences(study) if line not in warned)],
+        [parameters_table(study)],
+        warned,
+        {"report": page},
+        "" if asked else _next_command(parsed, study),
+    )
+
+    def answer() -> Fit:
+        import json
+
+        from jepa_scale.cli import answers
+
+        return answers.Fit(
+            verdict=ending.verdict,
+            notes=list(ending.notes),
+            cautions=list(ending.cautions),
+            files={"report": str(page), "fit": str(page.with_name("fit.json"))},
+            next=ending.next_command,
+            fit=answers.plain(json.loads(page.with_name("fit.json").read_text(encoding="utf-8"))),
+        )
+
+    out.end(ending, answer)
+
+
+def _verdict(study: TableStudy) -> str:
+    """Return the fitted law, of several the one with most evidence, with its numbers."""
+    from jepa_scale.report.wording import interval, listed, number, percent
+
+    usable = [law.fit for law in study.laws if law.fit.status == "converged"]
+    if not usable:
+        return f"No law converged: {listed([f'{law.fit.law} ({law.fit.reason})' for law in study.laws])}."
+    best = max(usable, key=lambda fit: study.akaike.get(fit.law, 0.0))
+    values = ", ".join(
+        f"{one.name} = {number(one.value, 4)}"
+        + (f" {interval(one.low, one.high)}" if math.isfinite(one.low) and not one.fixed else "")
+        for one in best.parameters
+    )
+    weight = study.akaike.get(best.law)
+    among = f" It has {percent(weight)} of the AICc weights." if weight is not None and len(study.laws) > 1 else ""
+    return f"{best.formula}: {values} ({percent(best.level)} intervals).{among}"
+
+
+def _next_command(parsed: argparse.Namespace, study: TableStudy) -> str:
+    """Return the command that forecasts a run of twice the largest of every column."""
+    import shlex
+
+    from jepa_scale.records.quantities import BY_NAME
+
+    columns = sorted({name for law in study.laws for name in law.law.columns})
+    twice = [f"{name}={2 * float(study.columns[name].max()):.4g}" for name in columns]
+    # What is measured, such as a tail, nobody chooses.
+    if any(str(table) == "-" for table in parsed.table) or any(name in BY_NAME for name in columns):
+        return ""
+    laws = ["--law", *parsed.law] if parsed.law != ["chinchilla"] else []
+    named = ["--columns", *parsed.columns] if parsed.columns else []
+    return shlex.join(["jepa-scale", "fit", *map(str, parsed.table), *laws, *named, "--at", *twice])
 
 
 def _numbers(texts: list[str]) -> dict[str, float]:

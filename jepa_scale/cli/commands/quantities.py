@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import argparse
 import typing
+from collections.abc import Sequence
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Quantities
+
+Row = tuple[str, str, str, str]
+"""Name, what it is, unit, better end."""
 
 GROUP = "learn"
 
@@ -26,6 +33,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("text", nargs="?", default="", help="text to search for in names and descriptions")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
     return parser
 
 
@@ -46,6 +54,9 @@ def run(parsed: argparse.Namespace) -> int:
     chosen = [(title, [row for row in rows if parsed.text.lower() in " ".join(row).lower()]) for title, rows in parts]
     if not any(rows for _, rows in chosen):
         raise UserError(f"no quantity has {parsed.text!r} in its name or description: jepa-scale quantities lists all")
+    if parsed.json:
+        print(_answer(chosen[0][1], chosen[1][1]).text())
+        return 0
     for title, rows in chosen:
         if rows:
             print(title)
@@ -54,3 +65,18 @@ def run(parsed: argparse.Namespace) -> int:
             text = f"{what} ({notes})" if notes else what
             print(textwrap.fill(text, 118, initial_indent=f"  {name:<34} ", subsequent_indent=" " * 37))
     return 0
+
+
+def _answer(columns: Sequence[Row], estimates: Sequence[Row]) -> Quantities:
+    from jepa_scale.cli import answers
+
+    kinds: tuple[tuple[typing.Literal["column", "estimate"], Sequence[Row]], ...] = (
+        ("column", columns),
+        ("estimate", estimates),
+    )
+    rows = [
+        answers.Quantity(name=name, what=what, unit=unit, better=better, kind=kind)
+        for kind, group in kinds
+        for name, what, unit, better in group
+    ]
+    return answers.Quantities(verdict=f"{len(rows)} quantities.", quantities=rows)

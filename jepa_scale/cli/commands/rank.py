@@ -7,6 +7,11 @@ import math
 import typing
 from pathlib import Path
 
+from jepa_scale.cli.common import add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Rank
+
 GROUP = "answer"
 
 _EPILOG = """\
@@ -42,6 +47,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--level", type=float, default=0.9, help="level of the intervals together (default: 0.9)")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws of clusters (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    add_output(parser)
     return parser
 
 
@@ -49,11 +55,11 @@ def run(parsed: argparse.Namespace) -> int:
     """Print the ranking."""
     from rich.table import Table
 
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.report.ranking import sentences
     from jepa_scale.report.wording import interval, number
     from jepa_scale.runs import limits
     from jepa_scale.studies.ranking import rank_table
-    from jepa_scale.terminal import Console
 
     limits.check_option("--draws", parsed.draws, 100, 100_000)
     limits.check_option("--seed", parsed.seed, 0, limits.LARGEST)
@@ -61,9 +67,6 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.table, parsed.target, parsed.cluster, parsed.diagnostics,
         level=parsed.level, draws=parsed.draws, seed=parsed.seed,
     )  # fmt: skip
-    console = Console()
-    for remark in found.remarks:
-        console.print(remark, highlight=False, markup=False)
     shown = Table(title=f"{found.target} by diagnostic")
     for column in ("diagnostic", "ρ", "interval", "within", "AICc", "first", "rows", "runs"):
         shown.add_column(column, justify="left" if column == "diagnostic" else "right", no_wrap=column != "diagnostic")
@@ -74,7 +77,21 @@ def run(parsed: argparse.Namespace) -> int:
             one.name, correlation, interval(one.low, one.high), within, gain, f"{one.best:.0%}",
             str(one.checkpoints), str(one.clusters),
         )  # fmt: skip
-    console.print(shown)
-    for sentence in sentences(found.ranked, found.target, found.cluster):
-        console.print(f"• {sentence}", highlight=False, markup=False)
+    verdict, *notes = sentences(found.ranked, found.target, found.cluster)
+    ending = Ending(verdict, [*notes, *found.remarks], [shown])
+
+    def answer() -> Rank:
+        from jepa_scale.cli import answers
+
+        names = list(answers.Ranked.model_fields)
+        return answers.Rank(
+            verdict=ending.verdict,
+            notes=list(ending.notes),
+            target=found.target,
+            ranked=[
+                answers.Ranked(**{name: answers.plain(getattr(one, name)) for name in names}) for one in found.ranked
+            ],
+        )
+
+    Output(parsed).end(ending, answer)
     return 0

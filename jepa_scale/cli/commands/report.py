@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import new_console, print_conclusions
+from jepa_scale.cli.common import add_output
 
 GROUP = "answer"
-
-_MOST = 20
-"""Most runs without a record that are listed."""
 
 
 def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
@@ -29,17 +25,21 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="PATH",
         help="for several studies, the page (default: reports/compare.html); for one, the folder instead of its own",
     )
+    add_output(parser)
     parser.set_defaults(resumes=True)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Collect studies, print the conclusions and write the report page."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_comparison, end_study, publish
     from jepa_scale.report.compare import write_comparison
     from jepa_scale.report.html import write_report
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.collect import collect_folder
     from jepa_scale.studies.holdings import writable
+    from jepa_scale.studies.manifest import read_plan
     from jepa_scale.studies.specification.spec import spec_of
 
     folders = list(dict.fromkeys(parsed.study))
@@ -48,21 +48,21 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"--out: expected a folder to write the report of one study into, got {parsed.out}")
     for folder in folders:
         spec_of(folder)
+        if not (folder / "plan.json").is_file():
+            read_plan(folder)
     into = writable(folders[0], parsed.out) if alone else None
-    results = {folder: collect_folder(folder, into) for folder in folders}
-    console = new_console()
-    for folder, result in results.items():
-        if not alone:
-            console.print(str(folder), style="bold", highlight=False, markup=False)
-        print_conclusions(console, result)
-    if into is not None:
-        page = write_report(results[folders[0]], into)
+    out = Output(parsed)
+    with out.steps() as step:
+        results = {folder: collect_folder(folder, into, step) for folder in folders}
+        step("draw the figures and write the page")
+        if into is not None:
+            page = write_report(results[folders[0]], into)
+            if into == folders[0]:
+                publish(results[folders[0]], into, page)
+        else:
+            page = write_comparison(results, parsed.out or Path("reports/compare.html"))
+    if alone:
+        end_study(out, "report", results[folders[0]], folders[0], page)
     else:
-        page = write_comparison(results, parsed.out or Path("reports/compare.html"))
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
-    unfinished = [sentence for result in results.values() for sentence in result.unfinished]
-    for sentence in unfinished[:_MOST]:
-        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
-    if len(unfinished) > _MOST:
-        print(f"jepa-scale: … and {len(unfinished) - _MOST} more have none", file=sys.stderr)
+        end_comparison(out, "report", results, page)
     return 1 if any(result.unusable for result in results.values()) else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import typing
-from dataclasses import replace
 from pathlib import Path
 
 GROUP = "cluster"
@@ -37,7 +36,9 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", type=Path, nargs="?", help="study folder")
-    parser.add_argument("--json", action="store_true", help="print JSON; with --watch, one object per line")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("-q", "--quiet", action="store_true", help="print the number of runs that are done alone")
+    shown.add_argument("--json", action="store_true", help="print JSON; with --watch, one object per line")
     parser.add_argument(
         "--watch",
         nargs="?",
@@ -64,7 +65,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(_as_json(status, indent=1))
         return 0
-    _print_status(status)
+    _print_status(status, parsed.quiet)
     return 0
 
 
@@ -86,6 +87,8 @@ def _seconds(text: str) -> float:
 
 
 def _watch(study: Path, seconds: float, as_json: bool) -> int:
+
+    from dataclasses import replace
 
     from jepa_scale.studies.view.live import watch
     from jepa_scale.terminal import Console
@@ -117,7 +120,7 @@ def _as_json(status: typing.Any, indent: int | None = None) -> str:
     return json.dumps({"at": at, **status.content()}, indent=indent, ensure_ascii=False)
 
 
-def _print_status(status: typing.Any) -> None:
+def _print_status(status: typing.Any, quiet: bool = False) -> None:
     from jepa_scale.studies.view.status import WORDS, duration
 
     counts = status.counts
@@ -125,6 +128,8 @@ def _print_status(status: typing.Any) -> None:
     print(
         f"{status.name}: {counts['done']} of {len(status.runs)} runs done{diverged}" + ", cancelled" * status.cancelled
     )
+    if quiet:
+        return
     shown = [f"{counts[state]} {words}" for state, words in WORDS.items() if counts[state]]
     if shown:
         print("  " + ", ".join(shown))

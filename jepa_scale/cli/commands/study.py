@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, new_console, print_conclusions
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 
 GROUP = "run"
 
@@ -23,6 +22,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("sweep", nargs="?", default="quickstart", help="study file, or the name of a shipped study")
     parser.add_argument("overrides", nargs="*", help="workers=N, and key=value settings for all runs")
     parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
+    add_output(parser)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -31,6 +31,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, and write its report."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_study, gaps, publish
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.launching.local import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
@@ -49,7 +51,8 @@ def run(parsed: argparse.Namespace) -> int:
 
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
-    console = new_console()
+    out = Output(parsed)
+    console = out.progress()
     console.print(f"[bold]{spec.name}[/bold]: {escape(spec.question.strip())}", highlight=False)
     workers = launcher.processes if isinstance(launcher, LocalLauncher) else None
     words = "" if workers is None else f", {workers} worker{'s' * (workers != 1)}"
@@ -57,11 +60,11 @@ def run(parsed: argparse.Namespace) -> int:
 
     from jepa_scale.report.html import write_report
 
-    result = launcher.start(spec, folder, console, parsed.accept_mixed)
-    assert result is not None
-    page = write_report(result, folder)
-    print_conclusions(console, result)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    for sentence in result.unfinished:
-        print(f"jepa-scale: a run has no record: {sentence}", file=sys.stderr)
-    return 1 if result.unfinished else 0
+    with out.steps() as step:
+        result = launcher.start(spec, folder, console, parsed.accept_mixed, step)
+        assert result is not None
+        step("draw the figures and write the report")
+        page = write_report(result, folder)
+        publish(result, folder, page)
+    end_study(out, "study", result, folder, page)
+    return gaps([result])

@@ -6,7 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, print_gaps
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 
 GROUP = "cluster"
 
@@ -38,6 +38,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", help="launcher=…, workers=N, and key=value settings for all runs")
     parser.add_argument("--folder", type=Path, help="folder of the study (default: studies/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="print the batch scripts; write and submit nothing")
+    add_output(parser, json=False)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -46,8 +47,9 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, or submit workers for them to SLURM."""
+    from jepa_scale.cli.output import Output
+    from jepa_scale.cli.studies import end_collection
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
-    from jepa_scale.terminal import Console
 
     spec = read_spec(find_sweep(parsed.sweep))
     launcher, overrides = launcher_of(spec, parsed.overrides)
@@ -56,8 +58,10 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         print(launcher.scripts(spec, folder), end="")
         return 0
-    result = launcher.start(spec, folder, Console(), parsed.accept_mixed)
+    out = Output(parsed)
+    with out.steps() as step:
+        result = launcher.start(spec, folder, out.progress(), parsed.accept_mixed, step)
     if result is not None:
-        return print_gaps(result, folder)
+        return end_collection(out, result, folder, folder)
     print(f"look at it with: jepa-scale status {folder}")
     return 0

@@ -18,7 +18,9 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         "progress are left out; the parts of a requeued run are sent in order. Rerun the same command to resume.",
     )
     parser.add_argument("study", type=Path, help="study folder, or run folder")
-    parser.add_argument("-n", type=int, default=8, metavar="N", help="runs to upload at a time (default: 8)")
+    parser.add_argument(
+        "-n", type=int, default=8, metavar="N", help="uploads at a time, each of one run or several (default: 8)"
+    )
     parser.add_argument("--entity", help="W&B entity (default: your default one)")
     parser.add_argument("--project", help="W&B project (default: that of the runs)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs without uploading them")

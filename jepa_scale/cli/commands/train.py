@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 from jepa_scale import signals
-from jepa_scale.cli.common import add_accept_mixed, add_allow
+from jepa_scale.cli.common import add_accept_mixed, add_allow, add_output
 from jepa_scale.cli.running import run_here
 
 GROUP = "run"
@@ -24,6 +24,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--show", action="store_true", help="print the configuration and the options of its groups; do not train"
     )
+    add_output(parser)
     add_allow(parser)
     add_accept_mixed(parser)
     parser.set_defaults(resumes=True)
@@ -48,4 +49,4 @@ def run(parsed: argparse.Namespace) -> int:
         for name, options in groups().items():
             print(f"# {name}: {', '.join(options)}")
         return 0
-    return run_here(config, parsed.folder or Path("runs") / run_id(config), parsed.accept_mixed)
+    return run_here(config, parsed.folder or Path("runs") / run_id(config), parsed)

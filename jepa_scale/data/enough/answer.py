@@ -12,6 +12,7 @@ import numpy as np
 from jepa_scale.data.enough.forecast import Interval, forecast
 from jepa_scale.data.enough.ladder import Ladder, measure
 from jepa_scale.records import Episodes
+from jepa_scale.terminal import Step, untold
 
 HORIZONS = (1, 5)
 """Steps ahead that are predicted; the second only where episodes are long enough."""
@@ -106,7 +107,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0) -> Enough:
+def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0, step: Step = untold) -> Enough:
     """Say whether twice the data would lower the prediction error of held-out episodes by what is worthwhile.
 
     No model is trained: the learner is a ridge regression on random features (``ladder.measure``), at one and at five
@@ -123,6 +124,8 @@ def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0) ->
         Share of the error, in (0, 1).
     seed
         Of the order of episodes and of the features.
+    step
+        Called with the name of each rung before it is fitted.
 
     Raises
     ------
@@ -131,11 +134,11 @@ def enough(episodes: Episodes, worthwhile: float = WORTHWHILE, seed: int = 0) ->
     """
     if not 0 < worthwhile < 1:
         raise ValueError(f"expected a share of the error above 0 and below 1, got {worthwhile}")
-    curves = [_curve(measure(episodes, HORIZONS[0], seed), worthwhile, seed)]
+    curves = [_curve(measure(episodes, HORIZONS[0], seed, step), worthwhile, seed)]
     if int(np.median(episodes.lengths)) > 2 * HORIZONS[1]:
         with suppress(ValueError):
             # Gaps may leave too few stretches of so many steps.
-            curves.append(_curve(measure(episodes, HORIZONS[1], seed), worthwhile, seed))
+            curves.append(_curve(measure(episodes, HORIZONS[1], seed, step), worthwhile, seed))
     status = min((curve.status for curve in curves), key=_FIRST.index)
     return Enough(episodes.source, status, worthwhile, tuple(curves))
 

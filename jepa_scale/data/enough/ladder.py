@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy.linalg import solve
 from jepa_scale.data.alignment.features import numbers
 from jepa_scale.records import Episodes
 from jepa_scale.streams import stream_seed
+from jepa_scale.terminal import Step, untold
 
 FOLDS = 8
 """Parts of the episodes; each is held out once."""
@@ -82,13 +85,14 @@ class _Windows:
     copy: float
 
 
-def measure(episodes: Episodes, horizon: int, seed: int = 0) -> Ladder:
+def measure(episodes: Episodes, horizon: int, seed: int = 0, step: Step = untold) -> Ladder:
     """Fit reference learners to growing numbers of whole episodes and measure them on held-out ones.
 
     The learner is a ridge regression of x_{t+h} − x_t on x_t, x_t − x_{t−1} and the actions up to x_{t+h}, and on
     random Fourier features of them. Number of features, their scale and the penalty are those that predict the other
     parts best, so that no part chooses for itself. x is the recorded state where there is one, else the observation;
-    more than 64 coordinates are projected at random, frames after averaging over 8 × 8 squares.
+    more than 64 coordinates are projected at random, frames after averaging over 8 × 8 squares. Each rung is told to
+    ``step`` before it is fitted.
 
     Raises
     ------
@@ -104,7 +108,10 @@ def measure(episodes: Episodes, horizon: int, seed: int = 0) -> Ladder:
             "errors by n are measured over whole episodes (cut a long one where nothing is lost by it)"
         )
     fold = windows.place % FOLDS
-    tables = [table for scale, widths in _LEARNERS for table in _errors(windows, cuts, scale, widths, seed)]
+    tables = []
+    for scale, features in _LEARNERS:
+        named = f"steps ahead {horizon}, scale {scale:g} ({len(windows.place)} windows)"
+        tables += _errors(windows, cuts, scale, features, seed, functools.partial(_told, step, named, cuts))
     sums = np.concatenate(tables)
     widths = np.repeat([width for _, widths in _LEARNERS for width in widths], len(_PENALTIES))
     counts = np.bincount(fold, minlength=FOLDS).astype(np.float64)
@@ -124,6 +131,11 @@ def measure(episodes: Episodes, horizon: int, seed: int = 0) -> Ladder:
         windows.stride,
         bool(widths[int(sums[:, -1].sum(1).argmin())] == widths.max()),
     )
+
+
+def _told(step: Step, learner: str, cuts: Sequence[int], level: int) -> None:
+    """Tell that a rung begins."""
+    step(f"{learner}: rung {level + 1} of {len(cuts)}, {cuts[level]} episodes")
 
 
 def _cuts(count: int) -> list[int]:
@@ -195,7 +207,14 @@ def _actions(episodes: Episodes, rows: NDArray[np.int64]) -> Table:
     return np.eye(count)[actions.astype(np.int64)][:, 1:]
 
 
-def _errors(windows: _Windows, cuts: list[int], scale: float, widths: tuple[int, ...], seed: int) -> list[Table]:
+def _errors(
+    windows: _Windows,
+    cuts: list[int],
+    scale: float,
+    widths: tuple[int, ...],
+    seed: int,
+    begin: Callable[[int], None],
+) -> list[Table]:
     """Return squared errors (penalties, L, FOLDS), summed over the held-out windows of each part, for each width."""
     size, most = windows.inputs.shape[1], max(widths)
     generator = np.random.default_rng(stream_seed(seed, "data/enough/features"))
@@ -210,6 +229,7 @@ def _errors(windows: _Windows, cuts: list[int], scale: float, widths: tuple[int,
     sums = [np.empty((len(_PENALTIES), len(cuts), FOLDS)) for _ in widths]
     held = [np.flatnonzero(fold == part) for part in range(FOLDS)]
     for level in range(len(cuts)):
+        begin(level)
         for part, rows in enumerate(held):
             added = rows[rung[rows] == level]
             left[part] += table[added].T @ table[added]

@@ -13,6 +13,7 @@ from jepa_scale.records import StudyResult
 from jepa_scale.studies.launching.jobs import Task
 from jepa_scale.studies.launching.launcher import ClusterLauncher, at_least
 from jepa_scale.studies.queue.journal import wrong_url
+from jepa_scale.terminal import Step, untold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,9 @@ class SlurmLauncher(ClusterLauncher):
         if wrong_storage:
             raise ValueError(wrong_storage)
 
-    def start(self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False) -> StudyResult | None:
+    def start(
+        self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False, step: Step = untold
+    ) -> StudyResult | None:
         """Submit the workers that are missing, and return at once."""
         from jepa_scale.integrations.slurm.submitting import submit_study
 

@@ -65,7 +65,7 @@ def submit_study(
         records = read_records(points, study)
         check_code(points, records, study, accept_mixed)
         sampler = None if pilot else design_sampler(spec)
-        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
+        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others, target=spec.target)
         submission, earlier = Submission(launcher), read_submission(study)
         if earlier is not None and isinstance(earlier.launcher, SlurmLauncher):
             submission = replace(earlier, launcher=launcher)

@@ -51,7 +51,9 @@ class Supervisor:
             raise UserError(f"{study} has no launch.json: submit it with `jepa-scale sweep SWEEP launcher=slurm`")
         self.launcher, spec = submission.launcher, read_spec(study / "study.yaml")
         self.points = {point.run_id: point for point in read_plan(study)}
-        self.queue = Queue(study, spec.name, design_sampler(spec), self.launcher.storage, dials=spec.others)
+        self.queue = Queue(
+            study, spec.name, design_sampler(spec), self.launcher.storage, dials=spec.others, target=spec.target
+        )
         self.tried = self.failed = 0
         self._took: list[float] | None = None
         """Seconds of finished runs of this class: those known at first, and this worker's own."""

@@ -62,7 +62,8 @@ class WandbMirror(EstimateLogger):
         self._settings = {
             "project": project,
             "entity": entity,
-            "dir": folder,
+            # W&B's service opens files on its own, from wherever it was started.
+            "dir": folder.absolute(),
             "id": run_id,
             "name": _name(config) or run_id,
             "group": group,

@@ -134,28 +134,32 @@ def _environment() -> dict[str, str]:
 def sync_study(
     study: Path, runs: Sequence[OfflineRun], options: Sequence[str], console: Console, at_once: int = 8
 ) -> dict[str, str]:
-    """Sync runs, several at a time; return W&B's last message for each run that failed.
+    """Sync runs by several commands at a time; return W&B's last message for each run that failed.
 
-    W&B marks what is synced, so that an interrupted sync can be resumed.
+    Of many runs each command takes several, as to start one costs more than to upload a run; those that it leaves are
+    tried again alone. W&B marks what is synced, so that an interrupted sync can be resumed.
 
     Raises
     ------
     UserError
         If another sync of the study is running.
     """
-    waiting, running, failures = list(runs), dict[OfflineRun, _Command](), dict[str, str]()
+    waiting, running, failures = _batches(runs, at_once), dict[tuple[OfflineRun, ...], _Command](), dict[str, str]()
     with _only_one(study) as lock, _Bar(console, len(runs)) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    run = waiting.pop(0)
-                    running[run] = _Command(run, options, lock)
-                for run in [run for run, command in running.items() if command.ended]:
-                    message = running.pop(run).last_line()
+                    batch = waiting.pop(0)
+                    running[batch] = _Command(batch, options, lock)
+                for batch in [batch for batch, command in running.items() if command.ended]:
+                    message = running.pop(batch).last_line()
                     # W&B's command ends with 0 whatever has failed: what counts is what it has marked.
-                    if not run.synced:
-                        failures[run.run_id] = message
-                    bar.update(len(runs) - len(waiting) - len(running), len(failures))
+                    left = [run for run in batch if not run.synced]
+                    if len(batch) > 1:
+                        waiting += [(run,) for run in left]
+                    else:
+                        failures |= {run.run_id: message for run in left}
+                    bar.update(len(runs) - sum(map(len, (*waiting, *running))), len(failures))
                 time.sleep(0.05)
         finally:
             for command in running.values():
@@ -163,13 +167,28 @@ def sync_study(
     return failures
 
 
-class _Command:
-    """W&B's sync command for one run, which uploads its parts in the order of their start.
+_MANY, _TOGETHER = 16, 16
+"""Number of runs from which a command takes several, and the most that it takes."""
 
-    Each run has its own command, since one that meets a damaged file skips all other runs that it was given.
+
+def _batches(runs: Sequence[OfflineRun], at_once: int) -> list[tuple[OfflineRun, ...]]:
+    """Return which runs each command takes; one of several parts has a command of its own, which keeps their order."""
+    size = min(-(-len(runs) // at_once), _TOGETHER) if len(runs) >= _MANY else 1
+    batches: list[tuple[OfflineRun, ...]] = []
+    for run in runs:
+        before = batches[-1] if batches else ()
+        fits = 0 < len(before) < size and all(len(one.parts) == 1 for one in (*before, run))
+        batches[-1:] = [(*before, run)] if fits else [*batches[-1:], (run,)]
+    return batches
+
+
+class _Command:
+    """W&B's sync command for one run, whose parts it uploads in the order of their start, or for several runs.
+
+    One that meets a damaged file skips all other runs that it was given.
     """
 
-    def __init__(self, run: OfflineRun, options: Sequence[str], lock: int) -> None:
+    def __init__(self, runs: Sequence[OfflineRun], options: Sequence[str], lock: int) -> None:
         # Open as long as the command runs: what it prints would fill a pipe that nobody reads.
         self.output: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         command = [
@@ -180,7 +199,7 @@ class _Command:
             "--yes",
             "--skip-synced",
             *options,
-            *map(str, run.parts),
+            *(str(part) for run in runs for part in run.parts),
         ]
         # The lock goes along: if we are killed, it is free only when the last command has ended too.
         self.process = subprocess.Popen(

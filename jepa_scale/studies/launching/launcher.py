@@ -14,6 +14,7 @@ from jepa_scale.runs.leaves import options
 from jepa_scale.runs.schema import unknown_key
 from jepa_scale.runs.targets import target_of
 from jepa_scale.studies.launching.jobs import Task
+from jepa_scale.terminal import Step, untold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +37,12 @@ class Launcher(ABC):
     """URL of the queue; None: a journal file in the study's folder."""
 
     @abstractmethod
-    def start(self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False) -> StudyResult | None:
+    def start(
+        self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False, step: Step = untold
+    ) -> StudyResult | None:
         """Do the runs of a study that are missing, or submit workers for them and return None.
+
+        The steps after the runs, such as fits, are told to ``step``.
 
         Raises
         ------

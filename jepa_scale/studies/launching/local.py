@@ -11,6 +11,7 @@ from jepa_scale.records import StudyResult
 from jepa_scale.studies.cohorts import CohortSize, cohort_size
 from jepa_scale.studies.launching.launcher import Launcher, at_least
 from jepa_scale.studies.queue.journal import wrong_url
+from jepa_scale.terminal import Step, untold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,8 +51,10 @@ class LocalLauncher(Launcher):
             return self.workers
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def start(self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False) -> StudyResult | None:
+    def start(
+        self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False, step: Step = untold
+    ) -> StudyResult | None:
         """Do the missing runs in worker processes, and collect the study."""
         from jepa_scale.studies.sweep import run_study
 
-        return run_study(spec, folder, self, console, accept_mixed)
+        return run_study(spec, folder, self, console, accept_mixed, step)

@@ -123,6 +123,10 @@ class JournalFile(JournalFileBackend):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Let nobody else write while the lines inside are appended, and sync them to disk once, at the end."""
+        if self._together:
+            # Inside another one, which ends it.
+            yield
+            return
         self._exclusive.acquire()
         self._together = True
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale.records import RunRecord
 from jepa_scale.records.dials import Dial
+from jepa_scale.records.quantities import Target
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.studies.design import DesignPoint
@@ -22,6 +24,7 @@ from jepa_scale.studies.queue import server
 from jepa_scale.studies.queue.claims import Claims
 from jepa_scale.studies.queue.journal import Unreadable, open_journal, open_url, put_aside
 from jepa_scale.studies.queue.places import Claim, Kind, claim_of
+from jepa_scale.studies.queue.target import MOST_POINTS, create_study, curve_of, estimate_of, stored_target, value_of
 from jepa_scale.studies.queue.trials import (
     DIED,
     DISTRIBUTIONS,
@@ -35,7 +38,7 @@ from jepa_scale.studies.queue.trials import (
     outcome,
     outcome_of,
     parameters,
-    regret_of,
+    reason_of,
 )
 from jepa_scale.studies.sampler import SECONDS, ScalingDesignSampler
 
@@ -49,7 +52,7 @@ _AT_ONCE = 500
 
 
 class Queue:
-    """Design points as Optuna trials: n, k and seed are the parameters, the run's regret is the value.
+    """Design points as Optuna trials: n, k and seed are the parameters, the study's target is the value.
 
     The queue is stored in the study's journal file, or on the server at a URL. With ``reads`` it takes no lock and
     writes nothing, as for another user's folder.
@@ -71,6 +74,7 @@ class Queue:
         rebuild: bool = False,
         reads: bool = False,
         dials: Sequence[Dial] = (),
+        target: Target | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder, self.path = study_folder, study_folder / "journal.log"
@@ -87,9 +91,9 @@ class Queue:
         except KeyError:
             if reads:
                 raise UserError(f"{self.path} holds no study {name!r}: it is another study's") from None
-            self.study = optuna.create_study(
-                study_name=name, storage=self.storage, direction="minimize", load_if_exists=True, sampler=chooser
-            )
+            self.study = create_study(name, self.storage, target or Target(), chooser)
+        self.target = stored_target(self.study)
+        """What the values of trials are; of a study that was begun with another target it stays that one."""
         self._claims = Claims(self.study, self.storage, self._space)
 
     @property
@@ -162,7 +166,8 @@ class Queue:
             if trial.state == TrialState.WAITING and self._claims.take(trial._trial_id):
                 self.finish(trial._trial_id, record)
         if not trials:
-            self.study.add_trial(finished_trial(point, record, self._space))
+            value, curve = value_of(record, self.target), self._curve(record)
+            self.study.add_trial(finished_trial(point, record, self._space, value, curve))
         return 0
 
     def undecided(self, points: Iterable[DesignPoint]) -> bool:
@@ -178,7 +183,7 @@ class Queue:
             # A trial whose worker died is done again as another one; its cell counts once.
             if trial.state != TrialState.WAITING and "purpose" not in trial.user_attrs and outcome_of(trial) != "died"
         ]
-        chosen = self.sampler.proposal(trials)
+        chosen = self.sampler.proposal([self._minimised(trial) for trial in trials])
         if chosen is None:
             return None
         queued = {trial.user_attrs.get("run") for trial in self.trials()}
@@ -188,6 +193,14 @@ class Queue:
             if (point.n, point.k) == (chosen.n, chosen.k) and point.purpose == "cell" and point.run_id not in queued
         ]
         return min(cell, key=lambda point: point.seed) if cell else None
+
+    def _minimised(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with the distance to the upper end as its value, if more is better."""
+        if self.target.better == "lower" or trial.values is None:
+            return trial
+        copied = copy.copy(trial)
+        copied.values = [float(self.target.of(trial.value))]
+        return copied
 
     def claim(self, worker: str, points: Iterable[DesignPoint] = (), resources: str | None = None) -> Claim | None:
         """Claim the first waiting run, or the one that the design chooses; None when there is none left.
@@ -234,13 +247,31 @@ class Queue:
 
     def finish(self, trial_id: int, record: RunRecord) -> None:
         """Store the outcome of a run that has a record."""
-        value = regret_of(record)
-        if value is None:
-            self._tell(trial_id, outcome(record), reason=f"{record.status}: {record.reason}")
-        else:
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError):
+        value, curve = value_of(record, self.target), self._curve(record)
+        # Ended already: another worker took it from this one, believing it dead.
+        with (
+            self._claims.transaction(),
+            contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, RuntimeError),
+        ):
+            for step, point in curve.items():
+                self.storage.set_trial_intermediate_value(trial_id, step, point)
+            if value is None:
+                self._tell(trial_id, outcome(record), reason=reason_of(record))
+            else:
                 self.storage.set_trial_user_attr(trial_id, SECONDS, record.times.get("wall_seconds"))
                 self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values=[value])
+
+    def _curve(self, record: RunRecord) -> dict[int, float]:
+        """Return the learning curve of a run's target, as long as a study of so many runs may store."""
+        estimate, runs = estimate_of(self.target, record), self.storage.get_n_trials(self.study._study_id)
+        if not estimate or MOST_POINTS // max(runs, 1) < 2:
+            return {}
+        try:
+            rows = RunFolder(self.folder / "runs" / record.run_id, record.run_id).read_metrics()
+        except (UserError, OSError):
+            # The record is what counts; a curve is for looking at.
+            return {}
+        return curve_of(rows, estimate, MOST_POINTS // max(runs, 1))
 
     def fail(self, trial_id: int, reason: str) -> None:
         """Store that a run ended with an error and has no record."""

@@ -63,6 +63,13 @@ def outcome(record: RunRecord) -> Outcome:
     return "diverged" if record.status == "diverged" else "failed"
 
 
+def reason_of(record: RunRecord) -> str:
+    """Why a run has no value."""
+    if record.status == "finished":
+        return "the study's target is not among its estimates"
+    return f"{record.status}: {record.reason}"
+
+
 def regret_of(record: RunRecord) -> float | None:
     """The run's regret under its own planner's score; None if it did not finish."""
     score = record.config["planner"].get("score")
@@ -96,18 +103,24 @@ def parameters(point: DesignPoint) -> dict[str, Any]:
     return {"n": point.n, "k": point.k, **point.dials, "seed": point.seed}
 
 
-def finished_trial(point: DesignPoint, record: RunRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """Build the trial of a run that already has a record."""
+def finished_trial(
+    point: DesignPoint,
+    record: RunRecord,
+    space: Mapping[str, BaseDistribution],
+    value: float | None,
+    curve: Mapping[int, float],
+) -> FrozenTrial:
+    """Build the trial of a run that already has a record, from its value and its learning curve."""
     params = parameters(point)
-    value: float | None = regret_of(record)
     seconds = record.times.get("wall_seconds")
     attributes: dict[str, Any] = {**marks(point), "attempt": 1, SECONDS: seconds}
     if value is None:
-        attributes |= {OUTCOME: outcome(record), "reason": f"{record.status}: {record.reason}"}
+        attributes |= {OUTCOME: outcome(record), "reason": reason_of(record)}
     return create_trial(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         value=value,
         params=params,
         distributions={name: space[name] for name in params},
         user_attrs=attributes,
+        intermediate_values=dict(curve),
     )

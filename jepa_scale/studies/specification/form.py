@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -151,14 +152,24 @@ class StudyFile(Form):
     tuning: Tuning | None = Field(None, description="a mapping with optimizer.lr, n, seeds, widths")
 
 
-def wrong_form(content: Any) -> list[str]:
-    """Return one sentence for everything that is wrong with the form of a study file."""
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a study file."""
+
+    place: tuple[str, ...]
+    """Keys that lead to it; empty for the file as a whole."""
+    sentence: str
+
+
+def wrong_form(content: Any) -> list[Problem]:
+    """Return everything that is wrong with the form of a study file."""
     if not isinstance(content, Mapping):
-        return [f"expected a mapping with {', '.join(StudyFile.model_fields)}, got {content!r}"]
+        return [Problem((), f"expected a mapping with {', '.join(StudyFile.model_fields)}, got {content!r}")]
     try:
         StudyFile.model_validate(content)
     except ValidationError as error:
-        return list(dict.fromkeys(_sentence(one, content) for one in error.errors()))
+        found = (Problem(_place(one), _sentence(one, content)) for one in error.errors())
+        return list({problem.sentence: problem for problem in found}.values())
     return []
 
 
@@ -176,10 +187,14 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+def _place(error: ErrorDetails) -> tuple[str, ...]:
+    # A tag of the union of budget rules is no key of the file.
+    return tuple(str(part) for part in error["loc"] if part not in ("fixed_steps", "fixed_epochs", "tuned"))
+
+
 def _sentence(error: ErrorDetails, content: Any) -> str:
     """What is wrong at one place: the field, what it expects, and what it has."""
-    # A tag of the union of budget rules is no key of the file.
-    place = [part for part in error["loc"] if part not in ("fixed_steps", "fixed_epochs", "tuned")]
+    place = _place(error)
     if error["type"] == "extra_forbidden":
         known = [info.alias or name for name, info in _model_at(error["loc"][:-1]).items()]
         return unknown_key(".".join(map(str, place)), known)

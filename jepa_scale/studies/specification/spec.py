@@ -18,9 +18,9 @@ from jepa_scale.runs.leaves import options
 from jepa_scale.studies.launching.launcher import Launcher, take_launcher
 from jepa_scale.studies.specification.arms import wrong_arms
 from jepa_scale.studies.specification.budget import TIMED, BudgetRule, budget_of
-from jepa_scale.studies.specification.form import wrong_form
+from jepa_scale.studies.specification.form import Problem, wrong_form
 from jepa_scale.studies.specification.tuning import TuningSpec, tuning_of
-from jepa_scale.texts import first_line, parse_yaml
+from jepa_scale.texts import first_line, parse_yaml, yaml_lines
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,11 @@ def read_spec(path: Path) -> StudySpec:
         Names every unknown field, missing field and impossible value.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse_yaml(text)
     except ValueError as error:
         raise UserError(f"{path} is not YAML ({first_line(error)}): mend it, or write it anew") from None
-    return parse_spec(content, str(path))
+    return parse_spec(content, str(path), text)
 
 
 def spec_of(study: Path) -> StudySpec:
@@ -164,17 +165,17 @@ def spec_of(study: Path) -> StudySpec:
     return read_spec(written)
 
 
-def parse_spec(content: Any, source: str) -> StudySpec:
-    """Check the content of a study file.
+def parse_spec(content: Any, source: str, text: str = "") -> StudySpec:
+    """Check the content of a study file, whose ``text`` gives the lines of what is wrong.
 
     Raises
     ------
     UserError
         As ``read_spec``.
     """
-    problems = wrong_form(content) or list(_wrong(content))
-    if problems:
-        raise UserError(f"{source}: {'; '.join(problems)}")
+    wrong = wrong_form(content) or _wrong(content)
+    if wrong:
+        raise UserError(f"{source}: {'; '.join(_located(wrong, text))}")
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
@@ -189,6 +190,15 @@ def parse_spec(content: Any, source: str) -> StudySpec:
     if problems:
         raise UserError(f"{source}: {'; '.join(problems)}")
     return StudySpec(**settings)
+
+
+def _located(wrong: Sequence[Problem], text: str) -> Iterator[str]:
+    """Yield the sentences on what is wrong, each after its line."""
+    lines = yaml_lines(text) if text else {}
+    for problem in wrong:
+        depths = range(len(problem.place), 0, -1)
+        line = next((lines[problem.place[:depth]] for depth in depths if problem.place[:depth] in lines), None)
+        yield problem.sentence if line is None else f"line {line}: {problem.sentence}"
 
 
 def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -221,24 +231,31 @@ def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_extra(settings.get("extra", ()), dials)
 
 
-def _wrong(content: Mapping[str, Any]) -> list[str]:
+def _wrong(content: Mapping[str, Any]) -> list[Problem]:
     """What is well formed and names what is not there, or what cannot be together."""
+    return [Problem((key,), sentence) for key, sentences in _wrong_by_key(content).items() for sentence in sentences]
+
+
+def _wrong_by_key(content: Mapping[str, Any]) -> dict[str, list[str]]:
     dials, laws = content["dials"], content.get("laws", ["generic"])
-    problems = wrong_dials(dials, [name for name in RunTable.COLUMNS if name not in ("n", "k")])
-    problems += _wrong_design(content)
-    problems += wrong_arms(content)
     target, wrong = _target_of(content.get("target", "regret"))
-    problems += wrong
-    if not problems:
+    problems = {
+        "dials": list(wrong_dials(dials, [name for name in RunTable.COLUMNS if name not in ("n", "k")])),
+        "design": list(_wrong_design(content)),
+        "arms": list(wrong_arms(content)),
+        "target": wrong,
+    }
+    if not any(problems.values()):
         declared = [read(str(key), written) for key, written in dials.items()]
-        problems += _wrong_laws(laws, target.column, columns_of(declared, target))
-    problems += _wrong_launcher(content.get("launcher", "local"))
+        problems["laws"] = _wrong_laws(laws, target.column, columns_of(declared, target))
+    problems["launcher"] = _wrong_launcher(content.get("launcher", "local"))
     fixed = (*(dials if isinstance(dials, Mapping) else ()), "seed")
-    return problems + [
+    problems["overrides"] = [
         f"overrides: expected settings other than the dials, which have lists, got {text!r}"
         for text in content.get("overrides", [])
         if text.partition("=")[0] in fixed
     ]
+    return problems
 
 
 ADDITIVE = "additive"

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
+from jepa_scale.records.quantities import Target
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import refuse_links
 from jepa_scale.studies.design import DesignPoint, design_sampler
@@ -136,7 +137,8 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Queue]:
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
     else:
         refuse_links(study)
-    return spec, points, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
+    queue = Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others, target=spec.target)
+    return spec, points, queue
 
 
 def status_of(study: Path) -> Status:
@@ -286,7 +288,7 @@ class Look:
     def _done(self, point: DesignPoint, trial: FrozenTrial | None) -> RunState:
         reason = str(trial.user_attrs.get("reason", "")) if trial is not None else ""
         diverged = trial is not None and outcome_of(trial) == "diverged"
-        if trial is not None and trial.state == TrialState.COMPLETE:
+        if trial is not None and trial.state == TrialState.COMPLETE and self.queue.target == Target():
             regret = trial.value
         else:
             regret = None if diverged else self._recorded(point)

@@ -31,11 +31,12 @@ for folder in folders:
     waits = run_id in os.environ.get("STAND_IN_WAITS", "").split()
     while waits and not pathlib.Path(os.environ["STAND_IN_GO"]).exists():
         time.sleep(0.02)
-    if run_id in os.environ.get("STAND_IN_FAILS", "").split():
+    own_id = folder.name.split("-", 3)[-1]
+    if own_id in os.environ.get("STAND_IN_FAILS", "").split():
         print("wandb: Syncing 1 run(s):")
-        print(f"wandb: ERROR \\x1b[31m[{run_id}] the server said no\\x1b[0m")
+        print(f"wandb: ERROR \\x1b[31m[{own_id}] the server said no\\x1b[0m")
         break
-    (folder / f"run-{run_id}.wandb.synced").touch()
+    (folder / f"run-{own_id}.wandb.synced").touch()
 time.sleep(float(os.environ.get("STAND_IN_TAKES", 0)))
 note(event="end", run=run_id)
 """
@@ -125,6 +126,24 @@ def test_only_as_many_run_at_a_time_as_asked(study, wandb, capsys, monkeypatch):
         (alive.add if one["event"] == "start" else alive.discard)(one["run"])
         most = max(most, len(alive))
     assert most == 2
+
+
+def test_many_runs_share_commands_and_those_that_are_left_have_their_own(tmp_path, wandb, capsys, monkeypatch):
+    study = tmp_path / "many"
+    for number in range(20):
+        part(study / "runs" / f"r{number:02d}", f"r{number:02d}", 1)
+    for day in (1, 2):
+        part(study / "runs" / "requeued", "requeued", day)
+    monkeypatch.setenv("STAND_IN_FAILS", "r03")
+    code, said = called(capsys, "sync", study, "-n", "4")
+    assert code == 1
+    assert "20 of 21 runs synced, 1 failed" in said
+    assert "failed: r03: [r03] the server said no\n" in said
+    asked = [[name.split("-", 3)[-1] for name in one["folders"]] for one in wandb() if one["event"] == "start"]
+    assert ["requeued", "requeued"] in asked, "parts keep their order in a command of their own"
+    assert sorted(map(len, asked)) == [1, 1, 1, 2, 2, 6, 6, 6]
+    # What stood behind the damaged one in its command is sent alone, and so is that one.
+    assert sorted(names for names in asked if len(names) == 1) == [["r03"], ["r04"], ["r05"]]
 
 
 def test_failures_are_said_at_the_end_and_the_same_command_goes_on(study, wandb, capsys, monkeypatch):

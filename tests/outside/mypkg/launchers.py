@@ -22,10 +22,10 @@ class Niced(Launcher):
         if not 0 <= self.nice < 20:
             raise ValueError(f"nice: expected 0 … 19, got {self.nice}")
 
-    def start(self, spec, folder, console, accept_mixed=False):
+    def start(self, spec, folder, console, accept_mixed=False, step=print):
         """Note the priority, then do the runs."""
         Path("nice.txt").write_text(str(self.nice))
-        return LocalLauncher(self.workers).start(spec, folder, console, accept_mixed)
+        return LocalLauncher(self.workers).start(spec, folder, console, accept_mixed, step)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Bench(ClusterLauncher):
     attempts: int = 2
     storage: str | None = None
 
-    def start(self, spec, folder, console, accept_mixed=False):
+    def start(self, spec, folder, console, accept_mixed=False, step=print):
         """Nothing is submitted here."""
 
     def _lines(self):

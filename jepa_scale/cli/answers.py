@@ -1,0 +1,190 @@
+"""What commands print with ``--json``: one shape each, from which the documentation is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import jepa_scale
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(_Shape):
+    """The part that all answers share; a number that is missing or not finite is null."""
+
+    command: str = Field(description="name of the command")
+    version: str = Field(default=jepa_scale.__version__, description="version of jepa-scale")
+    verdict: str = Field(description="the answer, in a sentence or two, as the terminal shows it")
+    notes: list[str] = Field(default=[], description="what the answer rests on, most important first")
+    cautions: list[str] = Field(default=[], description="what speaks against it")
+    files: dict[str, str] = Field(default={}, description="paths of what was written, by what it is")
+    next: str = Field(default="", description="command to give next; empty if there is none")
+
+    def text(self) -> str:
+        """Return the JSON text."""
+        return self.model_dump_json(indent=1)
+
+
+class Cell(_Shape):
+    """Runs of one size and width."""
+
+    n: int = Field(description="training transitions")
+    k: int = Field(description="latent width")
+    mean: float | None = Field(description="mean over seeds of the study's target; less is better")
+    standard_error: float | None = Field(description="standard error over seeds; null for a single seed")
+    seeds: int = Field(description="number of seeds")
+
+
+class Study(_Shape):
+    """One study of a report."""
+
+    name: str = Field(description="name of the study")
+    folder: str = Field(description="its folder")
+    verdict: str = Field(description="its verdict")
+    target: str = Field(description="column that the study is about")
+    target_regret: float = Field(description="value that the study calls sufficient")
+    done: int = Field(description="runs with a record")
+    diverged: int = Field(description="of these, runs that diverged")
+    unfinished: list[str] = Field(description="runs without a record, a sentence each")
+    cells: list[Cell] = Field(description="results by size and width")
+    advice: dict[str, Any] | None = Field(description="the data of `advise --json` for the largest n; null if none")
+
+
+class Report(Answer):
+    """`jepa-scale report --json` and `jepa-scale study --json`."""
+
+    command: Literal["report", "study"] = Field(description="name of the command")
+    studies: list[Study] = Field(description="one entry for each study")
+
+
+class Advise(Answer):
+    """`jepa-scale advise --json`."""
+
+    command: Literal["advise"] = "advise"
+    status: Literal["sufficient", "insufficient", "undecided", "cannot say"] = Field(description="the verdict's status")
+    advice: dict[str, Any] = Field(
+        description="`ask`: the question; `verdict`: n, k, status, probability, predicted, low, high, basis, decades; "
+        "`cheapest`: the smallest sufficient cell; `cheapest_n`; `best_k`; `limits`: shares of the regret; `noise`; "
+        "`doubling`; `next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
+    )
+
+
+class Audit(Answer):
+    """`jepa-scale audit --json`."""
+
+    command: Literal["audit"] = "audit"
+    status: str = Field(description="status of the verdict on the width")
+    audit: dict[str, Any] = Field(description="the content of `audit.json`, which the command also writes")
+
+
+class Estimate(_Shape):
+    """One estimate."""
+
+    value: Any = Field(description="number, or list of numbers; null if it could not be computed")
+    standard_error: Any = Field(description="of the same shape; null if unknown, 0 for what is exact")
+    n: int | None = Field(description="observations behind it; null for what is exact")
+
+
+class Evaluation(_Shape):
+    """The evaluation of one checkpoint."""
+
+    checkpoint: str = Field(description="path as it was given")
+    run_id: str = Field(description="id of the run that wrote it")
+    record: str = Field(description="path of the evaluation's record, with the outcome of every task")
+    verdict: str = Field(description="its result in a sentence")
+    protocol: dict[str, Any] = Field(description="how success and regret were measured")
+    estimates: dict[str, Estimate] = Field(description="estimates by name, as `jepa-scale quantities` explains them")
+
+
+class Evaluate(Answer):
+    """`jepa-scale evaluate --json`."""
+
+    command: Literal["evaluate"] = "evaluate"
+    evaluations: list[Evaluation] = Field(description="one entry for each checkpoint")
+    differences: list[dict[str, Any]] = Field(description="success minus that of the first, on the same tasks")
+
+
+class Run(Answer):
+    """`jepa-scale train --json` and `jepa-scale finetune --json`."""
+
+    command: Literal["train", "finetune"] = Field(description="name of the command")
+    run_id: str = Field(description="id of the run")
+    status: str = Field(description="`finished` or `diverged`")
+    estimates: dict[str, Estimate] = Field(description="estimates of the last epoch by name")
+
+
+class Fit(Answer):
+    """`jepa-scale fit --json`."""
+
+    command: Literal["fit"] = "fit"
+    fit: dict[str, Any] = Field(description="the content of `fit.json`, which the command also writes")
+
+
+class Ranked(_Shape):
+    """One diagnostic."""
+
+    name: str = Field(description="column")
+    correlation: float | None = Field(description="Spearman's correlation with the target")
+    low: float | None = Field(description="lower end of its interval")
+    high: float | None = Field(description="upper end of its interval")
+    within: float | None = Field(description="mean correlation inside clusters")
+    gain: float | None = Field(description="AICc that a line in its ranks gains")
+    best: float | None = Field(description="share of bootstrap draws in which it comes first")
+    checkpoints: int = Field(description="rows behind it")
+    clusters: int = Field(description="runs behind it")
+
+
+class Rank(Answer):
+    """`jepa-scale rank --json`."""
+
+    command: Literal["rank"] = "rank"
+    target: str = Field(description="column that is to be predicted")
+    ranked: list[Ranked] = Field(description="diagnostics, best first")
+
+
+class Quantity(_Shape):
+    """One quantity."""
+
+    name: str = Field(description="name, or pattern of names")
+    what: str = Field(description="what it is")
+    unit: str = Field(description="unit; empty for pure numbers")
+    better: str = Field(description="`lower`, `higher`, or empty")
+    kind: Literal["column", "estimate"] = Field(description="column of a study's table, or estimate of every epoch")
+
+
+class Quantities(Answer):
+    """`jepa-scale quantities --json`."""
+
+    command: Literal["quantities"] = "quantities"
+    quantities: list[Quantity] = Field(description="what matches the text, or everything")
+
+
+class Collect(Answer):
+    """`jepa-scale collect --json`."""
+
+    command: Literal["collect"] = "collect"
+    rows: int = Field(description="rows of the table")
+    diverged: int = Field(default=0, description="of these, runs that diverged")
+    missing: list[str] = Field(default=[], description="runs of a study without a record, a sentence each")
+
+
+def plain(value: Any) -> Any:
+    """Return records, arrays and mappings as JSON can hold them; what is not finite becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
