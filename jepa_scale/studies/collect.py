@@ -21,7 +21,6 @@ from jepa_scale.records import (
     Arm,
     Ask,
     Comparison,
-    Forecast,
     LawFit,
     RunRecord,
     RunTable,
@@ -35,6 +34,7 @@ from jepa_scale.runs.instantiate import build_forecaster
 from jepa_scale.studies.advising import FORECASTER
 from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.holdings import Histories, mixed_code, read_records, why_missing
+from jepa_scale.studies.kept_fits import Fitted, inputs_of, read_fits, write_fits
 from jepa_scale.studies.manifest import read_plan, study_id
 from jepa_scale.studies.specification.arms import arm_folder, combinations
 from jepa_scale.studies.specification.arms import label as label_of_arm
@@ -74,13 +74,14 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
     ``arms/``, and the result as a whole has the table of all. A run with an unusable record counts as unfinished.
     """
     if not spec.arms:
-        return _collected(spec, points, study, into)
+        return _collected(spec, points, study, study, into)
     arms = []
     for values in combinations(spec.arms):
         named = label_of_arm(values)
         own = [point for point in points if point.arm == named]
         folder = None if into is None else into / "arms" / arm_folder(named)
-        result = replace(_collected(spec, own, study, folder), name=f"{spec.name}: {named}")
+        kept = study / "arms" / arm_folder(named)
+        result = replace(_collected(spec, own, study, kept, folder), name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
     unusable: dict[str, str] = {}
     records = read_records(points, study, unusable)
@@ -100,8 +101,10 @@ def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: P
     )
 
 
-def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None) -> StudyResult:
-    """Result of the points of one arm; its files go into ``folder``, if given."""
+def _collected(
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, kept: Path, folder: Path | None
+) -> StudyResult:
+    """Result of the points of one arm; its files go into ``folder``, if given. Its fits may be ``kept`` from before."""
     checks = [point for point in points if point.purpose == "tuning"]
     points = [point for point in points if point.purpose == "cell"]
     tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
@@ -112,14 +115,15 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
     held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
     # Laws read numbers; of categories the first.
     fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
-    fits, forecasts = _laws(spec, fitted, held_out) if len(fitted) else ((), ())
+    inputs = inputs_of(fitted, families_of(spec), targets_of(spec), (held_out, _options(spec)))
+    laws = read_fits(kept / "fit.json", inputs) or (_laws(spec, fitted, held_out) if len(fitted) else Fitted((), ()))
     table = whole.at(spec.reference)
     advice, no_advice, judged = _advice(spec, table)
     there = [point for point in points if point.config and point.dials == spec.reference]
     budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there}, spec.dials)
     if folder is not None:
         write_table(whole, folder / "table.parquet", identity)
-        atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))
+        write_fits(folder / "fit.json", identity, inputs, laws)
         described = {"study": identity, **asdict(budget)}
         atomic_write(folder / "budget.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         if tuning is not None:
@@ -132,13 +136,13 @@ def _collected(spec: StudySpec, points: Sequence[DesignPoint], study: Path, fold
         whole=whole if spec.others else None,
         records=records,
         histories=Histories([point for point in points if point.run_id in records], study),
-        fits=fits,
-        forecasts=forecasts,
+        fits=laws.fits,
+        forecasts=laws.forecasts,
         held_out_n=held_out,
         unfinished=_unfinished(spec, points, study, records, unusable),
         unusable=tuple(unusable.values()),
         mixed=mixed_code(records),
-        comparisons=_comparisons(spec, fitted, held_out, fits),
+        comparisons=_comparisons(spec, fitted, held_out, laws.fits),
         advice=advice,
         no_advice=no_advice,
         judged=judged,
@@ -220,9 +224,13 @@ def tuning_check(
     )
 
 
-def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
+def _options(spec: StudySpec) -> dict[str, Any]:
+    return {"level": spec.level, "draws": spec.bootstrap_draws}
+
+
+def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> Fitted:
     inside = table if held_out is None else table.where(table["n"] < held_out)
-    options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
+    options = _options(spec)
     fits, forecasts = [], []
     families = families_of(spec)
     for target in (target for target in targets_of(spec) if np.isfinite(table[target]).any()):
@@ -232,7 +240,7 @@ def _laws(spec: StudySpec, table: RunTable, held_out: int | None) -> tuple[tuple
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))
-    return tuple(fits), tuple(forecasts)
+    return Fitted(tuple(fits), tuple(forecasts))
 
 
 def _comparisons(
@@ -264,21 +272,6 @@ def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple
     except ValueError:
         # Too few sizes to learn from half of them: the advice stands, nothing judges it.
         return advice, "", ()
-
-
-def _fit_json(study: str, fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
-    content = {
-        "study": study,
-        "fits": [asdict(item) for item in fits],
-        "forecasts": [asdict(item) for item in forecasts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"cannot write {type(value).__name__} to fit.json")
 
 
 _OF_A_RUN = ("seed", "logger", "code")
