@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_scale.integrations.slurm import submitting
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.run import run
-from jepa_scale.studies.cluster import launch
-from jepa_scale.studies.cluster.launchers import SlurmLauncher
 from jepa_scale.studies.design import DesignPoint, design, design_sampler
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.queue.storage import Queue
@@ -119,7 +119,7 @@ def main() -> None:
         stand_ins(root / "bin")
         spec, study = spec_of(parsed.trials), root / "study"
         submitted: list[float] = []
-        submit = launch._submit
+        submit = submitting._submit
 
         def clocked(*arguments: object) -> object:
             started = time.perf_counter()
@@ -127,11 +127,13 @@ def main() -> None:
             submitted.append(time.perf_counter() - started)
             return orders
 
-        launch._submit = clocked  # type: ignore[assignment]
+        submitting._submit = clocked  # type: ignore[assignment]
         print(f"{parsed.trials} runs, {os.cpu_count()} cores")
-        timed("plan and submit", launch.submit_study, spec, study, SlurmLauncher(), lambda text: None)
+        timed("plan and submit", submitting.submit_study, spec, study, SlurmLauncher(), lambda text: None)
         print(f"{'  of which submitting':<58}{submitted[0]:8.2f} s")
-        timed("the same again, nothing missing", launch.submit_study, spec, study, SlurmLauncher(), lambda text: None)
+        timed(
+            "the same again, nothing missing", submitting.submit_study, spec, study, SlurmLauncher(), lambda text: None
+        )
         print(f"{'journal':<58}{(study / 'journal.log').stat().st_size / 2**20:8.1f} MiB")
         timed("  opening it", Queue, study, "grown", design_sampler(spec))
         timed("jepa-scale status", command, "status", str(study))

@@ -6,7 +6,7 @@ import torch
 from jepa_scale import processes
 from jepa_scale.objectives.base import gather
 from jepa_scale.records import Batch
-from jepa_scale.runs.group import joined
+from jepa_scale.runs.distributed.group import joined
 from jepa_scale.training.finetuning.base import goals_of, step_generator
 from tests.runs.ranks import on_ranks
 

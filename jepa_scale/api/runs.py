@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,17 +134,17 @@ def study(
 
     from jepa_scale.api.tables import Runs
     from jepa_scale.report.html import write_report
-    from jepa_scale.studies.cluster.launchers import LocalLauncher
     from jepa_scale.studies.cohorts import cohort_size
+    from jepa_scale.studies.launching.local import LocalLauncher
     from jepa_scale.studies.specification.spec import launcher_of, parse_spec, read_spec
     from jepa_scale.studies.sweep import run_study
 
     chosen = parse_spec(dict(spec), "study(…)") if isinstance(spec, Mapping) else read_spec(Path(spec))
     launcher, _ = launcher_of(chosen, ["launcher=local"])
     assert isinstance(launcher, LocalLauncher)
-    workers = launcher.processes if workers is None else workers
-    size = launcher.cohort if cohort is None else cohort_size(cohort)
+    workers = launcher.workers if workers is None else workers
+    launcher = replace(launcher, workers=workers, cohort=launcher.cohort if cohort is None else cohort_size(cohort))
     place = Path(folder) if folder is not None else Path("studies") / chosen.name
-    result = run_study(chosen, place, workers, Console(quiet=True), cohort=size)
+    result = run_study(chosen, place, launcher, Console(quiet=True))
     write_report(result, place)
     return Runs.from_study(place)

@@ -13,13 +13,13 @@ if typing.TYPE_CHECKING:
 
 def run_here(config: dict[str, typing.Any], folder: Path, accept_mixed: bool) -> int:
     """Do a run, in one process per device; print its record and return the exit code."""
+    from jepa_scale.runs.distributed.exits import FAILED, STOPPED
+    from jepa_scale.runs.distributed.launch import run_ranks
+    from jepa_scale.runs.distributed.process import requeue
+    from jepa_scale.runs.distributed.ranks import place
     from jepa_scale.runs.errors import Interrupted
-    from jepa_scale.runs.exits import FAILED, STOPPED
     from jepa_scale.runs.folder import RunFolder
     from jepa_scale.runs.identity import run_id
-    from jepa_scale.runs.launch import run_ranks
-    from jepa_scale.runs.process import requeue
-    from jepa_scale.runs.ranks import place
     from jepa_scale.terminal import Console
 
     here = place()

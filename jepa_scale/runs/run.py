@@ -26,14 +26,14 @@ from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import Parts, build, build_callbacks, build_context, build_data, build_optimizer, check_model
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
+from jepa_scale.runs.distributed.group import joined, trainer_of
+from jepa_scale.runs.distributed.ranks import Place
 from jepa_scale.runs.dry import WINDOWS, dry_pass, sample_batch
 from jepa_scale.runs.errors import CohortEnded, Interrupted, UserError
 from jepa_scale.runs.folder import RunFolder, header
-from jepa_scale.runs.group import joined, trainer_of
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.limits import check_here
-from jepa_scale.runs.ranks import Place
 from jepa_scale.runs.record import record_of
 from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,17 +18,17 @@ from rich.console import Console
 from jepa_scale.files import written
 from jepa_scale.records import StudyResult
 from jepa_scale.records.dials import Dial, Value
+from jepa_scale.runs.distributed.exits import UNWRITTEN
+from jepa_scale.runs.distributed.python import python_module
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.exits import UNWRITTEN
 from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.limits import check_here
-from jepa_scale.runs.python import python_module
-from jepa_scale.studies.cluster.submission import unmark_cancelled
-from jepa_scale.studies.cohorts import CohortSize
 from jepa_scale.studies.collect import collect
 from jepa_scale.studies.continuity import check_code
 from jepa_scale.studies.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.launching.local import LocalLauncher
+from jepa_scale.studies.launching.submission import Submission, read_submission, unmark_cancelled
 from jepa_scale.studies.manifest import write_plan
 from jepa_scale.studies.queue.owners import living
 from jepa_scale.studies.queue.storage import Queue
@@ -41,16 +42,11 @@ _POLL_SECONDS, _PATIENCE = 0.5, 0.2
 
 
 def run_study(
-    spec: StudySpec,
-    study: Path,
-    workers: int,
-    console: Console,
-    accept_mixed: bool = False,
-    cohort: CohortSize = "off",
+    spec: StudySpec, study: Path, launcher: LocalLauncher, console: Console, accept_mixed: bool = False
 ) -> StudyResult:
-    """Do the missing runs of a study, then collect it.
+    """Do the missing runs of a study in this launcher's workers, then collect it.
 
-    Runs that other code has computed are refused, unless ``accept_mixed``. Runs of a ``cohort`` train together.
+    Runs that other code has computed are refused, unless ``accept_mixed``.
 
     Raises
     ------
@@ -62,31 +58,51 @@ def run_study(
     first = pilots(spec)
     points = design(spec) if not first else []
     with study_folder(spec, study):
+        launcher = _with_queue(study, launcher)
         unmark_cancelled(study)
         if first:
             console.print(f"budget: {len(first)} runs decide how long the others train", highlight=False)
-            _do_missing(spec, first, study, workers, console, accept_mixed=accept_mixed, cohort=cohort)
+            _do_missing(spec, first, study, launcher, console, accept_mixed=accept_mixed)
             points = design(spec, study)
         budget = describe(spec.budget, resolved_steps(spec, base_config(spec), study), spec.dials)
         console.print(f"budget: {budget.sentence}", highlight=False)
-        _do_missing(spec, points, study, workers, console, design_sampler(spec), accept_mixed, cohort)
+        _do_missing(spec, points, study, launcher, console, design_sampler(spec), accept_mixed)
         return collect(spec, points, study, study)
+
+
+def _with_queue(study: Path, launcher: LocalLauncher) -> LocalLauncher:
+    """Return the launcher with the queue that the study has, and note one that it is given on a server.
+
+    Raises
+    ------
+    UserError
+        If the study's queue is on another server, or cannot serve as many workers.
+    """
+    earlier = read_submission(study)
+    url = None if earlier is None else earlier.launcher.storage
+    if launcher.storage is not None and url not in (None, launcher.storage):
+        raise UserError(f"launcher.storage: the queue of {study} is {url}, got {launcher.storage}")
+    if launcher.storage is not None and earlier is None:
+        Submission(launcher).write(study)
+    try:
+        return replace(launcher, storage=launcher.storage or url)
+    except ValueError as error:
+        raise UserError(f"launcher.{error}") from None
 
 
 def _do_missing(
     spec: StudySpec,
     points: Sequence[DesignPoint],
     study: Path,
-    workers: int,
+    launcher: LocalLauncher,
     console: Console,
     sampler: ScalingDesignSampler | None = None,
     accept_mixed: bool = False,
-    cohort: CohortSize = "off",
 ) -> None:
     records = read_records(points, study)
     check_code(points, records, study, accept_mixed)
     chosen = sampler is not None
-    queue = Queue(study, spec.name, sampler, rebuild=True, dials=spec.others)
+    queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
     write_plan(study, points)
     waiting = queue.plan(points, records, living(queue).alive)
     if not waiting:
@@ -97,19 +113,19 @@ def _do_missing(
     for point in points:
         check_here(point.config)
     preflight(points[0].config)
-    total, done, busy = len(points), len(points) - waiting, min(workers, waiting)
+    total, done, busy = len(points), len(points) - waiting, min(launcher.processes, waiting)
     if chosen:
         # Its runs are not known yet: as many as the study file allows.
         total = min(total, (spec.design or {}).get("runs", total))
-        done, busy = min(len(records), total), min(workers, total)
+        done, busy = min(len(records), total), min(launcher.processes, total)
         console.print(f"a design chooses up to {total} of {len(points)} runs; {done} are done already")
     elif done:
         console.print(f"{done} of {total} runs are done already, {waiting} to do")
     with shown(study, queue, console, done, total, busy):
         if busy == 1:
-            work(study, queue, {point.run_id: point for point in points}, "in-process", cohort)
+            work(study, queue, {point.run_id: point for point in points}, "in-process", launcher.cohort)
         else:
-            _in_workers(study, queue, busy, int(points[0].config["trainer"]["threads"]), cohort)
+            _in_workers(study, queue, replace(launcher, workers=busy), int(points[0].config["trainer"]["threads"]))
 
 
 @contextlib.contextmanager
@@ -192,14 +208,14 @@ def _holds(spec: StudySpec, run: Mapping[str, Value]) -> bool:
 class _Worker:
     """A worker process, which ends when its parent ends because it reads a pipe from it."""
 
-    def __init__(self, study: Path, name: str, threads: int, cohort: CohortSize, workers: int) -> None:
+    def __init__(self, study: Path, name: str, threads: int, launcher: LocalLauncher) -> None:
         self.name = name
         with written(study / "workers"):
             (study / "workers").mkdir(exist_ok=True)
             self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            python_module("jepa_scale.studies.worker", str(study), name, str(cohort), str(workers)),
+            python_module("jepa_scale.studies.worker", str(study), name, str(launcher.cohort), str(launcher.processes)),
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -230,8 +246,9 @@ def _unwritten(study: Path) -> str:
     )
 
 
-def _in_workers(study: Path, queue: Queue, workers: int, threads: int, cohort: CohortSize) -> None:
-    crew = [_Worker(study, f"worker-{index}", threads, cohort, workers) for index in range(workers)]
+def _in_workers(study: Path, queue: Queue, launcher: LocalLauncher, threads: int) -> None:
+    workers = launcher.processes
+    crew = [_Worker(study, f"worker-{index}", threads, launcher) for index in range(workers)]
     crashes = 0
     try:
         while crew:
@@ -246,7 +263,7 @@ def _in_workers(study: Path, queue: Queue, workers: int, threads: int, cohort: C
                 crashes += 1
                 queue.reap(functools.partial(operator.eq, worker.name))
                 if queue.waiting() and crashes <= 2 * workers:
-                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads, cohort, workers))
+                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads, launcher))
                 elif queue.waiting() and not crew:
                     raise UserError(f"workers keep dying: see {study / 'workers'}/*.log")
     finally:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
+from jepa_scale.runs.distributed.exits import FINISHED, UNWRITTEN
 from jepa_scale.runs.errors import CohortEnded, Interrupted
-from jepa_scale.runs.exits import FINISHED, UNWRITTEN
 from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.studies.cohorts import Cohorts, CohortSize, cohort_size
 from jepa_scale.studies.design import DesignPoint, design_sampler
+from jepa_scale.studies.launching.submission import storage_of
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.queue.places import Claim
 from jepa_scale.studies.queue.storage import Queue
@@ -115,7 +116,7 @@ def _finished(study: Path, queue: Queue, claim: Claim, record: RunRecord) -> Non
 
 
 def _by_ranks(point: DesignPoint, folder: RunFolder, group: str) -> RunRecord:
-    from jepa_scale.runs.launch import run_ranks
+    from jepa_scale.runs.distributed.launch import run_ranks
 
     code = run_ranks(point.config, folder.path, group, epochs=False, tags=point.tags)
     record = folder.read_record()
@@ -155,7 +156,8 @@ def _main(arguments: list[str]) -> None:
     # Of the runs that decide a tuned budget nothing is chosen.
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
-    work(study, Queue(study, spec.name, sampler, dials=spec.others), points, name, cohort, workers)
+    queue = Queue(study, spec.name, sampler, storage_of(study), dials=spec.others)
+    work(study, queue, points, name, cohort, workers)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from jepa_scale.data.pieces import pieces_of
 from jepa_scale.data.windows import as_episodes
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose
+from jepa_scale.runs.distributed.ranks import free_port
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.runs.ranks import free_port
 from jepa_scale.runs.run import run
 
 OVERRIDES = ["logger=none", "world=torus", "world.side=4", "world.blur=0.6", "data.heldout=3000", "model.k=4"]

@@ -157,8 +157,8 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
         strike(lambda run, task: cluster.run("scontrol", "requeue", task)),
         strike(lambda run, task: cluster.run("scontrol", "requeue", task)),
     ]
-    strike(kill("jepa_scale.runs.process"))
-    dead = strike(kill("jepa_scale.studies.cluster.supervise"))
+    strike(kill("jepa_scale.runs.distributed.process"))
+    dead = strike(kill("jepa_scale.integrations.slurm.supervise"))
     # All of them that live, at their runs again.
     tasks = [f"{job}_{element}" for element in range(8)]
     alive = [task for task in tasks if task != dead]

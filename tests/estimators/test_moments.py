@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator, NotFiniteError, grouped_moments
-from jepa_scale.runs.ranks import free_port
+from jepa_scale.runs.distributed.ranks import free_port
 from tests.reference import estimators as reference
 
 P, Q, CELLS = 3, 4, 2

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torchmetrics import MetricCollection
 
 from jepa_scale import metrics
-from jepa_scale.runs.ranks import free_port
+from jepa_scale.runs.distributed.ranks import free_port
 from tests.reference import estimators as slow
 
 K, ACTIONS, ROWS = 4, 2, 1200

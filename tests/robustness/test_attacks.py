@@ -12,16 +12,22 @@ import pytest
 import torch
 import yaml
 
+from jepa_scale.integrations.slurm.submitting import quoted
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
-from jepa_scale.studies.cluster.launch import quoted
 from jepa_scale.studies.manifest import write_plan
 from jepa_scale.texts import clean
 from tests.robustness.test_damage import runs
 
-TARGETS = ("stranger.World", "os.system", "subprocess.Popen", "builtins.eval", "jepa_scale.cluster.cancel")
+TARGETS = (
+    "stranger.World",
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "jepa_scale.integrations.slurm.commands.cancel",
+)
 READERS = ("report", "collect", "advise", "status")
 
 

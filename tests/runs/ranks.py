@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from jepa_scale.runs.ranks import free_port
+from jepa_scale.runs.distributed.ranks import free_port
 
 
 def _work(function, rank, ranks, port, out, arguments):

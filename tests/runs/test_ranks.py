@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from jepa_scale.runs.config import compose, conf_dir
+from jepa_scale.runs.distributed.exits import FAILED, FINISHED, REFUSED, STOPPED, worst
+from jepa_scale.runs.distributed.ranks import ALONE, Place, check_place, command_of, free_port, place, start
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.exits import FAILED, FINISHED, REFUSED, STOPPED, worst
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.runs.ranks import ALONE, Place, check_place, command_of, free_port, place, start
 from jepa_scale.runs.run import run
 from tests.callbacks.test_requeue import POINT_MASS, TINY, check_same_end
 from tests.runs.ranks import on_ranks
@@ -142,7 +142,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def fail_on_one_rank(folder):
-    from jepa_scale.runs.process import main
+    from jepa_scale.runs.distributed.process import main
     from jepa_scale.training.pretrain import Pretrain
 
     original = Pretrain.training_step
@@ -170,12 +170,12 @@ def test_the_error_that_comes_first_is_told(tmp_path):
 
 def test_a_process_ends_with_the_code_of_its_end(tmp_path, capsys, monkeypatch):
     from jepa_scale import signals
-    from jepa_scale.runs.process import main
+    from jepa_scale.runs.distributed.process import main
 
     folder = RunFolder(tmp_path / "run")
     with folder.locked():
         folder.claim(compose(TINY))
-        monkeypatch.setattr("jepa_scale.runs.process.PATIENCE", 0.1)
+        monkeypatch.setattr("jepa_scale.runs.distributed.process.PATIENCE", 0.1)
         assert main([str(folder.path)]) == REFUSED
     assert "is being run by another process" in capsys.readouterr().err
     asked = []

@@ -14,6 +14,7 @@ from jepa_scale.report.summary import mean_of
 from jepa_scale.runs.errors import UserError
 from jepa_scale.studies.advising import advise_study
 from jepa_scale.studies.design import design
+from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.specification.arms import arm_folder, combinations, label, overrides
 from jepa_scale.studies.specification.spec import launcher_of, parse_spec
 from jepa_scale.studies.sweep import run_study
@@ -89,7 +90,7 @@ def test_an_arm_is_no_override():
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies") / "compared"
     spec = parse_spec(STUDY, "file.yaml")
-    return run_study(spec, folder, 1, Console(quiet=True)), folder
+    return run_study(spec, folder, LocalLauncher(1), Console(quiet=True)), folder
 
 
 def test_each_arm_is_a_study_of_its_own(result):

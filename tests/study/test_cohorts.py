@@ -10,9 +10,10 @@ from jepa_scale.runs.config import compose
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.run import run
-from jepa_scale.studies.cluster.launchers import take_launcher
 from jepa_scale.studies.cohorts import Cohorts, cohort_size, kind_of, why_alone
 from jepa_scale.studies.design import DesignPoint, design
+from jepa_scale.studies.launching.launcher import take_launcher
+from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.specification.spec import parse_spec
 from jepa_scale.studies.sweep import run_study
@@ -190,7 +191,7 @@ def test_runs_that_cannot_be_stacked_are_named_and_done_alone(tmp_path, monkeypa
 def test_a_study_in_cohorts_has_the_runs_of_one_without(tmp_path):
     """By two worker processes; each takes its half of the runs of each width."""
     spec = parse_spec(STUDY, "test")
-    run_study(spec, tmp_path / "study", 2, Console(quiet=True), cohort="auto")
+    run_study(spec, tmp_path / "study", LocalLauncher(2, "auto"), Console(quiet=True))
     records = [json.loads(path.read_text()) for path in (tmp_path / "study").glob("runs/*/record.json")]
     assert {content["run_id"] for content in records} == {point.run_id for point in design(spec)}
     for content in records:

@@ -7,10 +7,12 @@ import pytest
 import yaml
 
 from jepa_scale.cli.app import main
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
+from jepa_scale.integrations.slurm.submitting import chunks, dry_run, submit_study, worker_script
 from jepa_scale.runs.errors import UserError
-from jepa_scale.studies.cluster.launch import chunks, dry_run, submit_study, worker_script
-from jepa_scale.studies.cluster.launchers import LocalLauncher, SlurmLauncher, take_launcher
-from jepa_scale.studies.cluster.submission import mark_cancelled, read_submission
+from jepa_scale.studies.launching.launcher import take_launcher
+from jepa_scale.studies.launching.local import LocalLauncher
+from jepa_scale.studies.launching.submission import mark_cancelled, read_submission
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.specification.spec import parse_spec, read_spec
@@ -114,7 +116,7 @@ def test_a_script_asks_for_what_its_runs_need(tmp_path):
     } == set(directives(script))  # fmt: skip
     lines = script.splitlines()
     assert lines.index("trap '' USR1 TERM") < lines.index("module load cuda") < len(lines) - 1
-    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.studies.cluster.supervise '{tmp_path}/a study' gpu4"
+    assert lines[-1] == f"exec /opt/python -P -m jepa_scale.integrations.slurm.supervise '{tmp_path}/a study' gpu4"
     assert "{{" not in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert not [
@@ -250,7 +252,7 @@ def test_a_local_study_does_not_take_the_runs_of_a_cluster(spec, slurm, tmp_path
     submitted(spec, study, workers=1)
     Queue(study, "tiny").claim("slurm:1_0")
     slurm.lives("1_0|RUNNING|50:00|n1")
-    result = run_study(read_spec(study / "study.yaml"), study, 1, Console(quiet=True))
+    result = run_study(read_spec(study / "study.yaml"), study, LocalLauncher(1), Console(quiet=True))
     assert len(result.records) == 3
     assert status_of(study).counts == {"done": 3, "running": 1, "waiting": 0, "failed": 0, "lost": 0, "left": 0}
 
@@ -306,8 +308,8 @@ def test_status_names_what_failed(sweep, slurm, capsys, tmp_path):
         (("cancel", "."), "not a study folder"),
         (("collect", "."), "neither a study's folder"),
         (("sync", "."), "neither a study's folder"),
-        (("sweep", "tiny.yaml", "--dry-run"), "local workers have none"),
-        (("study", "tiny.yaml", "launcher=slurm"), "jepa-scale sweep tiny.yaml submits it"),
+        (("sweep", "tiny.yaml", "--dry-run"), "workers on this machine have none"),
+        (("study", "tiny.yaml", "launcher=slurm"), "jepa-scale sweep tiny.yaml does that"),
         (("sweep", "tiny.yaml", "launcher=slurm", "partition=low"), "unknown key 'partition'"),
         (("sweep", "tiny.yaml", "launcher=slurm", "model.k=3"), "is a dial of study tiny"),
     ],
@@ -321,7 +323,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(sweep, slurm,
 
 def test_looking_at_a_study_loads_nothing_heavy():
     loaded = loaded_by(
-        "jepa_scale.cli.app, jepa_scale.studies.view.status, jepa_scale.studies.cluster.cancel, "
+        "jepa_scale.cli.app, jepa_scale.studies.view.status, jepa_scale.studies.launching.cancel, "
         "jepa_scale.integrations.wandb.sync"
     )
     assert not {"torch", "lightning", "wandb"} & set(loaded)

@@ -20,12 +20,12 @@ from rich.color import Color
 from rich.console import Console
 
 from jepa_scale.cli.app import main
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
-from jepa_scale.studies.cluster.launchers import SlurmLauncher
-from jepa_scale.studies.cluster.submission import Array, Submission
 from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.launching.submission import Array, Submission
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.table import run_table
 from jepa_scale.studies.view import live, outlook, status

@@ -10,6 +10,7 @@ from jepa_scale.laws.adaptive import DesignSettings
 from jepa_scale.runs.errors import UserError
 from jepa_scale.studies.collect import collect
 from jepa_scale.studies.design import design, design_sampler
+from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.sampler import SECONDS, RunBudget, ScalingDesignSampler, _seconds, cost_hours
 from jepa_scale.studies.specification.spec import parse_spec
@@ -96,13 +97,13 @@ def test_a_study_of_a_design_does_its_runs_once_and_goes_on_where_it_was(tmp_pat
     from jepa_scale.studies.sweep import run_study
 
     spec = parse_spec(SPEC, "spec")
-    result = run_study(spec, tmp_path / "chosen", 2, Console(quiet=True))
+    result = run_study(spec, tmp_path / "chosen", LocalLauncher(2), Console(quiet=True))
     assert len(result.table) == 9
     assert result.unfinished == ()
-    again = run_study(spec, tmp_path / "chosen", 2, Console(quiet=True))
+    again = run_study(spec, tmp_path / "chosen", LocalLauncher(2), Console(quiet=True))
     assert sorted(again.table["run_id"]) == sorted(result.table["run_id"])
     more = parse_spec({**SPEC, "design": {**SPEC["design"], "runs": 11}}, "spec")
-    assert len(run_study(more, tmp_path / "chosen", 1, Console(quiet=True)).table) == 11
+    assert len(run_study(more, tmp_path / "chosen", LocalLauncher(1), Console(quiet=True)).table) == 11
     # The journal can be lost: the runs are the study.
     (tmp_path / "chosen" / "journal.log").unlink()
     queue = Queue(tmp_path / "chosen", spec.name, design_sampler(more))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jepa_scale.runs.ranks import free_port
+from jepa_scale.runs.distributed.ranks import free_port
 from jepa_scale.studies.queue.storage import Queue
 from tests.study.test_queue import point, states
 

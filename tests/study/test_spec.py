@@ -8,8 +8,8 @@ import yaml
 
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.studies.cluster.launchers import LocalLauncher
 from jepa_scale.studies.design import design
+from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.specification.form import json_schema
 from jepa_scale.studies.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
 

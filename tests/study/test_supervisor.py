@@ -12,12 +12,12 @@ import time
 import pytest
 
 from jepa_scale.files import NotWritten
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
-from jepa_scale.studies.cluster.cancel import cancel_study
-from jepa_scale.studies.cluster.launchers import SlurmLauncher
-from jepa_scale.studies.cluster.submission import Array, Submission, mark_cancelled, read_submission
 from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.launching.cancel import cancel_study
+from jepa_scale.studies.launching.submission import Array, Submission, mark_cancelled, read_submission
 from jepa_scale.studies.manifest import read_plan, write_plan
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.view.status import status_of
@@ -66,7 +66,7 @@ def study(tmp_path, slurm):
 
 
 def command(study):
-    return [sys.executable, "-m", "jepa_scale.studies.cluster.supervise", str(study), "cpu1"]
+    return [sys.executable, "-m", "jepa_scale.integrations.slurm.supervise", str(study), "cpu1"]
 
 
 def worked(study, slurm, code=0):
@@ -298,7 +298,7 @@ def test_cancelling_ends_jobs_and_leaves_their_runs_waiting(study, slurm):
 def test_jobs_that_were_not_submitted_for_this_folder_are_not_cancelled(study, slurm, tmp_path):
     copied = tmp_path / "copied"
     shutil.copytree(study, copied)
-    with pytest.raises(UserError, match="name jobs 7, which SLURM does not know as submitted for this folder"):
+    with pytest.raises(UserError, match="name jobs 7, which the cluster does not know as submitted for this folder"):
         cancel_study(copied)
     assert not any(line.startswith("scancel") for line in slurm.asked)
     assert not status_of(copied).cancelled
@@ -326,8 +326,8 @@ def loaded_by(module):
 
 
 def test_it_is_there_before_anything_heavy_could_be_loaded():
-    assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.studies.cluster.supervisor"))
-    assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.studies.cluster.supervise"))
+    assert not {"torch", "lightning", "wandb", "hydra"} & set(loaded_by("jepa_scale.integrations.slurm.supervisor"))
+    assert not {"optuna", "numpy", "scipy"} & set(loaded_by("jepa_scale.integrations.slurm.supervise"))
 
 
 def test_status_on_a_full_disk_shows_what_is_lost(study, slurm, monkeypatch):

@@ -135,7 +135,7 @@ def test_on_an_accelerator(name, overrides, tmp_path):
     if devices == 1:
         run(compose(settings), tmp_path / "run")
     else:
-        from jepa_scale.runs.launch import run_ranks
+        from jepa_scale.runs.distributed.launch import run_ranks
 
         assert run_ranks(compose(settings), tmp_path / "run") == 0
     record = RunFolder(tmp_path / "run").read_record()

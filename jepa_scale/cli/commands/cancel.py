@@ -23,7 +23,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Cancel a study's jobs and print how many ended."""
-    from jepa_scale.studies.cluster.cancel import cancel_study
+    from jepa_scale.studies.launching.cancel import cancel_study
 
     tasks, runs = cancel_study(parsed.study)
     if not tasks:

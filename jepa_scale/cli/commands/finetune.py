@@ -34,9 +34,9 @@ def run(parsed: argparse.Namespace) -> int:
     """Fine-tune a pretrained run, as a new run."""
     signals.install()
     from jepa_scale.runs.checkpoint import read_checkpoint
+    from jepa_scale.runs.distributed.ranks import place
     from jepa_scale.runs.follow import adopt, following
     from jepa_scale.runs.identity import run_id
-    from jepa_scale.runs.ranks import place
     from jepa_scale.runs.run import preflight
 
     checkpoint = read_checkpoint(parsed.checkpoint)

@@ -32,7 +32,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, and write its report."""
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.cluster.launchers import LocalLauncher
+    from jepa_scale.studies.launching.local import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
 
     sweep, texts = parsed.sweep, list(parsed.overrides)
@@ -40,24 +40,25 @@ def run(parsed: argparse.Namespace) -> int:
         sweep, texts = "quickstart", [sweep, *texts]
     spec = read_spec(find_sweep(sweep))
     launcher, overrides = launcher_of(spec, texts)
-    if not isinstance(launcher, LocalLauncher):
+    if not launcher.waits:
         raise UserError(
-            f"study runs here and waits, but the launcher is slurm: jepa-scale sweep {parsed.sweep} submits it, and "
-            "report follows; to run it here: launcher=local"
+            f"study waits for its runs, but this launcher submits them to a cluster: jepa-scale sweep {parsed.sweep} "
+            "does that, and report follows; to run it here: launcher=local"
         )
     from rich.markup import escape
 
-    workers = launcher.processes
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
     console = new_console()
     console.print(f"[bold]{spec.name}[/bold]: {escape(spec.question.strip())}", highlight=False)
-    console.print(f"folder {folder}, {workers} worker{'s' * (workers != 1)}", highlight=False)
+    workers = launcher.processes if isinstance(launcher, LocalLauncher) else None
+    words = "" if workers is None else f", {workers} worker{'s' * (workers != 1)}"
+    console.print(f"folder {folder}{words}", highlight=False)
 
     from jepa_scale.report.html import write_report
-    from jepa_scale.studies.sweep import run_study
 
-    result = run_study(spec, folder, workers, console, parsed.accept_mixed, launcher.cohort)
+    result = launcher.start(spec, folder, console, parsed.accept_mixed)
+    assert result is not None
     page = write_report(result, folder)
     print_conclusions(console, result)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_accept_mixed, add_allow, print_gaps, print_line
+from jepa_scale.cli.common import add_accept_mixed, add_allow, print_gaps
 
 GROUP = "cluster"
 
@@ -46,8 +46,6 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
 
 def run(parsed: argparse.Namespace) -> int:
     """Do a study's runs on this machine, or submit workers for them to SLURM."""
-    from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.cluster.launchers import LocalLauncher
     from jepa_scale.studies.specification.spec import find_sweep, launcher_of, read_spec
     from jepa_scale.terminal import Console
 
@@ -55,19 +53,11 @@ def run(parsed: argparse.Namespace) -> int:
     launcher, overrides = launcher_of(spec, parsed.overrides)
     spec = spec.with_overrides(overrides)
     folder = parsed.folder or Path("studies") / spec.name
-    if isinstance(launcher, LocalLauncher):
-        from jepa_scale.studies.sweep import run_study
-
-        if parsed.dry_run:
-            raise UserError("--dry-run prints the batch scripts of launcher=slurm; local workers have none")
-        result = run_study(spec, folder, launcher.processes, Console(), parsed.accept_mixed, launcher.cohort)
-        return print_gaps(result, folder)
-
-    from jepa_scale.studies.cluster.launch import dry_run, submit_study
-
     if parsed.dry_run:
-        print(dry_run(spec, folder, launcher), end="")
+        print(launcher.scripts(spec, folder), end="")
         return 0
-    submit_study(spec, folder, launcher, print_line, parsed.accept_mixed)
+    result = launcher.start(spec, folder, Console(), parsed.accept_mixed)
+    if result is not None:
+        return print_gaps(result, folder)
     print(f"look at it with: jepa-scale status {folder}")
     return 0

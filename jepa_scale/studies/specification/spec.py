@@ -15,7 +15,7 @@ from jepa_scale.records.quantities import Target, read_target
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.leaves import options
-from jepa_scale.studies.cluster.launchers import Launcher, take_launcher
+from jepa_scale.studies.launching.launcher import Launcher, take_launcher
 from jepa_scale.studies.specification.arms import wrong_arms
 from jepa_scale.studies.specification.budget import TIMED, BudgetRule, budget_of
 from jepa_scale.studies.specification.form import wrong_form

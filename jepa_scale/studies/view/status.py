@@ -1,4 +1,4 @@
-"""Status of a study: runs by state, jobs, time left, failures. Reads files and asks SLURM; does not import torch."""
+"""Status of a study: runs by state, jobs, time left, failures. Reads files, asks the cluster, never imports torch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from typing import Any, Generic, Literal, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
-from jepa_scale import cluster
 from jepa_scale.files import NotWritten
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import refuse_links
-from jepa_scale.studies.cluster.submission import Submission, cancelled, read_submission
 from jepa_scale.studies.design import DesignPoint, design_sampler
+from jepa_scale.studies.launching.jobs import JobsUnknown, Task, task_of
+from jepa_scale.studies.launching.submission import (
+    Submission,
+    cancelled,
+    jobs_named,
+    read_submission,
+    storage_of,
+    tasks_of,
+)
 from jepa_scale.studies.manifest import read_plan
-from jepa_scale.studies.queue.owners import Living, held, jobs_of, owners, task_of
+from jepa_scale.studies.queue.owners import Living, held, owners
 from jepa_scale.studies.queue.storage import NO_TIME, YOUNG, Queue
 from jepa_scale.studies.queue.trials import outcome_of, regret_of
 from jepa_scale.studies.specification.spec import StudySpec, spec_of
@@ -72,8 +79,8 @@ class Status:
     name: str
     folder: Path
     runs: tuple[RunState, ...]
-    tasks: Mapping[str, cluster.Task]
-    """Tasks of this study's SLURM jobs, by name."""
+    tasks: Mapping[str, Task]
+    """Tasks of this study's jobs on a cluster, by name."""
     unknown: str
     """Why it is unknown which jobs are alive; empty if it is known."""
     cancelled: bool
@@ -98,7 +105,7 @@ class Status:
 
     @property
     def jobs(self) -> list[str]:
-        """The study's SLURM jobs by state, and why they wait."""
+        """The study's jobs by state, and why they wait."""
         kinds = Counter((task.state, task.node if task.state == "PENDING" else "") for task in self.tasks.values())
         return [f"{count} {state.lower()}{' ' * bool(why)}{why}" for (state, why), count in sorted(kinds.items())]
 
@@ -115,22 +122,21 @@ class Status:
         return {"study": self.name, "counts": self.counts, "runs": runs, "tasks": tasks, "left": self.left}
 
 
-def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Submission | None, Queue]:
-    """Open a study's folder: its specification, design points, submission and queue.
+def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Queue]:
+    """Open a study's folder: its specification, design points and queue.
 
     Raises
     ------
     UserError
         If the folder holds no planned study, or one of its files is damaged.
     """
-    spec, points, submission = spec_of(study), read_plan(study), read_submission(study)
-    url = None if submission is None else submission.launcher.storage
+    spec, points, url = spec_of(study), read_plan(study), storage_of(study)
     reads = not os.access(study, os.W_OK)
     if reads:
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
     else:
         refuse_links(study)
-    return spec, points, submission, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
+    return spec, points, Queue(study, spec.name, design_sampler(spec), url, reads=reads, dials=spec.others)
 
 
 def status_of(study: Path) -> Status:
@@ -168,7 +174,7 @@ class Look:
     """Repeated reader of a study's status; files that no longer change are read once.
 
     A process that runs the study in ``workers`` processes passes its own ``queue``; runs of dead workers are then left
-    to it. SLURM is asked at most every ``patience`` seconds.
+    to it. The cluster is asked at most every ``patience`` seconds.
 
     Raises
     ------
@@ -182,13 +188,13 @@ class Look:
         """True if this process runs the study; None: find out whether another process does."""
         self._most = workers
         if queue is None:
-            self.spec, self.points, _, self.queue = open_study(study)
+            self.spec, self.points, self.queue = open_study(study)
         else:
             self.spec, self.points, self.queue = spec_of(study), read_plan(study), queue
         self.reaps = queue is None and not self.queue.reads
         self._planned = self._plan_time()
         self._asked = -float("inf")
-        self._known: tuple[dict[str, cluster.Task], str] = {}, ""
+        self._known: tuple[dict[str, Task], str] = {}, ""
         self._ended: dict[int, RunState] = {}
         self._recorded = Once(study, regret_of)
         self._tails: dict[str, Tail] = {}
@@ -216,15 +222,16 @@ class Look:
             # A design takes some of its runs; the others lack nothing.
             runs = tuple(run for run in runs if run.state != "left")
             most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
-        left, ordered = _left(runs, self._workers(runs, tasks, here), self.queue), submission is not None
+        left = _left(runs, self._workers(runs, tasks, here), self.queue)
+        ordered = submission is not None and submission.cluster is not None
         return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
     def workers(self, status: Status) -> set[str]:
-        """Names of the SLURM tasks that are workers; jobs that collect the study are left out."""
+        """Names of the tasks that are workers; jobs that collect the study are left out."""
         submission = read_submission(self.study)
         return set(status.tasks) - set(submission.collect if submission is not None else ())
 
-    def _workers(self, runs: Sequence[RunState], tasks: Mapping[str, cluster.Task], here: bool) -> int:
+    def _workers(self, runs: Sequence[RunState], tasks: Mapping[str, Task], here: bool) -> int:
         busy = {run.owner for run in runs if run.state == "running" and run.owner}
         ours = {owner for owner in busy if task_of(owner) is None}
         # Between two runs a process of this machine has none, and is at work: as many as were seen at once.
@@ -236,20 +243,20 @@ class Look:
     def _plan_time(self) -> int:
         return (self.study / "plan.json").stat().st_mtime_ns
 
-    def _tasks(self, submission: Submission | None, stopped: bool) -> tuple[dict[str, cluster.Task], str]:
+    def _tasks(self, submission: Submission | None, stopped: bool) -> tuple[dict[str, Task], str]:
         if time.monotonic() - self._asked < self.patience:
             return self._known
-        jobs = {*jobs_of(owners(self.queue)), *(submission.jobs if submission is not None else ())}
         try:
-            self._known = cluster.tasks(jobs), ""
-        except cluster.SlurmError as error:
+            self._known = tasks_of(self.study, jobs_named(self.study, owners(self.queue))), ""
+        except JobsUnknown as error:
             self._known = {}, str(error)
         tasks, unknown = self._known
-        if self.reaps and not unknown and submission is not None and not stopped:
+        launcher = None if submission is None else submission.cluster
+        if self.reaps and not unknown and submission is not None and launcher is not None and not stopped:
             # Where no worker lives nobody can be taking a run just now; a job that collects is none.
             young = YOUNG if set(tasks) - set(submission.collect) else NO_TIME
             try:
-                self.queue.reap(Living(frozenset(tasks)).lost, submission.launcher.attempts, young)
+                self.queue.reap(Living(frozenset(tasks)).lost, launcher.attempts, young)
             except NotWritten as error:
                 # Runs of dead workers stay lost until there is room again; to see that needs no disk.
                 warnings.warn(str(error), stacklevel=2)
@@ -303,7 +310,7 @@ class Look:
         return replace(run, epochs=tail.epochs, of_epochs=of_epochs, regret=tail.regrets.get(score))
 
 
-def _lost(tasks: Mapping[str, cluster.Task], unknown: str, here: bool, owner: str) -> bool:
+def _lost(tasks: Mapping[str, Task], unknown: str, here: bool, owner: str) -> bool:
     """Whether an owner's run has no live worker: its task has ended, or no process works on this machine (``here``)."""
     if task_of(owner) is not None:
         return not unknown and Living(frozenset(tasks)).lost(owner)

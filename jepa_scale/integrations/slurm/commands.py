@@ -6,30 +6,15 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from jepa_scale.studies.launching.jobs import JobsUnknown, Task
 
 _SECONDS = 60
 """Timeout in seconds for SLURM commands."""
 
 
-class SlurmError(Exception):
+class SlurmError(JobsUnknown):
     """A SLURM command failed; the message is the command's own."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job, or one element of a job array, that SLURM lists as pending, running or completing."""
-
-    name: str
-    """``JOB_ELEMENT`` or ``JOB``"""
-    state: str
-    """PENDING, RUNNING, COMPLETING, …"""
-    left: float | None
-    """Seconds left of its time limit; None if it has none."""
-    node: str
-    """Node that it runs on, or the reason why it waits."""
-    comment: str = ""
-    """Comment given to sbatch; studies write their folder into it."""
 
 
 def own_name(environment: Mapping[str, str] = os.environ) -> str | None:

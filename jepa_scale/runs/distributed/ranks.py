@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from jepa_scale.runs.distributed.exits import FINISHED, STOPPED, worst
+from jepa_scale.runs.distributed.python import python_module
 from jepa_scale.runs.errors import UserError
-from jepa_scale.runs.exits import FINISHED, STOPPED, worst
-from jepa_scale.runs.python import python_module
 from jepa_scale.signals import SIGNALS
 
 LAUNCHER = "JEPA_SCALE_LAUNCHER"
@@ -194,7 +194,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], ranks: int) ->
 
 def command_of(folder: str | os.PathLike[str], *options: str) -> list[str]:
     """Command of one rank of the run in a folder; further options are those of ``runs.process``."""
-    return python_module("jepa_scale.runs.process", os.fspath(folder), *options)
+    return python_module("jepa_scale.runs.distributed.process", os.fspath(folder), *options)
 
 
 @contextlib.contextmanager

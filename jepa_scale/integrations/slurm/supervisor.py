@@ -13,15 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-from jepa_scale import cluster, signals
-from jepa_scale.runs import exits
+from jepa_scale import signals
+from jepa_scale.integrations.slurm import commands
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
+from jepa_scale.runs.distributed import exits
+from jepa_scale.runs.distributed.process import SUPERVISED
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder, atomic_write
-from jepa_scale.runs.process import SUPERVISED
-from jepa_scale.studies.cluster.submission import cancelled, read_submission
 from jepa_scale.studies.design import DesignPoint, design_sampler
+from jepa_scale.studies.launching.jobs import Task, job_of, owner_of
+from jepa_scale.studies.launching.submission import cancelled, read_submission
 from jepa_scale.studies.manifest import read_plan
-from jepa_scale.studies.queue.owners import living, owner_of
+from jepa_scale.studies.queue.owners import living
 from jepa_scale.studies.queue.places import Claim
 from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.sampler import SECONDS
@@ -42,9 +45,9 @@ class Supervisor:
     """The worker that runs as one task of a job array."""
 
     def __init__(self, study: Path, resources: str, task: str) -> None:
-        self.study, self.resources, self.task, self.owner = study, resources, task, owner_of(task)
+        self.study, self.resources, self.task, self.owner = study, resources, task, owner_of(SlurmLauncher.scheme, task)
         submission = read_submission(study)
-        if submission is None:
+        if submission is None or not isinstance(submission.launcher, SlurmLauncher):
             raise UserError(f"{study} has no launch.json: submit it with `jepa-scale sweep SWEEP launcher=slurm`")
         self.launcher, spec = submission.launcher, read_spec(study / "study.yaml")
         self.points = {point.run_id: point for point in read_plan(study)}
@@ -115,11 +118,11 @@ class Supervisor:
             self._say(f"{own.left:.0f} s are left, another run needs about {needed:.0f} s")
         return own.left >= needed
 
-    def _own(self) -> cluster.Task | None:
+    def _own(self) -> Task | None:
         """This worker's task in SLURM; None if SLURM does not answer or does not list it."""
         try:
-            return cluster.tasks([self.task.partition("_")[0]]).get(self.task)
-        except cluster.SlurmError as error:
+            return commands.tasks([job_of(self.task)]).get(self.task)
+        except commands.SlurmError as error:
             self._say(str(error))
             return None
 
@@ -190,7 +193,14 @@ class Supervisor:
         step = ["srun", "--nodes=1", f"--ntasks={ranks}", f"--ntasks-per-node={ranks}"]
         step += [f"--cpus-per-task={launcher.cpus_per_task}", "--kill-on-bad-exit=1", "--unbuffered"]
         python = launcher.python or sys.executable
-        run = [python, "-P", "-m", "jepa_scale.runs.process", str(point.folder(self.study).path), "--epochs"]
+        run = [
+            python,
+            "-P",
+            "-m",
+            "jepa_scale.runs.distributed.process",
+            str(point.folder(self.study).path),
+            "--epochs",
+        ]
         run += ["--group", point.group(self.queue.name), *(f"--tag={tag}" for tag in point.tags)]
         inside = [*shlex.split(launcher.container or ""), *run]
         # Ignored until Python has handlers of its own, which a signal that comes earlier would not find.
@@ -227,8 +237,8 @@ class Supervisor:
         # From here on one more is the end that was asked for.
         signals.clear()
         try:
-            cluster.requeue(self.task)
-        except cluster.SlurmError as error:
+            commands.requeue(self.task)
+        except commands.SlurmError as error:
             self._say(str(error))
             return str(error)
         # A job that ends by itself while it is preempted is not requeued, so wait to be ended.

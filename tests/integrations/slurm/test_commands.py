@@ -5,8 +5,9 @@ import stat
 
 import pytest
 
-from jepa_scale import cluster
-from jepa_scale.cluster import SlurmError, Task, own_name, seconds_of, submit, tasks
+from jepa_scale.integrations.slurm import commands as slurm
+from jepa_scale.integrations.slurm.commands import SlurmError, own_name, seconds_of, submit, tasks
+from jepa_scale.studies.launching.jobs import Task
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_missing_command_says_where_to_go(monkeypatch):
 
 def test_a_controller_that_does_not_answer_is_not_waited_for_for_ever(commands, monkeypatch):
     commands("squeue", "exec sleep 30")
-    monkeypatch.setattr(cluster, "_SECONDS", 0.2)
+    monkeypatch.setattr(slurm, "_SECONDS", 0.2)
     with pytest.raises(SlurmError, match="did not answer within"):
         tasks(["7"])
 
@@ -108,7 +109,7 @@ def test_a_refusal_of_sbatch_is_an_error_in_its_own_words(commands, script, said
 
 def test_the_largest_array_is_read_from_the_configuration(commands):
     commands("scontrol", "printf 'Foo = 1\\nMaxArraySize            = 1001\\n'")
-    assert cluster.max_array_size() == 1001
+    assert slurm.max_array_size() == 1001
     commands("scontrol", "echo nothing")
     with pytest.raises(SlurmError, match="MaxArraySize"):
-        cluster.max_array_size()
+        slurm.max_array_size()

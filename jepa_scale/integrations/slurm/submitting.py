@@ -12,11 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jepa_scale import cluster, trust
+from jepa_scale import trust
+from jepa_scale.integrations.slurm import commands
+from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.studies.cluster.launchers import SlurmLauncher
-from jepa_scale.studies.cluster.submission import (
+from jepa_scale.studies.continuity import check_code
+from jepa_scale.studies.design import DesignPoint, design, design_sampler, pilots
+from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.launching.jobs import job_of
+from jepa_scale.studies.launching.submission import (
     Array,
     Submission,
     comment_of,
@@ -24,9 +29,6 @@ from jepa_scale.studies.cluster.submission import (
     read_submission,
     unmark_cancelled,
 )
-from jepa_scale.studies.continuity import check_code
-from jepa_scale.studies.design import DesignPoint, design, design_sampler, pilots
-from jepa_scale.studies.holdings import read_records
 from jepa_scale.studies.manifest import write_plan
 from jepa_scale.studies.queue.owners import living
 from jepa_scale.studies.queue.storage import NO_TIME, YOUNG, Queue
@@ -64,8 +66,9 @@ def submit_study(
         check_code(points, records, study, accept_mixed)
         sampler = None if pilot else design_sampler(spec)
         queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others)
-        earlier = read_submission(study) or Submission(launcher)
-        submission = replace(earlier, launcher=launcher)
+        submission, earlier = Submission(launcher), read_submission(study)
+        if earlier is not None and isinstance(earlier.launcher, SlurmLauncher):
+            submission = replace(earlier, launcher=launcher)
         alive = living(queue).alive
         for point in points:
             if point.run_id not in records:
@@ -82,7 +85,7 @@ def submit_study(
             busy = sum(workers.values())
             say(f"nothing to submit: {busy} workers live" if busy else "nothing to submit: no run waits")
             return submission
-        return _submit(study, spec, submission, batches, say)
+        return _submit(study, spec, launcher, submission, batches, say)
 
 
 def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
@@ -96,11 +99,11 @@ def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
 def _workers(submission: Submission) -> Counter[str]:
     """Number of workers of each class that have not ended, according to SLURM."""
     try:
-        tasks = cluster.tasks(array.job for array in submission.arrays)
-    except cluster.SlurmError as error:
+        tasks = commands.tasks(array.job for array in submission.arrays)
+    except commands.SlurmError as error:
         raise UserError(f"which workers of this study live is not known: {error}") from None
     classes = {array.job: array.resources for array in submission.arrays}
-    return Counter(classes[name.partition("_")[0]] for name in tasks)
+    return Counter(classes[job_of(name)] for name in tasks)
 
 
 def missing(
@@ -119,10 +122,15 @@ def missing(
 
 
 def _submit(
-    study: Path, spec: StudySpec, submission: Submission, batches: Sequence[WorkerGroup], say: Callable[[str], None]
+    study: Path,
+    spec: StudySpec,
+    launcher: SlurmLauncher,
+    submission: Submission,
+    batches: Sequence[WorkerGroup],
+    say: Callable[[str], None],
 ) -> Submission:
     (study / "workers").mkdir(exist_ok=True)
-    launcher, submitted = submission.launcher, []
+    submitted = []
     for batch in batches:
         for tasks in chunks(batch.tasks, _most()):
             script = worker_script(study, spec.name, launcher, batch.resources, tasks)
@@ -137,23 +145,23 @@ def _submit(
                 f"job {job}: {_count(tasks, 'worker')} ({batch.resources}) for {_count(batch.waiting, 'run')} that wait"
             )
     if launcher.collect:
-        submission = _follow(study, spec, submission, submitted, say)
+        submission = _follow(study, collect_script(study, spec.name, launcher), submission, submitted, say)
     return submission
 
 
 def _follow(
-    study: Path, spec: StudySpec, submission: Submission, submitted: list[str], say: Callable[[str], None]
+    study: Path, script: str, submission: Submission, submitted: list[str], say: Callable[[str], None]
 ) -> Submission:
     """Submit the job that collects the study after all live workers; it replaces a pending one of an earlier call."""
     try:
-        living = cluster.tasks(submission.jobs)
+        living = commands.tasks(submission.jobs)
         own = own_jobs(study, living)
-        cluster.cancel(job for job in submission.collect if job in own and living[job].state == "PENDING")
-    except cluster.SlurmError as error:
+        commands.cancel(job for job in submission.collect if job in own and living[job].state == "PENDING")
+    except commands.SlurmError as error:
         raise UserError(f"{error}. The workers are submitted; the table: jepa-scale collect {study}") from None
-    before = {name.partition("_")[0] for name in living} - set(submission.collect)
+    before = {job_of(name) for name in living} - set(submission.collect)
     after = ":".join(sorted(before | set(submitted), key=int))
-    job = _sbatch(collect_script(study, spec.name, submission.launcher), study, f"--dependency=afterany:{after}")
+    job = _sbatch(script, study, f"--dependency=afterany:{after}")
     submission = replace(submission, collect=(job,))
     submission.write(study)
     say(f"job {job}: collects the study when they have ended")
@@ -167,8 +175,8 @@ def _count(number: int, noun: str) -> str:
 def _most() -> int:
     """Largest number of tasks in one job array."""
     try:
-        return cluster.max_array_size()
-    except cluster.SlurmError:
+        return commands.max_array_size()
+    except commands.SlurmError:
         # SLURM's own default.
         return 1001
 
@@ -181,8 +189,8 @@ def chunks(tasks: int, most: int) -> list[int]:
 
 def _sbatch(script: str, study: Path, *options: str) -> str:
     try:
-        return cluster.submit(script, *options)
-    except cluster.SlurmError as error:
+        return commands.submit(script, *options)
+    except commands.SlurmError as error:
         raise UserError(
             f"{error}. The runs are planned in {study} and wait; run the same command again with settings of the "
             "launcher that SLURM accepts (launcher.partition=…, launcher.account=…, launcher.time=…)"
@@ -203,7 +211,7 @@ def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: st
         launcher.python or sys.executable,
         "-P",
         "-m",
-        "jepa_scale.studies.cluster.supervise",
+        "jepa_scale.integrations.slurm.supervise",
         str(study),
         resources,
     ]

@@ -19,8 +19,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from jepa_scale import processes, signals
+from jepa_scale.runs.distributed.ranks import Place, check_place, place
 from jepa_scale.runs.errors import Interrupted, UserError
-from jepa_scale.runs.ranks import Place, check_place, place
 
 _MEETING = timedelta(minutes=5)
 """Longest time to wait for all ranks to join."""

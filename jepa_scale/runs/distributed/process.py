@@ -1,4 +1,4 @@
-"""Entry point of one process of a run, given the run's folder: ``python -m jepa_scale.runs.process FOLDER``."""
+"""Entry point of one process of a run: ``python -m jepa_scale.runs.distributed.process FOLDER``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from jepa_scale import signals
 from jepa_scale.files import NotWritten
+from jepa_scale.runs.distributed.exits import FAILED, FINISHED, INTERRUPTED, REFUSED, STOPPED, UNWRITTEN
+from jepa_scale.runs.distributed.ranks import LAUNCHER, place
 from jepa_scale.runs.errors import Interrupted, UserError
-from jepa_scale.runs.exits import FAILED, FINISHED, INTERRUPTED, REFUSED, STOPPED, UNWRITTEN
-from jepa_scale.runs.ranks import LAUNCHER, place
 from jepa_scale.texts import cleaned
 
 # Nothing heavy is imported up here: a signal that comes while torch loads, which can take a minute, is to be noted.
@@ -30,7 +30,7 @@ SUPERVISED = "JEPA_SCALE_SUPERVISED"
 
 def main(arguments: list[str]) -> int:
     """Do the run of a folder, as its only process or as one rank; return an exit code of ``runs.exits``."""
-    parser = argparse.ArgumentParser(prog="python -m jepa_scale.runs.process")
+    parser = argparse.ArgumentParser(prog="python -m jepa_scale.runs.distributed.process")
     parser.add_argument("folder", type=Path, help="folder of a run, with its config.yaml")
     parser.add_argument("--group", help="name of the study in W&B")
     parser.add_argument("--tag", action="append", default=[], help="further tag of the run in W&B; may be repeated")

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jepa_scale.runs.exits import FAILED, FINISHED, REFUSED, STOPPED
+from jepa_scale.runs.distributed.exits import FAILED, FINISHED, REFUSED, STOPPED
+from jepa_scale.runs.distributed.ranks import attend, command_of, start
 from jepa_scale.runs.folder import RunFolder
-from jepa_scale.runs.ranks import attend, command_of, start
 
 
 def run_ranks(

@@ -1,4 +1,4 @@
-"""Entry point of a cluster's worker, as in ``worker.sbatch``: ``python -m …cluster.supervise STUDY RESOURCES``."""
+"""Entry point of a cluster's worker, as in ``worker.sbatch``: ``python -m …slurm.supervise STUDY RESOURCES``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def main(arguments: list[str]) -> int:
     """Work on a study as one task of a job array; return the exit code."""
     # Before anything else is imported: a signal without a handler ends the process.
     signals.install()
-    from jepa_scale import cluster
+    from jepa_scale.integrations.slurm.commands import own_name
+    from jepa_scale.integrations.slurm.supervisor import Supervisor
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.cluster.supervisor import Supervisor
 
     try:
-        task = cluster.own_name()
+        task = own_name()
         if task is None:
             raise UserError("this worker is started by SLURM: submit it with `jepa-scale sweep SWEEP launcher=slurm`")
         return Supervisor(Path(arguments[0]), arguments[1], task).work()

@@ -1,0 +1,1 @@
+"""SLURM: job arrays of workers for a study."""

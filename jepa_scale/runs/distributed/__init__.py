@@ -1,0 +1,1 @@
+"""Processes of a run: exit codes, ranks, their process group, and starting them."""

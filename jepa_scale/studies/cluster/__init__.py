@@ -1,1 +1,0 @@
-"""Workers of a study on a cluster: launchers, SLURM submissions, supervisors."""

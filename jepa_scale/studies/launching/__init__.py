@@ -1,0 +1,1 @@
+"""Launchers: where and how the workers of a study are started."""
