@@ -119,6 +119,9 @@ class StudyResult:
     target: Target = field(default_factory=Target)
     """Quantity that the study's laws and forecasts describe."""
 
+    source: str = ""
+    """Digest of the files that it was collected from; empty if unknown."""
+
     arms: tuple[Arm, ...] = ()
     """Where the study compares settings. Its table, records and failures are then those of all arms; fits, forecasts,
     comparisons and advice are each arm's own."""

@@ -35,8 +35,11 @@ TITLES = {
 """Titles of the sections by id, in the order of the page, after the answer."""
 
 
-CLOSED = frozenset({"spectrum", "bounds", "laws", "forecasts", "diagnostics", "reproducibility"})
+CLOSED = frozenset({"spectrum", "bounds", "laws", "forecasts", "diagnostics", "runs", "reproducibility"})
 """Sections that explain rather than answer: their headings are shown, a click or a link opens them."""
+
+SCREEN = frozenset({"runs", "reproducibility"})
+"""Sections of those that are looked things up in: paper has them only if they have been unfolded."""
 
 
 def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -62,7 +63,18 @@ def collect_folder(study: Path, into: Path | None) -> StudyResult:
             f"study {spec.name}: the budget is tuned by runs of its own, which are not finished: run `jepa-scale "
             "study`; if one failed, its traceback is in errors/"
         )
-    return collect(spec, points, study, into)
+    return replace(collect(spec, points, study, into), source=_source(points, study))
+
+
+def _source(points: Sequence[DesignPoint], study: Path) -> str:
+    """Digest of the files that a study is collected from."""
+    whole = hashlib.sha256()
+    folders = [point.folder(study) for point in points]
+    runs = [path for folder in folders for path in (folder.record_path, folder.metrics_path)]
+    for path in [study / "study.yaml", study / "plan.json", *runs, *sorted(study.glob("errors/*.txt"))]:
+        whole.update(path.relative_to(study).as_posix().encode())
+        whole.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"")
+    return whole.hexdigest()
 
 
 def collect(spec: StudySpec, points: Sequence[DesignPoint], study: Path, into: Path | None) -> StudyResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -119,11 +120,16 @@ def _mean_at(result: StudyResult, n: int, k: int, column: str) -> float:
 
 def _law(fit: LawFit) -> Law | None:
     """Return the law whose parameters are those of the fit, fixed exponents included."""
+    law = _parsed(fit.law, fit.formula)
+    return law if law is not None and law.names == tuple(parameter.name for parameter in fit.parameters) else None
+
+
+@lru_cache(maxsize=64)
+def _parsed(name: str, formula: str) -> Law | None:
     try:
-        law = Law(fit.law, fit.formula)
+        return Law(name, formula)
     except ValueError:
         return None
-    return law if law.names == tuple(parameter.name for parameter in fit.parameters) else None
 
 
 def drawable(result: StudyResult) -> list[LawFit]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from jepa_scale.report.page.palette import spread
 from jepa_scale.report.wording import number, whole
@@ -28,6 +28,8 @@ MISS = "#c2410c"
 EXACT = "#111827"
 """Colour of what is known exactly."""
 MARKERS = "osD^vPX*"
+_NARROW_RATIO = 60.0
+"""Ratio of the ends of a logarithmic axis below which powers of ten alone are too few numbers."""
 _MOST_TICKS = 7
 """Largest number of ticks on an axis of sizes, whose numbers are long."""
 
@@ -118,7 +120,15 @@ def log_height(axes: Any) -> None:
     """Make y logarithmic with plain numbers; axes without two powers of ten also get numbers in between."""
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.0, 0.4)))
+    # Not all eight of a decade: they say little, and each costs as much as a line of the figure.
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: number(value) if _narrow(axes) else ""))
+
+
+def _narrow(axes: Any) -> bool:
+    """Whether an axis shows fewer than two decades."""
+    low, high = sorted(axes.yaxis.get_view_interval())
+    return bool(low > 0 and high < _NARROW_RATIO * low)
 
 
 def to_svg(figure: Figure) -> str:

@@ -58,10 +58,10 @@ def parameters(result: StudyResult) -> str:
     head = ("law", "target", "parameter", "value", f"{level} interval", "theory", "verdict")
     rows = [_parameter(fit, item) for fit in result.fits if fit.status == "converged" for item in fit.parameters]
     quality = (
-        "law", "target", "formula", "status", "cells", "runs", "AICc", "lack of fit", "seed noise (s0, c)", "warnings",
+        "law", "target", "formula", "cells", "runs", "AICc", "lack of fit", "seed noise (s0, c)", "warnings",
     )  # fmt: skip
     return (
-        table(quality, [_quality(fit) for fit in result.fits], "All fits, without the held-out cells.", (4, 5, 6))
+        table(quality, [_quality(fit) for fit in result.fits], "All fits, without the held-out cells.", (3, 4, 5))
         + folded(
             f"Parameters of the fits that converged ({len(rows)})",
             table(head, rows, "Intervals from the cluster bootstrap.", (3, 4, 5)),
@@ -86,19 +86,20 @@ def _parameter(fit: LawFit, item: Parameter) -> tuple[str, ...]:
 
 
 def _quality(fit: LawFit) -> tuple[str, ...]:
-    status = text(fit.status.replace("_", " ") + (f": {fit.reason}" if fit.reason else ""))
+    failed = "" if fit.status == "converged" else fit.status.replace("_", " ") + f": {fit.reason or 'no reason given'}"
     noise = f"({number(fit.noise[0], 2)}, {number(fit.noise[1], 2)})" if all(map(math.isfinite, fit.noise)) else "–"
     return (
         text(fit.law),
         text(fit.target),
         f'<code class="formula">{text(fit.formula)}</code>',
-        status if fit.status == "converged" else f'<span class="no">{status}</span>',
         str(fit.cells),
         str(fit.runs),
         number(fit.aicc, 4),
         text(probability(fit.lack_of_fit_p)),
         noise,
-        _prose("; ".join(map(str, fit.warnings)) or "none"),
+        f'<div class="prose no">{text(failed)}</div>'
+        if failed
+        else _prose("; ".join(map(str, fit.warnings)) or "none"),
     )
 
 
