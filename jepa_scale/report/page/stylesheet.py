@@ -144,7 +144,8 @@ code { font-size: .86em; overflow-wrap: anywhere; }
 @media print {
   body { font-size: 9.5pt; line-height: 1.4; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
   nav, .tool, .skip, #tip, .ring, .pin { display: none !important; }
-  code.formula { min-width: 0; } .wide, .card, .tall, pre { overflow: visible; max-height: none; } .prose { min-width: 9em; }
+  .wide, .card, .tall, pre { overflow: visible; max-height: none; } .prose { min-width: 9em; }
+  code.formula { min-width: 0; }
   .wide { width: auto; max-width: none; margin-left: 0; translate: none; } .more { mask-image: none; }
   .card svg { min-width: 0; max-width: 100%; max-height: 7.5cm; }
   #runs-table code { white-space: normal; }
@@ -155,7 +156,8 @@ code { font-size: .86em; overflow-wrap: anywhere; }
   td.number, th.number, thead th, table.heat td, table.heat th { white-space: normal; }
   table.heat td { min-width: 0; } table.heat td, table.heat th { padding: .1rem .2rem; }
   details.section:not(.screen)::details-content { content-visibility: visible !important; height: auto !important; }
-  .verdict { font-size: 13pt; } .answer { font-size: 10pt; } .answer li { margin: .25rem 0; } h2 { margin: 1.2rem 0 .5rem; }
+  .verdict { font-size: 13pt; } .answer { font-size: 10pt; } .answer li { margin: .25rem 0; }
+  h2 { margin: 1.2rem 0 .5rem; }
   .keys { grid-template-columns: repeat(3, 1fr); gap: .4rem; } .key { padding: .35rem .6rem; }
   figure { margin: .8rem 0 1rem; } figcaption { font-size: 8pt; } ul.says { font-size: 9pt; }
   table.heat td, .card svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
