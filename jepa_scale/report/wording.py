@@ -36,6 +36,19 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa.replace('-', '−')}·10{raised}"
 
 
+_LAWS = {
+    "generic": "power law",
+    "theory_free": "theory with free exponents",
+    "theory_fixed": "theory with its exponents",
+    "theory_bounded": "theory with ceiling",
+}
+
+
+def law_name(name: str) -> str:
+    """Return the name of a law in words."""
+    return _LAWS.get(name, name.replace("_", " "))
+
+
 def over(result: StudyResult) -> str:
     """Return over what a finite world's regret is averaged: all starts and goals, or pairs if plans are searched."""
     planner, episodes = result.settings.get("planner", {}), result.settings.get("evaluation", {}).get("episodes")

@@ -34,6 +34,8 @@ from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.instantiate import build_forecaster
 from jepa_scale.studies.advising import FORECASTER
 from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.exact_learner import exact_learner
+from jepa_scale.studies.exact_learner import setting as setting_of_learner
 from jepa_scale.studies.holdings import Histories, mixed_code, read_records, why_missing
 from jepa_scale.studies.kept_fits import Fitted, inputs_of, read_fits, write_fits
 from jepa_scale.studies.manifest import read_plan, study_id
@@ -47,7 +49,7 @@ from jepa_scale.studies.table import about_target, run_table, table_for, targets
 
 
 def collect_folder(study: Path, into: Path | None) -> StudyResult:
-    """Collect a planned study from the files in its folder, without composing or instantiating a configuration.
+    """Collect a planned study from the files in its folder, without composing a configuration.
 
     Raises
     ------
@@ -127,8 +129,13 @@ def _collected(
     held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
     # Laws read numbers; of categories the first.
     fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
-    inputs = inputs_of(fitted, families_of(spec), targets_of(spec), (held_out, _options(spec)))
-    laws = read_fits(kept / "fit.json", inputs) or (_laws(spec, fitted, held_out) if len(fitted) else Fitted((), ()))
+    config = _configs(spec, points)[0]
+    settings = (held_out, _options(spec), spec.sizes, spec.widths, setting_of_learner(config))
+    inputs = inputs_of(fitted, families_of(spec), targets_of(spec), settings)
+    laws = read_fits(kept / "fit.json", inputs)
+    if laws is None:
+        laws = _laws(spec, fitted, held_out) if len(fitted) else Fitted((), ())
+        laws = replace(laws, learner=exact_learner(config, spec.sizes, spec.widths))
     table = whole.at(spec.reference)
     advice, no_advice, judged = _advice(spec, table)
     there = [point for point in points if point.config and point.dials == spec.reference]
@@ -150,6 +157,7 @@ def _collected(
         histories=Histories([point for point in points if point.run_id in records], study),
         fits=laws.fits,
         forecasts=laws.forecasts,
+        learner=laws.learner,
         held_out_n=held_out,
         unfinished=_unfinished(spec, points, study, records, unusable),
         unusable=tuple(unusable.values()),

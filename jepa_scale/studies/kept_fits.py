@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jepa_scale.laws.law import LawFamily
-from jepa_scale.records import Forecast, LawFit, RunTable
+from jepa_scale.records import ExactLearner, Forecast, LawFit, RunTable
 from jepa_scale.runs.code import source_of
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.texts import parse_json
 
-_CODE = ("laws", "records")
+_CODE = ("laws", "records", "theory", "worlds")
 """Folders of this package that fits and forecasts depend on; families of laws are compared themselves."""
 
 Record = TypeVar("Record")
@@ -28,10 +28,11 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Fitted:
-    """The fits of a study and their forecasts of what was held out."""
+    """The fits of a study, their forecasts of what was held out, and the exact learner beside the networks."""
 
     fits: tuple[LawFit, ...]
     forecasts: tuple[Forecast, ...]
+    learner: ExactLearner | None = None
 
 
 def inputs_of(table: RunTable, families: Sequence[LawFamily], targets: Sequence[str], settings: object) -> str:
@@ -56,7 +57,7 @@ def read_fits(path: Path, inputs: str) -> Fitted | None:
         return None
     if not isinstance(content, dict) or content.get("inputs") != inputs:
         return None
-    body = {name: content.get(name) for name in ("fits", "forecasts")}
+    body = {field.name: content.get(field.name) for field in fields(Fitted)}
     if content.get("checksum") != _checksum(body):
         return None
     return _restored(Fitted, body)

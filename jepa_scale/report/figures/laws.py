@@ -15,7 +15,7 @@ from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_ce
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MARKERS, log_height, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, level, mean_of, rows_by_n, sizes, widths
-from jepa_scale.report.wording import plural, probability
+from jepa_scale.report.wording import law_name, plural, probability
 
 NAME = "laws"
 TITLE = "Fitted laws over the cell means"
@@ -31,7 +31,9 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, what the error bars are and what was left out."""
     drawn = drawable(result)
     others = [
-        f"{fit.law} on {fit.target} ({fit.reason or 'no known formula'})" for fit in result.fits if fit not in drawn
+        f"{law_name(fit.law)} on {fit.target} ({fit.reason or 'no known formula'})"
+        for fit in result.fits
+        if fit not in drawn
     ]
     held_out = " Open markers were held out from the fits." if result.held_out_n is not None else ""
     apart = sorted({sentence for fit in drawn for sentence in fit.excluded})
@@ -54,7 +56,7 @@ def draw(result: StudyResult) -> Figure:
         axes = panels[fit.target, fit.law]
         _panel(axes, result, fit)
         lack = "" if fit.lack_of_fit_p is None else f"\nlack of fit {probability(fit.lack_of_fit_p)}"
-        axes.set_title(outside(fit.law) + lack, fontsize=8.5)
+        axes.set_title(outside(law_name(fit.law)) + lack, fontsize=8.5)
         if fit.target == "risk":
             log_height(axes)
         else:

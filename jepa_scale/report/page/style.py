@@ -36,6 +36,8 @@ _MOST_TICKS = 7
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    # Hinted text is wider at some resolutions than where it was measured, and is cut at the edge of the picture.
+    "text.hinting": "none",
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,
     "axes.edgecolor": MUTED,

@@ -12,7 +12,7 @@ from jepa_scale.report.figures.bounds import BoundPoint, points
 from jepa_scale.report.page.markup import folded, paragraph, says, table, text
 from jepa_scale.report.page.palette import shade
 from jepa_scale.report.summary import Cell, cells, finished, lacking, optima, sizes, widths
-from jepa_scale.report.wording import bound, interval, number, percent, probability, seeds, whole, with_error
+from jepa_scale.report.wording import bound, interval, law_name, number, percent, probability, seeds, whole, with_error
 
 
 def heat(result: StudyResult, target: str) -> str:
@@ -82,14 +82,22 @@ def _parameter(fit: LawFit, item: Parameter) -> tuple[str, ...]:
     else:
         verdict = "the interval does not contain the theory's value"
     name, theory = text(item.name), number(item.theory) if item.theory is not None else ""
-    return text(fit.law), text(fit.target), f"<code>{name}</code>", number(item.value), ends, theory, text(verdict)
+    return (
+        text(law_name(fit.law)),
+        text(fit.target),
+        f"<code>{name}</code>",
+        number(item.value),
+        ends,
+        theory,
+        text(verdict),
+    )
 
 
 def _quality(fit: LawFit) -> tuple[str, ...]:
     failed = "" if fit.status == "converged" else fit.status.replace("_", " ") + f": {fit.reason or 'no reason given'}"
     noise = f"({number(fit.noise[0], 2)}, {number(fit.noise[1], 2)})" if all(map(math.isfinite, fit.noise)) else "–"
     return (
-        text(fit.law),
+        text(law_name(fit.law)),
         text(fit.target),
         f'<code class="formula">{text(fit.formula)}</code>',
         str(fit.cells),
@@ -117,7 +125,11 @@ def _excluded(result: StudyResult) -> str:
 
 def forecasts(result: StudyResult) -> str:
     """Return the table of forecast cells: predicted, interval, observed, covered or not."""
-    rows = [(text(item.law), text(item.target), *_point(point)) for item in result.forecasts for point in item.points]
+    rows = [
+        (text(law_name(item.law)), text(item.target), *_point(point))
+        for item in result.forecasts
+        for point in item.points
+    ]
     if not rows:
         return paragraph("There is no forecast to check.")
     level = percent(result.forecasts[0].level)
