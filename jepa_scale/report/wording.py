@@ -61,9 +61,12 @@ def over(result: StudyResult) -> str:
 
 
 def with_error(mean: float, standard_error: float | None) -> str:
-    """Return mean ± SE, rounded to one or two significant digits of the SE; the mean alone without an SE."""
+    """Return mean ± SE, rounded to one or two significant digits of the SE; the mean alone without an SE.
+
+    Seeds that do not differ show no scatter, which is not an error of 0.
+    """
     if standard_error is None or not math.isfinite(standard_error) or standard_error < ZERO:
-        return number(mean) + (" ± 0" if standard_error is not None and standard_error < ZERO else "")
+        return number(mean)
     size = math.floor(math.log10(standard_error))
     two_digits = standard_error / 10**size < 3
     decimals = max(two_digits - size, 0)
@@ -76,11 +79,19 @@ def with_interval(mean: float, standard_error: float | None, low: float, high: f
     """Return mean ± SE [low, high], the ends with the decimals of the mean."""
     shown = with_error(mean, standard_error)
     head = shown.split(" ± ")[0]
-    if (" ± 0" in shown and shown.endswith(" ± 0")) or "·" in shown:
+    if " ± " not in shown or "·" in shown:
         return f"{shown} {interval(low, high)}"
     decimals = len(head.partition(".")[2])
     ends = (f"{end:.{decimals}f}".replace("-", "−") for end in (low, high))
     return f"{shown} [{', '.join(ends)}]"
+
+
+def duration(hours: float) -> str:
+    """Return a time in the unit in which it is a readable number: seconds, minutes or hours."""
+    seconds = 3600 * hours
+    if seconds < 100:
+        return f"{number(seconds, 2)} s"
+    return f"{number(seconds / 60, 2)} min" if seconds < 6000 else f"{number(hours, 2)} h"
 
 
 def seeds(count: int) -> str:

@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 def _restored(kind: Any, value: Any) -> Any:
     """Return the record, tuple, array or plain value that ``value`` is the JSON of, by its declared type."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         types_of = _types(kind)
         return kind(**{name: _restored(types_of[name], item) for name, item in value.items()})
     if isinstance(kind, types.UnionType):

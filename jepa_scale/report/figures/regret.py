@@ -65,7 +65,7 @@ def draw_levels(axes: Any, result: StudyResult) -> None:
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each n over the floors of planners that know nothing."""
-    figure = Figure(figsize=(6.2, 3.5))
+    figure = Figure(figsize=(5.8, 3.3))
     axes = figure.subplots()
     draw_rows(axes, result, "regret")
     turns = optima(result.table, "regret")

@@ -37,8 +37,7 @@ def caption(result: StudyResult) -> str:
     parts = [
         "Exact risk R = ‖M̄ − GᵀF‖², mean over actions, on logarithmic axes.",
         f"Mean over seeds ({seeds_of_cells(result, 'risk')}); error bars ±1 standard error over seeds.",
-        "Black: the spectral tail, below which no width k can go.",
-        "Grey: the floor of one encoder shared by all actions.",
+        "No width k can go below the spectral tail, and no encoder shared by all actions below its own floor.",
     ]
     zero = [k for k, value in by_width(result.table, "tail").items() if value <= NEGLIGIBLE]
     if zero:
@@ -52,7 +51,7 @@ def caption(result: StudyResult) -> str:
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each n, the tail and the shared-encoder floor under them."""
-    figure = Figure(figsize=(6.2, 3.5))
+    figure = Figure(figsize=(5.8, 3.3))
     axes = figure.subplots()
     draw_rows(axes, result, "risk", positive=True)
     for column in _FLOORS:
@@ -76,6 +75,7 @@ def _floor(axes: Any, result: StudyResult, column: str) -> None:
             marker=marker,
             linewidth=1.3,
             zorder=4,
+            label=label,
         )
         k = max(values)
         axes.annotate(

@@ -69,7 +69,7 @@ def caption(result: StudyResult) -> str:
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each k over the floors of planners that know nothing."""
-    figure = Figure(figsize=(6.6, 3.6))
+    figure = Figure(figsize=(5.8, 3.4))
     axes = figure.subplots()
     colors = sequential(widths(result.table), "plasma")
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))

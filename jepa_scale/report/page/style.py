@@ -147,14 +147,15 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _save(figure: Figure, buffer: io.IOBase, **options: Any) -> None:
+def _save(figure: Figure, buffer: io.StringIO | io.BytesIO, **options: Any) -> None:
     """Write a figure, which is laid out the first time: to lay it out costs more than to draw it."""
-    if figure.get_layout_engine() is not None:
+    engine = figure.get_layout_engine()
+    if engine is not None:
         for spine in (spine for axes in figure.axes for spine in axes.spines.values()):
             # They lie within their ticks, and measuring one updates all of these.
             spine.set_in_layout(False)
         with matplotlib.style.context(["default", _STYLE]):
-            figure.get_layout_engine().execute(figure)
+            engine.execute(figure)
     # Where the setting is on, matplotlib gives a figure without an engine a new one while it saves it.
     with matplotlib.style.context(["default", _STYLE, {"figure.constrained_layout.use": False}]):
         figure.set_layout_engine(None)

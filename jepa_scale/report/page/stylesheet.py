@@ -138,7 +138,7 @@ code { font-size: .86em; overflow-wrap: anywhere; }
   main { padding: 1.25rem .8rem 3rem; } h1 { font-size: 1.5rem; } dl { grid-template-columns: 1fr; }
   .card { padding: .5rem; } .verdict { font-size: 1.12rem; } .next code { white-space: normal; }
   .answer { font-size: 1.05rem; padding-left: 1.1rem; }
-  .card svg { min-width: calc(.7 * var(--w)); }
+  .card svg { min-width: calc(.62 * var(--w)); }
   .wide { max-width: calc(100vw - 1.6rem); } .prose { min-width: 13rem; }
 }
 @page { margin: 15mm; }
