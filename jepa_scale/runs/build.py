@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from jepa_scale.callbacks.base import Context
+from jepa_scale.callbacks.logging import LoggerSettings
 from jepa_scale.data.module import RunData, WorldData
 from jepa_scale.data.normalise import Normaliser
 from jepa_scale.data.recorded import Recorded, RecordedData
@@ -45,6 +46,17 @@ class Parts:
     data: RunData
     module: WorldModel
     callbacks: list[L.Callback]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Parts of a run that checking its configuration has built, and that the run goes on with."""
+
+    context: Context
+    data: RunData | None
+    """Data of the first stage, where they are those of a recording; others are sampled when the run starts."""
+    callbacks: list[L.Callback]
+    loggers: list[LoggerSettings]
 
 
 @lru_cache(maxsize=4)
@@ -177,19 +189,19 @@ def check_model(config: Mapping[str, Any], world: World) -> None:
         raise UserError(f"encoder, predictor or objective cannot be built: {told(error)}") from error
 
 
-def build(config: Mapping[str, Any]) -> Parts:
-    """Build data, model and callbacks.
+def build(config: Mapping[str, Any], checked: Checked | None = None) -> Parts:
+    """Build data, model and callbacks, as far as they were not built when the configuration was ``checked``.
 
     Raises
     ------
     UserError
         If a part refuses its settings.
     """
-    context = build_context(config)
+    context = build_context(config) if checked is None else checked.context
     world = context.world
-    data = build_data(config, world)
+    data = build_data(config, world) if checked is None or checked.data is None else checked.data
     module = build_module(config, world, data.action_counts, data.normaliser)
-    return Parts(context, data, module, build_callbacks(config, context))
+    return Parts(context, data, module, build_callbacks(config, context) if checked is None else checked.callbacks)
 
 
 def build_callbacks(config: Mapping[str, Any], context: Context) -> list[L.Callback]:

@@ -23,7 +23,16 @@ from jepa_scale.callbacks.requeue import SafeStop, StopAsked
 from jepa_scale.callbacks.spectrum import split_estimates
 from jepa_scale.data.recorded import Recorded
 from jepa_scale.records import RunRecord
-from jepa_scale.runs.build import Parts, build, build_callbacks, build_context, build_data, build_optimizer, check_model
+from jepa_scale.runs.build import (
+    Checked,
+    Parts,
+    build,
+    build_callbacks,
+    build_context,
+    build_data,
+    build_optimizer,
+    check_model,
+)
 from jepa_scale.runs.checkpoint import steps_in
 from jepa_scale.runs.code import check_code
 from jepa_scale.runs.distributed.group import joined, trainer_of
@@ -90,27 +99,30 @@ def run(
     """
     folder = RunFolder(path)
     with joined(config["trainer"]) as here, contextlib.ExitStack() as stack:
+        built: list[Checked] = []
 
         def begin() -> RunRecord | None:
             check_code(config)
             folder.check(config, accept_mixed)
-            preflight(config)
+            built.append(preflight(config))
             stack.enter_context(folder.locked(patience))
             folder.claim(config, accept_mixed)
             return folder.read_record()
 
         record = processes.agreed(begin)
         if record is None:
-            record = _train(config, folder, here, extra, group, tags, companion)
+            # The other ranks build their own.
+            checked = built[0] if built else None
+            record = _train(config, folder, here, checked, extra, group, tags, companion)
         if here.leads:
             folder.error_path.unlink(missing_ok=True)
         return record
 
 
-def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
+def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> Checked:
     """Build the cheap parts of a run, so that settings they refuse are found before anything is written.
 
-    A run to be done ``elsewhere`` needs no device on this machine.
+    A run to be done ``elsewhere`` needs no device on this machine. What was built is returned for the run.
 
     Raises
     ------
@@ -125,18 +137,19 @@ def preflight(config: Mapping[str, Any], elsewhere: bool = False) -> None:
     needed = [config]
     if FINETUNE in config["stages"]:
         needed.append(second(config, build_task(config, context)))
+    data = None
     if isinstance(world, Recorded):
-        recorded, *_ = [build_data(settings, world) for settings in needed]
+        data, *_ = [build_data(settings, world) for settings in needed]
     check_model(config, world)
-    if isinstance(world, Recorded):
-        dry_pass(config, world, recorded.windows.take(torch.arange(WINDOWS)))
+    if data is not None:
+        dry_pass(config, world, data.windows.take(torch.arange(WINDOWS)))
     elif isinstance(world, SampledWorld):
         dry_pass(config, world, sample_batch(world, config["data"]["horizon"]))
     build_optimizer(config["optimizer"])
-    build_callbacks(config, context)
-    loggers_of(config)
+    checked = Checked(context, data, build_callbacks(config, context), loggers_of(config))
     device = {"accelerator": "cpu"} if elsewhere else {}
     trainer_of({**config["trainer"], **device}, Place(0, 0, config["trainer"]["devices"]), logger=False)
+    return checked
 
 
 def loggers_of(config: Mapping[str, Any]) -> list[LoggerSettings]:
@@ -165,6 +178,7 @@ def _train(
     config: Mapping[str, Any],
     folder: RunFolder,
     here: Place,
+    checked: Checked | None,
     extra: Sequence[L.Callback],
     group: str | None,
     tags: Sequence[str],
@@ -175,13 +189,14 @@ def _train(
     torch.set_num_threads(config["trainer"]["threads"])
     # Every rank builds its own; what one of them is refused, or cannot read, is told to all.
     built: list[Parts] = []
-    processes.every(lambda: built.append(build(config)))
+    processes.every(lambda: built.append(build(config, checked)))
     (parts,) = built
     loggers: list[EstimateLogger] = []
     outcome: Outcome = "failed"
     fit_seconds = 0.0
     try:
-        processes.every(lambda: loggers.extend(_loggers(config, folder, group, tags) if here.leads else ()))
+        chosen = [] if checked is None else checked.loggers
+        processes.every(lambda: loggers.extend(_loggers(config, chosen, folder, group, tags) if here.leads else ()))
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
@@ -218,12 +233,16 @@ def _train(
 
 
 def _loggers(
-    config: Mapping[str, Any], folder: RunFolder, group: str | None, tags: Sequence[str]
+    config: Mapping[str, Any],
+    chosen: Sequence[LoggerSettings],
+    folder: RunFolder,
+    group: str | None,
+    tags: Sequence[str],
 ) -> list[EstimateLogger]:
-    """Open the run's loggers: its ``metrics.jsonl`` and the configured ones, which replay what it already holds."""
+    """Open the run's loggers: its ``metrics.jsonl`` and the chosen ones, which replay what it already holds."""
     earlier = folder.read_metrics()
     run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config))
-    others = [opened for settings in loggers_of(config) if (opened := settings.open(run)) is not None]
+    others = [opened for settings in chosen if (opened := settings.open(run)) is not None]
     for logger in others:
         logger.replay(earlier)
     return [MetricsFile(folder.metrics_path, header(run_id(config))), *others]

@@ -15,19 +15,24 @@ from jepa_scale.laws.forecasters.base import Seen
 from jepa_scale.laws.forecasters.odds import log_odds
 from jepa_scale.shapes import Float64, Int64
 
-VERSION = 1
+VERSION = 2
 DISTANCES = (0.55, 1.05)
 """Ends, in decades beyond the largest n seen, of the classes of distance: near, farther, far."""
-_ALIKE = np.array([0.375, 0.525, 1.8, 2.25])
+_ALIKE = np.array([0.375, 0.525, 1.8, 2.25, 0.5])
 """Scales on which two situations are alike, one for each entry of ``situation``."""
 
 
-def situation(seen: Seen) -> Float64[np.ndarray, "4"]:
-    """Return where a study stands: last and last but one slope of the log odds in ln n, last level, ln of the noise.
+_MOST_ERRORS = 10.0
+"""Standard errors beyond which a change is just clear."""
 
-    Slopes and level are means over widths; NaN where there is one size.
+
+def situation(seen: Seen) -> Float64[np.ndarray, "5"]:
+    """Return where a study stands, in five numbers.
+
+    Last and last but one slope of the log odds in ln n, last level, ln of the noise, and ln of how many standard errors
+    the last change was. Slopes, level and standard errors are means over widths; NaN where there is one size.
     """
-    last, before, level = [], [], []
+    last, before, level, errors = [], [], [], []
     for k in np.unique(seen.k):
         curve = seen.curve(float(k))
         odds = log_odds(curve.mean)
@@ -35,9 +40,12 @@ def situation(seen: Seen) -> Float64[np.ndarray, "4"]:
         level.append(odds[-1])
         last += slopes[-1:].tolist()
         before += slopes[-2:-1].tolist()
+        sd = seen.deviation(curve.mean[-2:], curve.seeds[-2:])
+        errors += np.minimum(np.abs(np.diff(curve.mean[-2:])) / np.hypot(sd[0], sd[-1]), _MOST_ERRORS).tolist()
     slope = float(np.mean(last)) if last else np.nan
-    noise = np.log(seen.noise[0] + seen.noise[1] * float(seen.mean.mean()))
-    return np.array([slope, float(np.mean(before)) if before else slope, float(np.mean(level)), float(noise)])
+    noise = float(np.log(seen.noise[0] + seen.noise[1] * float(seen.mean.mean())))
+    clear = float(np.log(np.mean(errors) + 0.3)) if errors else np.nan
+    return np.array([slope, float(np.mean(before)) if before else slope, float(np.mean(level)), noise, clear])
 
 
 def distance_class(decades: np.ndarray) -> Int64[np.ndarray, " points"]:
@@ -62,7 +70,7 @@ class Remembered:
     study: str
     weight: float
     """Trained and exact studies share the library in halves, studies of a kind equally, cuts of a study equally."""
-    situation: Float64[np.ndarray, "4"]
+    situation: Float64[np.ndarray, "5"]
     energy: Energy
     """In units of the CRPS of the better of no change and the power law on that study."""
     misses: tuple[Float64[np.ndarray, " _"], ...]

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_draws, thinned
+from jepa_scale.laws.forecasters.level import Level
 from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse
-from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
+from jepa_scale.laws.forecasters.simple import PowerLaw
 from jepa_scale.laws.forecasters.trend import Trend
 from jepa_scale.shapes import Float64
 
@@ -36,16 +37,23 @@ STEEP = Trend(
     unexplained=(0.03, 0.1, 0.25, 0.5),
 )
 """A trend with other regimes: steeper ones, and studies that hardly learn."""
+SETTLING = Trend(
+    regimes=((-0.5, 0.4, 0.15), (-0.5, 0.4, 0.6), (0.0, 0.07, 0.02)),
+    shared=(0.1, 0.6),
+    lengths=(0.7,),
+    settles=(3.0,),
+)
+"""A trend that dies away."""
 
 
 def default_members() -> dict[str, Forecaster]:
     """Return the members of a stack, by name."""
     return {
-        "no_change": NoChange(),
         "power_law": PowerLaw(),
-        "trend": Trend(),
         "steep_trend": STEEP,
+        "settling_trend": SETTLING,
         "dose_response": DoseResponse(),
+        "level": Level(),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,12 @@ class Kernel:
     """Units of ln k over which the rest stays alike."""
     unexplained: float
     """sd of what a cell's log odds hold beside trend and seed noise."""
+    settles: float = math.inf
+    """τ: units of ln n after which changes are 1/e of what they were; inf: they go on."""
+
+    def slowed(self, u: np.ndarray) -> np.ndarray:
+        """Return τ (1 − e^(−u/τ)), the place on the scale on which the trend goes on."""
+        return u if math.isinf(self.settles) else self.settles * (1 - np.exp(-u / self.settles))
 
     def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
         """Return the covariance of log odds at (ln n − ln n₀, ln k): offset, slope, and an integrated random walk."""
@@ -43,7 +50,7 @@ class Kernel:
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.log(self.seen.n / self.seen.n.min()), np.log(self.seen.k)
+        return self.slowed(np.log(self.seen.n / self.seen.n.min())), np.log(self.seen.k)
 
     @cached_property
     def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
@@ -63,7 +70,7 @@ class Kernel:
     def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
         """Return draws of y, joint over the points."""
         (factor, residual), (u, v) = self._factor, self._places
-        at, width = np.log(n / self.seen.n.min()), np.log(k)
+        at, width = self.slowed(np.log(n / self.seen.n.min())), np.log(k)
         cross = self.covariance(at, width, u, v)
         mean = self.start + self.slope * at + cross @ cho_solve(factor, residual)
         left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
@@ -79,6 +86,7 @@ class Trend(Forecaster):
     of n does; on this scale both are nearly straight. What is averaged by its likelihood: which of the ``regimes`` the
     study is in, such as one that learns and one that stays where it is, how alike widths are, and what cells hold
     beside seed noise.
+    With ``settles`` the trend dies away: it goes on in τ (1 − e^(−u/τ)) in place of u.
     """
 
     start: float = 2.3
@@ -93,19 +101,22 @@ class Trend(Forecaster):
     shared: tuple[float, ...] = (0.4, 0.8)
     lengths: tuple[float, ...] = (1.0,)
     unexplained: tuple[float, ...] = (0.03, 0.1, 0.25)
+    settles: tuple[float, ...] = (math.inf,)
 
     def __post_init__(self) -> None:
         # Files have lists only.
         object.__setattr__(self, "regimes", tuple(tuple(regime) for regime in self.regimes))
-        choices = (self.regimes, self.shared, self.lengths, self.unexplained)
+        choices = (self.regimes, self.shared, self.lengths, self.unexplained, self.settles)
+        if min(self.settles, default=1) <= 0:
+            raise ValueError(f"expected settles above 0, got {self.settles}")
         if not all(choices) or any(len(regime) != 3 or min(regime[1:]) <= 0 for regime in self.regimes):
             raise ValueError(f"expected regimes [slope, sd above 0, bend above 0] and no empty list, got {self}")
 
     def fit(self, seen: Seen) -> Averaged:
         """Weigh every choice by what it says of the cells."""
-        choices = itertools.product(self.regimes, self.shared, self.lengths, self.unexplained)
+        choices = itertools.product(self.regimes, self.shared, self.lengths, self.unexplained, self.settles)
         kernels = tuple(
-            Kernel(seen, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, unexplained)
-            for (slope, slope_sd, bend), shared, length, unexplained in choices
+            Kernel(seen, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, unexplained, tau)
+            for (slope, slope_sd, bend), shared, length, unexplained, tau in choices
         )
         return Averaged.by(kernels, [kernel.log_likelihood for kernel in kernels])

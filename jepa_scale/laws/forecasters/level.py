@@ -1,0 +1,92 @@
+"""A level for each width that wanders in ln n, less and less: a forecast where regret stays where it is."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
+
+_PRIOR = (0.5, 0.5)
+"""Mean and sd of a level before anything was seen."""
+_SHARED = 0.35
+"""Share of the changes that all widths have in common."""
+_LENGTH = 0.3
+"""Units of ln k over which the rest stays alike."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One choice of how far levels wander, and its fit."""
+
+    seen: Seen
+    step: float
+    """sd of the change over the first unit of ln n."""
+    settles: float
+    """Units of ln n after which a change is 1/e as likely as at first, in variance."""
+    unexplained: float
+    """sd of what a cell holds beside level and seed noise."""
+
+    def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
+        """Return the covariance of levels at (ln n − ln n₀, ln k): of a prior and a walk whose steps become smaller."""
+        alike = np.exp(-((v[:, None] - v2[None]) ** 2) / (2 * _LENGTH**2))
+        early = np.maximum(np.minimum(u[:, None], u2[None]), 0.0)
+        walk = self.step**2 * self.settles * (1 - np.exp(-early / self.settles))
+        return _PRIOR[1] ** 2 * (0.3 + 0.7 * alike) + walk * (_SHARED + (1 - _SHARED) * alike)
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.log(self.seen.n / self.seen.n.min()), np.log(self.seen.k)
+
+    @cached_property
+    def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
+        u, v = self._places
+        sd = self.seen.deviation(np.clip(self.seen.mean, 0.0, 1.0), self.seen.seeds)
+        covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
+        return cho_factor(covariance, lower=True), self.seen.mean - _PRIOR[0]
+
+    @property
+    def log_likelihood(self) -> float:
+        """ln p of the cells."""
+        factor, residual = self._factor
+        determinant = 2 * np.log(np.diag(factor[0])).sum()
+        return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
+
+    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Return draws of y, joint over the points, cut at 0."""
+        (factor, residual), (u, v) = self._factor, self._places
+        at, width = np.log(n / self.seen.n.min()), np.log(k)
+        cross = self.covariance(at, width, u, v)
+        mean = _PRIOR[0] + cross @ cho_solve(factor, residual)
+        left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
+        return np.maximum(mean + normal_draws(left, count, generator), 0.0)
+
+
+@dataclass(frozen=True)
+class Level(Forecaster):
+    """y = level of the width + seed noise; the level is a random walk in ln n whose steps become smaller.
+
+    Where regret stays where it is, the mean of what was seen at a width says more than its last cell, and how much more
+    follows from the noise: this is the best linear smoother of such a walk, whose variance up to u = ln n − ln n₀ is
+    step² τ (1 − e^(−u/τ)). What is averaged by its likelihood: the size of the steps, how soon they settle (τ), and
+    what cells hold beside seed noise.
+    """
+
+    steps: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    settles: tuple[float, ...] = (1.0, 4.0, 1000.0)
+    unexplained: tuple[float, ...] = (0.002, 0.01, 0.03)
+
+    def __post_init__(self) -> None:
+        if not self.steps or not self.settles or not self.unexplained:
+            raise ValueError(f"expected steps, settles and unexplained, got {self}")
+        if min(*self.steps, *self.settles, *self.unexplained) <= 0:
+            raise ValueError(f"expected numbers above 0, got {self}")
+
+    def fit(self, seen: Seen) -> Averaged:
+        """Weigh every choice by what it says of the cells."""
+        walks = tuple(Walk(seen, *chosen) for chosen in itertools.product(self.steps, self.settles, self.unexplained))
+        return Averaged.by(walks, [walk.log_likelihood for walk in walks])
