@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from jepa_scale.records import Forecast, LawFit, StudyResult
+from jepa_scale.records.quantities import label_of
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, NARROWEST, sequential
 from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
@@ -76,7 +77,7 @@ def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, di
         places[place].set_axis_off()
     for i, target in enumerate(targets):
         first = next(law for law in laws if (target, law) in used)
-        places[target, first].set_ylabel("exact risk R" if target == "risk" else f"expected {target}")
+        places[target, first].set_ylabel(label_of(target))
         # A panel over an empty place carries the label of its column.
         for law in laws:
             if not any((below, law) in used for below in targets[i + 1 :]):
