@@ -86,6 +86,12 @@ def test_a_tail_of_zero_is_left_out_and_said_so():
     assert list(line.get_xdata()) == [1, 4, 8, 16]
 
 
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+def test_figures_of_a_simulator_s_study_are_drawn_or_said_to_be_missing(plot):
+    result = sampled_result()
+    assert plot.missing(result).endswith(".") or "<path" in to_svg(plot.draw(result))
+
+
 def ends(axes):
     """Height of each label right of the axes, as a share of these, by its text."""
     return {text.get_text(): text.xy[1] for text in axes.texts if text.xycoords == "axes fraction"}

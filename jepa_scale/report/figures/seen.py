@@ -44,5 +44,7 @@ def draw(result: StudyResult) -> Figure:
         draw_rows(axes, result, target)
         width_axis(axes, widths(result.table))
         axes.set_ylabel(label_of(target))
-    label_rows(right, result, "subspace_deficit")
+    # Of the right panel, where it has lines: the labels of the left one would stand between the two.
+    axes, target = (right, "subspace_deficit") if cells(result.table, "subspace_deficit") else (left, "total")
+    label_rows(axes, result, target)
     return figure

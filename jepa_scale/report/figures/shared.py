@@ -102,6 +102,8 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
 
     ``ends`` are height, text, and the line's colour and marker.
     """
+    if not ends:
+        return
     order = sorted(ends, key=lambda end: end[0])
     heights = axes.transScale.transform([(axes.get_xlim()[1], value) for value, *_ in order])
     wanted = np.clip(axes.transLimits.transform(heights)[:, 1], 0.0, 1.0).tolist()
