@@ -162,7 +162,9 @@ def _means(result: StudyResult, wanted: dict[str, tuple[str, bool]]) -> str:
     targets = {title: target for title, target in chosen.items() if cells(result.table, target)} or dict(
         list(chosen.items())[:1]
     )
-    return "".join(f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in targets.items())
+    first, *others = (f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in targets.items())
+    more = ", ".join(title.lower() for title in [*targets][1:])
+    return first + (folded(f"More tables: {more}", "".join(others)) if others else "")
 
 
 def _judged(result: StudyResult) -> str:

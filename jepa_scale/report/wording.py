@@ -72,7 +72,8 @@ def with_error(mean: float, standard_error: float | None) -> str:
     decimals = max(two_digits - size, 0)
     if decimals > 6:
         return f"{number(mean)} ± {number(standard_error, 2)}"
-    return f"{mean:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
+    # Adding 0 takes the sign off a mean that rounds to 0.
+    return f"{round(mean, decimals) + 0.0:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
 
 
 def with_interval(mean: float, standard_error: float | None, low: float, high: float) -> str:

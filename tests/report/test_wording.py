@@ -34,6 +34,8 @@ def test_number(value, said):
         (0.1697, 0.0014, "0.1697 ± 0.0014"),
         (0.0, 0.0, "0"),
         (0.3, None, "0.3"),
+        (-0.00003, 0.0008, "0.0000 ± 0.0008"),
+        (-0.02, 0.005, "−0.020 ± 0.005"),
     ],
 )
 def test_error_decides_the_digits(mean, error, said):

@@ -97,11 +97,13 @@ def levels(result: StudyResult) -> list[tuple[float, str, str]]:
         return [(result.target_regret, "target", ":"), *([] if copy is None else [(copy, "copy of the start", "--")])]
     random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
     found = [(result.target_regret, "target", ":")]
+    # A simulator is acted in step by step; in a finite world a plan is judged as a whole.
+    names = ("random actions", "doing nothing") if result.sampled else ("random plans", "null action")
     if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):
         # One line over the other would show one of them only.
-        return [*found, (random, "random plans = null action", "--")]
+        return [*found, (random, " = ".join(names), "--")]
     if random is not None:
-        found.append((random, "random plans", "--"))
+        found.append((random, names[0], "--"))
     if idle is not None:
-        found.append((idle, "null action", "-."))
+        found.append((idle, names[1], "-."))
     return found
