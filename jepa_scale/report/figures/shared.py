@@ -138,10 +138,14 @@ def label_rows(axes: Any, result: StudyResult, target: str, positive: bool = Fal
 
 def label_levels(axes: Any, levels: Sequence[tuple[float, str, Any]]) -> None:
     """Write the name and value of horizontal lines on them, at the left: the right is for the ends of the others."""
+    low, high = axes.get_ylim()
     for value, name, _ in levels:
+        # Under its line where another one is so close above that their names would lie on each other.
+        under = any(0 < other - value < _ROW * (high - low) for other, _, _ in levels)
+        shift, side = (-2, "top") if under else (2, "bottom")
         axes.annotate(
-            f"{name} {number(value)}", (0.008, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", va="bottom", ha="left", fontsize="small", color=INK,
+            f"{name} {number(value)}", (0.008, value), xycoords=("axes fraction", "data"), xytext=(0, shift),
+            textcoords="offset points", va=side, ha="left", fontsize="small", color=INK,
         )  # fmt: skip
 
 
