@@ -6,6 +6,11 @@ epoch, checkpoints, records. The plain world never repeats an observation; of th
 step in a cohort. Goals: at M = 6 a ratio of 1.4 in plain worlds and of 2 in finite ones.
 
     OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite] [key=value …]
+
+With --equal SEEDS: whether runs end with the same exact regret alone and in cohorts, by two one-sided t tests of the
+differences of pairs (level .05 each), the margin being 1 % of what random plans lose.
+
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py --equal 20
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy import stats
 
 from jepa_scale.runs.cohort import Job, run_cohort
 from jepa_scale.runs.config import compose
@@ -28,6 +35,44 @@ CASES = {
     "plain": ["world=linear_gaussian", "planner=none", "data.n=3000"],
 }
 """The quickstart's run at n = 3000, k = 16, and the same model of continuous observations and actions."""
+
+
+WORLDS = {
+    "nuisance": ["world=nuisance", "planner.score=density", "optimizer.base_k=null", "optimizer.lr=0.007"],
+    "torus": ["world=torus", "planner.score=density", "optimizer.lr=0.007"],
+}
+"""Worlds of exact regret, for the test of equal ends."""
+MARGIN = 0.01
+"""Largest difference that counts as none, as a share of the regret of random plans."""
+
+
+def equal_ends(world: str, seeds: int, overrides: list[str]) -> str:
+    """Train runs alone and in cohorts of ten, and compare their exact regrets by pairs of one seed."""
+    base = compose(["logger=none", *WORLDS[world], "data.n=3000", *overrides])
+    configs = [{**base, "seed": seed} for seed in range(seeds)]
+    with tempfile.TemporaryDirectory() as folder:
+        solo = [run(config, Path(folder) / f"alone-{number}") for number, config in enumerate(configs)]
+        joint = []
+        for start in range(0, seeds, 10):
+            jobs = [Job(one, Path(folder) / f"member-{one['seed']}") for one in configs[start : start + 10]]
+            joint += run_cohort(jobs)
+    random = solo[0].final["regret/random"]
+    pairs = np.array(
+        [
+            [one.final["regret/density"], two.record.final["regret/density"]]
+            for one, two in zip(solo, joint, strict=True)
+        ]
+    )
+    pairs /= random
+    difference = pairs[:, 1] - pairs[:, 0]
+    error = float(difference.std(ddof=1)) / seeds**0.5
+    reach = float(stats.t.ppf(0.95, seeds - 1)) * error
+    low, high = difference.mean() - reach, difference.mean() + reach
+    p = float(stats.t.sf((MARGIN - abs(difference.mean())) / error, seeds - 1)) if error else 0.0
+    return (
+        f"{world:>9} {seeds:6d} {pairs[:, 0].mean():8.4f} {pairs[:, 0].std(ddof=1):8.4f} {difference.mean():+10.5f} "
+        f"[{low:+.5f}, {high:+.5f}] {np.abs(difference).max():9.5f} {p:9.2g}"
+    )
 
 
 def now() -> tuple[float, float]:
@@ -68,9 +113,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 6, 16, 64])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=sorted(CASES), default=sorted(CASES))
+    parser.add_argument("--equal", type=int, metavar="SEEDS", help="compare final regrets instead of speed")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.equal:
+        print("    world  seeds     alone       sd difference [90 % interval]      largest  p(margin)")
+        for world in WORLDS:
+            print(equal_ends(world, arguments.equal, arguments.overrides), flush=True)
+        return
     print(" case     M  alone runs/h  cohort runs/h  ratio (least … most)  wall")
     for case in arguments.cases:
         base = compose(["logger=none", *CASES[case], *arguments.overrides])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jepa_scale.laws.spending import Spending
 from jepa_scale.records import Advice, Ask, Verdict
 from jepa_scale.report.wording import duration, interval, listed, number, percent, plural, whole
 
@@ -114,6 +115,31 @@ def next_lines(advice: Advice) -> list[str]:
                 if run.shrinkage is None
                 else f": the answer's interval shrinks to {percent(run.shrinkage)} of its width now."
             )
+        )
+    return lines
+
+
+def spending_lines(
+    spent: Sequence[Spending | None], budgets: Sequence[float], cost: str, ask: Ask
+) -> list[str]:
+    """Return a line for each budget: the width and the data that are best at that cost."""
+    lines = []
+    for budget, one in zip(budgets, spent, strict=True):
+        head = f"At {cost} = {number(budget)}"
+        if one is None:
+            lines.append(
+                f"{head}: cannot say, fewer than two widths have an n near enough to the runs for a checked forecast."
+            )
+            continue
+        edge = ""
+        if one.at_the_edge:
+            edge = f" It is an end of the widths that could be compared ({one.judged[0]} … {one.judged[-1]})."
+        left = f" Not compared, as their n is too far: k = {listed(map(str, one.beyond))}." if one.beyond else ""
+        lines.append(
+            f"{head}: k = {one.k} [{one.k_ends[0]}, {one.k_ends[1]}], n = {whole(one.n)} "
+            f"[{whole(one.n_ends[0])}, {whole(one.n_ends[1])}], {ask.quantity} {number(one.regret)} "
+            f"{interval(*one.regret_ends)}; P(one run ≤ {number(ask.target_regret)}) = {number(one.probability, 2)} "
+            f"({percent(ask.level)}, forecast).{edge}{left}"
         )
     return lines
 

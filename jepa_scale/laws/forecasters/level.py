@@ -10,9 +10,10 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
+from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
 
-_PRIOR = (0.5, 0.5)
-"""Mean and sd of a level before anything was seen."""
+_PRIOR = (0.5, 2.5)
+"""Mean and sd of a level before anything was seen, in log odds."""
 _SHARED = 0.35
 """Share of the changes that all widths have in common."""
 _LENGTH = 0.3
@@ -25,11 +26,11 @@ class Walk:
 
     seen: Seen
     step: float
-    """sd of the change over the first unit of ln n."""
+    """sd of the change of the log odds over the first unit of ln n."""
     settles: float
     """Units of ln n after which a change is 1/e as likely as at first, in variance."""
     unexplained: float
-    """sd of what a cell holds beside level and seed noise."""
+    """sd of what a cell's log odds hold beside level and seed noise."""
 
     def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
         """Return the covariance of levels at (ln n − ln n₀, ln k): of a prior and a walk whose steps become smaller."""
@@ -45,9 +46,9 @@ class Walk:
     @cached_property
     def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
         u, v = self._places
-        sd = self.seen.deviation(np.clip(self.seen.mean, 0.0, 1.0), self.seen.seeds)
+        sd = deviation_of_odds(self.seen)
         covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
-        return cho_factor(covariance, lower=True), self.seen.mean - _PRIOR[0]
+        return cho_factor(covariance, lower=True), log_odds(self.seen.mean) - _PRIOR[0]
 
     @property
     def log_likelihood(self) -> float:
@@ -57,18 +58,18 @@ class Walk:
         return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
 
     def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws of y, joint over the points, cut at 0."""
+        """Return draws of y, joint over the points."""
         (factor, residual), (u, v) = self._factor, self._places
         at, width = np.log(n / self.seen.n.min()), np.log(k)
         cross = self.covariance(at, width, u, v)
         mean = _PRIOR[0] + cross @ cho_solve(factor, residual)
         left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
-        return np.maximum(mean + normal_draws(left, count, generator), 0.0)
+        return np.maximum(from_odds(mean + normal_draws(left, count, generator)), 0.0)
 
 
 @dataclass(frozen=True)
 class Level(Forecaster):
-    """y = level of the width + seed noise; the level is a random walk in ln n whose steps become smaller.
+    """Log odds of y = level of the width + seed noise; the level is a random walk in ln n whose steps become smaller.
 
     Where regret stays where it is, the mean of what was seen at a width says more than its last cell, and how much more
     follows from the noise: this is the best linear smoother of such a walk, whose variance up to u = ln n − ln n₀ is
@@ -76,9 +77,9 @@ class Level(Forecaster):
     what cells hold beside seed noise.
     """
 
-    steps: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    steps: tuple[float, ...] = (0.01, 0.04, 0.15, 0.5, 1.0)
     settles: tuple[float, ...] = (1.0, 4.0, 1000.0)
-    unexplained: tuple[float, ...] = (0.002, 0.01, 0.03)
+    unexplained: tuple[float, ...] = (0.01, 0.05, 0.15)
 
     def __post_init__(self) -> None:
         if not self.steps or not self.settles or not self.unexplained:

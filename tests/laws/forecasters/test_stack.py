@@ -125,14 +125,18 @@ def test_classes_of_distance():
     assert distance_class(np.array([0.3, 0.55, 0.6, 1.05, 2.0])).tolist() == [0, 0, 1, 1, 2]
 
 
-def test_situations_are_slopes_level_and_noise():
+def test_situations_are_slopes_level_noise_and_how_clear_the_last_change_was():
     # Log odds fall by 1.2 for each unit of ln n, far from both ends.
-    slope, before, level, noise = situation(seen(dose, sizes=(2000.0, 3000.0, 4500.0), widths=(8.0,)))
+    cells = seen(dose, sizes=(2000.0, 3000.0, 4500.0), widths=(8.0,))
+    slope, before, level, noise, clear = situation(cells)
     assert slope == pytest.approx(-1.2, abs=0.15)
     assert before == pytest.approx(-1.2, abs=0.15)
     assert level == pytest.approx(-1.2 * (np.log(4500) - 8.0 - 0.2 * np.log(8)), abs=0.1)
     assert noise < 0
-    assert np.isnan(situation(seen(dose, sizes=(300.0,)))[0])
+    error = np.hypot(*cells.deviation(cells.mean[-2:], cells.seeds[-2:]))
+    assert clear == pytest.approx(np.log(min(abs(cells.mean[-1] - cells.mean[-2]) / error, 10) + 0.3))
+    assert np.isnan(situation(seen(dose, sizes=(300.0,)))[[0, -1]]).all()
+    assert situation(seen(0.6))[-1] == pytest.approx(np.log(0.3)), "nothing has changed"
 
 
 def test_the_shipped_library_is_of_these_members_and_has_both_halves():
@@ -158,15 +162,20 @@ def test_a_study_can_be_left_out_and_halves_weigh_the_same():
 
 
 def test_what_looks_alike_counts_more():
-    cut = {"situation": [-1.0, -1.0, 0.0, -3.0], "a": [1.0, 2.0], "b": [[0.1, 1.0], [1.0, 0.1]], "misses": [[], [], []]}
-    other = {**cut, "situation": [0.0, 0.0, 3.0, -3.0], "a": [2.0, 1.0]}
+    cut = {
+        "situation": [-1.0, -1.0, 0.0, -3.0, 1.0],
+        "a": [1.0, 2.0],
+        "b": [[0.1, 1.0], [1.0, 0.1]],
+        "misses": [[], [], []],
+    }
+    other = {**cut, "situation": [0.0, 0.0, 3.0, -3.0, -1.0], "a": [2.0, 1.0]}
     studies = [{"name": str(i), "source": "exact", "cuts": [part]} for i, part in enumerate((cut, other))]
     made = from_dict({"members": ["x", "y"], "studies": studies})
     near = made.energy(("x", "y"), np.array(cut["situation"])).a
     assert near[0] < 1.1
-    unknown = made.energy(("x", "y"), np.full(4, np.nan)).a
+    unknown = made.energy(("x", "y"), np.full(5, np.nan)).a
     np.testing.assert_allclose(unknown, 1.5)
-    assert made.energy(("x", "z"), np.zeros(4)) is None
+    assert made.energy(("x", "z"), np.zeros(5)) is None
 
 
 def test_a_flat_study_is_left_as_it_is_and_a_falling_one_is_not():

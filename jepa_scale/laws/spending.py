@@ -1,0 +1,99 @@
+"""How to spend a budget on one run: the data and the width that the forecasts say are best at a given cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_scale.laws.allocation import Cost
+from jepa_scale.laws.outlook import Outlook
+
+_SLACK = 0.1
+"""Decades beyond the largest checked distance that still count as checked, as in advice."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The best use of one budget."""
+
+    budget: float
+    k: int
+    """Width of the least expected regret among those that can be judged."""
+    k_ends: tuple[int, int]
+    """Ends of the interval of the best width over the draws."""
+    n: int
+    """Data that the budget leaves at ``k``."""
+    n_ends: tuple[int, int]
+    regret: float
+    """Expected regret there."""
+    regret_ends: tuple[float, float]
+    """Interval of the mean regret over many seeds."""
+    probability: float
+    """P(regret of one run ≤ target)."""
+    judged: tuple[int, ...]
+    """Widths that were compared."""
+    beyond: tuple[int, ...]
+    """Widths that were run and cannot be judged: their n lies beyond the distance at which forecasts were checked."""
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether the best width is an end of those that were compared, so that a better one may lie outside."""
+        return self.k in (self.judged[0], self.judged[-1])
+
+
+def spend(
+    outlook: Outlook, cost: Cost, budgets: Sequence[float], target: float, level: float = 0.9, seed: int = 0
+) -> tuple[Spending | None, ...]:
+    """Compare widths at equal cost, with joint draws: n(k) = what the budget leaves, k* = argmin regret(n(k), k).
+
+    Widths are those that were run, one between each two, and one step beyond both ends as far as forecasts were checked.
+    None for a budget at which fewer than two widths can be judged.
+
+    Raises
+    ------
+    ValueError
+        If the cost is not in n and k, or a budget is not above 0.
+    """
+    if set(cost.columns) != {"n", "k"}:
+        raise ValueError(f"expected a cost in n and k, such as n*k, got {cost.text}")
+    if any(not 0 < budget < np.inf for budget in budgets):
+        raise ValueError(f"expected budgets above 0, got {', '.join(f'{budget:g}' for budget in budgets)}")
+    return tuple(_spend(outlook, cost, float(budget), target, level, seed) for budget in budgets)
+
+
+def _spend(outlook: Outlook, cost: Cost, budget: float, target: float, level: float, seed: int) -> Spending | None:
+    run = np.unique(outlook.cells.k)
+    beyond = 10 ** outlook.checked[1]
+    widths = np.unique(np.round([run[0] / beyond, *run, *np.sqrt(run[:-1] * run[1:]), run[-1] * beyond]))
+    widths = widths[widths >= 1]
+    sizes = np.floor(cost.other(widths, budget))
+    possible = sizes >= 1
+    far = np.full(len(widths), np.inf)
+    far_n, far_k = outlook.decades(widths[possible], sizes[possible])
+    far[possible] = np.where(far_k <= outlook.checked[1] + _SLACK, far_n, np.inf)
+    judged = far <= outlook.checked[0] + _SLACK
+    if judged.sum() < 2:
+        return None
+    k, n = widths[judged], sizes[judged]
+    draws = outlook.draws(k, n, seed)
+    best = int(draws.mean(axis=0).argmin())
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    chosen = np.quantile(draws.argmin(axis=1), ends, method="nearest").astype(int)
+    low, high = int(min(chosen[0], best)), int(max(chosen[1], best))
+    interval = np.quantile(draws[:, best], ends)
+    regret = float(draws[:, best].mean())
+    run_draws = outlook.run_draws(k[best : best + 1], n[best : best + 1], seed)[:, 0]
+    return Spending(
+        budget=budget,
+        k=int(k[best]),
+        k_ends=(int(k[low]), int(k[high])),
+        n=int(n[best]),
+        n_ends=(int(n[high]), int(n[low])),
+        regret=regret,
+        regret_ends=(float(min(interval[0], regret)), float(max(interval[1], regret))),
+        probability=float((run_draws <= target).mean()),
+        judged=tuple(int(width) for width in k),
+        beyond=tuple(int(width) for width in run if width not in k),
+    )
