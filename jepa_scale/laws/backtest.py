@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
+from jepa_scale.laws.distributions import student_quantile
 from jepa_scale.laws.predictive import Band, Predictive, band, error_ratio
 from jepa_scale.laws.rows import Rows
 from jepa_scale.shapes import Float64, Int64
@@ -105,7 +105,7 @@ class Calibration:
             return plain
         own = (self.spread * _reach(distance)) ** 2
         variance = self.trust * own + (1 - self.trust) * mean**2
-        wide = np.sqrt(plain**2 + student.ppf((1 + level) / 2, FREEDOM) ** 2 * variance)
+        wide = np.sqrt(plain**2 + student_quantile((1 + level) / 2, FREEDOM) ** 2 * variance)
         return np.maximum(np.minimum(wide, WIDEST * mean), plain)
 
     def applied(self, model: Predictive, plain: Band, distance: np.ndarray | float, level: float) -> Band:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from jepa_scale.laws.distributions import normal_quantile, student_quantile
 from jepa_scale.laws.newton import Minima, minimise
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.varpro import Grid
@@ -107,7 +107,7 @@ def wild_cluster(
     residual = np.log(target) - state.y[0] if problem.loss.relative else target - fitted[0]
     residual = _unshrunk(residual, orthogonal[:, inside], weights, problem.rows.cluster)
     freedom = max(problem.rows.clusters - int(problem.free.sum()), 1)
-    widened = residual * signs[:, problem.rows.cluster] * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
+    widened = residual * signs[:, problem.rows.cluster] * student_quantile(0.975, freedom) / normal_quantile(0.975)
     targets = np.exp(state.y[0] + widened) if problem.loss.relative else fitted[0] + widened
     minima = refit(problem, np.broadcast_to(weights, targets.shape), theta, targets)
     return _collect(problem, minima, draws, "wild cluster")

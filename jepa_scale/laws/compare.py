@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from jepa_scale.laws.cells import Cells
 from jepa_scale.laws.diagnostics import MAX_P_SD
+from jepa_scale.laws.distributions import chi_square_above, normal_above, student_quantile
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.likelihood import bayes
 from jepa_scale.laws.noise import mean_variance
@@ -88,7 +88,7 @@ def vuong(one: tuple[Law, LawFit], other: tuple[Law, LawFit], cells: Cells) -> V
     spread = float(difference.std()) * np.sqrt(count)
     corrected = float(difference.sum()) - 0.5 * (freedom[0] - freedom[1]) * np.log(count)
     z = corrected / spread if spread > 0 else 0.0
-    return Vuong(one[1].law, other[1].law, float(z), float(2 * stats.norm.sf(abs(z))))
+    return Vuong(one[1].law, other[1].law, float(z), float(2 * normal_above(abs(z))))
 
 
 def likelihood_ratio(free: LawFit, fixed: LawFit) -> float:
@@ -106,7 +106,7 @@ def likelihood_ratio(free: LawFit, fixed: LawFit) -> float:
         raise ValueError(f"expected {fixed.law} to have fewer free parameters than {free.law}")
     # Undo the penalties: −2 ln L of either law.
     deviance = [_deviance(fit) for fit in (free, fixed)]
-    return float(stats.chi2.sf(max(deviance[1] - deviance[0], 0.0), degrees))
+    return chi_square_above(max(deviance[1] - deviance[0], 0.0), degrees)
 
 
 def _deviance(fit: LawFit) -> float:
@@ -130,8 +130,10 @@ def horizon_slope(horizon: np.ndarray, regret: np.ndarray, level: float = 0.95) 
             f"expected at least three cells with positive regrets at two horizons or more, got T = {horizon.tolist()} "
             f"and regrets {regret.tolist()}: run other values of planner.horizon"
         )
-    regression = stats.linregress(np.log(horizon), np.log(regret))
-    half = float(stats.t.ppf((1 + level) / 2, len(horizon) - 2) * regression.stderr)
+    from scipy.stats import linregress
+
+    regression = linregress(np.log(horizon), np.log(regret))
+    half = float(student_quantile((1 + level) / 2, len(horizon) - 2) * regression.stderr)
     slope = float(regression.slope)
     return Parameter("d ln R / d ln T", slope, slope - half, slope + half, False, 1.0)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from jepa_scale.laws.cells import Cells
 from jepa_scale.laws.copies import first_rows
+from jepa_scale.laws.distributions import f_above
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.rows import Rows
@@ -171,7 +171,9 @@ def _rising(law: Law, rows: Rows) -> tuple[str, ...]:
     falling = tuple(name for name, found in signs.items() if found == {-1} and np.ptp(rows.columns[name]) > 0)
     if len(rows) < 4 or not falling or np.ptp(rows.target) == 0:
         return ()
-    ranks = [float(stats.spearmanr(rows.columns[name], rows.target).statistic) for name in falling]
+    from scipy.stats import spearmanr
+
+    ranks = [float(spearmanr(rows.columns[name], rows.target).statistic) for name in falling]
     return falling if min(ranks) >= 0 and max(ranks) > _RISES else ()
 
 
@@ -220,7 +222,7 @@ def lack_of_fit(
     if pure <= 0:
         return None
     misfit = float((weight * counts * (means - level) ** 2).sum()) / fit_degrees
-    return float(stats.f.sf(misfit / pure, fit_degrees, pure_degrees))
+    return f_above(misfit / pure, fit_degrees, pure_degrees)
 
 
 def fit_warnings(

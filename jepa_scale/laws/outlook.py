@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from jepa_scale.laws.cells import Cells, cells_from_table
+from jepa_scale.laws.distributions import student_below, student_quantile
 from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen
 from jepa_scale.records import RunTable
 from jepa_scale.shapes import Float64
@@ -106,6 +106,6 @@ class Outlook:
         mean, count = float(cells.mean[place]), int(cells.seeds[place])
         sd = float(self.noise(np.array(mean))) * np.sqrt(1 + 1 / count)
         degrees = max(int((cells.seeds - 1).sum()), 1)
-        probability = float(stats.t.cdf((target - mean) / sd, degrees))
-        half = float(stats.t.ppf((1 + level) / 2, degrees)) * sd
+        probability = student_below((target - mean) / sd, degrees)
+        half = student_quantile((1 + level) / 2, degrees) * sd
         return probability, max(mean - half, 0.0), min(mean + half, 1.0)

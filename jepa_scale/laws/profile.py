@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from jepa_scale.laws.distributions import f_quantile, normal_quantile
 from jepa_scale.laws.newton import minimise
 from jepa_scale.laws.problem import Problem
 from jepa_scale.shapes import Float64
@@ -70,7 +70,7 @@ def profile(
             better = again.objective < objective
             ends, objective = np.where(better[:, None], again.theta, ends), np.where(better, again.objective, objective)
     rise = freedom * (objective / max(least, 1e-300) - 1)
-    low, high, opened = _crossings(values, rise, theta[place], float(stats.f.ppf(level, 1, freedom)))
+    low, high, opened = _crossings(values, rise, theta[place], f_quantile(level, 1, freedom))
     return Profile(name, values, np.maximum(rise, 0.0), low, high, opened)
 
 
@@ -97,7 +97,7 @@ def _range(
         own = int(np.flatnonzero(inside == place)[0])
         variance = inverse[own, own] / scale[own] ** 2 * 2 * least / freedom
         if np.isfinite(variance) and variance > 0:
-            width = float(np.sqrt(variance)) * stats.norm.ppf(0.975)
+            width = float(np.sqrt(variance)) * normal_quantile(0.975)
     low = max(theta[place] - reach * width, problem.low[place])
     high = min(theta[place] + reach * width, problem.high[place])
     grid = np.linspace(low, high, points)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from jepa_scale.shapes import Float64
 
@@ -103,6 +102,8 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     used = np.isfinite(x) & np.isfinite(y)
     if used.sum() < 3:
         return float("nan")
+    from scipy.stats import rankdata
+
     a, b = (rankdata(part[used]) for part in (x, y))
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from jepa_scale.laws.cells import Cells, cells_from_table
 from jepa_scale.laws.diagnostics import interior_optimum
+from jepa_scale.laws.distributions import student_quantile
 from jepa_scale.laws.noise import mean_variance, seed_noise
 from jepa_scale.records import RunTable
 
@@ -109,7 +109,7 @@ def established_u_turns(cells: Cells) -> tuple[int, ...]:
         return ()
     variance = mean_variance(cells, cells.mean, noise)
     degrees = int((cells.seeds - 1).sum())
-    threshold = stats.t.ppf(1 - SIGNIFICANCE / max(len(cells), 1), degrees)
+    threshold = student_quantile(1 - SIGNIFICANCE / max(len(cells), 1), degrees)
     sizes = []
     for n in np.unique(cells.n):
         row = np.flatnonzero(cells.n == n)

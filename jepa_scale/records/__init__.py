@@ -23,7 +23,7 @@ from jepa_scale.records.runs import (
     RunTable,
     Score,
 )
-from jepa_scale.records.studies import SAMPLED, Arm, Budget, StudyResult, TuningCheck, TuningRun
+from jepa_scale.records.studies import SAMPLED, Arm, Budget, ExactLearner, StudyResult, TuningCheck, TuningRun
 
 __all__ = [
     "SAMPLED",
@@ -41,6 +41,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationRecord",
+    "ExactLearner",
     "Finding",
     "Forecast",
     "ForecastPoint",

@@ -67,7 +67,7 @@ WORDS = {
     "at_bound": "{subject} = {value:.3g} lies at the bound of its range",
     "coefficient_zero": "{subject} is not identified: the coefficient {coefficient} of its term is 0",
     "lack_of_fit_untested": "no replicate runs that differ: the lack of fit was not tested",
-    "lack_of_fit": "lack of fit: p = {p:.1g}, the law misses cell means by more than runs scatter",
+    "lack_of_fit": "lack of fit: the law misses cell means by more than runs scatter",
     "exact_zeros": "{subject} is exactly 0 in {zeros} of {rows} cells, a value that no power law reaches",
     "no_interior_optimum": "this grid does not test {subject}: no n has an interior optimum in k",
     "wide_spread": "this grid does not test {subject}: sd({subject}) = {sd:.2g} is above {most}",

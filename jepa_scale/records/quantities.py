@@ -38,6 +38,8 @@ class Quantity:
     """What a model that knows nothing reaches, where that is the same for all runs; NaN otherwise."""
     noun: str = ""
     """What sentences call it; empty: its name."""
+    label: str = ""
+    """What axes call it; empty: its noun."""
 
     def of(self, record: RunRecord) -> float:
         """Return the quantity's value in a record; NaN if the record has none."""
@@ -55,9 +57,9 @@ class Quantity:
 
 
 def _regret(
-    name: str, what: str, final: str = "", truth: str = "", sampled: str = "", pretrained: str = ""
+    name: str, what: str, final: str = "", truth: str = "", sampled: str = "", pretrained: str = "", label: str = ""
 ) -> Quantity:
-    return Quantity(name, what, final, truth, sampled, pretrained, better="lower", low=0.0, high=1.0)
+    return Quantity(name, what, final, truth, sampled, pretrained, better="lower", low=0.0, high=1.0, label=label)
 
 
 def _success(name: str, what: str, final: str = "", pretrained: str = "") -> Quantity:
@@ -65,7 +67,14 @@ def _success(name: str, what: str, final: str = "", pretrained: str = "") -> Qua
 
 
 MEASURED = (
-    Quantity("risk", "exact R, mean over actions; NaN if not finished", "exact/risk", better="lower", low=0.0),
+    Quantity(
+        "risk",
+        "exact R, mean over actions; NaN if not finished",
+        "exact/risk",
+        better="lower",
+        low=0.0,
+        label="exact risk R",
+    ),
     Quantity("risk_max", "exact R, largest over actions", "exact/risk_max", better="lower", low=0.0),
     Quantity(
         "tail",
@@ -84,6 +93,7 @@ MEASURED = (
         "regret",
         "expected regret of the study's score: exact in a finite world, else of sampled tasks",
         final="regret/{score}",
+        label="expected regret (probability)",
     ),
     _regret(
         "regret_pretrained",
@@ -150,6 +160,7 @@ MEASURED = (
         low=0.0,
         ceiling=1.0,
         noun="prediction error",
+        label="prediction error (share of variance)",
     ),
     Quantity(
         "prediction_encoder",
@@ -172,6 +183,7 @@ MEASURED = (
         "held-out T of the model's own features, mean over actions or of the joint operator",
         "spectrum/total",
         better="higher",
+        label="held-out T",
     ),
     Quantity("loss", "held-out spectral loss L", "spectrum/loss", better="lower"),
     Quantity(
@@ -179,6 +191,7 @@ MEASURED = (
         "held-out Σ_{i≤k} σ_i² − T: what better features of the same width would see",
         "spectrum/subspace_deficit",
         better="lower",
+        label="subspace deficit",
     ),
     Quantity(
         "calibration_deficit",
@@ -281,6 +294,12 @@ def noun_of(column: str) -> str:
     """What sentences call a column."""
     declared = BY_NAME.get(column)
     return column if declared is None or not declared.noun else declared.noun
+
+
+def label_of(column: str) -> str:
+    """What axes of figures call a column."""
+    declared = BY_NAME.get(column)
+    return noun_of(column).replace("_", " ") if declared is None or not declared.label else declared.label
 
 
 def column_name(estimate: str) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jepa_scale.records.advice import Advice, Verdict
 from jepa_scale.records.dials import Dial
 from jepa_scale.records.laws import Comparison, Forecast, LawFit
@@ -69,6 +72,27 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class ExactLearner:
+    """Regret of the exact minimiser of the empirical risk in a study's world, on data sets of its own."""
+
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    regret: NDArray[np.float64]
+    """(sizes, widths) mean over data sets of n independent transitions."""
+    standard_error: NDArray[np.float64]
+    """(sizes, widths)"""
+    datasets: int
+
+    def rising(self) -> tuple[int, ...]:
+        """Return the n at which the largest width is worse than the best by more than two standard errors."""
+        best = self.regret.argmin(1)
+        rows = np.arange(len(self.sizes))
+        excess = self.regret[:, -1] - self.regret[rows, best]
+        error = np.hypot(self.standard_error[:, -1], self.standard_error[rows, best])
+        return tuple(n for n, more in zip(self.sizes, (excess > 2 * error) & (excess > 0), strict=True) if more)
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """Everything from which the report of a study is written."""
 
@@ -118,6 +142,12 @@ class StudyResult:
     """Table of all runs; None if the study has no such dials."""
     target: Target = field(default_factory=Target)
     """Quantity that the study's laws and forecasts describe."""
+
+    learner: ExactLearner | None = None
+    """The exact learner that the theory speaks of; None where the study's networks have no such one beside them."""
+
+    source: str = ""
+    """Digest of the files that it was collected from; empty if unknown."""
 
     arms: tuple[Arm, ...] = ()
     """Where the study compares settings. Its table, records and failures are then those of all arms; fits, forecasts,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jepa_scale.laws.spending import Spending
 from jepa_scale.records import Advice, Ask, Verdict
-from jepa_scale.report.wording import interval, listed, number, percent, plural, whole
+from jepa_scale.report.wording import duration, interval, listed, number, percent, plural, whole
 
 _LIMITS = {
     "tail": "the width: beside ten times the data, another width would remove {} of the {}",
@@ -78,7 +78,7 @@ def _best_width(advice: Advice) -> list[str]:
 def _cheapest(advice: Advice) -> list[str]:
     target = number(advice.ask.target_regret)
     hours = advice.ask.budget_hours
-    budget = "" if hours is None else f" within {number(hours)} h for a new run"
+    budget = "" if hours is None else f" within {duration(hours)} for a new run"
     lines = []
     if advice.cheapest is None:
         lines.append(
@@ -107,7 +107,7 @@ def next_lines(advice: Advice) -> list[str]:
     lines = []
     for place, run in enumerate(advice.next_runs, start=1):
         each = " each" if run.seeds > 1 else ""
-        hours = "" if run.hours is None else f", about {number(run.hours, 2)} h{each}"
+        hours = "" if run.hours is None else f", about {duration(run.hours)}{each}"
         lines.append(
             f"Next run {place}: n = {whole(run.n)}, k = {run.k} ({run.why}{hours})"
             + (

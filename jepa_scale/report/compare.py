@@ -15,7 +15,7 @@ from jepa_scale.report.page.markup import document, paragraph, sections, table, 
 from jepa_scale.report.page.plot import Plot
 from jepa_scale.report.parts.runs_table import cell_tips
 from jepa_scale.report.summary import lacking
-from jepa_scale.report.wording import interval, listed, number, over, probability, whole
+from jepa_scale.report.wording import interval, law_name, listed, number, over, probability, whole
 
 Studies = Mapping[Path, StudyResult]
 """Results of the studies by folder."""
@@ -123,7 +123,7 @@ def _fit(result: StudyResult, fit: LawFit) -> tuple[str, ...]:
     ]
     inside = f"{sum(seen)} of {len(seen)}" if seen else "–"
     cells = (whole(fit.cells), whole(fit.runs), number(fit.aicc, 4), text(probability(fit.lack_of_fit_p)))
-    return text(fit.law), text(fit.target), f'<div class="prose">{text(parameters)}</div>', *cells, inside
+    return text(law_name(fit.law)), text(fit.target), f'<div class="prose">{text(parameters)}</div>', *cells, inside
 
 
 def _data(results: Mapping[str, StudyResult]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jepa_scale.records import Advice, Verdict
 from jepa_scale.report.advice import advice_lines, next_lines, score_lines, verdict_line
-from jepa_scale.report.wording import number, percent, plural, whole
+from jepa_scale.report.wording import duration, number, percent, plural, whole
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _evidence(advice: Advice, evidence: Evidence) -> list[str]:
 def _cost(advice: Advice, evidence: Evidence) -> list[str]:
     lines = ["Hours of the runs were not recorded."]
     if evidence.hours is not None:
-        lines = [f"The runs behind this took {number(evidence.hours)} h together."]
+        lines = [f"The runs behind this took {duration(evidence.hours)} together."]
     return lines + next_lines(advice)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from jepa_scale.files import write_whole
@@ -9,13 +10,14 @@ from jepa_scale.records import StudyResult
 from jepa_scale.report import sections
 from jepa_scale.report.conclusions import headline
 from jepa_scale.report.figures import ARMS
-from jepa_scale.report.page.markup import document, text
+from jepa_scale.report.page.markup import SCRIPT, document, text
 from jepa_scale.report.page.markup import sections as listed
 from jepa_scale.report.parts import tables
 from jepa_scale.report.parts.arms import arms_table
 from jepa_scale.report.parts.definitions import definitions
 from jepa_scale.report.parts.reproduce import reproducibility
 from jepa_scale.report.parts.runs_table import page_data, runs
+from jepa_scale.runs.code import source_of
 
 
 def write_report(result: StudyResult, folder: Path) -> Path:
@@ -36,6 +38,27 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     return page
 
 
+def current_report(result: StudyResult, folder: Path) -> Path | None:
+    """Return the page in ``folder`` if this code wrote it from the same files; None if it has to be written."""
+    page = folder / "report.html"
+    if not result.source or not page.is_file():
+        return None
+    with page.open(encoding="utf-8", errors="replace") as lines:
+        return page if _stamp(result) in lines.read(_HEAD) else None
+
+
+_HEAD = 1000
+"""Characters of a page among which its source stands."""
+
+
+def _stamp(result: StudyResult) -> str:
+    """Return the element that names what a page was written from: files, and the code."""
+    if not result.source:
+        return ""
+    whole = hashlib.sha256(f"{result.source} {source_of('.')}".encode() + SCRIPT.read_bytes())
+    return f'<meta name="source" content="{whole.hexdigest()}">'
+
+
 def _of_arms(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
     """Return the sections of a study that compares settings; each arm has an ordinary page of its own."""
     links = [
@@ -54,7 +77,7 @@ def _of_arms(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _page(result: StudyResult, bodies: dict[str, tuple[str, str]], folder: Path) -> str:
-    links, body = listed(bodies, sections.CLOSED)
+    links, body = listed(bodies, sections.CLOSED, sections.SCREEN)
     return document(
         result.name,
         f"""<header>
@@ -65,4 +88,5 @@ def _page(result: StudyResult, bodies: dict[str, tuple[str, str]], folder: Path)
 {links}
 {body}""",
         page_data(result),
+        _stamp(result),
     )

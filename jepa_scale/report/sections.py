@@ -35,8 +35,11 @@ TITLES = {
 """Titles of the sections by id, in the order of the page, after the answer."""
 
 
-CLOSED = frozenset({"spectrum", "bounds", "laws", "forecasts", "diagnostics", "reproducibility"})
+CLOSED = frozenset({"spectrum", "bounds", "laws", "forecasts", "diagnostics", "runs", "reproducibility"})
 """Sections that explain rather than answer: their headings are shown, a click or a link opens them."""
+
+SCREEN = frozenset({"runs", "reproducibility"})
+"""Sections of those that are looked things up in: paper has them only if they have been unfolded."""
 
 
 def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
@@ -159,7 +162,9 @@ def _means(result: StudyResult, wanted: dict[str, tuple[str, bool]]) -> str:
     targets = {title: target for title, target in chosen.items() if cells(result.table, target)} or dict(
         list(chosen.items())[:1]
     )
-    return "".join(f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in targets.items())
+    first, *others = (f"<h3>{text(title)}</h3>{tables.heat(result, target)}" for title, target in targets.items())
+    more = ", ".join(title.lower() for title in [*targets][1:])
+    return first + (folded(f"More tables: {more}", "".join(others)) if others else "")
 
 
 def _judged(result: StudyResult) -> str:

@@ -36,6 +36,19 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa.replace('-', '−')}·10{raised}"
 
 
+_LAWS = {
+    "generic": "power law",
+    "theory_free": "theory with free exponents",
+    "theory_fixed": "theory with its exponents",
+    "theory_bounded": "theory with ceiling",
+}
+
+
+def law_name(name: str) -> str:
+    """Return the name of a law in words."""
+    return _LAWS.get(name, name.replace("_", " "))
+
+
 def over(result: StudyResult) -> str:
     """Return over what a finite world's regret is averaged: all starts and goals, or pairs if plans are searched."""
     planner, episodes = result.settings.get("planner", {}), result.settings.get("evaluation", {}).get("episodes")
@@ -48,26 +61,38 @@ def over(result: StudyResult) -> str:
 
 
 def with_error(mean: float, standard_error: float | None) -> str:
-    """Return mean ± SE, rounded to one or two significant digits of the SE; the mean alone without an SE."""
+    """Return mean ± SE, rounded to one or two significant digits of the SE; the mean alone without an SE.
+
+    Seeds that do not differ show no scatter, which is not an error of 0.
+    """
     if standard_error is None or not math.isfinite(standard_error) or standard_error < ZERO:
-        return number(mean) + (" ± 0" if standard_error is not None and standard_error < ZERO else "")
+        return number(mean)
     size = math.floor(math.log10(standard_error))
     two_digits = standard_error / 10**size < 3
     decimals = max(two_digits - size, 0)
     if decimals > 6:
         return f"{number(mean)} ± {number(standard_error, 2)}"
-    return f"{mean:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
+    # Adding 0 takes the sign off a mean that rounds to 0.
+    return f"{round(mean, decimals) + 0.0:.{decimals}f} ± {standard_error:.{decimals}f}".replace("-", "−")
 
 
 def with_interval(mean: float, standard_error: float | None, low: float, high: float) -> str:
     """Return mean ± SE [low, high], the ends with the decimals of the mean."""
     shown = with_error(mean, standard_error)
     head = shown.split(" ± ")[0]
-    if (" ± 0" in shown and shown.endswith(" ± 0")) or "·" in shown:
+    if " ± " not in shown or "·" in shown:
         return f"{shown} {interval(low, high)}"
     decimals = len(head.partition(".")[2])
     ends = (f"{end:.{decimals}f}".replace("-", "−") for end in (low, high))
     return f"{shown} [{', '.join(ends)}]"
+
+
+def duration(hours: float) -> str:
+    """Return a time in the unit in which it is a readable number: seconds, minutes or hours."""
+    seconds = 3600 * hours
+    if seconds < 100:
+        return f"{number(seconds, 2)} s"
+    return f"{number(seconds / 60, 2)} min" if seconds < 6000 else f"{number(hours, 2)} h"
 
 
 def seeds(count: int) -> str:

@@ -92,12 +92,17 @@ def _shown(code: Mapping[str, str]) -> str:
     return f"{code.get('version', 'without version')} ({', '.join(details)})"
 
 
+@lru_cache(maxsize=4)
+def source_of(*folders: str) -> str:
+    """Digest of the source in folders of this package."""
+    root = Path(jepa_scale.__file__).parent
+    return _digest(root, [file for folder in folders for file in (root / folder).rglob("*.py")])
+
+
 @lru_cache(maxsize=1)
 def _own() -> dict[str, str]:
-    root = Path(jepa_scale.__file__).parent
-    files = [file for folder in _NUMBERS for file in (root / folder).rglob("*.py")]
-    entry = {"version": jepa_scale.__version__, "source": _digest(root, files)}
-    commit = _commit(root.parent)
+    entry = {"version": jepa_scale.__version__, "source": source_of(*_NUMBERS)}
+    commit = _commit(Path(jepa_scale.__file__).parent.parent)
     return {**entry, "commit": commit} if commit else entry
 
 

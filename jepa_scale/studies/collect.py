@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,7 +23,6 @@ from jepa_scale.records import (
     Arm,
     Ask,
     Comparison,
-    Forecast,
     LawFit,
     RunRecord,
     RunTable,
@@ -36,7 +36,10 @@ from jepa_scale.runs.folder import atomic_write, refuse_links
 from jepa_scale.runs.instantiate import build_forecaster
 from jepa_scale.studies.advising import FORECASTER
 from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.exact_learner import exact_learner
+from jepa_scale.studies.exact_learner import setting as setting_of_learner
 from jepa_scale.studies.holdings import Histories, mixed_code, read_records, why_missing
+from jepa_scale.studies.kept_fits import Fitted, inputs_of, read_fits, write_fits
 from jepa_scale.studies.manifest import read_plan, study_id
 from jepa_scale.studies.specification.arms import arm_folder, combinations
 from jepa_scale.studies.specification.arms import label as label_of_arm
@@ -49,7 +52,7 @@ from jepa_scale.terminal import Step, untold
 
 
 def collect_folder(study: Path, into: Path | None, step: Step = untold) -> StudyResult:
-    """Collect a planned study from the files in its folder, without composing or instantiating a configuration.
+    """Collect a planned study from the files in its folder, without composing a configuration.
 
     Raises
     ------
@@ -65,7 +68,18 @@ def collect_folder(study: Path, into: Path | None, step: Step = untold) -> Study
             f"study {spec.name}: the budget is tuned by runs of its own, which are not finished: run `jepa-scale "
             "study`; if one failed, its traceback is in errors/"
         )
-    return collect(spec, points, study, into, step)
+    return replace(collect(spec, points, study, into, step), source=_source(points, study))
+
+
+def _source(points: Sequence[DesignPoint], study: Path) -> str:
+    """Digest of the files that a study is collected from."""
+    whole = hashlib.sha256()
+    folders = [point.folder(study) for point in points]
+    runs = [path for folder in folders for path in (folder.record_path, folder.metrics_path)]
+    for path in [study / "study.yaml", study / "plan.json", *runs, *sorted(study.glob("errors/*.txt"))]:
+        whole.update(path.relative_to(study).as_posix().encode())
+        whole.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"")
+    return whole.hexdigest()
 
 
 def collect(
@@ -79,13 +93,14 @@ def collect(
     ``arms/``, and the result as a whole has the table of all. A run with an unusable record counts as unfinished.
     """
     if not spec.arms:
-        return _collected(spec, points, study, into, step)
+        return _collected(spec, points, study, study, into, step)
     arms = []
     for values in combinations(spec.arms):
         named = label_of_arm(values)
         own = [point for point in points if point.arm == named]
         folder = None if into is None else into / "arms" / arm_folder(named)
-        collected = _collected(spec, own, study, folder, functools.partial(_told, step, named))
+        kept = study / "arms" / arm_folder(named)
+        collected = _collected(spec, own, study, kept, folder, functools.partial(_told, step, named))
         result = replace(collected, name=f"{spec.name}: {named}")
         arms.append(Arm(named, arm_folder(named), values, result))
     unusable: dict[str, str] = {}
@@ -112,9 +127,9 @@ def _told(step: Step, arm: str, name: str) -> None:
 
 
 def _collected(
-    spec: StudySpec, points: Sequence[DesignPoint], study: Path, folder: Path | None, step: Step
+    spec: StudySpec, points: Sequence[DesignPoint], study: Path, kept: Path, folder: Path | None, step: Step
 ) -> StudyResult:
-    """Result of the points of one arm; its files go into ``folder``, if given."""
+    """Result of the points of one arm; its files go into ``folder``, if given. Its fits may be ``kept`` from before."""
     checks = [point for point in points if point.purpose == "tuning"]
     points = [point for point in points if point.purpose == "cell"]
     tuning = tuning_check(spec, checks, study, _configs(spec, points)[0])
@@ -126,7 +141,13 @@ def _collected(
     held_out = max(spec.sizes) if spec.hold_out_largest_n and len(spec.sizes) > 1 else None
     # Laws read numbers; of categories the first.
     fitted = whole.at({dial.name: dial.reference for dial in spec.others if not dial.numeric})
-    fits, forecasts = _laws(spec, fitted, held_out, step) if len(fitted) else ((), ())
+    config = _configs(spec, points)[0]
+    settings = (held_out, _options(spec), spec.sizes, spec.widths, setting_of_learner(config))
+    inputs = inputs_of(fitted, families_of(spec), targets_of(spec), settings)
+    laws = read_fits(kept / "fit.json", inputs)
+    if laws is None:
+        laws = _laws(spec, fitted, held_out, step) if len(fitted) else Fitted((), ())
+        laws = replace(laws, learner=exact_learner(config, spec.sizes, spec.widths))
     table = whole.at(spec.reference)
     step("forecast the target and check the forecasts")
     advice, no_advice, judged = _advice(spec, table)
@@ -134,7 +155,7 @@ def _collected(
     budget = describe(spec.budget, {point.n: steps_of(point.config) for point in there}, spec.dials)
     if folder is not None:
         write_table(whole, folder / "table.parquet", identity)
-        atomic_write(folder / "fit.json", _fit_json(identity, fits, forecasts))
+        write_fits(folder / "fit.json", identity, inputs, laws)
         described = {"study": identity, **asdict(budget)}
         atomic_write(folder / "budget.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         if tuning is not None:
@@ -147,13 +168,14 @@ def _collected(
         whole=whole if spec.others else None,
         records=records,
         histories=Histories([point for point in points if point.run_id in records], study),
-        fits=fits,
-        forecasts=forecasts,
+        fits=laws.fits,
+        forecasts=laws.forecasts,
+        learner=laws.learner,
         held_out_n=held_out,
         unfinished=_unfinished(spec, points, study, records, unusable),
         unusable=tuple(unusable.values()),
         mixed=mixed_code(records),
-        comparisons=_comparisons(spec, fitted, held_out, fits),
+        comparisons=_comparisons(spec, fitted, held_out, laws.fits),
         advice=advice,
         no_advice=no_advice,
         judged=judged,
@@ -235,11 +257,13 @@ def tuning_check(
     )
 
 
-def _laws(
-    spec: StudySpec, table: RunTable, held_out: int | None, step: Step
-) -> tuple[tuple[LawFit, ...], tuple[Forecast, ...]]:
+def _options(spec: StudySpec) -> dict[str, Any]:
+    return {"level": spec.level, "draws": spec.bootstrap_draws}
+
+
+def _laws(spec: StudySpec, table: RunTable, held_out: int | None, step: Step) -> Fitted:
     inside = table if held_out is None else table.where(table["n"] < held_out)
-    options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstrap_draws}
+    options = _options(spec)
     fits, forecasts = [], []
     families = families_of(spec)
     for target in (target for target in targets_of(spec) if np.isfinite(table[target]).any()):
@@ -250,7 +274,7 @@ def _laws(
             fits.append(fit(law, inside, target, **options))
             if held_out is not None and (inside["status"] == "finished").any():
                 forecasts.append(forecast(law, table, target, held_out, **options))
-    return tuple(fits), tuple(forecasts)
+    return Fitted(tuple(fits), tuple(forecasts))
 
 
 def _comparisons(
@@ -282,21 +306,6 @@ def _advice(spec: StudySpec, table: RunTable) -> tuple[Advice | None, str, tuple
     except ValueError:
         # Too few sizes to learn from half of them: the advice stands, nothing judges it.
         return advice, "", ()
-
-
-def _fit_json(study: str, fits: Sequence[LawFit], forecasts: Sequence[Forecast]) -> str:
-    content = {
-        "study": study,
-        "fits": [asdict(item) for item in fits],
-        "forecasts": [asdict(item) for item in forecasts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"cannot write {type(value).__name__} to fit.json")
 
 
 _OF_A_RUN = ("seed", "logger", "code")

@@ -1,7 +1,7 @@
 import pytest
 
 from jepa_scale.callbacks.logging import MetricsFile, publish, scalars
-from jepa_scale.integrations.wandb.logger import resolve_mode
+from jepa_scale.integrations.wandb.opening import resolve_mode
 from jepa_scale.records import Estimate
 
 

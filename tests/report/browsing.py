@@ -49,6 +49,11 @@ def point_at(tab, figure: str, key: str) -> None:
     tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
+def unfold(tab, section: str = "runs") -> None:
+    """Unfold a section by its heading."""
+    tab.locator(f"#{section} > details > summary").click()
+
+
 def rows(tab) -> list[int]:
     """Rows of the table of runs that are shown, in their order, by their place in the data."""
     return tab.evaluate("[...document.querySelectorAll('#runs-table tbody tr')].filter((r) => !r.hidden)"

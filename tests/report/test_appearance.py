@@ -12,7 +12,7 @@ from jepa_scale.records import Arm, Finding, RunTable
 from jepa_scale.report.compare import write_comparison
 from jepa_scale.report.html import write_report
 from jepa_scale.report.page.palette import GRAPHIC_CONTRAST, TEXT_CONTRAST, contrast
-from tests.report.browsing import point_at, rows, shown
+from tests.report.browsing import point_at, rows, shown, unfold
 from tests.report.planted import SIZES, WIDTHS, many_runs, sampled_result, study_result
 
 pytestmark = pytest.mark.browser
@@ -218,10 +218,33 @@ def test_the_skip_link_comes_first_and_leads_to_the_content(browsing, pages):
         assert tab.evaluate("document.activeElement.id") == "content"
 
 
-def test_paper_has_every_row_and_every_figure(browsing, pages, tmp_path):
+def pdf_of(tab, path):
+    """Pages of a PDF of the page, and its text without spaces."""
     pypdf = pytest.importorskip("pypdf")
+    tab.pdf(path=str(path), format="A4")
+    paper = pypdf.PdfReader(path).pages
+    return paper, re.sub(r"\s", "", "".join(page.extract_text() for page in paper))
+
+
+def test_paper_is_short_and_has_every_figure(browsing, pages, tmp_path):
+    with browsing.open(pages("planted"), width=680) as tab:
+        tab.emulate_media(media="print")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 680
+        squeezed = tab.evaluate(
+            "[...document.querySelectorAll('main :is(th, td)')].filter((cell) => cell.checkVisibility() &&"
+            " cell.innerText.trim().length > 3 && cell.clientWidth < 24).map((cell) => cell.innerText)"
+        )
+        assert squeezed == []
+        paper, text = pdf_of(tab, tmp_path / "page.pdf")
+    for title in ("Regretagainstlatentwidth.", "Everyepoch.", "Boundsbesidetheregret."):
+        assert title in text
+    assert len(paper) <= 11
+
+
+def test_paper_has_every_row_and_whatever_else_was_unfolded(browsing, pages, tmp_path):
     result = study_result()
     with browsing.open(pages("planted"), color_scheme="dark") as tab:
+        tab.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
         tab.locator("#filter").fill("n=300")
         tab.emulate_media(media="print")
         fixed = tab.evaluate(
@@ -229,17 +252,45 @@ def test_paper_has_every_row_and_every_figure(browsing, pages, tmp_path):
             " ['fixed', 'sticky'].includes(getComputedStyle(e).position)).length"
         )
         assert fixed == 0
-        tab.pdf(path=str(tmp_path / "page.pdf"), format="A4")
-    paper = pypdf.PdfReader(tmp_path / "page.pdf").pages
-    text = re.sub(r"\s", "", "".join(page.extract_text() for page in paper))
+        paper, text = pdf_of(tab, tmp_path / "page.pdf")
     for run in result.table["run_id"]:
         assert run in text, "a filter is not for paper"
     # What is folded away on a screen: a hypothesis, a checksum, a parameter.
     for said in ("T>1", "0" * 64, "Intervalsfromtheclusterbootstrap"):
         assert said in text
-    for title in ("Regretagainstlatentwidth.", "Everyepoch.", "Boundsbesidetheregret."):
-        assert title in text
     assert len(paper) < 60
+
+
+def test_no_table_is_cut_on_a_desktop_and_the_page_is_short(browsing, pages):
+    with browsing.open(pages("planted"), width=1440) as tab:
+        assert tab.evaluate("document.documentElement.scrollHeight") <= 6 * 900
+        assert len(tab.evaluate("document.querySelector('main').innerText").split()) <= 2500
+        tab.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
+        cut = "[...document.querySelectorAll('.wide')].filter((b) => b.scrollWidth > b.clientWidth + 1).length"
+        assert tab.evaluate(cut) == 0
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1440
+
+
+def test_a_table_that_scrolls_on_a_phone_says_so_and_keeps_its_first_column(browsing, pages):
+    with browsing.open(pages("planted"), width=390, height=844) as tab:
+        box = tab.locator("#u-turn .wide").first
+        box.scroll_into_view_if_needed()
+        fades = "(box) => getComputedStyle(box).maskImage !== 'none'"
+        assert box.evaluate(fades)
+        left = "(box) => box.querySelector('tbody th').getBoundingClientRect().left - box.getBoundingClientRect().left"
+        assert box.evaluate(left) == pytest.approx(0, abs=1)
+        box.evaluate("(box) => { box.scrollLeft = box.scrollWidth; }")
+        tab.wait_for_function("() => !document.querySelector('#u-turn .wide').classList.contains('more')")
+        assert box.evaluate(left) == pytest.approx(0, abs=1)
+        assert not box.evaluate(fades)
+
+
+def test_a_drawing_is_named_without_repeating_its_caption(browsing, pages):
+    with browsing.open(pages("planted")) as tab:
+        labels = "[...document.querySelectorAll('figure')].map((one) => [one.querySelector('svg')?.ariaLabel ?? '',"
+        for label, caption in tab.evaluate(labels + " one.querySelector('figcaption').textContent])"):
+            assert label not in caption or not label
+            assert len(label) < 80
 
 
 def test_markup_from_outside_is_text_everywhere(browsing, pages):
@@ -250,6 +301,7 @@ def test_markup_from_outside_is_text_everywhere(browsing, pages):
         assert tab.evaluate("document.title") == EVIL
         point_at(tab, "regret_by_size", "r40")
         assert shown(tab)[1] == EVIL
+        unfold(tab)
         tab.locator("#filter").fill("window.hacked")
         assert len(rows(tab)) == 90
         with tab.expect_download() as download:
@@ -301,6 +353,7 @@ def test_studies_are_compared_on_one_page(browsing, tmp_path):
 def test_thousands_of_runs_still_answer(browsing, tmp_path):
     page = write_report(many_runs(3000), tmp_path)
     with browsing.open(page) as tab:
+        unfold(tab)
         assert len(rows(tab)) == 3000
         tab.locator('#runs-table th button[data-key="regret"]').click()
         values = many_runs(3000).table["regret"]

@@ -94,8 +94,9 @@ def test_target_reached_by_the_cell_with_the_least_data():
 
 def test_coverage_counts_change_with_the_observations():
     result = study_result()
-    assert "0 of 6 for generic on risk; 0 of 6 for generic on regret; 6 of 6 for theory_free on risk" in headline(
-        result
+    assert (
+        "0 of 6 for power law on risk; 0 of 6 for power law on regret; 6 of 6 for theory with free exponents on risk"
+        in headline(result)
     )
     forecast = next(item for item in result.forecasts if item.law == "theory_free" and item.target == "regret")
     missed = replace(forecast.points[1], observed=0.9)
@@ -145,11 +146,11 @@ def test_a_warning_on_lack_of_fit_is_not_one_on_p():
     fit = theory_free("risk", 1.2, 0.5, warnings=(missed,), lack_of_fit_p=0.001)
     text = everything(study_result(fits=(fit,)))
     assert "cannot say" not in text
-    assert "missed by more than seeds scatter: theory_free on risk (p = 0.001, 24 cells)" in text
+    assert "missed by more than seeds scatter: theory with free exponents on risk (p = 0.001, 24 cells)" in text
 
 
 @pytest.mark.parametrize(
-    ("aicc", "said"), [(119.0, "calls it a tie"), (110.0, "prefers generic over theory_free by 10")]
+    ("aicc", "said"), [(119.0, "calls it a tie"), (110.0, "prefers power law over theory with free exponents by 10")]
 )
 def test_preference_or_tie(aicc, said):
     generic = law_fit("generic", "risk", (Parameter("E", 0.3, 0.2, 0.4, False, None),), aicc=aicc)

@@ -9,7 +9,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from jepa_scale.records import RunTable
+from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.records import ExactLearner, RunTable
 from jepa_scale.report.figures import PLOTS
 from jepa_scale.report.figures.bounds import points
 from jepa_scale.report.page import marks
@@ -24,6 +25,8 @@ from jepa_scale.report.page.palette import (
     spread,
 )
 from jepa_scale.report.page.style import outside, to_svg
+from jepa_scale.report.summary import cells
+from jepa_scale.report.wording import whole
 from tests.report.planted import SIZES, WIDTHS, empty_table, sampled_result, study_result
 
 BY_NAME = {plot.name: plot for plot in PLOTS}
@@ -56,30 +59,118 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
 
 def test_regret_has_one_line_per_n_and_marks_the_held_out_one():
     figure = BY_NAME["regret_by_width"].draw(study_result())
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert [label for label in labels if label.startswith("n = ")] == [
-        "n = 300",
-        "n = 1\u202f000",
-        "n = 3\u202f000",
+    assert not figure.legends, "lines are named where they end"
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert sorted(label for label in labels if label.startswith("n = ")) == [
         "n = 10\u202f000",
-        "n = 30\u202f000 (held out from the fits)",
+        "n = 1\u202f000",
+        "n = 300",
+        "n = 30\u202f000 held out",
+        "n = 3\u202f000",
     ]
-    assert "random plans = null action (0.44)" in labels
+    assert "random plans = null action 0.44" in labels
 
 
 def test_different_floors_are_two_lines():
     result = study_result()
     columns = {**result.table.columns, "regret_do_nothing": np.full(len(result.table), 0.5)}
     figure = BY_NAME["regret_by_width"].draw(replace(result, table=RunTable(columns)))
-    labels = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"random plans (0.44)", "null action (0.5)"} <= labels
+    labels = {text.get_text() for text in figure.axes[0].texts}
+    assert {"random plans 0.44", "null action 0.5"} <= labels
 
 
 def test_a_tail_of_zero_is_left_out_and_said_so():
     plot = BY_NAME["risk_by_width"]
     assert "At k = 32 and 64 the tail is 0" in plot.caption(study_result())
-    line = next(line for line in plot.draw(study_result()).axes[0].lines if line.get_label().startswith("tail"))
+    line = next(line for line in plot.draw(study_result()).axes[0].lines if line.get_label() == "spectral tail")
     assert list(line.get_xdata()) == [1, 4, 8, 16]
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+def test_figures_of_a_simulator_s_study_are_drawn_or_said_to_be_missing(plot):
+    result = sampled_result()
+    assert plot.missing(result).endswith(".") or "<path" in to_svg(plot.draw(result))
+
+
+def ends(axes):
+    """Height of each label right of the axes, as a share of these, by its text."""
+    return {text.get_text(): text.xy[1] for text in axes.texts if text.xycoords == "axes fraction"}
+
+
+@pytest.mark.parametrize(("name", "target"), [("regret_by_width", "regret"), ("risk_by_width", "risk")])
+def test_a_line_is_named_at_the_height_of_its_end(name, target):
+    axes = BY_NAME[name].draw(study_result()).axes[0]
+    means = cells(study_result().table, target)
+    found = ends(axes)
+    assert len(found) == 5
+    for n in (300, 1000):
+        height = means[n, 64].mean
+        (_, place) = axes.transLimits.transform(axes.transScale.transform((1, height)))
+        assert found[f"n = {whole(n)}"] == pytest.approx(place, abs=0.003), "apart from its neighbours, it is not moved"
+    heights = sorted(found.values())
+    assert min(np.diff(heights)) > 0.05
+
+
+def test_singular_values_have_no_line_between_their_indices():
+    axes = BY_NAME["spectrum"].draw(study_result()).axes[0]
+    joined = [
+        line for line in axes.lines if line.get_linestyle() not in ("None", "", ":") and len(line.get_xdata()) > 2
+    ]
+    assert joined == []
+    assert any(len(bars.get_segments()) > 8 for bars in axes.collections if hasattr(bars, "get_segments"))
+
+
+def learner(regret):
+    """An exact learner at two sizes and two widths, known to a thousandth."""
+    return ExactLearner((300, 30000), (1, 64), np.array(regret), np.full((2, 2), 0.001), 3)
+
+
+@pytest.mark.parametrize(
+    ("regret", "said"),
+    [
+        ([[0.4, 0.3], [0.2, 0.1]], "at no n worse at k = 64 than at its best width"),
+        ([[0.3, 0.4], [0.2, 0.1]], "worse than at its best width at n = 300, the networks at"),
+        ([[0.3, 0.301], [0.1, 0.2]], "worse than at its best width at n = 30\u202f000, the networks at"),
+    ],
+)
+def test_the_exact_learner_is_drawn_beside_the_networks_and_told_of(regret, said):
+    plot, plain = BY_NAME["regret_by_size"], study_result()
+    result = replace(plain, learner=learner(regret))
+    assert said in plot.caption(result)
+    assert "exact minimiser" not in plot.caption(plain)
+    more = len(plot.draw(result).axes[0].lines) - len(plot.draw(plain).axes[0].lines)
+    assert more == 2, "a line for each of its widths"
+
+
+def test_residuals_count_the_cells_that_were_fitted():
+    result = study_result()
+    fit = next(fit for fit in result.fits if fit.target == "regret")
+    from jepa_scale.report.figures.law_residuals import _fitted
+
+    inside = result.table.where(result.table["n"] < result.held_out_n)
+    kept = cells_from_table(inside, "regret")
+    assert len(kept) < 24, "some cells are saturated"
+    assert len(_fitted(result, replace(fit, cells=len(kept)))) == len(kept)
+    assert len(_fitted(result, replace(fit, cells=24))) == 24
+
+
+def test_an_interval_that_was_not_widened_is_not_called_calibrated():
+    result = study_result()
+    plain = replace(result, forecasts=tuple(replace(item, inflation=1.0) for item in result.forecasts))
+    caption = BY_NAME["forecast"].caption(plain)
+    assert "Not widened, hence not calibrated: power law on risk" in caption
+    assert "Widening" not in caption
+
+
+def test_what_no_run_backs_is_hatched():
+    result = study_result()
+    surface = result.advice.surface
+    figure = BY_NAME["surface"].draw(result)
+    beyond = surface.n[-1] > max(result.table["n"]) or surface.k[-1] > max(result.table["k"])
+    assert any(patch.get_hatch() for patch in figure.axes[0].patches) is bool(beyond)
+    wider = replace(surface, n=surface.n * 100)
+    advised = replace(result, advice=replace(result.advice, surface=wider))
+    assert any(patch.get_hatch() for patch in BY_NAME["surface"].draw(advised).axes[0].patches)
 
 
 def test_bounds_that_apply_to_no_run_are_left_out():

@@ -6,10 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from jepa_scale.records import Arm
 from jepa_scale.records.quantities import read_target
+from jepa_scale.report.conclusions import arms as arm_conclusions
 from jepa_scale.report.conclusions.answer import answer
 from jepa_scale.report.conclusions.prediction import conclude
+from jepa_scale.report.figures import ARMS
+from jepa_scale.report.figures.shared import label_levels
 from jepa_scale.report.figures.sizes import draw, missing
 from jepa_scale.report.summary import subject
 from jepa_scale.studies.table import about_target
@@ -89,3 +94,33 @@ def test_a_table_about_predictions_ends_at_the_mean():
 @pytest.mark.parametrize("target", ["success", "loss"])
 def test_advice_is_given_on_what_has_a_known_end(target):
     assert not read_target(target).advised
+
+
+def test_arms_of_recordings_are_compared_by_their_prediction_errors():
+    arms = []
+    for name, scale in (("ema", 1.0), ("vicreg", 2.0)):
+        one = result_of(scale=scale)
+        errors = dict(zip(one.table["run_id"], one.table["prediction"], strict=True))
+        records = {
+            key: replace(record, final={"observed/model/mean": float(errors[key])})
+            for key, record in one.records.items()
+        }
+        arms.append(Arm(name, name, {"objective": name}, replace(one, records=records)))
+    whole = replace(arms[0].result, arms=tuple(arms))
+    first, *others = arm_conclusions.conclude(whole)
+    assert first.text.startswith("The lowest mean prediction error is 0 in all 3 seeds, of ema at ")
+    assert not others, "nothing is said of a regret that is not there"
+    assert ARMS.missing(whole) == ""
+    axes = ARMS.draw(whole).axes[0]
+    assert axes.get_ylabel().startswith("prediction error")
+    marked = [line for line in axes.lines if line.get_marker() not in ("None", "", "_", "|")]
+    assert marked
+    assert all(line.get_linestyle() == "None" for line in marked), "objectives have no order"
+
+
+def test_names_of_levels_that_lie_close_do_not_lie_on_each_other():
+    axes = Figure().subplots()
+    axes.set_ylim(0, 1)
+    label_levels(axes, [(0.2, "target", ":"), (0.9, "random", "--"), (0.93, "idle", "-.")])
+    sides = {text.get_text().split()[0]: text.get_verticalalignment() for text in axes.texts}
+    assert sides == {"target": "bottom", "random": "top", "idle": "bottom"}

@@ -20,6 +20,7 @@ from jepa_scale.report.parts.next_sweep import next_sweep, study_file
 from jepa_scale.report.parts.runs_table import columns, page_data, regret_of_run
 from jepa_scale.report.parts.seed_noise import pooled, seed_noise
 from jepa_scale.report.summary import Cell
+from jepa_scale.report.wording import law_name
 from jepa_scale.studies.advising import write_next
 from jepa_scale.studies.design import design
 from jepa_scale.studies.manifest import write_plan
@@ -47,8 +48,12 @@ def test_the_answer_begins_with_the_verdict_and_its_uncertainty(result):
 
 
 def test_the_answer_follows_the_numbers():
-    _, best, *_, trust = answer(study_result())
-    assert "At 3 of 5 sample sizes the best width lies inside the grid (k* = 32 at n = 300, " in best
+    _, tuned, best, *_, trust = answer(study_result())
+    assert "optimizer.lr" in tuned, "a shared rate is told of before what it misleads to"
+    assert (
+        "With one rate for all widths, at 3 of 5 sample sizes the best width lies inside the grid (k* = 32 at n = 300, "
+        in best
+    )
     assert "would have had 1 right, 3 wrong" in trust
     alone = answer(replace(study_result(), judged=()))
     assert alone[-1] == "How far this carries beyond the runs is not known: no advice could be judged."
@@ -57,8 +62,14 @@ def test_the_answer_follows_the_numbers():
     assert found[0].startswith("Not enough: no cell reaches a regret of 0.02. The lowest is 0.0")
     assert found[0].endswith("Forecast to do so: n = 10\u202f000, k = 16, P = 0.93.")
     assert "At none of 5 sample sizes" in found[1]
-    assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[1]
+    assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[2]
     assert answer(study_result(seeds=(0,)))[0].startswith("Perhaps enough at n = 10\u202f000")
+    saturated = {**falling, 300: (0.43, 0.43, 0.43, 0.43, 0.43, 0.42)} | dict.fromkeys(SIZES[1:4], (0.43,) * 6)
+    assert answer(study_result(saturated))[1].startswith("Saturated: 25 of 30 cells have at least 90 %")
+    assert not any("Saturated" in sentence for sentence in found), "a study that is not says nothing of it"
+    hardly = answer(study_result(dict.fromkeys(SIZES, (0.435,) * 6)))
+    assert hardly[0].startswith("Barely trained: the lowest regret, 0.4")
+    assert not any("Saturated" in sentence for sentence in hardly), "said by the verdict"
     useless = dict.fromkeys(SIZES, (0.5,) * 6)
     assert answer(study_result(useless))[0].startswith("Untrained: no cell is better than random plans, whose ")
     assert answer(study_result(table=empty_table(), records={})) == [
@@ -121,7 +132,7 @@ def test_a_run_says_its_regret_with_its_error():
     assert "(SE over 50 tasks)" in regret_of_run(sampled, 0)
     assert "±" in regret_of_run(sampled, 0)
     exact = study_result()
-    assert "± 0 (exact over starts and goals; 1 seed)" in regret_of_run(exact, 0)
+    assert "(exact over starts and goals; 1 seed)" in regret_of_run(exact, 0)
     lost = int(np.flatnonzero(exact.table["status"] == "diverged")[0])
     assert regret_of_run(exact, lost) == "no regret: diverged"
 
@@ -156,7 +167,7 @@ def test_several_studies_are_told_apart_and_called_comparable_only_if_they_are(t
     assert (tmp_path / "figures" / "compare.svg").is_file()
     assert (tmp_path / "figures" / "compare.png").is_file()
     for fit in study_result().fits:
-        assert f"<td>{fit.law}</td><td>{fit.target}</td>" in page
+        assert f"<td>{law_name(fit.law)}</td><td>{fit.target}</td>" in page
     other = {tmp_path / "one": study_result(), tmp_path / "two": study_result(horizon=4)}
     assert "maybe an easier task" in write_comparison(other, tmp_path / "compare.html").read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jepa_scale.report.summary import Difference
-from jepa_scale.report.wording import bound, difference, number, probability, whole, with_error
+from jepa_scale.report.wording import bound, difference, duration, number, probability, whole, with_error
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,10 @@ def test_number(value, said):
     [
         (0.0294, 0.00051, "0.0294 ± 0.0005"),
         (0.1697, 0.0014, "0.1697 ± 0.0014"),
-        (0.0, 0.0, "0 ± 0"),
+        (0.0, 0.0, "0"),
         (0.3, None, "0.3"),
+        (-0.00003, 0.0008, "0.0000 ± 0.0008"),
+        (-0.02, 0.005, "−0.020 ± 0.005"),
     ],
 )
 def test_error_decides_the_digits(mean, error, said):
@@ -53,6 +55,11 @@ def test_difference_without_scatter():
     assert difference(Difference(0.1, None)) == "0.1 (no standard error)"
     assert difference(Difference(0.1, 0.0)) == "0.1 (the seeds do not differ at all)"
     assert difference(Difference(0.1, 0.02)) == "0.100 ± 0.020 (5.0 SE)"
+
+
+def test_times_are_in_a_unit_that_can_be_read():
+    said = [duration(hours) for hours in (0.0013, 0.02, 0.5, 1.6, 48.0)]
+    assert said == ["4.7 s", "72 s", "30 min", "96 min", "48 h"]
 
 
 def test_small_probabilities_are_not_spelled_out():

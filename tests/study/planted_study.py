@@ -54,7 +54,7 @@ class PlantedStudy:
     def _point(self, n: int, k: int, seed: int, arm: str) -> DesignPoint:
         config = {
             "data": {"n": n}, "model": {"k": k}, "seed": seed, "arm": arm, "planner": {"score": self.score},
-            "stages": ["pretrain"], "trainer": {"epochs": 4},
+            "stages": ["pretrain"], "trainer": {"epochs": 4, "steps_per_epoch": 5},
         }  # fmt: skip
         return DesignPoint(n, k, seed, config, run_id(config), arm=arm)
 

@@ -46,7 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     from jepa_scale.integrations.wandb.dashboard import dashboard_of, save, save_report, spec_of_workspace, workspace
     from jepa_scale.integrations.wandb.study_run import log_study
-    from jepa_scale.report.html import write_report
+    from jepa_scale.report.html import current_report, write_report
     from jepa_scale.runs.errors import UserError
     from jepa_scale.runs.folder import atomic_write
     from jepa_scale.studies.collect import collect_folder
@@ -65,7 +65,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         print(json.dumps(content, indent=1, ensure_ascii=False))
         return 0
-    page = write_report(result, parsed.study)
+    page = current_report(result, parsed.study) or write_report(result, parsed.study)
     files = [path for path in (page, parsed.study / "table.parquet", parsed.study / "fit.json") if path.is_file()]
     where = log_study(result, parsed.study, project=project, entity=entity, mode="auto", files=files)
     print(f"run of the study: {where}")
@@ -108,7 +108,7 @@ def _place(result: typing.Any, parsed: argparse.Namespace) -> tuple[str | None, 
 
 
 def _logged_in() -> bool:
-    from jepa_scale.integrations.wandb.logger import resolve_mode
+    from jepa_scale.integrations.wandb.opening import resolve_mode
 
     return bool(resolve_mode("auto") == "online")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
 import warnings
@@ -18,16 +17,16 @@ import numpy as np
 
 from jepa_scale.callbacks.forwarding import estimate_of
 from jepa_scale.callbacks.logging import EstimateLogger, Outcome, scalars
-from jepa_scale.integrations.wandb.logger import resolve_mode
 from jepa_scale.integrations.wandb.names import AXES, PARTS, SPECTRUM_TABLE, THROUGHPUT
+from jepa_scale.integrations.wandb.opening import FINISH_SECONDS, opened, resolve_mode
 from jepa_scale.records import Estimate, RunRecord
 from jepa_scale.records.estimates import summaries_of
 from jepa_scale.texts import first_line
 
 _BINS = 16
 """Bins of a histogram: W&B's default of 64 shows no more for so few values, and takes most of the logging time."""
-_INIT_SECONDS, _FINISH_SECONDS, _STOP_SECONDS = 30.0, 60.0, 5.0
-"""Seconds to wait for the server when a run starts, ends, or is stopped, which must be fast for a scheduler."""
+_STOP_SECONDS = 5.0
+"""Seconds to wait for the server when a run is stopped, which must be fast for a scheduler."""
 _unreachable: list[Exception] = []
 """Why this process now logs offline: its next runs would wait as long for the same failure."""
 
@@ -35,8 +34,8 @@ _unreachable: list[Exception] = []
 class WandbMirror(EstimateLogger):
     """Estimates in W&B, with their standard errors and sizes beside them.
 
-    Errors of W&B become warnings. A server that does not answer costs ``_INIT_SECONDS`` at the start of a run, or
-    ``_FINISH_SECONDS`` at its end, once in a process: the run is then logged again offline, as all later ones are, and
+    Errors of W&B become warnings. A server that does not answer costs ``INIT_SECONDS`` at the start of a run, or
+    ``FINISH_SECONDS`` at its end, once in a process: the run is then logged again offline, as all later ones are, and
     `jepa-scale sync` uploads them.
     """
 
@@ -130,7 +129,7 @@ class WandbMirror(EstimateLogger):
                 self._run.mark_preempting()
             self._run.finish(exit_code=0 if outcome == "finished" else 1)
 
-        limit = _STOP_SECONDS if outcome == "stopped" else _FINISH_SECONDS
+        limit = _STOP_SECONDS if outcome == "stopped" else FINISH_SECONDS
         first = self._run
         self._guarded(lambda: _within(limit, close))
         if self._run is not first:
@@ -255,34 +254,6 @@ def _spectrum(record: RunRecord) -> Any:
         for index in range(longest)
     ]
     return wandb.Table(columns=["i", *columns], data=rows)
-
-
-def opened(mode: Any, **settings: Any) -> Any:
-    """Open a W&B run without console output or system monitoring; ``settings`` are those of ``wandb.init``.
-
-    Raises
-    ------
-    Exception
-        Whatever W&B raises.
-    """
-    # Its own telemetry waits half a minute for a server at the end of the process.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    return wandb.init(
-        mode=mode,
-        settings=wandb.Settings(
-            x_disable_stats=True,
-            x_disable_meta=True,
-            x_save_requirements=False,
-            console="off",
-            silent=True,
-            init_timeout=_INIT_SECONDS,
-            finish_timeout=_FINISH_SECONDS,
-            finish_timeout_raises=True,
-        ),
-        **settings,
-    )
 
 
 def _within(seconds: float, act: Callable[[], Any]) -> None:

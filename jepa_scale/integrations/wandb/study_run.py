@@ -197,8 +197,7 @@ def log_study(
     """
     import wandb
 
-    from jepa_scale.integrations.wandb.logger import resolve_mode
-    from jepa_scale.integrations.wandb.mirror import opened
+    from jepa_scale.integrations.wandb.opening import opened, resolve_mode
 
     resolved = resolve_mode(mode)
     if resolved == "disabled":

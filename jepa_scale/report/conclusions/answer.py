@@ -7,14 +7,19 @@ from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.advice import score_lines
 from jepa_scale.report.conclusions import arms, completeness, optimum, prediction, success, tuning
 from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes, subject
-from jepa_scale.report.wording import listed, measured, number, place, plural, whole
+from jepa_scale.report.wording import listed, measured, number, percent, place, plural, whole
+
+SATURATED = 0.9
+"""Share of the regret of random plans from which a cell says how the scale ends, as ``laws.cells`` leaves it out."""
+_BARELY = 0.05
+"""Share of the regret of knowing nothing that a study must remove to be called trained."""
 
 
 def answer(result: StudyResult) -> list[str]:
     """Return the verdict first, then what it rests on, then how advice from fewer runs fared; one sentence or two each.
 
-    The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough,
-    Untrained. Everything else on the page explains it.
+    The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough, Barely
+    trained, Untrained. What makes a study say little of n and k comes next: saturation, a shared rate.
     """
     if not len(result.table):
         return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
@@ -28,23 +33,25 @@ def answer(result: StudyResult) -> list[str]:
         return [_verdict(result, regrets), *rests, _trust(result)]
     rests = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
     tuned = [conclusion.text for conclusion in tuning.conclude(result) if conclusion.headline]
-    return [_verdict(result, regrets), *rests, *tuned, _trust(result)]
+    # A rate that misleads the comparison of widths is told before what it misleads to.
+    return [_verdict(result, regrets), *_saturated(result, regrets), *tuned, *rests, _trust(result)]
 
 
 def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     """Return whether the target is reached, by which cells, or what is in the way."""
     goal, lowest = number(result.target_regret), min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
     what = noun_of(subject(result))
-    if what == "regret":
-        floors = {"random actions" if result.sampled else "random plans": level(result.table, "regret_random")}
-        floors["doing nothing"] = level(result.table, "regret_do_nothing")
-    else:
-        floors = {"a copy of the start": level(result.table, "prediction_copy")}
-    for name, floor in floors.items():
-        if floor is not None and all(cell.upper >= floor for cell in regrets):
+    for name, floor in _floors(result).items():
+        if all(cell.upper >= floor for cell in regrets):
             return (
                 f"Untrained: no cell is better than {name}, whose {what} is {number(floor)}; the lowest is "
-                f"{measured(lowest)} at {place(lowest)}. Look at objective, rate and steps before n and k."
+                f"{measured(lowest)} at {place(lowest)}. {_REMEDY}"
+            )
+    for name, floor in _floors(result).items():
+        if lowest.mean > (1 - _BARELY) * floor:
+            return (
+                f"Barely trained: the lowest {what}, {measured(lowest)} at {place(lowest)}, is "
+                f"{percent(round(lowest.mean / floor, 3))} of that of {name}, {number(floor)}. {_REMEDY}"
             )
     reached = [cell for cell in regrets if cell.mean <= result.target_regret]
     if not reached:
@@ -71,6 +78,42 @@ def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     )
 
 
+_REMEDY = "Look at objective, rate and steps before n and k."
+
+
+def _floors(result: StudyResult) -> dict[str, float]:
+    """Return what planning or predicting without a model reaches, by its name; what is not known is left out."""
+    if subject(result) != "regret":
+        columns = {"a copy of the start": "prediction_copy"}
+    else:
+        random = "random actions" if result.sampled else "random plans"
+        columns = {random: "regret_random", "doing nothing": "regret_do_nothing"}
+    known = {name: level(result.table, column) for name, column in columns.items()}
+    return {name: floor for name, floor in known.items() if floor}
+
+
+def _trained(result: StudyResult, regrets: list[Cell]) -> bool:
+    """Whether some cell removes a share of what knowing nothing costs that is worth a comparison of n and k."""
+    lowest = min(cell.mean for cell in regrets)
+    floors = _floors(result).values()
+    return all(lowest <= (1 - _BARELY) * floor and any(cell.upper < floor for cell in regrets) for floor in floors)
+
+
+def _saturated(result: StudyResult, regrets: list[Cell]) -> list[str]:
+    """Say so if most cells lie where random plans do, whose differences tell nothing of n and k."""
+    floor = level(result.table, "regret_random")
+    if not _trained(result, regrets):
+        return []  # said already
+    lost = [cell for cell in regrets if floor and cell.mean >= SATURATED * floor]
+    if floor is None or 2 * len(lost) <= len(regrets):
+        return []
+    random = "random actions" if result.sampled else "random plans"
+    return [
+        f"Saturated: {len(lost)} of {plural(len(regrets), 'cell')} have at least {percent(SATURATED)} of the regret of "
+        f"{random} ({number(floor)}) and are left out of the laws; more data or training would tell more of k."
+    ]
+
+
 def _ahead(result: StudyResult) -> str:
     """Return what is forecast to reach the target."""
     advice = result.advice
@@ -89,11 +132,12 @@ def _best(result: StudyResult) -> str:
     sure = sum(turns[n].established for n in inside)
     if not inside:
         return f"At none of {plural(len(turns), 'sample size')} does the best width lie inside the grid."
+    rate = "With one rate for all widths, at" if result.tuning is not None else "At"
     established = f"both ends of the grid are worse {BEYOND_CHANCE} at {sure} of these"
     if all(cell.standard_error is None for cell in regrets):
         established = "one seed per cell cannot tell that from chance"
     return (
-        f"At {len(inside)} of {plural(len(turns), 'sample size')} the best width lies inside the grid (k* = "
+        f"{rate} {len(inside)} of {plural(len(turns), 'sample size')} the best width lies inside the grid (k* = "
         f"{listed([f'{turns[n].best.k} at n = {whole(n)}' for n in inside])}); {established}."
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from jepa_scale.records import Forecast, StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.wording import number, percent, plural, whole
+from jepa_scale.report.wording import law_name, number, percent, plural, whole
 
 
 def conclude(result: StudyResult) -> list[Conclusion]:
@@ -24,7 +24,7 @@ def _summary(result: StudyResult) -> Conclusion:
     for forecast in result.forecasts:
         seen = [point.covered for point in forecast.points if point.covered is not None]
         count = f"{sum(seen)} of {len(seen)}" if seen else "none observed"
-        parts.append(f"{count} for {forecast.law} on {forecast.target}")
+        parts.append(f"{count} for {law_name(forecast.law)} on {forecast.target}")
     return Conclusion(
         f"Held-out cells at n = {whole(result.held_out_n or 0)} inside their {percent(result.forecasts[0].level)} "
         f"intervals: {'; '.join(parts)}.",
@@ -33,7 +33,7 @@ def _summary(result: StudyResult) -> Conclusion:
 
 
 def _one(forecast: Forecast) -> Conclusion:
-    who = f"{forecast.law} on {forecast.target}"
+    who = f"{law_name(forecast.law)} on {forecast.target}"
     if not forecast.points:
         return Conclusion(f"{who}: {forecast.inflation_source or 'no forecast'}.")
     seen = [point for point in forecast.points if point.observed is not None]

@@ -7,7 +7,7 @@ import math
 from jepa_scale.laws.compare import comparable
 from jepa_scale.records import LawFit, Parameter, StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.wording import interval, listed, number, percent, plural, probability
+from jepa_scale.report.wording import interval, law_name, listed, number, percent, plural, probability
 
 TIE = 2.0
 """Difference in AICc below which two laws are called tied."""
@@ -31,7 +31,9 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     for fit in result.fits:
         if fit.status != "converged":
             status = fit.status.replace("_", " ")
-            sentences.append(Conclusion(f"{fit.law} on {fit.target}: {status}: {fit.reason or 'no reason given'}."))
+            sentences.append(
+                Conclusion(f"{law_name(fit.law)} on {fit.target}: {status}: {fit.reason or 'no reason given'}.")
+            )
             continue
         sentences += [exponent(fit, parameter) for parameter in fit.parameters if _tested(parameter)]
     sentences += _lack(result.fits)
@@ -48,7 +50,7 @@ def exponent(fit: LawFit, parameter: Parameter) -> Conclusion:
     """Compare one exponent with the theory's, or say why the grid does not allow it."""
     assert parameter.theory is not None  # only such parameters are compared
     name, theory = parameter.name, number(parameter.theory)
-    start = f"{fit.law} on {fit.target}: {name} = {number(parameter.value)}"
+    start = f"{law_name(fit.law)} on {fit.target}: {name} = {number(parameter.value)}"
     basis = f"{percent(fit.level)} cluster bootstrap, {plural(fit.cells, 'cell')}, {plural(fit.runs, 'run')}"
     reasons = doubts(fit, parameter)
     if math.isfinite(parameter.low) and math.isfinite(parameter.high):
@@ -84,7 +86,8 @@ def _summary(fits: tuple[LawFit, ...]) -> Conclusion | None:
             verdict = "cannot say" if doubts(fit, item) else "contained" if inside else "not contained"
             value = f"{number(item.value)} {interval(item.low, item.high)}"
             parts.append(
-                f"{item.name} = {value} for {fit.law} on {fit.target} (theory {number(item.theory)}: {verdict})"
+                f"{item.name} = {value} for {law_name(fit.law)} on {fit.target} "
+                f"(theory {number(item.theory)}: {verdict})"
             )
     if not parts:
         return None
@@ -110,7 +113,9 @@ def _lack(fits: tuple[LawFit, ...]) -> list[Conclusion]:
             continue
         p = fit.lack_of_fit_p
         basis = "" if p is None else f" ({probability(p)}, {plural(fit.cells, 'cell')})"
-        groups["untested" if p is None else "miss" if p < POOR else "hold"].append(f"{fit.law} on {fit.target}{basis}")
+        groups["untested" if p is None else "miss" if p < POOR else "hold"].append(
+            f"{law_name(fit.law)} on {fit.target}{basis}"
+        )
     templates = {
         "miss": "Lack of fit, cell means missed by more than seeds scatter: {}. Intervals of such a law describe the "
         "best law of its form, not the truth.",
@@ -126,7 +131,7 @@ def _preferred(fits: list[LawFit], target: str) -> Conclusion:
         count = plural(len(usable), "law")
         return Conclusion(f"On {target}, AICc cannot compare laws: {count} with a finite AICc on the same cells.")
     best, second = usable[0], usable[1]
-    tied = [fit.law for fit in usable if fit.aicc - best.aicc < TIE]
+    tied = [law_name(fit.law) for fit in usable if fit.aicc - best.aicc < TIE]
     if len(tied) > 1:
         gap = number(second.aicc - best.aicc)
         return Conclusion(
@@ -137,7 +142,7 @@ def _preferred(fits: list[LawFit], target: str) -> Conclusion:
     poor = best.lack_of_fit_p is not None and best.lack_of_fit_p < POOR
     caution = ", though that law misses the cell means too" if poor else ""
     return Conclusion(
-        f"On {target}, AICc prefers {best.law} over {second.law} by {number(second.aicc - best.aicc)} "
-        f"({plural(best.cells, 'cell')}){caution}.",
+        f"On {target}, AICc prefers {law_name(best.law)} over {law_name(second.law)} by "
+        f"{number(second.aicc - best.aicc)} ({plural(best.cells, 'cell')}){caution}.",
         headline=True,
     )

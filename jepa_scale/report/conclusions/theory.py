@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jepa_scale.records import Comparison, StudyResult
 from jepa_scale.report.conclusions.base import Conclusion
-from jepa_scale.report.wording import listed, number, probability, whole
+from jepa_scale.report.wording import law_name, listed, number, probability, whole
 
 _STATUS = {
     "for": "speaks for the theory's shape of the law",
@@ -44,6 +44,7 @@ def _tests(comparison: Comparison) -> list[Conclusion]:
         sentences.append(f"p = 2 and q = 1/2 inside the free law: {probability(comparison.fixed_exponents_p)}")
     if comparison.bayes:
         sentences.append(
-            "BIC weights " + ", ".join(f"{law} {number(weight, 2)}" for law, weight in comparison.bayes.items())
+            "BIC weights "
+            + ", ".join(f"{law_name(law)} {number(weight, 2)}" for law, weight in comparison.bayes.items())
         )
     return [Conclusion(f"{comparison.target}: {'; '.join(sentences)}.")] if sentences else []

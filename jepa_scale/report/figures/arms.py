@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
+from jepa_scale.records.quantities import BY_NAME, label_of, noun_of
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.palette import distinct
 from jepa_scale.report.page.style import EXACT, MARKERS, MUTED, outside, styled
 from jepa_scale.report.parts.arms import final_mean, records_of
 from jepa_scale.report.parts.protocol import sentence_of
-from jepa_scale.report.summary import Mean, finished, sizes, widths
+from jepa_scale.report.summary import Mean, cells, finished, sizes, subject, widths
 from jepa_scale.report.wording import whole
 
 NAME = "arms"
@@ -30,17 +31,17 @@ def missing(result: StudyResult) -> str:
     """Say why there is nothing to draw; empty if there is something."""
     if not result.arms:
         return "The study compares no settings."
-    return "" if any(True for _ in finished(result)) else "No run finished."
+    return "" if cells(result.table, subject(result)) else f"No run finished with a {noun_of(subject(result))}."
 
 
 def caption(result: StudyResult) -> str:
     """Say what is shown and what was left out."""
     key, lines = _axis(result), _lines(result)
-    what = "Share of tasks solved" if result.sampled else "Expected regret"
+    what = "Share of tasks solved" if _solves(result) else noun_of(subject(result)).capitalize()
     panels = _panels(result)
     by = ", a panel for each number of steps that a task requires" if len(panels) > 1 else ""
     sentence = f"{what} by {key}{by}; means over seeds, error bars ±1 standard error over seeds."
-    if result.sampled:
+    if _solves(result):
         sentence += (
             " Black: the same planner with true dynamics and true distances. Dashed: with true dynamics and the "
             "model's distances. Dotted: random actions; dash-dotted: doing nothing. "
@@ -64,12 +65,12 @@ def draw(result: StudyResult) -> Figure:
         axes.set_axis_off()
     for axes, (title, suffix) in zip(grid.flat, panels, strict=False):
         axes.set_title(title)
-        for index, (label, cells) in enumerate(lines):
+        for index, (label, group) in enumerate(lines):
             color, marker, name = colors[label], MARKERS[index % len(MARKERS)], _name(result, "model") + suffix
-            _line(axes, result, key, cells, name, places, color, marker, label=outside(label))
-            if result.sampled:
-                _line(axes, result, key, cells, "success/same_cost" + suffix, places, color, marker, dashed=True)
-        if result.sampled:
+            _line(axes, result, key, group, name, places, color, marker, label=outside(label))
+            if _solves(result):
+                _line(axes, result, key, group, "success/same_cost" + suffix, places, color, marker, dashed=True)
+        if _solves(result):
             axes.plot(
                 *_reference(result, "success/oracle" + suffix, places), color=EXACT, linewidth=1.1, label="oracle"
             )
@@ -77,12 +78,12 @@ def draw(result: StudyResult) -> Figure:
             axes.plot(
                 *_reference(result, "success/do_nothing" + suffix, places), "-.", color=MUTED, label="doing nothing"
             )
-        axes.set_ylim(*((-0.04, 1.06) if result.sampled else (0, None)))
+        axes.set_ylim(*((-0.04, 1.06) if _solves(result) else (0, None)))
         _ticks(axes, places)
     for axes in grid[-1]:
         axes.set_xlabel(outside(key))
     for axes in grid[:, 0]:
-        axes.set_ylabel("success" if result.sampled else "expected regret")
+        axes.set_ylabel(label_of("success" if _solves(result) else subject(result)).replace(" (", "\n("))
     handles, labels = grid[0, 0].get_legend_handles_labels()
     # Inches of a handle and of a letter, as the legend is not to be wider than the figure.
     widest = 0.7 + 0.08 * max((len(label) for label in labels), default=0)
@@ -91,8 +92,15 @@ def draw(result: StudyResult) -> Figure:
     return figure
 
 
+def _solves(result: StudyResult) -> bool:
+    return result.sampled and subject(result) == "regret"
+
+
 def _name(result: StudyResult, policy: str) -> str:
-    return f"success/{policy}" if result.sampled else f"regret/{result.score}"
+    if _solves(result):
+        return f"success/{policy}"
+    declared = BY_NAME.get(subject(result))
+    return subject(result) if declared is None else declared.final.format(score=result.score)
 
 
 def _axis(result: StudyResult) -> str:
@@ -129,17 +137,17 @@ def _panels(result: StudyResult) -> list[tuple[str, str]]:
     names = {name for _, record in finished(result) for name in record.final}
     matches = [re.fullmatch(r"success/model/required_(\d+)", name) for name in names]
     levels = sorted(int(match[1]) for match in matches if match)
-    if not result.sampled or len(levels) < 2:
+    if not _solves(result) or len(levels) < 2:
         return [("", "")]
     return [(f"{level} required step{'s' * (level > 1)}", f"/required_{level}") for level in levels]
 
 
 def _line(
-    axes: Any, result: StudyResult, key: str, cells: list[tuple[Arm, int, int]], name: str, places: dict[Any, float],
+    axes: Any, result: StudyResult, key: str, group: list[tuple[Arm, int, int]], name: str, places: dict[Any, float],
     color: str, marker: str, label: str | None = None, dashed: bool = False,
 ) -> None:  # fmt: skip
     points: list[tuple[float, Mean, str]] = []
-    for arm, n, k in cells:
+    for arm, n, k in group:
         mean = final_mean(records_of(arm, n, k), name)
         if mean is not None:
             part = str([entry.label for entry in result.arms].index(arm.label))
@@ -152,7 +160,11 @@ def _line(
         axes.plot(x, y, linestyle=(0, (2, 2)), color=color, linewidth=1, alpha=0.8)
         return
     errors = [mean.standard_error or 0.0 for _, mean, _ in points]
-    drawn = axes.errorbar(x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label)
+    # Names have no order: nothing lies between two of them.
+    line = "-" if _numeric(list(places)) else ""
+    drawn = axes.errorbar(
+        x, y, yerr=errors, color=color, marker=marker, capsize=2, elinewidth=1, label=label, linestyle=line
+    )
     drawn[0].set_gid(marks.keyed(cell for _, _, cell in points))
 
 

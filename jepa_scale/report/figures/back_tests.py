@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jepa_scale.laws.backtest import OFFSET, learn_calibration
 from jepa_scale.laws.table import FittedLaw, TableStudy
 from jepa_scale.report.page.style import EXACT, INK, MISS, MUTED, log_height, styled
-from jepa_scale.report.wording import number, percent
+from jepa_scale.report.wording import law_name, number, percent
 
 NAME = "back_tests"
 TITLE = "Back-tests and forecasts"
@@ -31,7 +31,7 @@ def caption(study: TableStudy) -> str:
     """Say what is shown."""
     drawn = _drawn(study)
     level = drawn[0].fit.level
-    lines = ", ".join(f"{_line(fitted)} for {fitted.fit.law}" for fitted in drawn)
+    lines = ", ".join(f"{_line(fitted)} for {law_name(fitted.fit.law)}" for fitted in drawn)
     fan = (
         " Below: the runs, the law along them and the points asked for, with calibrated (wide) and plain (narrow) "
         "intervals; hollow where nothing can be said."
@@ -76,7 +76,9 @@ def _errors(axes: Any, study: TableStudy, fitted: FittedLaw) -> None:
     axes.axhline(0, color=MUTED, linestyle="--", linewidth=0.9)
     axes.set_xlabel("decades beyond the fitted runs")
     axes.set_ylabel("forecast − observed" + (", of ln" if study.relative else ""))
-    axes.set_title(f"{fitted.fit.law}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5)
+    axes.set_title(
+        f"{law_name(fitted.fit.law)}: {int((~out).sum())} of {len(out)} inside plain intervals", fontsize=8.5
+    )
 
 
 def _fan(axes: Any, study: TableStudy, fitted: FittedLaw) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import StudyResult
+from jepa_scale.records.quantities import label_of
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, MISS, MUTED, outside, sequential, styled
 from jepa_scale.report.summary import ZERO, finished, widths
@@ -92,7 +93,7 @@ def draw(result: StudyResult) -> Figure:
     shown = _shown(result)
     across = min(len(shown), _ACROSS)
     down = math.ceil(len(shown) / across)
-    figure = Figure(figsize=(1.6 + 2.9 * across, 0.4 + 3.3 * down))
+    figure = Figure(figsize=(1.5 + 2.6 * across, 0.4 + 3.0 * down))
     grid = np.atleast_2d(figure.subplots(down, across, sharex=True, sharey=True))
     panels = grid.ravel()
     for empty in panels[len(shown) :]:
@@ -111,7 +112,7 @@ def draw(result: StudyResult) -> Figure:
             _mark(axes, [point for point in group if point.k == k], zero, color, markers[k])
         axes.set_title(outside(group[0].label))
     for axes in panels[max(len(shown) - across, 0) : len(shown)]:
-        axes.set_xlabel("expected regret")
+        axes.set_xlabel(label_of("regret"))
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("bound on the expected regret")

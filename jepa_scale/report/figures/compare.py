@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.figures.shared import error_bars
+from jepa_scale.report.figures.shared import error_bars, label_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.palette import distinct
 from jepa_scale.report.page.style import MARKERS, outside, size_axis, styled, width_axis
@@ -17,6 +17,9 @@ from jepa_scale.report.wording import measured, place, whole
 
 NAME = "compare"
 TITLE = "Regret of the studies compared"
+
+_BESIDE = 24
+"""Letters of the longest label that has room at the end of its line; longer ones are in a legend below."""
 
 Studies = Mapping[str, StudyResult]
 """Results of the studies by label."""
@@ -58,7 +61,17 @@ def draw(studies: Studies) -> Figure:
     left.set_title("at each study's largest n")
     right.set_title("at the best width of each n")
     left.set_ylim(bottom=-0.03 * left.get_ylim()[1])
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    if max(map(len, studies)) > _BESIDE:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        return figure
+    rows_by_label = {label: over_size(result) for label, result in studies.items()}
+    styles = zip(studies, MARKERS * len(studies), strict=False)
+    ends = [
+        (rows_by_label[label][-1].mean, outside(label), colors[label], marker)
+        for label, marker in styles
+        if rows_by_label[label]
+    ]
+    label_lines(right, ends)
     return figure
 
 

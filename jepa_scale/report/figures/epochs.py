@@ -159,22 +159,30 @@ def _line(axes: Any, rows: History, name: str, color: Any, label: str, line: Any
 
 def _chosen(result: StudyResult) -> dict[tuple[int, int, int], str]:
     """Return the smallest, the best and the largest k of the middle n that has histories, at its lowest seed."""
-    available = {
-        (int(record.dials["n"]), int(record.dials["k"]), int(record.dials["seed"])): record.run_id
-        for _, record in finished(result)
-        if any(row["name"] == "exact/risk" for row in result.histories.get(record.run_id, ()))
-    }
-    if not available:
-        return {}
-    every, present = sizes(result.table), {n for n, _, _ in available}
-    middle = every[(len(every) - 1) // 2]
-    n = min(present, key=lambda size: (abs(math.log(size / middle)), size))
-    seed = min(seed for size, _, seed in available if size == n)
-    trained = sorted(k for size, k, s in available if (size, s) == (n, seed))
+    rows: dict[tuple[int, int], dict[int, str]] = {}
+    for _, record in finished(result):
+        n, k, seed = (int(record.dials[name]) for name in ("n", "k", "seed"))
+        rows.setdefault((n, seed), {})[k] = record.run_id
+    every = sizes(result.table)
+    middle = every[(len(every) - 1) // 2] if every else 1
+    # A study has thousands of histories: only those of a row are read, in the order in which rows are wanted.
+    for n, seed in sorted(rows, key=lambda row: (abs(math.log(row[0] / middle)), *row)):
+        available = {k: name for k, name in rows[n, seed].items() if _has_risk(result, name)}
+        if available:
+            return _three(result, n, seed, available)
+    return {}
+
+
+def _has_risk(result: StudyResult, name: str) -> bool:
+    return any(row["name"] == "exact/risk" for row in result.histories.get(name, ()))
+
+
+def _three(result: StudyResult, n: int, seed: int, available: Mapping[int, str]) -> dict[tuple[int, int, int], str]:
+    trained = sorted(available)
     means = {k: cell.mean for (size, k), cell in cells(result.table, "regret").items() if size == n and k in trained}
     best = min(means, key=lambda k: (means[k], k)) if means else trained[len(trained) // 2]
     picked = sorted({trained[0], best, trained[-1]})
     if len(picked) < _COLUMNS <= len(trained):
         # The best is at an end: the middle width keeps the comparison.
         picked = sorted({*picked, next(k for k in trained[len(trained) // 2 :] + trained if k not in picked)})
-    return {(n, k, seed): available[n, k, seed] for k in picked}
+    return {(n, k, seed): available[k] for k in picked}

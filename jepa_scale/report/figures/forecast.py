@@ -7,12 +7,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import Forecast, StudyResult
 from jepa_scale.report.figures.shared import law_panels
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import EXACT, MISS, outside, styled, width_axis
-from jepa_scale.report.wording import number, percent, whole
+from jepa_scale.report.wording import law_name, listed, number, percent, whole
 
 NAME = "forecast"
 TITLE = "Forecast and held-out cells"
@@ -35,18 +36,26 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, what the intervals and error bars are and what was left out."""
     drawn = _drawable(result)
     first, n = drawn[0], drawn[0].points[0].n
-    factors = ", ".join(f"{item.law} on {item.target} ×{number(item.inflation)}" for item in drawn)
-    empty = [f"{item.law} on {item.target} ({item.inflation_source})" for item in result.forecasts if not item.points]
+    widened = [item for item in drawn if item.inflation != 1]
+    factors = ", ".join(f"{law_name(item.law)} on {item.target} ×{number(item.inflation)}" for item in widened)
+    plain = [f"{law_name(item.law)} on {item.target}" for item in drawn if item.inflation == 1]
+    empty = [
+        f"{law_name(item.law)} on {item.target} ({item.inflation_source})"
+        for item in result.forecasts
+        if not item.points
+    ]
     counts = sorted({point.seeds for item in drawn for point in item.points if point.observed is not None})
     seeds = f"{counts[0]}–{counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "no"
     return (
         f"Held-out cells at n = {whole(n)}, {number(first.extrapolation_decades)} decades beyond the largest n of the "
         "fits. "
-        f"Wide bars: calibrated {percent(first.level)} intervals; narrow bars: uncalibrated bootstrap "
-        "intervals; tick: prediction. "
+        f"Wide bars: {percent(first.level)} intervals, widened by what earlier forecasts missed; narrow bars: those of "
+        "the bootstrap alone; tick: prediction. "
         f"Points: observed mean over seeds ({seeds} seeds), error bars ±1 standard error over seeds; "
         "crosses fell outside the wide bar. "
-        f"Widening: {factors}." + (f" Left out: {'; '.join(empty)}." if empty else " No forecast was left out.")
+        + (f"Widening: {factors}." if widened else "")
+        + (f" Not widened, hence not calibrated: {listed(plain)}." if plain else "")
+        + (f" Left out: {'; '.join(empty)}." if empty else " No forecast was left out.")
     )
 
 
@@ -57,6 +66,15 @@ def draw(result: StudyResult) -> Figure:
     figure, panels = law_panels(drawn)
     for item in drawn:
         _panel(panels[item.target, item.law], item)
+    for (target, _), axes in panels.items():
+        # Near 0 it is decided whether a target is reached; what lies far above it is counted in decades.
+        small = result.target_regret if target == "regret" else 1.0
+        axes.set_yscale("symlog", linthresh=small, linscale=0.7)
+        axes.set_ylim(bottom=-small / 8)
+        decades = [10.0**power for power in range(-4, 7) if 10.0**power > 2 * small]
+        axes.yaxis.set_major_locator(FixedLocator([0, small, *decades]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     columns = 4 if figure.get_figwidth() > 7 else 2
     figure.legend(handles=_key(drawn[0].level), loc="outside lower center", ncols=columns, handlelength=1.6)
     return figure
@@ -91,13 +109,13 @@ def _panel(axes: Any, forecast: Forecast) -> None:
     axes.margins(x=0.08)
     seen = [point.covered for point in forecast.points if point.covered is not None]
     count = f"{sum(seen)} of {len(seen)} inside" if seen else "not observed yet"
-    axes.set_title(f"{outside(forecast.law)}: {count}", fontsize=8.5)
+    axes.set_title(f"{outside(law_name(forecast.law))}\n{count}", fontsize=8.5)
 
 
 def _key(level: float) -> list[Line2D]:
     return [
-        Line2D([], [], color=_WIDE, linewidth=8, label=f"calibrated {percent(level)}"),
-        Line2D([], [], color=_NARROW, linewidth=3, label="uncalibrated"),
+        Line2D([], [], color=_WIDE, linewidth=8, label=f"{percent(level)} interval"),
+        Line2D([], [], color=_NARROW, linewidth=3, label="of the bootstrap alone"),
         Line2D([], [], color=EXACT, marker="o", linestyle="", markersize=4, label="observed ± SE"),
         Line2D([], [], color=MISS, marker="X", linestyle="", markersize=6, label="observed, outside"),
     ]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report.figures.laws import drawable, predicted
 from jepa_scale.report.figures.shared import law_panels, size_label
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MARKERS, MUTED, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import Cell, cells, sizes, widths
-from jepa_scale.report.wording import listed, number, place
+from jepa_scale.report.wording import law_name, listed, number, place
 
 NAME = "law_residuals"
 TITLE = "Residuals of the fitted laws"
@@ -36,16 +38,17 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, how many cells lie outside the band and which is the worst."""
     parts = []
     for fit in _drawn(result):
-        inside = {cell: z for cell, z in _residuals(result, fit).items() if not result.held_out(cell.n)}
+        places = _fitted(result, fit)
+        inside = {cell: z for cell, z in _residuals(result, fit).items() if (cell.n, cell.k) in places}
         worst = max(inside, key=lambda cell: abs(inside[cell]), default=None)
         if worst is None:
             continue
         beyond = sum(abs(z) > _BAND for z in inside.values())
         parts.append(
-            f"{fit.law} on {fit.target} misses {beyond} of {len(inside)} fitted cells by more than that, most at "
-            f"{place(worst)} ({number(inside[worst], 2)})"
+            f"{law_name(fit.law)} on {fit.target} misses {beyond} of {len(inside)} fitted cells by more than that, "
+            f"most at {place(worst)} ({number(inside[worst], 2)})"
         )
-    apart = [f"{fit.law} on {fit.target}" for fit in drawable(result) if fit not in _drawn(result)]
+    apart = [f"{law_name(fit.law)} on {fit.target}" for fit in drawable(result) if fit not in _drawn(result)]
     return (
         "Cell mean minus the law, over the standard error of the mean that the fit gives it, √(s₀² + (cR)²)/√m for m "
         f"seeds. Grey: within {_BAND:g}. {'; '.join(parts)}. A trend along k or n is a law that bends the wrong way."
@@ -62,7 +65,7 @@ def draw(result: StudyResult) -> Figure:
     for fit in drawn:
         axes = panels[fit.target, fit.law]
         _panel(axes, result, fit)
-        axes.set_title(outside(fit.law), fontsize=8.5)
+        axes.set_title(outside(law_name(fit.law)), fontsize=8.5)
         if axes.get_ylabel():
             axes.set_ylabel(f"residual of {fit.target} / SE")
     handles, labels = panels[drawn[0].target, drawn[0].law].get_legend_handles_labels()
@@ -93,6 +96,14 @@ def _panel(axes: Any, result: StudyResult, fit: LawFit) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     width_axis(axes, widths(result.table), axes.get_xlabel())
+
+
+def _fitted(result: StudyResult, fit: LawFit) -> set[tuple[int, int]]:
+    """Return the (n, k) that a law was fitted to: not those held out, nor saturated ones unless it has a ceiling."""
+    table = result.table.where(np.array([not result.held_out(int(n)) for n in result.table["n"]], dtype=bool))
+    kept = [cells_from_table(table, fit.target, *limit) for limit in ((), (math.inf,))]
+    chosen = next((some for some in kept if len(some) == fit.cells), kept[-1])
+    return {(int(n), int(k)) for n, k in zip(chosen.n, chosen.k, strict=True)}
 
 
 def _residuals(result: StudyResult, fit: LawFit) -> dict[Cell, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_ce
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MARKERS, log_height, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, level, mean_of, rows_by_n, sizes, widths
-from jepa_scale.report.wording import plural, probability
+from jepa_scale.report.wording import law_name, plural, probability
 
 NAME = "laws"
 TITLE = "Fitted laws over the cell means"
@@ -30,7 +31,9 @@ def caption(result: StudyResult) -> str:
     """Say what is shown, what the error bars are and what was left out."""
     drawn = drawable(result)
     others = [
-        f"{fit.law} on {fit.target} ({fit.reason or 'no known formula'})" for fit in result.fits if fit not in drawn
+        f"{law_name(fit.law)} on {fit.target} ({fit.reason or 'no known formula'})"
+        for fit in result.fits
+        if fit not in drawn
     ]
     held_out = " Open markers were held out from the fits." if result.held_out_n is not None else ""
     apart = sorted({sentence for fit in drawn for sentence in fit.excluded})
@@ -53,7 +56,7 @@ def draw(result: StudyResult) -> Figure:
         axes = panels[fit.target, fit.law]
         _panel(axes, result, fit)
         lack = "" if fit.lack_of_fit_p is None else f"\nlack of fit {probability(fit.lack_of_fit_p)}"
-        axes.set_title(outside(fit.law) + lack, fontsize=8.5)
+        axes.set_title(outside(law_name(fit.law)) + lack, fontsize=8.5)
         if fit.target == "risk":
             log_height(axes)
         else:
@@ -119,11 +122,16 @@ def _mean_at(result: StudyResult, n: int, k: int, column: str) -> float:
 
 def _law(fit: LawFit) -> Law | None:
     """Return the law whose parameters are those of the fit, fixed exponents included."""
+    law = _parsed(fit.law, fit.formula)
+    return law if law is not None and law.names == tuple(parameter.name for parameter in fit.parameters) else None
+
+
+@lru_cache(maxsize=64)
+def _parsed(name: str, formula: str) -> Law | None:
     try:
-        law = Law(fit.law, fit.formula)
+        return Law(name, formula)
     except ValueError:
         return None
-    return law if law.names == tuple(parameter.name for parameter in fit.parameters) else None
 
 
 def drawable(result: StudyResult) -> list[LawFit]:

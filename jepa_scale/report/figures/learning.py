@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from jepa_scale.report.figures.shared import label_lines
 from jepa_scale.report.page.style import MARKERS, log_height, sequential, styled, width_axis
 from jepa_scale.report.wording import listed, whole
 from jepa_scale.theory.learning_curve import BestWidth, LearningCurve, best_regret_width, best_risk_width
@@ -21,7 +22,8 @@ def caption(survey: Survey) -> str:
     torus, nuisance = survey.torus_curve, survey.nuisance_curve
     return (
         f"Exact learners, no gradient descent; means over {torus.datasets} data sets, error bars of one standard error "
-        "(most smaller than the markers). Left: risk on the 8×8 torus (slip 0.2, blur 1), an encoder for each action; "
+        "(most smaller than the markers), rings at the least. Left: risk on the 8×8 torus (slip 0.2, blur 1), an "
+        "encoder for each action; "
         f"best k {_best(torus, best_risk_width(torus, _generator(survey)))}. Right: regret on 25 hidden states seen "
         "through 8 interchangeable observations each (hidden 5×5 torus, slip 0.2, blur 0.42), one encoder for all "
         f"actions; best k {_best(nuisance, best_regret_width(nuisance, _generator(survey)))}. In parentheses the 95 % "
@@ -58,10 +60,11 @@ def _panel(axes: Any, curve: LearningCurve, means: Any, errors: Any, label: str,
     colors = sequential([int(n) for n in curve.sizes])
     for marker, n, mean, error in zip(MARKERS, curve.sizes, means, errors, strict=False):
         color = colors[int(n)]
-        axes.errorbar(curve.widths, mean, error, marker=marker, color=color, markersize=3, label=f"n = {whole(n)}")
+        axes.errorbar(curve.widths, mean, error, marker=marker, color=color, markersize=3)
         best = int(mean.argmin())
         axes.plot(curve.widths[best], mean[best], "o", markersize=9, markerfacecolor="none", color=color)
     width_axis(axes, ticks)
     log_height(axes)
     axes.set_ylabel(label)
-    axes.legend(title="ring: least")
+    ends = zip(means[:, -1], curve.sizes, MARKERS, strict=False)
+    label_lines(axes, [(float(end), f"n = {whole(n)}", colors[int(n)], marker) for end, n, marker in ends])

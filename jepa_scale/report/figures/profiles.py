@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from matplotlib.figure import Figure
-from scipy import stats
 
+from jepa_scale.laws.distributions import f_quantile
 from jepa_scale.laws.profile import Profile
 from jepa_scale.laws.table import TableStudy
 from jepa_scale.report.page.style import INK, MISS, MUTED, styled
@@ -55,7 +55,7 @@ def draw(study: TableStudy) -> Figure:
     for axes, (law, item, fitted) in zip(panels, drawn, strict=False):
         owner = next(entry for entry in study.laws if entry.fit.law == law)
         free = sum(not parameter.fixed for parameter in owner.fit.parameters)
-        limit = float(stats.f.ppf(owner.fit.level, 1, max(rows_seen - free, 1)))
+        limit = f_quantile(owner.fit.level, 1, max(rows_seen - free, 1))
         axes.plot(item.values, item.rise, color="#2f7ab8")
         axes.axhline(limit, color=MUTED, linestyle="--", linewidth=0.9)
         axes.axvline(fitted, color=INK, linewidth=0.9)

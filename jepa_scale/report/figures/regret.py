@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.records.quantities import BY_NAME, noun_of
-from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
+from jepa_scale.records.quantities import BY_NAME, label_of, noun_of
+from jepa_scale.report.figures.shared import draw_rows, label_levels, label_rows, left_out_cells, seeds_of_cells
 from jepa_scale.report.page.style import INK, MUTED, styled, width_axis
 from jepa_scale.report.summary import cells, level, optima, subject, widths
-from jepa_scale.report.wording import number, over, whole
+from jepa_scale.report.wording import over, whole
 
 NAME = "regret_by_width"
 TITLE = "Regret against latent width"
@@ -58,14 +58,14 @@ def measured_as(result: StudyResult) -> str:
 
 def draw_levels(axes: Any, result: StudyResult) -> None:
     """Draw horizontal lines at the target and at the regret of planners that know nothing."""
-    for value, label, line in levels(result):
-        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1, label=f"{label} ({number(value)})")
+    for value, _, line in levels(result):
+        axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1)
 
 
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each n over the floors of planners that know nothing."""
-    figure = Figure(figsize=(7.2, 3.9))
+    figure = Figure(figsize=(5.8, 3.3))
     axes = figure.subplots()
     draw_rows(axes, result, "regret")
     turns = optima(result.table, "regret")
@@ -80,13 +80,13 @@ def draw(result: StudyResult) -> Figure:
             markeredgecolor=INK,
             markeredgewidth=1.1,
             zorder=5,
-            label="k*(n), interior",
         )
     draw_levels(axes, result)
     width_axis(axes, widths(result.table))
-    axes.set_ylabel("regret (share of tasks)" if result.sampled else "expected regret (probability)")
+    axes.set_ylabel("regret (share of tasks)" if result.sampled else label_of("regret"))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-    legend_outside(figure, axes)
+    label_rows(axes, result, "regret")
+    label_levels(axes, levels(result))
     return figure
 
 
@@ -97,11 +97,13 @@ def levels(result: StudyResult) -> list[tuple[float, str, str]]:
         return [(result.target_regret, "target", ":"), *([] if copy is None else [(copy, "copy of the start", "--")])]
     random, idle = level(result.table, "regret_random"), level(result.table, "regret_do_nothing")
     found = [(result.target_regret, "target", ":")]
+    # A simulator is acted in step by step; in a finite world a plan is judged as a whole.
+    names = ("random actions", "doing nothing") if result.sampled else ("random plans", "null action")
     if random is not None and idle is not None and math.isclose(random, idle, rel_tol=1e-3):
         # One line over the other would show one of them only.
-        return [*found, (random, "random plans = null action", "--")]
+        return [*found, (random, " = ".join(names), "--")]
     if random is not None:
-        found.append((random, "random plans", "--"))
+        found.append((random, names[0], "--"))
     if idle is not None:
-        found.append((idle, "null action", "-."))
+        found.append((idle, names[1], "-."))
     return found

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.table import FittedLaw, TableStudy
 from jepa_scale.report.page.style import INK, MUTED, styled
-from jepa_scale.report.wording import number
+from jepa_scale.report.wording import law_name, number
 
 NAME = "residuals"
 TITLE = "Residuals"
@@ -26,7 +26,7 @@ def caption(study: TableStudy) -> str:
     """Say what is shown."""
     kind = "ln of predicted over observed" if study.relative else "predicted less observed"
     what = f"{kind} {study.target}"
-    spread = ", ".join(f"{fitted.fit.law} {number(_spread(fitted), 2)}" for fitted in _drawn(study))
+    spread = ", ".join(f"{law_name(fitted.fit.law)} {number(_spread(fitted), 2)}" for fitted in _drawn(study))
     return (
         f"{what[0].upper()}{what[1:]} of every run, against {study.scale_name}. A law that bends the wrong way "
         f"shows as a trend. Dashed: robust sd of the residuals ({spread}). No run was left out of the picture."

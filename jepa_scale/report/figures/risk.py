@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
-from jepa_scale.report.page.style import EXACT, MUTED, log_height, styled, width_axis
+from jepa_scale.records.quantities import label_of
+from jepa_scale.report.figures.shared import draw_rows, label_rows, left_out_cells, seeds_of_cells
+from jepa_scale.report.page.style import EXACT, INK, MUTED, log_height, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, widths
 from jepa_scale.report.wording import listed
 
@@ -20,8 +21,8 @@ NEGLIGIBLE = 1e-9
 """Tails below this are rounding errors, which would stretch a logarithmic axis over many empty decades."""
 
 _FLOORS = {
-    "tail": ("tail Σσ², i > k", EXACT, "-", "."),
-    "shared_tail": ("floor, one shared encoder", MUTED, (0, (4, 1.5)), "x"),
+    "tail": ("spectral tail", EXACT, "-", ".", (-8, -16)),
+    "shared_tail": ("floor of one shared encoder", MUTED, (0, (4, 1.5)), "x", (-8, -5)),
 }
 
 
@@ -36,8 +37,7 @@ def caption(result: StudyResult) -> str:
     parts = [
         "Exact risk R = ‖M̄ − GᵀF‖², mean over actions, on logarithmic axes.",
         f"Mean over seeds ({seeds_of_cells(result, 'risk')}); error bars ±1 standard error over seeds.",
-        "Black: the spectral tail, below which no width k can go.",
-        "Grey: the floor of one encoder shared by all actions.",
+        "No width k can go below the spectral tail, and no encoder shared by all actions below its own floor.",
     ]
     zero = [k for k, value in by_width(result.table, "tail").items() if value <= NEGLIGIBLE]
     if zero:
@@ -51,20 +51,20 @@ def caption(result: StudyResult) -> str:
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each n, the tail and the shared-encoder floor under them."""
-    figure = Figure(figsize=(7.2, 3.9))
+    figure = Figure(figsize=(5.8, 3.3))
     axes = figure.subplots()
     draw_rows(axes, result, "risk", positive=True)
     for column in _FLOORS:
         _floor(axes, result, column)
     log_height(axes)
     width_axis(axes, widths(result.table))
-    axes.set_ylabel("exact risk R")
-    legend_outside(figure, axes)
+    axes.set_ylabel(label_of("risk"))
+    label_rows(axes, result, "risk", positive=True)
     return figure
 
 
 def _floor(axes: Any, result: StudyResult, column: str) -> None:
-    label, color, line, marker = _FLOORS[column]
+    label, color, line, marker, shift = _FLOORS[column]
     values = {k: value for k, value in by_width(result.table, column).items() if value > NEGLIGIBLE}
     if values:
         axes.plot(
@@ -77,3 +77,8 @@ def _floor(axes: Any, result: StudyResult, column: str) -> None:
             zorder=4,
             label=label,
         )
+        k = max(values)
+        axes.annotate(
+            label, (k, values[k]), xytext=shift, textcoords="offset points", fontsize="small", color=INK,
+            ha="right", va="center",
+        )  # fmt: skip

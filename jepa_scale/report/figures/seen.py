@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.report.figures.shared import draw_rows, left_out_cells, legend_outside, seeds_of_cells
+from jepa_scale.records.quantities import label_of
+from jepa_scale.report.figures.shared import draw_rows, label_rows, left_out_cells, seeds_of_cells
 from jepa_scale.report.page.style import styled, width_axis
 from jepa_scale.report.summary import cells, widths
 
@@ -39,9 +40,11 @@ def draw(result: StudyResult) -> Figure:
     """Draw both against k, one line for each n."""
     figure = Figure(figsize=(8.6, 3.3))
     left, right = figure.subplots(1, 2)
-    for axes, target, label in ((left, "total", "held-out T"), (right, "subspace_deficit", "subspace deficit")):
+    for axes, target in ((left, "total"), (right, "subspace_deficit")):
         draw_rows(axes, result, target)
         width_axis(axes, widths(result.table))
-        axes.set_ylabel(label)
-    legend_outside(figure, left)
+        axes.set_ylabel(label_of(target))
+    # Of the right panel, where it has lines: the labels of the left one would stand between the two.
+    axes, target = (right, "subspace_deficit") if cells(result.table, "subspace_deficit") else (left, "total")
+    label_rows(axes, result, target)
     return figure

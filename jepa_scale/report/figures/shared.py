@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from jepa_scale.records import Forecast, LawFit, StudyResult
+from jepa_scale.records.quantities import label_of
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, NARROWEST, sequential
 from jepa_scale.report.summary import Cell, cells, lacking, rows_by_n, sizes, widths
-from jepa_scale.report.wording import plural, whole
+from jepa_scale.report.wording import number, plural, whole
 
 
 def size_label(result: StudyResult, n: int) -> str:
@@ -75,7 +77,7 @@ def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, di
         places[place].set_axis_off()
     for i, target in enumerate(targets):
         first = next(law for law in laws if (target, law) in used)
-        places[target, first].set_ylabel("exact risk R" if target == "risk" else f"expected {target}")
+        places[target, first].set_ylabel(label_of(target))
         # A panel over an empty place carries the label of its column.
         for law in laws:
             if not any((below, law) in used for below in targets[i + 1 :]):
@@ -100,9 +102,11 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
 
     ``ends`` are height, text, and the line's colour and marker.
     """
-    low, high = axes.get_ylim()
+    if not ends:
+        return
     order = sorted(ends, key=lambda end: end[0])
-    wanted = [min(max((value - low) / (high - low), 0.0), 1.0) for value, *_ in order]
+    heights = axes.transScale.transform([(axes.get_xlim()[1], value) for value, *_ in order])
+    wanted = np.clip(axes.transLimits.transform(heights)[:, 1], 0.0, 1.0).tolist()
     places = list(wanted)
     # Up from the lowest, then down from the top: each moves no more than its neighbours make it.
     for i in range(1, len(places)):
@@ -112,13 +116,36 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
         places[i] = min(places[i], above)
     for (_, label, color, marker), place in zip(order, places, strict=True):
         # The mark has the line's colour; text in it would be too pale to read.
-        axes.plot(
-            [1.018], [place], marker=marker, color=color, markersize=4, linestyle="", transform=axes.transAxes,
-            clip_on=False,
-        )  # fmt: skip
+        beside = axes.transAxes + ScaledTranslation(8 / 72, 0, axes.figure.dpi_scale_trans)
+        axes.plot([1], [place], marker=marker, color=color, markersize=4, linestyle="", transform=beside, clip_on=False)
         axes.annotate(
-            label, (1.032, place), xycoords="axes fraction", va="center", ha="left", fontsize="small", color=INK,
-            annotation_clip=False,
+            label, (1, place), xycoords="axes fraction", xytext=(15, 0), textcoords="offset points", va="center",
+            ha="left", fontsize="small", color=INK, annotation_clip=False,
+        )  # fmt: skip
+
+
+def label_rows(axes: Any, result: StudyResult, target: str, positive: bool = False) -> None:
+    """Write the n of each line of ``draw_rows`` right of the axes; called once the limits of the axes are set."""
+    colors = sequential(sizes(result.table))
+    markers = dict(zip(colors, MARKERS * len(colors), strict=False))
+    rows = {
+        n: [cell for cell in row if cell.mean > 0 or not positive]
+        for n, row in rows_by_n(cells(result.table, target)).items()
+    }
+    names = {n: f"n = {whole(n)}" + (" held out" if result.held_out(n) else "") for n in rows}
+    label_lines(axes, [(row[-1].mean, names[n], colors[n], markers[n]) for n, row in rows.items() if row])
+
+
+def label_levels(axes: Any, levels: Sequence[tuple[float, str, Any]]) -> None:
+    """Write the name and value of horizontal lines on them, at the left: the right is for the ends of the others."""
+    low, high = axes.get_ylim()
+    for value, name, _ in levels:
+        # Under its line where another one is so close above that their names would lie on each other.
+        under = any(0 < other - value < _ROW * (high - low) for other, _, _ in levels)
+        shift, side = (-2, "top") if under else (2, "bottom")
+        axes.annotate(
+            f"{name} {number(value)}", (0.008, value), xycoords=("axes fraction", "data"), xytext=(0, shift),
+            textcoords="offset points", va=side, ha="left", fontsize="small", color=INK,
         )  # fmt: skip
 
 

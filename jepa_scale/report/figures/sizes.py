@@ -8,13 +8,20 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jepa_scale.records import StudyResult
-from jepa_scale.records.quantities import noun_of
+from jepa_scale.records.quantities import label_of, noun_of
 from jepa_scale.report.figures.regret import levels, measured_as
-from jepa_scale.report.figures.shared import draw_runs, error_bars, label_lines, left_out_cells, seeds_of_cells
+from jepa_scale.report.figures.shared import (
+    draw_runs,
+    error_bars,
+    label_levels,
+    label_lines,
+    left_out_cells,
+    seeds_of_cells,
+)
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, MUTED, sequential, size_axis, styled
-from jepa_scale.report.summary import Cell, cells, sizes, subject, widths
-from jepa_scale.report.wording import measured, number, percent, whole
+from jepa_scale.report.summary import Cell, cells, optima, sizes, subject, widths
+from jepa_scale.report.wording import listed, measured, percent, plural, whole
 
 NAME = "regret_by_size"
 TITLE = "Against the amount of data"
@@ -52,16 +59,17 @@ def caption(result: StudyResult) -> str:
         share = percent(result.advice.ask.level if result.advice is not None else 0.9)
         bars = f" Pale bars: {share} forecasts of one run, from the smaller half of the sizes."
     seeds = seeds_of_cells(result, subject(result))
+    exact = f" {learner_sentence(result)}" if result.learner is not None else ""
     return (
         f"{measured_as(result)} Mean over seeds ({seeds}); error bars ±1 standard error over "
-        f"seeds; small dots: single runs.{bars} {sentence}{held_out} {left_out_cells(result, subject(result))}"
+        f"seeds; small dots: single runs.{bars} {sentence}{exact}{held_out} {left_out_cells(result, subject(result))}"
     )
 
 
 @styled
 def draw(result: StudyResult) -> Figure:
     """Draw one line for each k over the floors of planners that know nothing."""
-    figure = Figure(figsize=(7.6, 3.9))
+    figure = Figure(figsize=(5.8, 3.4))
     axes = figure.subplots()
     colors = sequential(widths(result.table), "plasma")
     markers = dict(zip(colors, MARKERS * len(colors), strict=False))
@@ -82,6 +90,7 @@ def draw(result: StudyResult) -> Figure:
         largest = max((n for n in sizes(result.table) if n < result.held_out_n), default=result.held_out_n)
         axes.axvline((largest * result.held_out_n) ** 0.5, color=MUTED, linestyle=":", linewidth=1, zorder=1)
     _draw_forecasts(axes, result, colors)
+    _draw_learner(axes, result, colors)
     for value, _, line in levels(result):
         axes.axhline(value, color=MUTED, linestyle=line, linewidth=1.1, zorder=1)
     size_axis(axes, sizes(result.table))
@@ -89,19 +98,12 @@ def draw(result: StudyResult) -> Figure:
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     ends = [(row[-1].mean, f"k = {k}", colors[k], markers[k]) for k, row in _by_width(result).items()]
     label_lines(axes, ends)
-    for value, name, _ in levels(result):
-        # On its line, at the left: the right is for the widths.
-        axes.annotate(
-            f"{name} {number(value)}", (0.008, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", va="bottom", ha="left", fontsize="small", color=INK,
-        )  # fmt: skip
+    label_levels(axes, levels(result))
     return figure
 
 
 def _measure(result: StudyResult) -> str:
-    if subject(result) != "regret":
-        return f"{noun_of(subject(result))} (share of variance)"
-    return "regret (share of tasks)" if result.sampled else "expected regret (probability)"
+    return "regret (share of tasks)" if result.sampled and subject(result) == "regret" else label_of(subject(result))
 
 
 def _draw_forecasts(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -> None:
@@ -113,6 +115,47 @@ def _draw_forecasts(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -
                 verdict.n * beside[verdict.k], verdict.low, verdict.high,
                 color=colors[verdict.k], alpha=0.25, linewidth=5, zorder=1.5,
             )  # fmt: skip
+
+
+def _draw_learner(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -> None:
+    """Draw the exact minimiser of the empirical risk as a thin line in the colour of its width."""
+    learner = result.learner
+    shown = [(place, k) for place, k in enumerate(learner.widths) if k in colors] if learner is not None else []
+    if learner is None or not shown:
+        return
+    for place, k in shown:
+        axes.plot(learner.sizes, learner.regret[:, place], color=colors[k], linewidth=0.9, linestyle=":", zorder=1.8)
+    highest = learner.regret.max(1)
+    # Right of the third size there is room above the highest line.
+    at = min(2, len(learner.sizes) - 1)
+    axes.annotate(
+        "dotted: exact minimiser", (learner.sizes[at], highest[at]), xytext=(14, 0), textcoords="offset points",
+        fontsize="small", color=INK, va="bottom",
+    )  # fmt: skip
+
+
+def learner_sentence(result: StudyResult) -> str:
+    """Say where the exact learner pays for its width, where the networks do, and what that means for choosing k."""
+    learner = result.learner
+    if learner is None or not learner.widths:
+        return ""
+    turns = optima(result.table, "regret")
+    paying = [n for n, turn in turns.items() if turn.above is not None and turn.above.decisive]
+    exact, widest = list(learner.rising()), learner.widths[-1]
+    start = (
+        f"Dotted: the exact minimiser of the empirical risk on as many independent transitions "
+        f"({plural(learner.datasets, 'data set')}), of which the theory speaks."
+    )
+    if not exact:
+        return f"{start} It is at no n worse at k = {widest} than at its best width: here, width costs no data."
+    where = f"At k = {widest} it is worse than at its best width at n = {listed([whole(n) for n in exact])}"
+    if exact == paying:
+        return f"{start} {where}, and so are the networks: choose k near the best of your n."
+    own = f"at n = {listed([whole(n) for n in paying])}" if paying else "at no n"
+    return (
+        f"{start} {where}, the networks {own}: their width costs them something else, so choose k by runs with a rate "
+        "tuned for each width, not by this learner."
+    )
 
 
 def _by_width(result: StudyResult) -> dict[int, list[Cell]]:

@@ -39,8 +39,8 @@ def caption(result: StudyResult) -> str:
     )
     return (
         f"Singular values σ_i at k = {first.dials['k']}, mean over actions; one run for each n (seed "
-        f"{listed(sorted({record.dials['seed'] for record in chosen.values()}))}). Line: exact, of the world. "
-        "Filled: exact values of the learned features, which cannot exceed the line. "
+        f"{listed(sorted({record.dials['seed'] for record in chosen.values()}))}). Bars: exact, of the world. "
+        "Filled: exact values of the learned features, which cannot exceed the bars. "
         "Open: held-out estimates of the same features; error bars ±1 jackknife standard error of one action "
         "(mean over actions), 1 seed. Dotted: i = k." + left_out
     )
@@ -68,7 +68,9 @@ def _panel(axes: Any, row: int, record: RunRecord, color: Any) -> None:
     k = int(record.dials["k"])
     exact, learned = (np.asarray(values, dtype=float) for values in (_exact(record), record.spectrum["learned"]))
     shown = exact[: max(k, min(len(exact), k + k // 8 + 1))]
-    axes.plot(np.arange(1, len(shown) + 1), shown, color=EXACT, linewidth=1.2, zorder=2)
+    # Bars of a step, not a line: between two indices there is nothing.
+    steps = np.arange(1, len(shown) + 1)
+    axes.hlines(shown, steps - 0.45, steps + 0.45, color=EXACT, linewidth=1.4, zorder=2)
     marked = marks.runs([row] * int(np.isfinite(learned).sum()))
     axes.plot(np.arange(1, len(learned) + 1), learned, "o", color=color, markersize=3.2, zorder=4, gid=marked)
     estimated = record.spectrum.get("estimated")

@@ -10,6 +10,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.laws.tuning import rate_means
 from jepa_scale.records import StudyResult, TuningCheck
+from jepa_scale.records.quantities import label_of
+from jepa_scale.report.figures.shared import label_lines
 from jepa_scale.report.page.style import MARKERS, MUTED, outside, sequential, styled
 from jepa_scale.report.wording import number, plural, whole
 
@@ -48,11 +50,9 @@ def draw(result: StudyResult) -> Figure:
     assert check is not None  # ``missing`` is asked first
     figure = Figure(figsize=(7.2, 3.1))
     left, right = figure.subplots(1, 2)
-    for axes, target, label in ((left, "regret", "expected regret"), (right, "risk", "exact risk R")):
+    for axes, target in ((left, "regret"), (right, "risk")):
         _panel(axes, check, target)
-        axes.set_ylabel(label)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper")
+        axes.set_ylabel(label_of(target))
     return figure
 
 
@@ -68,12 +68,14 @@ def _panel(axes: Any, check: TuningCheck, target: Any) -> None:
             marker=marker,
             capsize=2.5,
             elinewidth=1,
-            label=f"k = {k}",
         )
     axes.axvline(check.shared, color=MUTED, linestyle=":", linewidth=1.1, zorder=1)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.set_xlabel(outside(check.key))
+    axes.set_xlabel("learning rate" if check.key == "optimizer.lr" else outside(check.key))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    rows = rate_means(check, target)
+    ends = [(row[max(row)][0], f"k = {k}", colors[k]) for k, row in rows.items() if row]
+    label_lines(axes, [(*end, marker) for end, marker in zip(ends, MARKERS * len(ends), strict=False)])

@@ -30,28 +30,38 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
     return f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def section(identity: str, title: str, *parts: str, closed: bool = False) -> str:
-    """Return a section with its heading; one that is ``closed`` shows its content when its heading is clicked."""
+def section(identity: str, title: str, *parts: str, closed: bool = False, printed: bool = True) -> str:
+    """Return a section with its heading; one that is ``closed`` shows its content when its heading is clicked.
+
+    On paper its content stands as well, unless it is not to be ``printed``: then only if it has been unfolded.
+    """
     content = "\n".join(parts)
     if not closed:
         return f'<section id="{identity}"><h2>{text(title)}</h2>\n{content}</section>'
+    kind = "section" if printed else "section screen"
     return (
-        f'<section id="{identity}"><details class="section"><summary><h2>{text(title)}</h2></summary>\n{content}'
+        f'<section id="{identity}"><details class="{kind}"><summary><h2>{text(title)}</h2></summary>\n{content}'
         "</details></section>"
     )
 
 
-def sections(bodies: Mapping[str, tuple[str, str]], closed: Collection[str] = ()) -> tuple[str, str]:
-    """Return the links to sections, given as id → title and content, and the sections, those in ``closed`` folded."""
+def sections(
+    bodies: Mapping[str, tuple[str, str]], closed: Collection[str] = (), screen: Collection[str] = ()
+) -> tuple[str, str]:
+    """Return the links to sections, given as id → title and content, and the sections.
+
+    Those in ``closed`` are folded; those of them in ``screen`` are folded on paper too.
+    """
     links = "".join(f'<li><a href="#{identity}">{text(title)}</a></li>' for identity, (title, _) in bodies.items())
     body = "\n".join(
-        section(identity, title, content, closed=identity in closed) for identity, (title, content) in bodies.items()
+        section(identity, title, content, closed=identity in closed, printed=identity not in screen)
+        for identity, (title, content) in bodies.items()
     )
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>', body
 
 
 def folded(summary: str, content: str) -> str:
-    """Return content that a reader can unfold; it is always unfolded on paper."""
+    """Return content that a reader can unfold; paper has it if it has been unfolded."""
     return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
@@ -81,14 +91,18 @@ def json_block(content: Mapping[str, Any]) -> str:
     return f'<script type="application/json" id="page-data">{data}</script>'
 
 
-def document(title: str, body: str, data: Mapping[str, Any] | None = None) -> str:
+SCRIPT = Path(__file__).parent / "page.js"
+"""Script of every page."""
+
+
+def document(title: str, body: str, data: Mapping[str, Any] | None = None, head: str = "") -> str:
     """Return a self-contained page; ``data`` is shown for its points and in its table of runs."""
-    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    script = SCRIPT.read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="viewport" content="width=device-width, initial-scale=1">{head}
 <title>{text(title)}</title>
 <style>{css(colors_of(body))}</style>
 </head>
@@ -107,12 +121,13 @@ def document(title: str, body: str, data: Mapping[str, Any] | None = None) -> st
 
 
 def card(identity: str, title: str, caption: str, svg: str, files: Sequence[str] = ()) -> str:
-    """Return a figure with its caption, which is also its text alternative.
+    """Return a figure with its caption, which names it; the drawing's own label says what can be done with it.
 
     ``files`` are the figure's twins, relative to the page.
     """
-    answers = 'class="pt"' in svg
-    label = text(f"{title}. {caption}")
+    points = svg.count('class="pt"')
+    answers = points > 0
+    label = f"Chart of {points} points; the arrow keys walk over them" if answers else "Chart, explained below"
     # A picture is one thing to a screen reader; a group lets it reach the points.
     drawn = svg.replace("<svg ", f'<svg role="{"group" if answers else "img"}" aria-label="{label}" ', 1)
     links = " · ".join(f'<a href="{text(file)}">{text(file.rpartition(".")[2].upper())}</a>' for file in files)

@@ -28,15 +28,20 @@
   const reach = () => all(".wide, .card, pre").forEach((box) => {
     if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
+    cue(box);
   });
+  const cue = (box) => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  all(".wide, .card").forEach((box) => box.addEventListener("scroll", () => cue(box), { passive: true }));
   addEventListener("resize", reach);
   all("details").forEach((box) => box.addEventListener("toggle", reach));
 
-  // A link to a section that is folded opens it.
-  const unfold = () => {
-    const target = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+  // What is led to is unfolded first.
+  const reveal = (target) => {
     for (let box = target?.closest("details") ?? (target && one("details.section", target)); box;
       box = box.parentElement.closest("details")) box.open = true;
+  };
+  const unfold = () => {
+    if (location.hash.length > 1) reveal(document.getElementById(decodeURIComponent(location.hash.slice(1))));
   };
   addEventListener("hashchange", unfold);
   unfold();
@@ -161,6 +166,7 @@
   const open = (point) => {
     const key = point.dataset.p;
     if (!table) return;
+    reveal(table);
     pinned(key);
     origin = point;
     if (key in data.filters) {

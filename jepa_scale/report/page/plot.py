@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from jepa_scale.files import write_whole
 from jepa_scale.report.page.marks import inlined, unmarked
 from jepa_scale.report.page.markup import card, text
-from jepa_scale.report.page.style import lay_out, to_png, to_svg
+from jepa_scale.report.page.style import to_png, to_svg
 
 Shown = TypeVar("Shown")
 """Type of the result that a figure is drawn from."""
@@ -24,7 +24,6 @@ TWINS = ("png", "svg")
 
 def place_figure(figure: Figure, name: str, title: str, caption: str, folder: Path) -> str:
     """Write a figure's files into ``folder``, which lies next to the page, and return its HTML."""
-    lay_out(figure)
     svg = to_svg(figure)
     write_whole(folder / f"{name}.png", to_png(figure))
     write_whole(folder / f"{name}.svg", unmarked(svg).encode("utf-8"))

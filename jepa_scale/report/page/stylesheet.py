@@ -91,9 +91,18 @@ figure { margin: 1.5rem 0 2.25rem; break-inside: avoid; }
 #tip b, #tip span { display: block; }
 figcaption { color: var(--muted); font-size: .9rem; margin-top: .6rem; max-width: 50rem; }
 figcaption b { color: var(--ink); }
-.wide { overflow-x: auto; margin: .75rem 0 1.25rem; }
+/* A table wider than the text takes what the window has, on both sides. */
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: min(100vw - 2.5rem, 84rem);
+  margin: .75rem 0 1.25rem 50%; translate: -50%; }
+/* What is cut off fades out, so that nobody takes the edge for the end. */
+.more { mask-image: linear-gradient(to right, #000 calc(100% - 3rem), #0003); }
+@media screen {
+  .wide table:not(.heat) > * > tr > :first-child, .heat tr > th:first-child { position: sticky; left: 0; z-index: 1;
+    background: var(--page); }
+}
 .tall { max-height: 75vh; overflow: auto; border: 1px solid var(--line); border-radius: .35rem; }
-.tall thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
+.tall thead th { position: sticky; top: 0; background: var(--page); z-index: 1; }
+.wide.tall thead tr > th:first-child { z-index: 2; }
 table { min-width: min(22rem, 100%); border-collapse: collapse; font-size: .88rem; line-height: 1.4; }
 caption { text-align: left; color: var(--muted); padding-bottom: .4rem; }
 th, td { padding: .35rem .65rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
@@ -112,7 +121,7 @@ table.heat td small { display: block; }
 table.heat thead th { text-align: center; } table.heat tbody th { white-space: nowrap; }
 /* Black on every shade, whatever the theme: the shades are the same in both. */
 table.heat td.best { outline: 2px solid #000; outline-offset: -4px; font-weight: 700; }
-.prose { min-width: 20rem; max-width: 34rem; } code.formula { white-space: nowrap; }
+.prose { min-width: 17rem; max-width: 30rem; } code.formula { display: inline-block; min-width: 13rem; }
 .no { color: var(--alarm); font-weight: 600; }
 .note { color: var(--muted); font-size: .88rem; }
 details { margin: 1rem 0; }
@@ -129,19 +138,29 @@ code { font-size: .86em; overflow-wrap: anywhere; }
   main { padding: 1.25rem .8rem 3rem; } h1 { font-size: 1.5rem; } dl { grid-template-columns: 1fr; }
   .card { padding: .5rem; } .verdict { font-size: 1.12rem; } .next code { white-space: normal; }
   .answer { font-size: 1.05rem; padding-left: 1.1rem; }
+  .card svg { min-width: calc(.62 * var(--w)); }
+  .wide { max-width: calc(100vw - 1.6rem); } .prose { min-width: 13rem; }
 }
 @page { margin: 15mm; }
 @media print {
-  body { font-size: 10pt; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
+  body { font-size: 9.5pt; line-height: 1.4; } main { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
   nav, .tool, .skip, #tip, .ring, .pin { display: none !important; }
-  .wide, .card, .tall, pre { overflow: visible; max-height: none; } .prose { min-width: 0; }
-  .card svg { min-width: 0; max-width: 100%; max-height: 20cm; }
+  .wide, .card, .tall, pre { overflow: visible; max-height: none; } .prose { min-width: 9em; }
+  code.formula { min-width: 0; }
+  .wide { width: auto; max-width: none; margin-left: 0; translate: none; } .more { mask-image: none; }
+  .card svg { min-width: 0; max-width: 100%; max-height: 7.5cm; }
   #runs-table code { white-space: normal; }
-  table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; overflow-wrap: anywhere; }
+  table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; overflow-wrap: break-word; }
+  #runs-table { font-size: 6.2pt; } #runs-table th, #runs-table td { padding: .1rem .2rem; }
   .tall thead th { position: static; } tr { break-inside: avoid; }
   tr[hidden] { display: table-row !important; }
-  td.number, th.number, thead th, table.heat td { white-space: normal; } table.heat td { min-width: 0; }
-  details::details-content { content-visibility: visible !important; height: auto !important; }
+  td.number, th.number, thead th, table.heat td, table.heat th { white-space: normal; }
+  table.heat td { min-width: 0; } table.heat td, table.heat th { padding: .1rem .2rem; }
+  details.section:not(.screen)::details-content { content-visibility: visible !important; height: auto !important; }
+  .verdict { font-size: 13pt; } .answer { font-size: 10pt; } .answer li { margin: .25rem 0; }
+  h2 { margin: 1.2rem 0 .5rem; }
+  .keys { grid-template-columns: repeat(3, 1fr); gap: .4rem; } .key { padding: .35rem .6rem; }
+  figure { margin: .8rem 0 1rem; } figcaption { font-size: 8pt; } ul.says { font-size: 9pt; }
   table.heat td, .card svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   th[aria-sort] button::after { content: "" !important; }
 }

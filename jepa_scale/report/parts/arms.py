@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from jepa_scale.records import Arm, RunRecord, StudyResult
 from jepa_scale.report.page.markup import paragraph, table, text
@@ -87,6 +86,8 @@ _FEWEST = 6
 
 def deficit_and_regret(result: StudyResult) -> str:
     """Return a sentence on the rank correlation of subspace deficit and regret over all cells: ρ with an interval."""
+    from scipy.stats import spearmanr
+
     pairs = []
     for arm in result.arms:
         deficits, regrets = cells(arm.result.table, "subspace_deficit"), cells(arm.result.table, "regret")

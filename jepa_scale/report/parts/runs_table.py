@@ -66,7 +66,7 @@ def regret_of_run(result: StudyResult, row: int) -> str:
         return f"{with_error(value, error)} (SE over {whole(tried)} {kind})"
     if result.sampled:
         return f"{number(value)} (no standard error recorded)"
-    return f"{number(value)} ± 0 ({over(result)}; 1 seed)"
+    return f"{number(value)} ({over(result)}; 1 seed)"
 
 
 def page_data(result: StudyResult) -> dict[str, Any]:

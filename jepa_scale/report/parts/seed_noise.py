@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import chi2
-
+from jepa_scale.laws.distributions import chi_square_quantile
 from jepa_scale.records import StudyResult
 from jepa_scale.report.page.markup import paragraph, table
 from jepa_scale.report.summary import Cell, cells, rows_by_n
@@ -25,7 +24,7 @@ def pooled(row: list[Cell]) -> tuple[float, float, float, int] | None:
         return None
     # s² = m SE²
     total = sum((seeds - 1) * seeds * error**2 for seeds, error in replicated)
-    low, high = (math.sqrt(total / chi2.ppf(q, freedom)) for q in ((1 + _LEVEL) / 2, (1 - _LEVEL) / 2))
+    low, high = (math.sqrt(total / chi_square_quantile(q, freedom)) for q in ((1 + _LEVEL) / 2, (1 - _LEVEL) / 2))
     return math.sqrt(total / freedom), low, high, freedom
 
 

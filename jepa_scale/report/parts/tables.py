@@ -12,7 +12,7 @@ from jepa_scale.report.figures.bounds import BoundPoint, points
 from jepa_scale.report.page.markup import folded, paragraph, says, table, text
 from jepa_scale.report.page.palette import shade
 from jepa_scale.report.summary import Cell, cells, finished, lacking, optima, sizes, widths
-from jepa_scale.report.wording import bound, interval, number, percent, probability, seeds, whole, with_error
+from jepa_scale.report.wording import bound, interval, law_name, number, percent, probability, seeds, whole, with_error
 
 
 def heat(result: StudyResult, target: str) -> str:
@@ -58,10 +58,10 @@ def parameters(result: StudyResult) -> str:
     head = ("law", "target", "parameter", "value", f"{level} interval", "theory", "verdict")
     rows = [_parameter(fit, item) for fit in result.fits if fit.status == "converged" for item in fit.parameters]
     quality = (
-        "law", "target", "formula", "status", "cells", "runs", "AICc", "lack of fit", "seed noise (s0, c)", "warnings",
+        "law", "target", "formula", "cells", "runs", "AICc", "lack of fit", "seed noise (s0, c)", "warnings",
     )  # fmt: skip
     return (
-        table(quality, [_quality(fit) for fit in result.fits], "All fits, without the held-out cells.", (4, 5, 6))
+        table(quality, [_quality(fit) for fit in result.fits], "All fits, without the held-out cells.", (3, 4, 5))
         + folded(
             f"Parameters of the fits that converged ({len(rows)})",
             table(head, rows, "Intervals from the cluster bootstrap.", (3, 4, 5)),
@@ -82,23 +82,32 @@ def _parameter(fit: LawFit, item: Parameter) -> tuple[str, ...]:
     else:
         verdict = "the interval does not contain the theory's value"
     name, theory = text(item.name), number(item.theory) if item.theory is not None else ""
-    return text(fit.law), text(fit.target), f"<code>{name}</code>", number(item.value), ends, theory, text(verdict)
+    return (
+        text(law_name(fit.law)),
+        text(fit.target),
+        f"<code>{name}</code>",
+        number(item.value),
+        ends,
+        theory,
+        text(verdict),
+    )
 
 
 def _quality(fit: LawFit) -> tuple[str, ...]:
-    status = text(fit.status.replace("_", " ") + (f": {fit.reason}" if fit.reason else ""))
+    failed = "" if fit.status == "converged" else fit.status.replace("_", " ") + f": {fit.reason or 'no reason given'}"
     noise = f"({number(fit.noise[0], 2)}, {number(fit.noise[1], 2)})" if all(map(math.isfinite, fit.noise)) else "–"
     return (
-        text(fit.law),
+        text(law_name(fit.law)),
         text(fit.target),
         f'<code class="formula">{text(fit.formula)}</code>',
-        status if fit.status == "converged" else f'<span class="no">{status}</span>',
         str(fit.cells),
         str(fit.runs),
         number(fit.aicc, 4),
         text(probability(fit.lack_of_fit_p)),
         noise,
-        _prose("; ".join(map(str, fit.warnings)) or "none"),
+        f'<div class="prose no">{text(failed)}</div>'
+        if failed
+        else _prose("; ".join(map(str, fit.warnings)) or "none"),
     )
 
 
@@ -116,7 +125,11 @@ def _excluded(result: StudyResult) -> str:
 
 def forecasts(result: StudyResult) -> str:
     """Return the table of forecast cells: predicted, interval, observed, covered or not."""
-    rows = [(text(item.law), text(item.target), *_point(point)) for item in result.forecasts for point in item.points]
+    rows = [
+        (text(law_name(item.law)), text(item.target), *_point(point))
+        for item in result.forecasts
+        for point in item.points
+    ]
     if not rows:
         return paragraph("There is no forecast to check.")
     level = percent(result.forecasts[0].level)

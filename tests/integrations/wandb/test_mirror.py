@@ -12,6 +12,7 @@ import pytest
 
 from jepa_scale.cli.app import main
 from jepa_scale.integrations.wandb import mirror as mirroring
+from jepa_scale.integrations.wandb import opening
 from jepa_scale.integrations.wandb.files import joined, offline_folders, read_offline
 from jepa_scale.integrations.wandb.mirror import WandbMirror, summary_of
 from jepa_scale.integrations.wandb.names import SPECTRUM_TABLE, THROUGHPUT
@@ -195,7 +196,7 @@ def check_run_ends_well(config, folder, message):
 def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
+    monkeypatch.setattr(opening, "INIT_SECONDS", 2.0)
     config = compose([*logged[:-1], "logger.mode=online"])
     check_run_ends_well(config, tmp_path / "run", "W&B logs offline from here on")
     places = [place for place in offline_folders(tmp_path / "run") if place.name.startswith("offline-run-")]
@@ -204,7 +205,7 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path,
 
 
 def test_a_server_that_does_not_answer_is_waited_for_once(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(mirroring, "_INIT_SECONDS", 2.0)
+    monkeypatch.setattr(opening, "INIT_SECONDS", 2.0)
     server.answering.clear()
     rows = [Estimate("a", 1.0, 0.1, 10, 0, 20)]
     with pytest.warns(UserWarning, match="logs offline from here on"):
@@ -222,7 +223,7 @@ def test_a_server_that_does_not_answer_is_waited_for_once(server, tmp_path, monk
 
 
 def test_what_a_server_does_not_take_is_left_for_sync(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(mirroring, "_FINISH_SECONDS", 3.0)
+    monkeypatch.setattr(mirroring, "FINISH_SECONDS", 3.0)
     run_folder = tmp_path / "runs" / "abc"
     run_folder.mkdir(parents=True)
     mirror = WandbMirror("project", run_folder, "abc", None, {}, "auto")
