@@ -330,3 +330,33 @@ def test_fit_says_when_the_target_rises_with_scale(tmp_path):
     assert "turn the formula round, as in 'score = E - A n^-a'" in str(finding)
     falling = fit_table(Law("power", "score = E + A n^-a"), {"n": n, "score": 0.2 + 0.5 * n**-0.3}, draws=0)
     assert "rises_with_scale" not in {one.code for one in falling.warnings}
+
+
+def test_advise_tells_the_best_split_of_a_budget(cells, capsys):
+    asked = ["--target-regret", 0.2, "--spend", 5000, 20000, 1e14, "--cost", "2*k*n"]
+    assert run(["advise", cells, *asked]) == 0
+    lines = capsys.readouterr().out.split("•")
+    spent = [" ".join(line.split()) for line in lines if "At 2*k*n" in line]
+    assert len(spent) == 3
+    assert "cannot say" in spent[2]
+    assert "P(one run ≤ 0.2)" in spent[0]
+    assert run(["advise", cells, *asked, "--json"]) == 0
+    spending = json.loads(capsys.readouterr().out)["spending"]
+    assert [one and 2 * one["k"] * one["n"] <= one["budget"] for one in spending] == [True, True, None]
+    assert spending[1]["regret"] < spending[0]["regret"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--spend", 1e5], "--spend: expected --cost too"),
+        (["--cost", "n*k"], "--cost: expected --spend too"),
+        (["--spend", 0, "--cost", "n*k"], "--spend: expected finite numbers above 0, got 0"),
+        (["--spend", 1e5, "--cost", "n*n"], "--cost n*n: expected a product of n, k and numbers"),
+        (["--spend", 1e5, "--cost", "0*n*k"], "--cost 0*n*k: expected a product"),
+        (["--spend", 1e5, "--cost", "n*k*depth"], "--cost n*k*depth: expected a product"),
+    ],
+)
+def test_advise_refuses_a_budget_that_it_cannot_spend(cells, capsys, options, said):
+    assert run(["advise", cells, *options]) == 2
+    assert said in capsys.readouterr().err

@@ -74,6 +74,10 @@ class Advise(Answer):
         "`cheapest`: the smallest sufficient cell; `cheapest_n`; `best_k`; `limits`: shares of the regret; `noise`; "
         "`doubling`; `next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
     )
+    spending: list[dict[str, Any] | None] = Field(
+        description="for each cost of `--spend`, null where too few widths can be compared: `budget`, `k`, `k_ends`, "
+        "`n`, `n_ends`, `regret`, `regret_ends`, `probability`, `judged` widths, and those `beyond`"
+    )
 
 
 class Audit(Answer):

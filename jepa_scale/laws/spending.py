@@ -35,7 +35,7 @@ class Spending:
     judged: tuple[int, ...]
     """Widths that were compared."""
     beyond: tuple[int, ...]
-    """Widths that were run and cannot be judged: their n lies beyond the distance at which forecasts were checked."""
+    """Of these, those with an n beyond the distance at which forecasts were checked: they were judged by less data."""
 
     @property
     def at_the_edge(self) -> bool:
@@ -49,7 +49,8 @@ def spend(
     """Compare widths at equal cost, with joint draws: n(k) = what the budget leaves, k* = argmin regret(n(k), k).
 
     Widths are those that were run, one between each two, and one beyond each end as far as forecasts were checked.
-    None for a budget at which fewer than two widths can be judged.
+    A width whose n lies beyond that distance is judged by as much data as was checked, which more would not make worse.
+    None for a budget at which that holds of every width, or fewer than two have data enough.
 
     Raises
     ------
@@ -69,22 +70,20 @@ def _spend(outlook: Outlook, cost: Cost, budget: float, target: float, level: fl
     widths = np.unique(np.round([run[0] / beyond, *run, *np.sqrt(run[:-1] * run[1:]), run[-1] * beyond]))
     widths = widths[widths >= 1]
     sizes = np.floor(cost.other(widths, budget))
-    possible = sizes >= 1
-    far = np.full(len(widths), np.inf)
-    far_n, far_k = outlook.decades(widths[possible], sizes[possible])
-    far[possible] = np.where(far_k <= outlook.checked[1] + _SLACK, far_n, np.inf)
-    judged = far <= outlook.checked[0] + _SLACK
-    if judged.sum() < 2:
+    # More data than forecasts were checked for does no harm: what they say of less is an upper end.
+    most = np.floor(outlook.cells.n.max() * 10 ** outlook.checked[0])
+    judged = sizes >= outlook.cells.n.min() / 10 ** outlook.checked[0]
+    if judged.sum() < 2 or sizes[judged].min() > most:
         return None
     k, n = widths[judged], sizes[judged]
-    draws = outlook.draws(k, n, seed)
+    draws = outlook.draws(k, np.minimum(n, most), seed)
     best = int(draws.mean(axis=0).argmin())
     ends = [(1 - level) / 2, (1 + level) / 2]
     chosen = np.quantile(draws.argmin(axis=1), ends, method="nearest").astype(int)
     low, high = int(min(chosen[0], best)), int(max(chosen[1], best))
     interval = np.quantile(draws[:, best], ends)
     regret = float(draws[:, best].mean())
-    run_draws = outlook.run_draws(k[best : best + 1], n[best : best + 1], seed)[:, 0]
+    run_draws = outlook.run_draws(k[best : best + 1], np.minimum(n, most)[best : best + 1], seed)[:, 0]
     return Spending(
         budget=budget,
         k=int(k[best]),
@@ -95,5 +94,5 @@ def _spend(outlook: Outlook, cost: Cost, budget: float, target: float, level: fl
         regret_ends=(float(min(interval[0], regret)), float(max(interval[1], regret))),
         probability=float((run_draws <= target).mean()),
         judged=tuple(int(width) for width in k),
-        beyond=tuple(int(width) for width in run if width not in k),
+        beyond=tuple(int(width) for width in k[n > most]),
     )

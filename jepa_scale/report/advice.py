@@ -126,17 +126,14 @@ def spending_lines(spent: Sequence[Spending | None], budgets: Sequence[float], c
         head = f"At {cost} = {number(budget)}"
         if one is None:
             lines.append(
-                f"{head}: cannot say, fewer than two widths have an n near enough to the runs for a checked forecast."
+                f"{head}: cannot say, forecasts were not checked for as much or as little data as that leaves."
             )
             continue
         edge = ""
         if one.at_the_edge:
             edge = f" It is an end of the widths that could be compared ({one.judged[0]} … {one.judged[-1]})."
-        left = (
-            f" Not compared, as their n is too far: k = {listed([str(width) for width in one.beyond])}."
-            if one.beyond
-            else ""
-        )
+        far = listed([str(width) for width in one.beyond])
+        left = f" Judged by less data, as forecasts were checked no farther: k = {far}." if one.beyond else ""
         lines.append(
             f"{head}: k = {one.k} [{one.k_ends[0]}, {one.k_ends[1]}], n = {whole(one.n)} "
             f"[{whole(one.n_ends[0])}, {whole(one.n_ends[1])}], {ask.quantity} {number(one.regret)} "

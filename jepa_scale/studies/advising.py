@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from jepa_scale.laws.advice import advise, score
+from jepa_scale.laws.allocation import Cost
+from jepa_scale.laws.outlook import Outlook
+from jepa_scale.laws.spending import Spending, spend
 from jepa_scale.records import Advice, Ask, RunRecord, RunTable, Verdict
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_forecaster
-from jepa_scale.studies.external import LARGEST, counted_seeds, filled_table
+from jepa_scale.studies.external import LARGEST, counted_seeds, factors, filled_table
 from jepa_scale.studies.holdings import read_records
 from jepa_scale.studies.manifest import read_plan
 from jepa_scale.studies.specification.spec import StudySpec, read_spec, spec_of
@@ -73,6 +77,14 @@ class Answer:
         rows = sorted(repr(row) for row in zip(*columns, strict=True))
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
+    def spending(
+        self, cost: Cost, budgets: Sequence[float], forecaster: str = FORECASTER
+    ) -> tuple[Spending | None, ...]:
+        """Return the best n and k at each cost."""
+        asked = build_forecaster(forecaster).forgetting(self.spec.name if self.spec else "")
+        ask = self.advice.ask
+        return spend(Outlook.of(asked, self.table), cost, budgets, ask.target_regret, ask.level)
+
     def judged(self, forecaster: str = FORECASTER) -> tuple[tuple[Verdict, float], ...]:
         """Return advice from the smaller half of the sizes with what came; nothing for fewer than four sizes."""
         try:
@@ -80,6 +92,31 @@ class Answer:
             return score(asked, self.table, self.advice.ask.target_regret)
         except ValueError:
             return ()
+
+
+def cost_of(product: str | None, budgets: Sequence[float]) -> Cost | None:
+    """Return the cost of a run in n and k that budgets are spent by; None if none is asked for.
+
+    Raises
+    ------
+    UserError
+        If one of both is missing, the product is not of n, k and numbers, or a budget is not above 0.
+    """
+    if product is None and not budgets:
+        return None
+    if product is None:
+        raise UserError("--spend: expected --cost too, the cost of a run in n and k, such as --cost 6e3*n*k")
+    if not budgets:
+        raise UserError("--cost: expected --spend too, the costs to spend, such as --spend 1e9 1e10")
+    wrong = [budget for budget in budgets if not 0 < budget < math.inf]
+    if wrong:
+        raise UserError(f"--spend: expected finite numbers above 0, got {wrong[0]:g}")
+    parts = factors(product, {"n", "k"})
+    names = [part for part in parts if isinstance(part, str)]
+    factor = math.prod(part for part in parts if isinstance(part, float))
+    if sorted(names) != ["k", "n"] or not 0 < factor < math.inf:
+        raise UserError(f"--cost {product}: expected a product of n, k and numbers above 0, such as 6e3*n*k")
+    return Cost(factor, (names[0], names[1]))
 
 
 def advise_study(study: Path, ask: Ask, forecaster: str = FORECASTER) -> Answer:

@@ -52,13 +52,25 @@ def test_intervals_are_those_of_the_draws(outlook):
     assert found.k == found.judged[int(np.argmin([np.mean(column) for column in draws.T]))]
 
 
-def test_what_lies_too_far_is_not_compared(outlook):
+def test_what_lies_too_far_is_judged_by_the_data_that_was_checked(outlook):
     (found,) = spend(outlook, COST, [2e7], target=0.25)
-    largest = outlook.cells.n.max() * 10 ** (outlook.checked[0] + 0.1)
-    assert all(2e7 / (2 * k) <= largest for k in found.judged)
-    assert set(found.beyond) == {k for k in np.unique(outlook.cells.k) if 2e7 / (2 * k) > largest}
-    assert found.beyond
+    most = np.floor(outlook.cells.n.max() * 10 ** outlook.checked[0])
+    sizes = {k: np.floor(2e7 / (2 * k)) for k in found.judged}
+    assert set(found.beyond) == {k for k, n in sizes.items() if n > most}
+    assert 0 < len(found.beyond) < len(found.judged)
+    k, n = np.array(list(sizes), float), np.minimum(list(sizes.values()), most)
+    predicted = outlook.draws(k, n, 0).mean(axis=0)
+    assert found.k == found.judged[int(predicted.argmin())]
+    assert found.regret == pytest.approx(predicted.min())
+    # Where that holds of every width, or too few have data enough, nothing is said.
     assert spend(outlook, COST, [1e12, 1.0], target=0.25) == (None, None)
+
+
+def test_a_narrow_width_that_is_best_everywhere_is_not_passed_over_for_being_far():
+    flat = Outlook.of(build_forecaster("stack"), made(lambda k, n, tail: 0.05 if k <= 4 else 0.5))
+    (found,) = spend(flat, COST, [4e7], target=0.25)
+    assert found.k <= 5
+    assert found.k in found.beyond
 
 
 def test_wrong_questions_are_refused(outlook):

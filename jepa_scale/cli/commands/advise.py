@@ -57,6 +57,15 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--k", type=int, help="latent width to judge (default: the best at n)")
     parser.add_argument("--budget", type=float, metavar="HOURS", help="maximum hours of one run")
+    parser.add_argument(
+        "--spend",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="COST",
+        help="also tell which n and k are best at these costs, by --cost",
+    )
+    parser.add_argument("--cost", metavar="PRODUCT", help="cost of a run in n and k for --spend, such as 6e3*n*k")
     parser.add_argument("--level", type=float, default=0.9, help="probability required for an answer (default: 0.9)")
     parser.add_argument(
         "--forecaster",
@@ -86,7 +95,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
-    from jepa_scale.studies.advising import advise_study, advise_table, check_next
+    from jepa_scale.studies.advising import advise_study, advise_table, check_next, cost_of
     from jepa_scale.studies.external import pairs
     from jepa_scale.studies.specification.spec import StudySpec, spec_of
     from jepa_scale.studies.tables.reading import is_table_source
@@ -104,6 +113,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.columns and not is_table:
         raise UserError(f"--columns is for a table, and {study} is a study: leave it out")
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
+    cost_of(parsed.cost, parsed.spend)
     if parsed.decision is not None and parsed.decision.is_dir():
         raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
     if parsed.next is not None and is_table:
@@ -125,11 +135,11 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> None:
     import shlex
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from jepa_scale.cli.output import Ending, Output
-    from jepa_scale.report.advice import advice_lines
-    from jepa_scale.studies.advising import write_next
+    from jepa_scale.report.advice import advice_lines, spending_lines
+    from jepa_scale.studies.advising import cost_of, write_next
 
     spec, advice = answer.spec, answer.advice
     files, following = {}, ""
@@ -142,6 +152,10 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
         _write_decision(parsed, answer)
         files["decision"] = parsed.decision
     verdict, *lines = advice_lines(replace(advice, warnings=()))
+    cost = cost_of(parsed.cost, parsed.spend)
+    spent = () if cost is None else answer.spending(cost, parsed.spend, parsed.forecaster)
+    if cost is not None:
+        lines = [*spending_lines(spent, parsed.spend, cost.text, advice.ask), *lines]
     # What was left out of a table counts against the answer too.
     cautions = [*(f"Caution: {warning}." for warning in advice.warnings), *remarks]
     ending = Ending(verdict, lines, (), cautions, files, following)
@@ -158,6 +172,7 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
             next=ending.next_command,
             status=advice.verdict.status,
             advice=advice_data(advice),
+            spending=[None if one is None else asdict(one) for one in spent],
         )
 
     Output(parsed).end(ending, shape)
