@@ -107,9 +107,15 @@ def opening(result: StudyResult, folder: Path) -> str:
 
 
 def _next(result: StudyResult) -> str:
-    """Return the next runs and the command that does them."""
-    if result.advice is None or not result.advice.next_runs:
+    """Return the next runs and the command that does them; where none is left to do, how to ask for another size."""
+    if result.advice is None:
         return ""
+    if not result.advice.next_runs:
+        n, k = 10 * max(sizes(result.table)), result.advice.verdict.k
+        return (
+            '<p class="next">No further run would change this. Of another size or width ask, FOLDER being that of this '
+            f"page: <code>jepa-scale advise FOLDER --n {n} --k {k}</code></p>"
+        )
     first, *others = next_lines(result.advice)
     more = f" {plural(len(others), 'more cell')} after it." if others else ""
     return (

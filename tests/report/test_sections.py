@@ -64,6 +64,13 @@ def test_the_answer_follows_the_numbers():
     assert "At none of 5 sample sizes" in found[1]
     assert "one seed per cell cannot tell" in answer(study_result(seeds=(0,)))[2]
     assert answer(study_result(seeds=(0,)))[0].startswith("Perhaps enough at n = 10\u202f000")
+    # What is within its errors at less data does not hide what is sure with more.
+    near = {**dict.fromkeys(SIZES[:2], (0.43, 0.4, 0.3, 0.3, 0.3, 0.3)), SIZES[2]: (0.4, 0.3, 0.1, 0.0193, 0.1, 0.1)}
+    near |= dict.fromkeys(SIZES[3:], (0.4, 0.2, 0.0, 0.0, 0.0, 0.0))
+    sure = answer(study_result(near))[0]
+    assert sure.startswith("Enough at n = 10\u202f000: k = 8, 16, 32 and 64 reach")
+    assert "With less data, n = 3\u202f000, the best is 0.0" in sure
+    assert sure.endswith("within 2 standard errors of it: perhaps enough.")
     saturated = {**falling, 300: (0.43, 0.43, 0.43, 0.43, 0.43, 0.42)} | dict.fromkeys(SIZES[1:4], (0.43,) * 6)
     assert answer(study_result(saturated))[1].startswith("Saturated: 25 of 30 cells have at least 90 %")
     assert not any("Saturated" in sentence for sentence in found), "a study that is not says nothing of it"

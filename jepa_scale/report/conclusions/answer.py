@@ -59,19 +59,22 @@ def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
             f"Not enough: no cell reaches a {what} of {goal}. The lowest is {measured(lowest)} at {place(lowest)}. "
             + (_ahead(result))
         )
-    first = min(cell.n for cell in reached)
-    widths = sorted(cell.k for cell in reached if cell.n == first)
+    sure = [cell for cell in reached if cell.standard_error is not None and cell.upper <= result.target_regret]
+    first = min(cell.n for cell in sure or reached)
+    here = [cell for cell in sure or reached if cell.n == first]
+    widths = sorted(cell.k for cell in here)
     verb = "reaches" if len(widths) == 1 else "reach"
-    best = min((cell for cell in reached if cell.n == first), key=lambda cell: (cell.mean, cell.k))
-    sure = best.standard_error is not None and best.upper <= result.target_regret
+    best = min(here, key=lambda cell: (cell.mean, cell.k))
     start = "Enough" if sure else "Perhaps enough"
-    near = best.standard_error is not None and not sure
-    doubt = f", which lies within {DECISIVE:g} standard errors of it" if near else ""
+    doubt = "" if sure or best.standard_error is None else f", which lies within {DECISIVE:g} standard errors of it"
     below = [cell for cell in regrets if cell.n < first]
     smaller = ""
     if below:
         nearest = min((cell for cell in below if cell.n == max(one.n for one in below)), key=lambda cell: cell.mean)
-        smaller = f" With less data, n = {whole(nearest.n)}, the best is {measured(nearest)} at k = {nearest.k}."
+        close = nearest.mean <= result.target_regret
+        within = f", within {DECISIVE:g} standard errors of it" if nearest.standard_error is not None else ""
+        smaller = f" With less data, n = {whole(nearest.n)}, the best is {measured(nearest)} at k = {nearest.k}"
+        smaller += f"{within}: perhaps enough." if close else "."
     return (
         f"{start} at n = {whole(first)}: k = {listed(widths)} {verb} a {what} of {goal}, best "
         f"{measured(best)} at k = {best.k}{doubt}.{smaller}"
