@@ -134,10 +134,23 @@ def world_tables(world: FiniteWorld, problem: PlanningProblem, negatives: Negati
     return Group(spectrum_table(world, negatives), "", widths_table(widths_of(world, problem, negatives), problem))
 
 
+def _failed_and_supported(findings: Findings) -> tuple[list[Statement], list[Statement]]:
+    failed = [claim for claim in STATEMENTS if fails(claim, findings.total(claim.name))]
+    return failed, [claim for claim in STATEMENTS if claim not in failed and findings.total(claim.name).met]
+
+
+def headline(findings: Findings) -> str:
+    """Return one sentence: how many statements held, and which failed."""
+    failed, supported = _failed_and_supported(findings)
+    tried = len(failed) + len(supported)
+    fail = "fails" if len(failed) == 1 else "fail"
+    rest = f"; {listed([claim.label for claim in failed])} {fail}" if failed else ""
+    return f"{len(supported)} of {plural(tried, 'statement')} held on random worlds{rest}."
+
+
 def verdict(findings: Findings) -> str:
     """Return one or two sentences on which statements held and which did not."""
-    failed = [claim for claim in STATEMENTS if fails(claim, findings.total(claim.name))]
-    supported = [claim for claim in STATEMENTS if claim not in failed and findings.total(claim.name).met]
+    failed, supported = _failed_and_supported(findings)
     parts = [f"No more violations than allowed: {listed([claim.label for claim in supported])}."] if supported else []
     for claim in failed:
         example = findings.counterexamples.get(claim.name)
@@ -176,7 +189,7 @@ def write_theory(survey: Survey, folder: Path) -> Path:
     """
     findings = survey.findings
     cards = []
-    for module in (tightness, learning, looseness):
+    for module in (looseness, tightness, learning):
         drawn, caption = module.draw(survey), module.caption(survey)
         cards.append(place_figure(drawn, module.NAME, module.TITLE, caption, folder / "figures"))
     examples = folder / "counterexamples"
@@ -199,17 +212,30 @@ def _page(survey: Survey, cards: list[str]) -> str:
         f"random worlds under each of {len(_attacks(findings))} families of models (seed {findings.seed}). "
         f"{verdict(findings)}"
     )
+    hero, *others = cards
     body = "\n".join(
         (
+            section("overview", "How far each bound lies from what it bounds", hero),
             section("statements", "Statements", _statements(findings), paragraph(_READING)),
-            section("figures", "How tight the bounds are", *cards),
-            section("worlds", "By family of worlds", _split(findings, 1)),
-            section("models", "By family of models", _split(findings, 2)),
+            section("figures", "How tight the bounds are", *others),
+            section("worlds", "By family of worlds", _split(findings, 1), closed=True),
+            section("models", "By family of models", _split(findings, 2), closed=True),
             section("counterexamples", "Counterexamples", _counterexamples(findings)),
         )
     )
-    header = f'<header><h1>What the theory says, and where it holds</h1></header>\n<p class="lead">{text(lead)}</p>\n'
+    header = (
+        "<header><h1>What the theory says, and where it holds</h1></header>\n"
+        f'<p class="verdict">{text(headline(findings))}</p>\n<p class="lead">{text(lead)}</p>\n{_next(findings)}'
+    )
     return document("The theory, checked", header + body)
+
+
+def _next(findings: Findings) -> str:
+    """Return the command that derives the first counterexample again; it runs in the folder of the page."""
+    if not findings.counterexamples:
+        return ""
+    command = f"jepa-scale theory --replay counterexamples/{next(iter(findings.counterexamples))}.json"
+    return f'<p class="next">Next, in the folder of this page: <code>{text(command)}</code></p>\n'
 
 
 _READING = (
@@ -241,7 +267,7 @@ def _attacks(findings: Findings) -> list[str]:
 
 def _split(findings: Findings, axis: int) -> str:
     names = _families(findings) if axis == 1 else _attacks(findings)
-    head = ("statement", *(text(name.replace("_", " ")) for name in names))
+    head = ("statement", *(text(name).replace("_", "<br>") for name in names))
     body = []
     for claim in STATEMENTS:
         cells = []
@@ -252,7 +278,8 @@ def _split(findings: Findings, axis: int) -> str:
                 continue
             median = number(float(np.median(tally.looseness)), 2) if tally.looseness else "–"
             broken = f' <span class="no">{whole(tally.violations)} ✗</span>' if tally.violations else ""
-            cells.append(f"{median}{broken} <small>of {whole(tally.met)}</small>")
+            # On two lines: ten families side by side would be wider than the window.
+            cells.append(f"{median}{broken}<br><small>of {whole(tally.met)}</small>")
         body.append((text(claim.label), *cells))
     caption = (
         "Median bound/actual and the number of trials that met the hypotheses; – where none did; ✗ counts violations."

@@ -5,13 +5,24 @@ import io
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 from rich.console import Console
 
 from jepa_scale.report.figures import learning, looseness, tightness
-from jepa_scale.report.theory import fails, rows, spectrum_table, statements_table, verdict, widths_table, write_theory
+from jepa_scale.report.theory import (
+    fails,
+    headline,
+    rows,
+    spectrum_table,
+    statements_table,
+    verdict,
+    widths_table,
+    write_theory,
+)
 from jepa_scale.report.wording import number
 from jepa_scale.theory.check import Findings, Tally, attack_theory
 from jepa_scale.theory.learners import fit_shared
@@ -180,6 +191,71 @@ def test_figures_draw_what_they_are_given(small):
     )
     labels = [label.get_text() for label in looseness.draw(small).axes[0].get_yticklabels()]
     assert labels[::-1] == [claim.label for claim in STATEMENTS if small.findings.total(claim.name).looseness]
+
+
+def labels_beside(axes):
+    """Height of each label beside the axes, as a share of these, by its text."""
+    return {text.get_text(): text.xy for text in axes.texts if isinstance(text, Annotation)}
+
+
+def test_bounds_are_named_at_their_ends_and_where_they_are_apart(small):
+    """By width all lines end in a regret of 0, so that their names stand at the beginnings."""
+    figure = tightness.draw(small)
+    assert figure.get_figwidth() <= 9.0, "a wider figure is cut off by the page"
+    for panel, points, edge in zip(
+        figure.axes, (small.by_states, small.by_width, small.by_horizon), (1, 0, 1), strict=True
+    ):
+        assert panel.get_legend() is None
+        found = labels_beside(panel)
+        assert len(found) == len(points[0].bounds) + 1
+        assert {x for x, _ in found.values()} == {edge}
+        lines = {line.get_label(): line.get_ydata()[-edge] for line in panel.get_lines()}
+        in_order = sorted(found, key=lambda name: found[name][1])
+        values = [lines[name] for name in in_order]
+        assert values == sorted(values), "the order of the names is that of the lines"
+
+
+def test_the_regret_of_an_exact_model_stands_on_a_named_floor(small):
+    axes = tightness.draw(small).axes[0]
+    formatter = axes.yaxis.get_major_formatter()
+    assert [formatter(value) for value in (1e-5, 1e-4, 0.01, 10)] == ["≤ 0.00001", "0.0001", "0.01", "10"]
+
+
+def test_ticks_of_sizes_do_not_touch():
+    assert tightness._apart([16, 64, 144, 256, 400, 576]) == [16, 64, 144, 256, 576]
+    assert tightness._apart([1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]
+
+
+def test_a_best_width_without_a_range_has_none(small):
+    found = learning.caption(small)
+    for width in (1, 4, 9):
+        assert f"({width}–{width})" not in found
+    assert learning._range(4, 9) == " (4–9)"
+
+
+def test_the_page_opens_with_its_verdict_and_the_next_command(small, tmp_path):
+    content = write_theory(small, tmp_path).read_text()
+    assert headline(small.findings) in html.unescape(content)
+    assert content.index('class="verdict"') < content.index('class="next"') < content.index("figure-looseness")
+    first = next(iter(small.findings.counterexamples))
+    assert f"theory --replay counterexamples/{first}.json" in content
+    assert (tmp_path / "counterexamples" / f"{first}.json").is_file()
+
+
+def test_the_headline_counts_what_held_and_names_what_failed():
+    met = Tally(trials=9, met=9)
+    tallies = {("b1", "torus", "svd"): met, ("b2", "torus", "svd"): met, ("b3", "torus", "svd"): Tally(trials=9)}
+    assert headline(Findings(tallies, {}, 0)) == "2 of 2 statements held on random worlds."
+    tallies["b2", "torus", "svd"] = replace(met, violations=1)
+    assert headline(Findings(tallies, {}, 0)) == "1 of 2 statements held on random worlds; B2 fails."
+
+
+def test_ratios_at_the_edge_are_counted():
+    beyond = Tally(trials=3, met=3, looseness=[2.0, 1e10, 1e-3])
+    survey = SimpleNamespace(findings=Findings({("b1", "torus", "svd"): beyond}, {}, 0))
+    assert "2 ratios outside 0.01 to 10⁹ are drawn at the edge" in looseness.caption(survey)
+    within = SimpleNamespace(findings=Findings({("b1", "torus", "svd"): replace(beyond, looseness=[2.0])}, {}, 0))
+    assert "Every ratio lies within the axis" in looseness.caption(within)
 
 
 def test_captions_say_where_the_numbers_come_from(small):

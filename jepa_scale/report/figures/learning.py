@@ -26,8 +26,8 @@ def caption(survey: Survey) -> str:
         "encoder for each action; "
         f"best k {_best(torus, best_risk_width(torus, _generator(survey)))}. Right: regret on 25 hidden states seen "
         "through 8 interchangeable observations each (hidden 5×5 torus, slip 0.2, blur 0.42), one encoder for all "
-        f"actions; best k {_best(nuisance, best_regret_width(nuisance, _generator(survey)))}. In parentheses the 95 % "
-        "bootstrap range over data sets among the widths tried."
+        f"actions; best k {_best(nuisance, best_regret_width(nuisance, _generator(survey)))}. In parentheses, where "
+        "it has more than one width, the 95 % bootstrap range over data sets among the widths tried."
     )
 
 
@@ -38,10 +38,14 @@ def _generator(survey: Survey) -> np.random.Generator:
 def _best(curve: LearningCurve, best: BestWidth) -> str:
     return listed(
         [
-            f"{width} ({low}–{high}) at n = {whole(n)}"
+            f"{width}{_range(low, high)} at n = {whole(n)}"
             for n, width, low, high in zip(curve.sizes, best.width, best.low, best.high, strict=True)
         ]
     )
+
+
+def _range(low: int, high: int) -> str:
+    return f" ({low}–{high})" if low < high else ""
 
 
 @styled

@@ -97,10 +97,11 @@ _ROW = 0.052
 """Height of a label as a share of the axes."""
 
 
-def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
-    """Write labels right of the axes at the heights of lines, moved apart where they would overlap.
+def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]], left: bool = False) -> None:
+    """Write labels beside the axes at the heights of lines, moved apart where they would overlap.
 
-    ``ends`` are height, text, and the line's colour and marker.
+    ``ends`` are height, text, and the line's colour and marker. They stand right of the axes, or ``left`` of them where
+    the lines are further apart at their beginnings.
     """
     if not ends:
         return
@@ -116,11 +117,14 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]]) -> None:
         places[i] = min(places[i], above)
     for (_, label, color, marker), place in zip(order, places, strict=True):
         # The mark has the line's colour; text in it would be too pale to read.
-        beside = axes.transAxes + ScaledTranslation(8 / 72, 0, axes.figure.dpi_scale_trans)
-        axes.plot([1], [place], marker=marker, color=color, markersize=4, linestyle="", transform=beside, clip_on=False)
+        edge, way, flush = (0, -1, "right") if left else (1, 1, "left")
+        beside = axes.transAxes + ScaledTranslation(way * 8 / 72, 0, axes.figure.dpi_scale_trans)
+        axes.plot(
+            [edge], [place], marker=marker, color=color, markersize=4, linestyle="", transform=beside, clip_on=False
+        )
         axes.annotate(
-            label, (1, place), xycoords="axes fraction", xytext=(15, 0), textcoords="offset points", va="center",
-            ha="left", fontsize="small", color=INK, annotation_clip=False,
+            label, (edge, place), xycoords="axes fraction", xytext=(way * 15, 0), textcoords="offset points",
+            va="center", ha=flush, fontsize="small", color=INK, annotation_clip=False,
         )  # fmt: skip
 
 
