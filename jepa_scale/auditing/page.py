@@ -13,9 +13,9 @@ from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.files import write_whole
 from jepa_scale.records.verdicts import Interval
 from jepa_scale.report.page.files import replaced_together
-from jepa_scale.report.page.markup import document, paragraph, section, table, text
+from jepa_scale.report.page.markup import document, formula, paragraph, section, table, text
 from jepa_scale.report.page.plot import TWINS
-from jepa_scale.report.wording import number, percent, plural, whole
+from jepa_scale.report.wording import between, number, percent, plural, whole
 
 _RANKS = {
     "rankme_sv_uncentred": "RankMe: singular values, uncentred",
@@ -31,7 +31,7 @@ _LISTED = 40
 def verdict_lines(audit: Audit) -> list[str]:
     """Return the verdict, what to do next, and what else was found, a sentence each."""
     verdict = audit.verdict
-    width = "" if verdict.low is None else f", width needed {_ends(verdict.low, verdict.high)}"
+    width = "" if verdict.low is None else f", width needed {between(verdict.low, verdict.high)}"
     return [
         f"{verdict.status.capitalize()} (width {verdict.width}{width}): {verdict.reason}.",
         f"Next: {verdict.remedy}: {verdict.command}",
@@ -39,13 +39,7 @@ def verdict_lines(audit: Audit) -> list[str]:
     ]
 
 
-def _ends(low: int, high: int | None) -> str:
-    if high is None:
-        return f"{low} or more"
-    return f"{low}" if low == high else f"{low} … {high}"
-
-
-def _between(interval: Interval) -> str:
+def _estimate(interval: Interval) -> str:
     if interval.value is None:
         return "–"
     if interval.low is None or interval.high is None:
@@ -57,17 +51,17 @@ def _energies(audit: Audit) -> list[tuple[str, str]]:
     """Return the numbers that the verdict rests on, and what predictions see, free of conventions."""
     verdict, rows = audit.verdict, []
     if verdict.energy.value is not None:
-        rows.append(("predictable energy E of (z, a) → z⁺", _between(verdict.energy)))
-        rows.append(("share that linear functions hold, E/E⁺", _between(verdict.held)))
+        rows.append(("predictable energy E of (z, a) → z⁺", _estimate(verdict.energy)))
+        rows.append(("share that linear functions hold, E/E⁺", _estimate(verdict.held)))
     if verdict.curve is not None and (verdict.energy.low or 0) > 0:
         curve, last = verdict.curve, len(verdict.curve.widths)
         for k in (2**power for power in range(last.bit_length()) if 2**power < last):
             share = Interval(curve.share[k - 1], curve.low[k - 1], curve.high[k - 1])
-            rows.append((f"share of E in {plural(k, 'direction')}", _between(share)))
+            rows.append((f"share of E in {plural(k, 'direction')}", _estimate(share)))
     if audit.predicted is not None:
-        rows.append(("share of the joint operator seen by ẑ", _between(audit.predicted.explained)))
-        rows.append(("… by the best without the action", _between(audit.predicted.blind)))
-        rows.append(("… difference: what ẑ gains by the action", _between(audit.predicted.gained)))
+        rows.append(("share of the joint operator seen by ẑ", _estimate(audit.predicted.explained)))
+        rows.append(("… by the best without the action", _estimate(audit.predicted.blind)))
+        rows.append(("… difference: what ẑ gains by the action", _estimate(audit.predicted.gained)))
     return rows
 
 
@@ -108,14 +102,22 @@ def _advice(audit: Audit) -> str:
     assert sizing is not None
     if sizing.open_ended:
         return f"≥ {sizing.low}: the dictionary ends before the sum rises"
-    best = f"{sizing.best_low}" if sizing.best_low == sizing.best_high else f"{sizing.best_low} … {sizing.best_high}"
-    return f"k* = {best}, not told from {sizing.low} … {sizing.high}"
+    best, like_it = between(sizing.best_low, sizing.best_high), between(sizing.low, sizing.high)
+    return f"k* = {best}" + (f", not told from {like_it}" if like_it != best else "")
 
 
 def head(audit: Audit) -> str:
     """Return one sentence on what was audited."""
+    return f"{_subject(audit)} {_layout(audit)}"
+
+
+def _subject(audit: Audit) -> str:
     what = "predictions ẑ_{t+1} against z_{t+1}" if audit.predictions else "z_t against z_{t+1}: no predictions given"
-    return f"{whole(audit.rows)} transitions, {what}. {audit.layout[:1].upper()}{audit.layout[1:]}."
+    return f"{whole(audit.rows)} transitions, {what}."
+
+
+def _layout(audit: Audit) -> str:
+    return f"{audit.layout[:1].upper()}{audit.layout[1:]}."
 
 
 def terminal_table(audit: Audit) -> Table:
@@ -151,25 +153,27 @@ def _page(audit: Audit, drawn: list[str]) -> str:
     warned = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in audit.warnings)
     numbers = table(
         ("quantity", "value ± standard error, interval"),
-        [(text(name), text(value)) for name, value in key_numbers(audit)],
+        [(formula(name), text(value)) for name, value in key_numbers(audit)],
         text(f"{audit.summary_name}; n = {whole(audit.rows)}; {percent(audit.level)} jackknife intervals"),
         (1,),
     )
-    summary = sufficiency(audit)
-    first, *others = verdict_lines(audit)
+    summary, verdict = sufficiency(audit), audit.verdict
+    hero, *others = drawn
     body = "\n".join(
         [
             f"<header><h1>{text(Path(audit.source).name)}</h1>",
-            f'<p class="question">{text(head(audit))}</p></header>',
-            f'<p class="lead">{text(first)}</p>',
-            *(paragraph(sentence) for sentence in others),
+            f'<p class="question">{formula(_subject(audit))} {text(_layout(audit))}</p></header>',
+            f'<p class="verdict">{text(verdict_lines(audit)[0])}</p>',
+            f'<p class="next">Next: {text(verdict.remedy)}: <code>{text(verdict.command)}</code></p>',
+            hero,
+            *(paragraph(sentence) for sentence in verdict_lines(audit)[2:]),
             warned,
             f'<p class="lead">{text(summary)}</p>' if summary else "",
+            section("figures", "Figures", *others),
             section("numbers", "Numbers", numbers),
-            section("figures", "Figures", *drawn),
-            section("operators", "Operators", _operators(audit)),
-            section("values", "Singular values", _values(audit)),
-            section("definitions", "Definitions", *(paragraph(sentence, "") for sentence in _DEFINITIONS)),
+            section("operators", "Operators", _operators(audit), closed=True),
+            section("values", "Singular values", _values(audit), closed=True),
+            section("definitions", "Definitions", *(f"<p>{formula(line)}</p>" for line in _DEFINITIONS), closed=True),
         ]
     )
     return document(f"Audit of {Path(audit.source).name}", body)

@@ -84,6 +84,7 @@ def _verdict(asked: _Question, measured: Energy, notes: tuple[Finding, ...]) -> 
     values |= {
         "low": needed[0],
         "high": "all" if needed[1] is None else needed[1],
+        "needed": _range(*needed),
         "share": SHARE,
         "half": (width - 1) // 2,
         "told": told,
@@ -147,6 +148,11 @@ def _status(
     if held.low < SHARE:
         return "cannot tell", Finding("held_undecided", values=values), _more(asked)
     return "in range", Finding("fits", values=values), Finding("compare_wider", values=wider)
+
+
+def _range(low: int | None, high: int | None) -> str:
+    """Return the interval of the width needed; one number where both ends agree."""
+    return str(low) if low == high else f"{low} … {'all' if high is None else high}"
 
 
 def _more(asked: _Question) -> Finding:

@@ -11,6 +11,7 @@ from jepa_scale.auditing.record import Audit, AuditQuantity, OperatorAudit
 from jepa_scale.auditing.rows import EmbeddingRows
 from jepa_scale.auditing.settings import AuditSettings
 from jepa_scale.estimators.spectrum import SAMPLES_PER_DIMENSION
+from jepa_scale.report.summary import ZERO
 from jepa_scale.report.wording import listed, number, percent, plural, whole, with_interval
 
 
@@ -233,6 +234,9 @@ def shown(quantity: AuditQuantity, sign: int = 1) -> str:
     if quantity.low is None or quantity.high is None:
         return f"{number(sign * quantity.value)} (no interval)"
     low, high = sorted((sign * quantity.low, sign * quantity.high))
+    if high - low < ZERO:
+        # Known exactly, such as the constant's: no interval is not one of width 0.
+        return number(sign * quantity.value)
     return with_interval(sign * quantity.value, quantity.standard_error, low, high)
 
 

@@ -76,8 +76,8 @@ WORDS = {
     "not follow the cells, its value depends on how they are weighted",
     "refits_failed": "{failed} bootstrap refits failed and are not in the intervals",
     # Verdicts of an audit, and what else it finds in embeddings
-    "wide": "{low} … {high} of its {width} directions hold {share:.0%} of what is predictable",
-    "fits": "{low} … {high} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "
+    "wide": "{needed} of its {width} directions hold {share:.0%} of what is predictable",
+    "fits": "{needed} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "
     "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted",
     "nothing_predictable": "nothing of the next latent is predictable: E = {energy:.3g}, at most {energy_high:.3g}, of "
     "{width} directions",
@@ -90,7 +90,7 @@ WORDS = {
     "held_undecided": "linear functions of the latent predict {held_low:.0%} to {held_high:.0%} of what can be "
     "predicted, and {share:.0%} is the limit",
     "history_missing": "rows are not followed by the next ones of their trajectories, so that nobody sees whether the "
-    "past adds to what {low} … {high} of {width} directions predict",
+    "past adds to what {needed} of {width} directions predict",
     "groups_missing": "all rows are of one trajectory, or of one group of them: what is independent is not known",
     "rows_missing": "{rows} rows are too few for any answer: {needed} at least",
     "collapsed": "{subject} varies by {ratio:.1g} of its own size: collapsed, and what is left is rounding",

@@ -139,6 +139,13 @@ def interval(low: float, high: float) -> str:
     return f"[{number(low)}, {number(high)}]"
 
 
+def between(low: int, high: int | None) -> str:
+    """Return a range of counts, one number where both ends agree; ``high`` is None where there is no upper end."""
+    if high is None:
+        return f"{low} or more"
+    return f"{low}" if low == high else f"{low} … {high}"
+
+
 def percent(level: float) -> str:
     """Return a probability as a percentage."""
     return f"{100 * level:.3g} %"

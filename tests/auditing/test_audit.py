@@ -170,7 +170,8 @@ def test_too_few_rows_show_no_number(generator, tmp_path):
     assert "Too few transitions" in found.warnings[0]
     page = write_audit(found, tmp_path / "out").read_text()
     assert "Too few transitions" in page
-    assert not list((tmp_path / "out/figures").glob("*"))
+    # The energy over all actions has rows enough.
+    assert {path.stem for path in (tmp_path / "out/figures").glob("*")} == {"energy"}
 
 
 def test_collapsed_embeddings(generator, tmp_path):
@@ -292,8 +293,8 @@ def test_page_and_json_hold_what_was_found(generator, tmp_path):
     assert written["total"]["value"] == found.total.value
     assert written["top"]["2"]["low"] == found.top[2].low
     assert sorted(path.name for path in (tmp_path / "out/figures").iterdir()) == [
-        "actions.png", "actions.svg", "resolution.png", "resolution.svg", "sizing.png", "sizing.svg",
-        "spectrum.png", "spectrum.svg",
+        "actions.png", "actions.svg", "energy.png", "energy.svg", "resolution.png", "resolution.svg", "sizing.png",
+        "sizing.svg", "spectrum.png", "spectrum.svg",
     ]  # fmt: skip
     text = page.read_text()
     assert "http" not in text.replace("http://www.w3.org", "")

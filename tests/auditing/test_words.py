@@ -102,15 +102,3 @@ def test_an_interruption_between_two_files_waits(tmp_path, monkeypatch):
         (draft / "b.html").write_text("2")
     assert names == ["a.json", "b.html"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "b.html"]
-
-
-@pytest.mark.parametrize(("shares", "label"), [((0.5, 0.5), "noise edge"), ((0.9, 0.1), "noise edges, lowest to")])
-def test_noise_edges_do_not_hide_each_other(shares, label, generator, tmp_path):
-    """One entry in the legend: a line where the edges nearly agree, a band where they do not."""
-    arrays = pairs(generator)
-    arrays["action"] = generator.choice(2, size=4000, p=shares)
-    found = jepa_scale.audit(saved(tmp_path, **arrays), **QUICK)
-    (plot,) = (plot for plot in page.PLOTS if plot.name == "spectrum")
-    texts = [text.get_text() for text in plot.draw(found).axes[0].get_legend().get_texts()]
-    assert len(texts) == 3
-    assert texts[-1].startswith(label)

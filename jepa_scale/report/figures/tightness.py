@@ -66,7 +66,7 @@ def draw(survey: Survey) -> Figure:
 def _panel(axes: Any, places: list[int], points: Sequence[TightnessPoint], title: str, *, left: bool = False) -> None:
     """Draw the lines of a panel, named at their ends; at their beginnings where they end in one point."""
     axes.axhspan(_VACUOUS, _TOP, color="#f1f3f5", zorder=0)
-    lines = []
+    lines: list[tuple[list[float], str, str, str]] = []
     for marker, bound in zip(MARKERS, points[0].bounds, strict=False):
         heights = [max(next(b.value for b in point.bounds if b.name == bound.name), FLOOR) for point in points]
         axes.plot(places, heights, marker=marker, color=_COLORS[bound.name], label=_NAMES[bound.name])
@@ -89,7 +89,8 @@ def _panel(axes: Any, places: list[int], points: Sequence[TightnessPoint], title
     # Over the lower ends of the lines.
     place, flush = (0.98, "right") if left else (0.02, "left")
     axes.text(place, 0.985, "vacuous", transform=axes.transAxes, va="top", ha=flush, color=MUTED, fontsize=8)
-    label_lines(axes, [(heights[0 if left else -1], *look) for heights, *look in lines], left)
+    end = 0 if left else -1
+    label_lines(axes, [(heights[end], name, color, marker) for heights, name, color, marker in lines], left)
 
 
 def _height(value: float, _: object) -> str:

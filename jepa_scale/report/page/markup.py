@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +17,22 @@ from jepa_scale.texts import clean
 def text(value: object) -> str:
     """Escape a text for HTML, quotes included, and show control characters instead of sending them."""
     return escape(clean(str(value)), quote=True)
+
+
+_INDEX = re.compile(r"_(?:\{([^{}]*)\}|([0-9A-Za-z])(?![0-9A-Za-z_]))")
+
+
+def formula(value: object) -> str:
+    """Escape a text of ours for HTML, and set indices such as those of z_{t+1} and s_i lower.
+
+    Not for texts from outside, whose underscores may be part of a name.
+
+    Examples
+    --------
+    >>> formula("T = Σ s_i² of z_{t+1}; tail_dict stays")
+    'T = Σ s<sub>i</sub>² of z<sub>t+1</sub>; tail_dict stays'
+    """
+    return _INDEX.sub(lambda found: f"<sub>{found[1] or found[2]}</sub>", text(value))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", numbers: Sequence[int] = ()) -> str:
