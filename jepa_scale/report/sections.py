@@ -69,7 +69,7 @@ def bodies(result: StudyResult, folder: Path) -> dict[str, tuple[str, str]]:
         + tables.failures(result)
         + "<h3>Learning rate</h3>"
         + figures["learning-rate"]
-        + _sentences(by_topic, "Tuning")
+        + _sentences(by_topic, "Budget", "Tuning")
         + tables_tuning.rates(result)
         + "<h3>Noise of seeds</h3>"
         + seed_noise(result)

@@ -7,6 +7,7 @@ from jepa_scale.report.conclusions import (
     advice,
     arms,
     bounds,
+    budget,
     completeness,
     finetuning,
     forecasts,
@@ -27,6 +28,7 @@ _TOPICS = {
     "Prediction": prediction,
     "Best width": optimum,
     "Fine-tuning": finetuning,
+    "Budget": budget,
     "Tuning": tuning,
     "Risk": risk,
     "Bounds": bounds,
@@ -50,8 +52,10 @@ def conclusions(result: StudyResult) -> dict[str, tuple[Conclusion, ...]]:
             "Completeness": tuple(completeness.conclude(result)),
         }
     topics = {topic: tuple(module.conclude(result)) for topic, module in _TOPICS.items()}
-    # A study without fine-tuning says nothing of it, nor one with plans of predictions.
-    return {topic: group for topic, group in topics.items() if group or topic not in ("Fine-tuning", "Prediction")}
+    # A study without fine-tuning says nothing of it, nor one with plans of predictions, nor one trained long enough.
+    return {
+        topic: group for topic, group in topics.items() if group or topic not in ("Budget", "Fine-tuning", "Prediction")
+    }
 
 
 def warnings(result: StudyResult) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jepa_scale.records import StudyResult
 from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.advice import score_lines
-from jepa_scale.report.conclusions import arms, completeness, optimum, prediction, success, tuning
+from jepa_scale.report.conclusions import arms, budget, completeness, optimum, prediction, success, tuning
 from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes, subject
 from jepa_scale.report.wording import listed, measured, number, percent, place, plural, whole
 
@@ -19,7 +19,8 @@ def answer(result: StudyResult) -> list[str]:
     """Return the verdict first, then what it rests on, then how advice from fewer runs fared; one sentence or two each.
 
     The verdict begins with a word or two: Enough, Perhaps enough (one seed, or within its errors), Not enough, Barely
-    trained, Untrained. What makes a study say little of n and k comes next: saturation, a shared rate.
+    trained, Untrained. What makes a study say little of n and k comes next: too few
+    steps (first of all where the target is not reached), saturation, a shared rate.
     """
     if not len(result.table):
         return [conclusion.text for conclusion in completeness.conclude(result) if conclusion.headline]
@@ -30,11 +31,18 @@ def answer(result: StudyResult) -> list[str]:
         return [conclusion.text for conclusion in optimum.conclude(result)] + [completeness.conclude(result)[0].text]
     if subject(result) != "regret":
         rests = [conclusion.text for conclusion in prediction.conclude(result)]
-        return [_verdict(result, regrets), *rests, _trust(result)]
+        return [*_opening(result, regrets), *rests, _trust(result)]
     rests = [conclusion.text for conclusion in success.conclude(result) if conclusion.headline] or [_best(result)]
     tuned = [conclusion.text for conclusion in tuning.conclude(result) if conclusion.headline]
     # A rate that misleads the comparison of widths is told before what it misleads to.
-    return [_verdict(result, regrets), *_saturated(result, regrets), *tuned, *rests, _trust(result)]
+    return [*_opening(result, regrets), *_saturated(result, regrets), *tuned, *rests, _trust(result)]
+
+
+def _opening(result: StudyResult, regrets: list[Cell]) -> list[str]:
+    """Return the verdict, and that steps were the limit, which leads where the verdict would be about n and k."""
+    verdict, bound = _verdict(result, regrets), [conclusion.text for conclusion in budget.conclude(result)]
+    reached = any(cell.mean <= result.target_regret for cell in regrets)
+    return [*bound, verdict] if _trained(result, regrets) and not reached else [verdict, *bound]
 
 
 def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
