@@ -11,7 +11,7 @@ import pytest
 
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.records import ExactLearner, RunTable
-from jepa_scale.report.figures import PLOTS
+from jepa_scale.report.figures import PLOTS, compare
 from jepa_scale.report.figures.bounds import points
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.palette import (
@@ -304,3 +304,14 @@ def test_labels_from_outside_are_drawn_as_they_are(label):
     svg = to_svg(figure)
     assert "<b>" not in svg
     assert "<b>" not in marks.inlined(svg, "here")
+
+
+def test_studies_with_long_names_are_named_in_rows_at_their_lines():
+    names = ("a study whose name is far longer than a row", "another study whose name is as long as that")
+    figure = compare.draw(dict.fromkeys(names, study_result()))
+    assert not figure.legends
+    found = ends(figure.axes[1])
+    assert {label.replace("\n", " ") for label in found} == set(names)
+    assert all(max(map(len, label.split("\n"))) <= 24 for label in found)
+    low, high = sorted(found.values())
+    assert high - low > 0.1, "two rows each need twice the room"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ NAME = "compare"
 TITLE = "Regret of the studies compared"
 
 _BESIDE = 24
-"""Letters of the longest label that has room at the end of its line; longer ones are in a legend below."""
+"""Letters of a label that have room in a row at the end of its line."""
 
 Studies = Mapping[str, StudyResult]
 """Results of the studies by label."""
@@ -47,12 +48,12 @@ def caption(studies: Studies) -> str:
 @styled
 def draw(studies: Studies) -> Figure:
     """Draw one line for each study in both panels."""
-    rows = (len(studies) + 1) // 2
-    figure = Figure(figsize=(9.0, 3.6 + 0.2 * rows))
+    # A label needs no more height than the axes have for all of them.
+    figure = Figure(figsize=(9.0, 3.6 + 0.16 * sum(_rows(label).count("\n") + 1 for label in studies)))
     left, right = figure.subplots(1, 2, sharey=True)
     colors = distinct(list(studies))
     for index, (label, result) in enumerate(studies.items()):
-        style = {"color": colors[label], "marker": MARKERS[index % len(MARKERS)], "label": outside(label)}
+        style = {"color": colors[label], "marker": MARKERS[index % len(MARKERS)]}
         _line(left, over_width(result), "k", str(index), style)
         _line(right, over_size(result), "n", str(index), style)
     width_axis(left, sorted({cell.k for result in studies.values() for cell in over_width(result)}))
@@ -61,18 +62,20 @@ def draw(studies: Studies) -> Figure:
     left.set_title("at each study's largest n")
     right.set_title("at the best width of each n")
     left.set_ylim(bottom=-0.03 * left.get_ylim()[1])
-    if max(map(len, studies)) > _BESIDE:
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        return figure
     rows_by_label = {label: over_size(result) for label, result in studies.items()}
     styles = zip(studies, MARKERS * len(studies), strict=False)
     ends = [
-        (rows_by_label[label][-1].mean, outside(label), colors[label], marker)
+        (rows_by_label[label][-1].mean, _rows(label), colors[label], marker)
         for label, marker in styles
         if rows_by_label[label]
     ]
     label_lines(right, ends)
     return figure
+
+
+def _rows(label: str) -> str:
+    """Return a label in rows that fit beside the axes."""
+    return outside("\n".join(textwrap.wrap(label, _BESIDE)))
 
 
 def _line(axes: Any, row: list[Cell], x: str, part: str, style: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,10 +111,12 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]], left: bo
     wanted = np.clip(axes.transLimits.transform(heights)[:, 1], 0.0, 1.0).tolist()
     places = list(wanted)
     # Up from the lowest, then down from the top: each moves no more than its neighbours make it.
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + _ROW)
+    rows = [1 + label.count("\n") for _, label, *_ in order]
+    gaps = [_ROW * (below + above) / 2 for below, above in pairwise(rows)]
+    for i, gap in enumerate(gaps, start=1):
+        places[i] = max(places[i], places[i - 1] + gap)
     for i in reversed(range(len(places))):
-        above = 1.0 if i + 1 == len(places) else places[i + 1] - _ROW
+        above = 1.0 if i + 1 == len(places) else places[i + 1] - gaps[i]
         places[i] = min(places[i], above)
     for (_, label, color, marker), place in zip(order, places, strict=True):
         # The mark has the line's colour; text in it would be too pale to read.
