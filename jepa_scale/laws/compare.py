@@ -196,9 +196,10 @@ def theory_verdict(fits: Sequence[LawFit], u_turns: Sequence[int]) -> TheoryVerd
     p = free.parameters[place]
     spread = float(free.bootstrap_draws[:, place].std()) if len(free.bootstrap_draws) else float("inf")
     if not spread < MAX_P_SD or p.at_boundary:
+        bound = " and p lies at its bound" if p.at_boundary else ""
         return TheoryVerdict(
             "refused",
-            f"sd(p) = {spread:.2g} in {free.law}{' and p lies at its bound' if p.at_boundary else ''}, expected below "
+            f"sd(p) = {spread:.2g} where the exponents are free{bound}, expected below "
             f"{MAX_P_SD}: run large k at small n, where the regret still lies below that of random plans",
         )
     best = min(fits, key=information)

@@ -54,6 +54,8 @@ class Dial:
 N_KEY, K_KEY = "data.n", "model.k"
 _DECLARED = {N_KEY: ("n", "training transitions n"), K_KEY: ("k", "latent width k")}
 """Names and labels of the dials that the theory is about, by configuration key."""
+_LABELS = {"optimizer.lr": "learning rate", "optimizer.weight_decay": "weight decay"}
+"""Labels of other keys whose last part is no word, or not enough of one."""
 
 
 def declare(key: str, values: Sequence[Value], scale: Scale | None = None, name: str | None = None) -> Dial:
@@ -69,7 +71,19 @@ def declare(key: str, values: Sequence[Value], scale: Scale | None = None, name:
         scale = "categorical" if not numbers else "log" if all(float(value) > 0 for value in values) else "linear"
     ordered = tuple(sorted(values)) if scale != "categorical" else tuple(values)
     own = name or re.sub(r"\W", "_", key.rpartition(".")[2])
-    return Dial(key, own, scale, ordered, own.replace("_", " "))
+    return Dial(key, own, scale, ordered, label_of_key(key) if name is None else own.replace("_", " "))
+
+
+def label_of_key(key: str) -> str:
+    """Return the words for a configuration key in sentences and on axes.
+
+    Examples
+    --------
+    >>> label_of_key("optimizer.lr"), label_of_key("trainer.steps_per_epoch")
+    ('learning rate', 'steps per epoch')
+    """
+    declared = _DECLARED.get(key, ("", _LABELS.get(key)))[1]
+    return declared or re.sub(r"\W", "_", key.rpartition(".")[2]).replace("_", " ")
 
 
 def wrong_dials(content: Any, taken: Sequence[str]) -> list[str]:

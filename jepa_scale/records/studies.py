@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.records.advice import Advice, Verdict
-from jepa_scale.records.dials import Dial
+from jepa_scale.records.dials import Dial, label_of_key
 from jepa_scale.records.laws import Comparison, Forecast, LawFit
 from jepa_scale.records.quantities import Target
 from jepa_scale.records.runs import ArmValues, RunRecord, RunTable
@@ -56,6 +56,11 @@ class TuningCheck:
     runs: tuple[TuningRun, ...]
     unfinished: tuple[str, ...]
     """One sentence per run that has no record."""
+
+    @property
+    def label(self) -> str:
+        """That setting in words."""
+        return label_of_key(self.key)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jepa_scale.laws.spending import Spending
 from jepa_scale.records import Advice, Ask, Verdict
-from jepa_scale.report.wording import duration, interval, listed, number, percent, plural, whole
+from jepa_scale.report.wording import duration, interval, law_name, listed, number, percent, plural, whole
 
 _LIMITS = {
     "tail": "the width: beside ten times the data, another width would remove {} of the {}",
@@ -32,7 +32,9 @@ def advice_lines(advice: Advice) -> list[str]:
     if advice.noise is not None:
         lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
     lines += next_lines(advice)
-    shown = ", ".join(f"{name} {number(weight, 2)}" for name, weight in advice.weights.items() if weight >= 0.005)
+    shown = ", ".join(
+        f"{law_name(name)} {number(weight, 2)}" for name, weight in advice.weights.items() if weight >= 0.005
+    )
     if shown:
         lines.append(f"Forecasters, weighted by back-tests here and on other studies: {shown}.")
     lines.append(

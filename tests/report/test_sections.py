@@ -49,7 +49,7 @@ def test_the_answer_begins_with_the_verdict_and_its_uncertainty(result):
 
 def test_the_answer_follows_the_numbers():
     _, tuned, best, *_, trust = answer(study_result())
-    assert "optimizer.lr" in tuned, "a shared rate is told of before what it misleads to"
+    assert "shared learning rate" in tuned, "a shared rate is told of before what it misleads to"
     assert (
         "With one rate for all widths, at 3 of 5 sample sizes the best width lies inside the grid (k* = 32 at n = 300, "
         in best

@@ -31,7 +31,7 @@ def test_a_small_loss_cannot_make_the_u_turn():
     assert "the best rate may lie beyond the list, so a mistuned width cannot be excluded" in text
     inside = tuning_check(lost_at_64=-0.01)
     assert "k = 64: the study finds" in said(tuning=inside)
-    assert "of which 0 are lost by the shared optimizer.lr: a mistuned width cannot make all of it" in said(
+    assert "of which 0 are lost by the shared learning rate: a mistuned width cannot make all of it" in said(
         tuning=inside
     )
 
@@ -84,3 +84,11 @@ def test_a_check_without_runs_is_a_sentence():
     check = replace(tuning_check(), runs=(), unfinished=("tuning: n=3000, k=1: not run yet",))
     assert "No width has" in said(tuning=check)
     assert TUNING.missing(study_result(tuning=check)) == "No run of the check finished."
+
+
+def test_a_setting_without_a_label_keeps_its_words():
+    check = replace(tuning_check(), key="trainer.steps_per_epoch")
+    assert check.label == "steps per epoch"
+    page = " ".join(one.text for one in conclude(replace(study_result(), tuning=check)))
+    assert "shared steps per epoch" in page
+    assert "trainer." not in page

@@ -35,10 +35,10 @@ def _tests(comparison: Comparison) -> list[Conclusion]:
         where = listed([whole(n) for n in comparison.u_turns])
         sentences.append(f"a width inside the grid beats both ends beyond chance at n = {where}")
     for test in comparison.vuong:
-        closer = test.one if test.z > 0 else test.other
+        one, other = law_name(test.one), law_name(test.other)
+        closer = one if test.z > 0 else other
         sentences.append(
-            f"Vuong's test of {test.one} against {test.other}: z = {number(test.z)} ({probability(test.p)}, {closer} "
-            "closer)"
+            f"Vuong's test of {one} against {other}: z = {number(test.z)} ({probability(test.p)}, {closer} closer)"
         )
     if comparison.fixed_exponents_p is not None:
         sentences.append(f"p = 2 and q = 1/2 inside the free law: {probability(comparison.fixed_exponents_p)}")

@@ -27,32 +27,32 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     if not losses:
         return [Conclusion(f"No width has the tuning check's runs at the shared rate. {missing}", alarm=True)]
     sentences = [
-        _shared(losses, check.key, check.shared, check.n),
-        _best(losses, check.key),
+        _shared(losses, check.label, check.shared, check.n),
+        _best(losses, check.label),
         *_early(losses, check.shared),
     ]
     ends = _ends(result, losses)
-    sentences += [_verdict(end, check.key, check.n) for end in ends]
+    sentences += [_verdict(end, check.label, check.n) for end in ends]
     if check.unfinished:
         sentences.append(Conclusion(missing, alarm=True))
     return sentences
 
 
-def _shared(losses: list[SharingLoss], key: str, shared: float, n: int) -> Conclusion:
+def _shared(losses: list[SharingLoss], label: str, shared: float, n: int) -> Conclusion:
     parts = [f"{with_error(loss.loss, _known(loss.standard_error))} at k = {loss.k}" for loss in losses]
     return Conclusion(
-        f"At n = {whole(n)} the shared {key} = {number(shared)} loses against the best rate tried, in regret: "
+        f"At n = {whole(n)} the shared {label} = {number(shared)} loses against the best rate tried, in regret: "
         f"{listed(parts)} ({plural(losses[0].seeds, 'seed')}; a little too large, as the best is chosen from the same "
         "runs)."
     )
 
 
-def _best(losses: list[SharingLoss], key: str) -> Conclusion:
+def _best(losses: list[SharingLoss], label: str) -> Conclusion:
     parts = [f"{number(loss.best_rate)} at k = {loss.k}" for loss in losses]
     span = max(loss.best_rate for loss in losses) / min(loss.best_rate for loss in losses)
     moved = "it is the same at every width" if span == 1 else f"it moves by a factor of {number(span)} over the widths"
     edge = [loss.k for loss in losses if loss.at_edge]
-    text = f"The best {key} is {listed(parts)}: {moved}."
+    text = f"The best {label} is {listed(parts)}: {moved}."
     if edge:
         text += f" At k = {listed(edge)} it is the last of the list, so a better one may lie beyond."
     return Conclusion(text)
@@ -99,7 +99,7 @@ def _ends(result: StudyResult, losses: list[SharingLoss]) -> list[_End]:
     return ends
 
 
-def _verdict(end: _End, key: str, n: int) -> Conclusion:
+def _verdict(end: _End, label: str, n: int) -> Conclusion:
     wide = end.name == "wide"
     where = f"n = {whole(n)}, k = {end.k}"
     if end.turn is None:
@@ -111,7 +111,7 @@ def _verdict(end: _End, key: str, n: int) -> Conclusion:
     sentence = (
         f"{where}: the study finds this width worse than the best by {size}, of which {with_error(loss, error)} are "
     )
-    sentence += f"lost by the shared {key}"
+    sentence += f"lost by the shared {label}"
     if loss >= end.turn.value:
         verdict = "a mistuned width could make all of it"
     elif error is None or end.turn.standard_error is None:

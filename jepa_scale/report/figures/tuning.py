@@ -37,7 +37,7 @@ def caption(result: StudyResult) -> str:
     out = [plural(lost, "run") + " that diverged"] if lost else []
     out += [plural(len(check.unfinished), "run") + " without a record"] if check.unfinished else []
     return (
-        f"Final regret and exact risk at n = {whole(check.n)} against {check.key}, mean over seeds "
+        f"Final regret and exact risk at n = {whole(check.n)} against {check.label}, mean over seeds "
         f"{', '.join(map(str, seeds))}, which the study does not use; {bars}. The dotted line is the rate of all other "
         f"runs. {'Left out: ' + '; '.join(out) if out else 'No run was left out'}."
     )
@@ -74,7 +74,7 @@ def _panel(axes: Any, check: TuningCheck, target: Any) -> None:
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.set_xlabel("learning rate" if check.key == "optimizer.lr" else outside(check.key))
+    axes.set_xlabel(outside(check.label))
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     rows = rate_means(check, target)
     ends = [(row[max(row)][0], f"k = {k}", colors[k]) for k, row in rows.items() if row]

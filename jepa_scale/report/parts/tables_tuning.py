@@ -32,7 +32,7 @@ def rates(result: StudyResult) -> str:
             rows.append((str(loss.k), target, *cells, *_loss(loss)))
     seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in check.runs}))
     caption = (
-        f"By {check.key} at n = {whole(check.n)}: mean ± 1 standard error over seeds {seeds}, which enter no other "
+        f"By {check.label} at n = {whole(check.n)}: mean ± 1 standard error over seeds {seeds}, which enter no other "
         "table. The loss is paired by seed."
     )
     listing = table(head, rows, text(caption), tuple(range(2, len(head))))
