@@ -1,4 +1,4 @@
-"""Decision records of ``audit`` and ``data``: what they hold, and that their command and digest are those of the input."""
+"""Decision records of ``audit`` and ``data``: what they hold, and whose command and digest."""
 
 import hashlib
 
