@@ -12,6 +12,7 @@ from jepa_scale.auditing.record import Audit, OperatorAudit
 from jepa_scale.auditing.warn import shown, sufficiency
 from jepa_scale.files import write_whole
 from jepa_scale.records.verdicts import Interval
+from jepa_scale.report.decision import record_page
 from jepa_scale.report.page.files import replaced_together
 from jepa_scale.report.page.markup import document, formula, paragraph, section, table, text
 from jepa_scale.report.page.plot import TWINS
@@ -37,6 +38,31 @@ def verdict_lines(audit: Audit) -> list[str]:
         f"Next: {verdict.remedy}: {verdict.command}",
         *(f"{str(note)[:1].upper()}{str(note)[1:]}." for note in verdict.notes),
     ]
+
+
+def decision_page(audit: Audit, command: str, digest: str) -> str:
+    """Return a decision record of the audit: a page of Markdown."""
+    verdict, sufficient = audit.verdict, sufficiency(audit)
+    first, _, *found = verdict_lines(audit)
+    remedy = f"{str(verdict.remedy)[:1].upper()}{str(verdict.remedy)[1:]}: `{verdict.command}`"
+    sections = {
+        "Question": f"Is a latent of width {verdict.width} wide enough for the dynamics of these embeddings, or wider "
+        "than they need?",
+        "Verdict": first,
+        "Evidence": [head(audit), *(f"{name}: {value}" for name, value in key_numbers(audit)), *found],
+        "Cautions": list(audit.warnings),
+        "What would change it": [
+            remedy,
+            *([sufficient] if sufficient else []),
+            "Embeddings of other data or policies.",
+        ],
+        "Theory": [
+            "Width by the share of predictable energy (T1, T2: what a width leaves is the tail of the spectrum). No "
+            "bound on regret was used, as nothing was planned."
+        ],
+    }
+    title = f"Is a width of {verdict.width} right? {verdict.status.capitalize()}"
+    return record_page(title, sections, command, audit.source, digest)
 
 
 def _estimate(interval: Interval) -> str:

@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if parsed.command is None:
         top.print_help()
         sys.exit(0)
+    parsed.given = list(sys.argv[1:] if arguments is None else arguments)
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
     # Before numpy is loaded: a sum over several threads is not the same to the last bit as over one, and workers of a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from jepa_scale import trust
@@ -44,6 +45,54 @@ def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume runs that other code has computed: other versions of this package or of your modules",
     )
+
+
+def add_decision(parser: argparse.ArgumentParser) -> None:
+    """Add ``--decision`` to a command that answers a question."""
+    parser.add_argument(
+        "--decision",
+        type=Path,
+        metavar="FILE",
+        help="also write a page of Markdown on the answer: question, evidence, what would change it, how to repeat it",
+    )
+
+
+def check_decision(path: Path | None) -> None:
+    """Refuse a place for the page of ``--decision`` that is a folder.
+
+    Raises
+    ------
+    UserError
+        If it is one.
+    """
+    from jepa_scale.runs.errors import UserError
+
+    if path is not None and path.is_dir():
+        raise UserError(f"--decision: {path} is a folder, expected a file such as decision.md")
+
+
+def write_decision(path: Path, page: str) -> None:
+    """Write the page of ``--decision``."""
+    from jepa_scale.runs.folder import atomic_write
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, page)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command that was given, without ``--decision`` and what only changes the output."""
+    import shlex
+
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith("--decision="):
+            skip = False
+            continue
+        if argument == "--decision":
+            skip = True
+        elif argument not in ("-v", "--verbose", "-q", "--quiet", "--json"):
+            kept.append(argument)
+    return shlex.join(["jepa-scale", *kept])
 
 
 def print_line(text: str) -> None:

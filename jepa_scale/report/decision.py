@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from jepa_scale import __version__
 from jepa_scale.records import Advice, Verdict
 from jepa_scale.report.advice import advice_lines, next_lines, score_lines, verdict_line
 from jepa_scale.report.wording import duration, number, percent, plural, whole
@@ -29,39 +32,60 @@ class Evidence:
     hours: float | None
     """Hours of all runs together; None if they were not recorded."""
     command: str
-    version: str
 
 
 def decision_record(advice: Advice, evidence: Evidence) -> str:
     """Return the record: question, options, evidence, verdict, cost, what would change it, theory, how to repeat it."""
     ask, verdict = advice.ask, advice.verdict
     target, level = number(ask.target_regret), percent(ask.level)
-    parts = [
-        f"# Is n = {whole(verdict.n)}, k = {verdict.k} enough? {verdict.status.capitalize()}",
-        "## Question",
-        f"Does one run with {whole(verdict.n)} training transitions and a latent width of {verdict.k} reach a "
-        f"{ask.quantity} of at most {target}? An answer needs a probability of {level}.",
-        "## Verdict",
-        verdict_line(verdict, ask) + ".",
-        "## Options considered",
-        _options(advice),
-        "## Evidence",
-        _list(_evidence(advice, evidence)),
-        "## Cost",
-        _list(_cost(advice, evidence)),
-        "## What would change it",
-        _list(_changes(advice)),
-        "## Theory",
-        _list(_theory(evidence)),
-        "## How to repeat it",
-        f"```bash\n{evidence.command}\n```",
-        f"jepa-scale {evidence.version}; rows of {evidence.source}: sha256 {evidence.digest}.",
+    sections: dict[str, str | Sequence[str]] = {
+        "Question": f"Does one run with {whole(verdict.n)} training transitions and a latent width of {verdict.k} "
+        f"reach a {ask.quantity} of at most {target}? An answer needs a probability of {level}.",
+        "Verdict": verdict_line(verdict, ask) + ".",
+        "Options considered": _options(advice),
+        "Evidence": _evidence(advice, evidence),
+        "Cost": _cost(advice, evidence),
+        "What would change it": _changes(advice),
+        "Theory": _theory(evidence),
+    }
+    title = f"Is n = {whole(verdict.n)}, k = {verdict.k} enough? {verdict.status.capitalize()}"
+    return record_page(title, sections, evidence.command, f"rows of {evidence.source}", evidence.digest)
+
+
+def record_page(title: str, sections: Mapping[str, str | Sequence[str]], command: str, source: str, digest: str) -> str:
+    """Return a page of Markdown: sections of a text or a list of sentences, then how to repeat what they say.
+
+    Parameters
+    ----------
+    title
+        The question and its answer.
+    sections
+        Texts, or sentences to be listed, by heading; empty ones are left out.
+    command
+        The command that gives the same answer.
+    source
+        What the answer was read from.
+    digest
+        SHA-256 of that, in hexadecimal digits.
+    """
+    parts = [f"# {title}"]
+    for heading, content in sections.items():
+        body = content if isinstance(content, str) else "\n".join(f"* {line}" for line in content)
+        parts += [f"## {heading}", body] if body else []
+    parts += ["## How to repeat it", f"```bash\n{command}\n```"]
+    return "\n\n".join([*parts, f"jepa-scale {__version__}; {source}: sha256 {digest}."]) + "\n"
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and digests of a folder's files, as ``sha256sum`` prints them."""
+    if path.is_file():
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    lines = [
+        f"{digest_of(file)}  {file.relative_to(path).as_posix()}\n"
+        for file in sorted(one for one in path.rglob("*") if one.is_file())
     ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"* {line}" for line in lines)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _options(advice: Advice) -> str:

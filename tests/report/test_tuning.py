@@ -31,7 +31,7 @@ def test_a_small_loss_cannot_make_the_u_turn():
     assert "the best rate may lie beyond the list, so a mistuned width cannot be excluded" in text
     inside = tuning_check(lost_at_64=-0.01)
     assert "k = 64: the study finds" in said(tuning=inside)
-    assert "of which 0 are lost by the shared learning rate: a mistuned width cannot make all of it" in said(
+    assert "finds that the shared learning rate costs 0 there: a mistuned width cannot make all of it" in said(
         tuning=inside
     )
 

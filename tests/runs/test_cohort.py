@@ -199,7 +199,7 @@ class Counting(L.Callback):
 
 
 def test_a_callback_that_looks_at_every_step_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("jepa_scale.runs.build.build_callbacks", lambda config, context: [Counting()])
+    monkeypatch.setattr("jepa_scale.runs.run.build_callbacks", lambda config, context: [Counting()])
     (outcome,) = run_cohort(jobs_in(tmp_path, configs(MEMBERS[0])))
     assert isinstance(outcome.error, CohortEnded)
     assert "Counting looks at every step" in str(outcome.error)

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_output
+from jepa_scale.cli.common import add_decision, add_output, check_decision, write_decision
 
 GROUP = "answer"
 
@@ -79,12 +79,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="study file to write with the next runs of a study (default: sweeps/next.yaml)",
     )
-    parser.add_argument(
-        "--decision",
-        type=Path,
-        metavar="FILE",
-        help="also write a page of Markdown on the answer: options, evidence, cost, what would change it",
-    )
+    add_decision(parser)
     add_output(parser)
     return parser
 
@@ -114,8 +109,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"--columns is for a table, and {study} is a study: leave it out")
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     cost_of(parsed.cost, parsed.spend)
-    if parsed.decision is not None and parsed.decision.is_dir():
-        raise UserError(f"--decision: {parsed.decision} is a folder, expected a file such as decision.md")
+    check_decision(parsed.decision)
     if parsed.next is not None and is_table:
         raise UserError("--next writes the study file of a study's next runs, and a table has none: leave it out")
     if parsed.next is not None and isinstance(defaults, StudySpec):
@@ -183,9 +177,7 @@ def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
 
     import numpy as np
 
-    import jepa_scale
     from jepa_scale.report.decision import Evidence, decision_record
-    from jepa_scale.runs.folder import atomic_write
 
     ask, table = answer.advice.ask, answer.table
     usable = (table["status"] == "finished") & np.isfinite(table["regret"].astype(float))
@@ -208,7 +200,5 @@ def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
         bounds=answer.bounds,
         hours=hours,
         command=shlex.join(command),
-        version=jepa_scale.__version__,
     )
-    parsed.decision.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(parsed.decision, decision_record(answer.advice, evidence))
+    write_decision(parsed.decision, decision_record(answer.advice, evidence))

@@ -6,7 +6,7 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_output
+from jepa_scale.cli.common import add_decision, add_output, check_decision, command_line, write_decision
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Audit
@@ -72,6 +72,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument("--level", type=float, default=0.95, help="confidence level of intervals (default: 0.95)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random draws (default: 0)")
     parser.add_argument("--threads", type=int, help="number of threads (default: one per core)")
+    add_decision(parser)
     add_output(parser)
     return parser
 
@@ -81,10 +82,11 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from jepa_scale.auditing import audit
-    from jepa_scale.auditing.page import head, terminal_table, verdict_lines, write_audit
+    from jepa_scale.auditing.page import decision_page, head, terminal_table, verdict_lines, write_audit
     from jepa_scale.auditing.settings import AuditSettings
     from jepa_scale.auditing.warn import sufficiency
     from jepa_scale.cli.output import Ending, Output
+    from jepa_scale.report.decision import digest_of
     from jepa_scale.report.page.files import check_writable
     from jepa_scale.runs import limits
     from jepa_scale.runs.errors import UserError
@@ -97,6 +99,7 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--cells", parsed.cells, 1, _MOST_CELLS)
     for width in parsed.widths:
         limits.check_option("--widths", width, 1, limits.LARGEST)
+    check_decision(parsed.decision)
     folder = parsed.folder or Path("audits") / parsed.path.stem
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give another --folder, the report and its figures go there")
@@ -133,7 +136,10 @@ def run(parsed: argparse.Namespace) -> int:
             result = audit.run_audit(parsed.path, settings, started)
     except ValueError as error:
         raise UserError(str(error)) from None
-    page = write_audit(result, folder)
+    page, files = write_audit(result, folder), {}
+    if parsed.decision is not None:
+        write_decision(parsed.decision, decision_page(result, command_line(parsed.given), digest_of(parsed.path)))
+        files["decision"] = parsed.decision
     # The second line is the remedy with its command, which is said last.
     verdict, _, *found = verdict_lines(result)
     remedy = f"{str(result.verdict.remedy)[:1].upper()}{str(result.verdict.remedy)[1:]}."
@@ -142,7 +148,7 @@ def run(parsed: argparse.Namespace) -> int:
         [remedy, *found, head(result), *([sufficiency(result)] if sufficiency(result) else [])],
         [terminal_table(result)],
         result.warnings,
-        {"report": page},
+        {"report": page, **files},
         result.verdict.command,
     )
 
@@ -153,7 +159,10 @@ def run(parsed: argparse.Namespace) -> int:
             verdict=ending.verdict,
             notes=list(ending.notes),
             cautions=list(ending.cautions),
-            files={"report": str(page), "audit": str(page.with_name("audit.json"))},
+            files={
+                name: str(path)
+                for name, path in {"report": page, "audit": page.with_name("audit.json"), **files}.items()
+            },
             next=ending.next_command,
             status=result.verdict.status,
             audit=answers.plain(result.to_dict()),

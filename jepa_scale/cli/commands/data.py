@@ -6,6 +6,8 @@ import argparse
 import typing
 from pathlib import Path
 
+from jepa_scale.cli.common import add_decision, check_decision, command_line, write_decision
+
 GROUP = "inspect"
 
 _DATA = """\
@@ -66,6 +68,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="open pickle files, which runs the code that they contain"
     )
+    add_decision(parser)
     parser.add_argument("--verify", action="store_true", help="verify the checksum of a store")
     parser.add_argument("--seed", type=int, default=0, help="seed of the rows that are looked at (default: 0)")
     return parser
@@ -79,10 +82,12 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.data.external.detect import read_episodes
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.store import write_episodes
-    from jepa_scale.report.recording.page import card_json, write_card
+    from jepa_scale.report.decision import digest_of
+    from jepa_scale.report.recording.page import card_json, decision_page, write_card
     from jepa_scale.runs.errors import UserError
 
     _check(parsed)
+    check_decision(parsed.decision)
     options = {name: getattr(parsed, name) for name in ("observation", "action", "layout", "allow_pickle", "verify")}
     # An empty name is one that no column has, and is refused as such.
     settings = {name: value for name, value in options.items() if value not in (None, False)}
@@ -107,6 +112,10 @@ def run(parsed: argparse.Namespace) -> int:
             written.append(("store", write_episodes(stepped, parsed.to)))
         if parsed.page is not None:
             written.append(("page", write_card(card, parsed.page, answer, why_not)))
+        if parsed.decision is not None:
+            page = decision_page(card, answer, why_not, command_line(parsed.given), digest_of(parsed.path))
+            write_decision(parsed.decision, page)
+            written.append(("decision", parsed.decision))
     except ValueError as error:
         raise UserError(str(error)) from None
     except OSError as error:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
-from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
-from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
+from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen
+from jepa_scale.laws.forecasters.process import Process
 
 _PRIOR = (0.5, 2.5)
 """Mean and sd of a level before anything was seen, in log odds."""
@@ -21,50 +19,24 @@ _LENGTH = 0.3
 
 
 @dataclass(frozen=True)
-class Walk:
+class Walk(Process):
     """One choice of how far levels wander, and its fit."""
 
-    seen: Seen
     step: float
     """sd of the change of the log odds over the first unit of ln n."""
     settles: float
     """Units of ln n after which a change is 1/e as likely as at first, in variance."""
-    unexplained: float
-    """sd of what a cell's log odds hold beside level and seed noise."""
+
+    def mean(self, u: np.ndarray) -> np.ndarray:
+        """Return the mean of a level before anything was seen."""
+        return np.full(np.shape(u), _PRIOR[0])
 
     def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
-        """Return the covariance of levels at (ln n − ln n₀, ln k): of a prior and a walk whose steps become smaller."""
+        """Return the covariance of levels: of a prior and of a walk whose steps become smaller."""
         alike = np.exp(-((v[:, None] - v2[None]) ** 2) / (2 * _LENGTH**2))
         early = np.maximum(np.minimum(u[:, None], u2[None]), 0.0)
         walk = self.step**2 * self.settles * (1 - np.exp(-early / self.settles))
         return _PRIOR[1] ** 2 * (0.3 + 0.7 * alike) + walk * (_SHARED + (1 - _SHARED) * alike)
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.log(self.seen.n / self.seen.n.min()), np.log(self.seen.k)
-
-    @cached_property
-    def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
-        u, v = self._places
-        sd = deviation_of_odds(self.seen)
-        covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
-        return cho_factor(covariance, lower=True), log_odds(self.seen.mean) - _PRIOR[0]
-
-    @property
-    def log_likelihood(self) -> float:
-        """ln p of the cells."""
-        factor, residual = self._factor
-        determinant = 2 * np.log(np.diag(factor[0])).sum()
-        return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
-
-    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws of y, joint over the points."""
-        (factor, residual), (u, v) = self._factor, self._places
-        at, width = np.log(n / self.seen.n.min()), np.log(k)
-        cross = self.covariance(at, width, u, v)
-        mean = _PRIOR[0] + cross @ cho_solve(factor, residual)
-        left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
-        return np.maximum(from_odds(mean + normal_draws(left, count, generator)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -89,5 +61,8 @@ class Level(Forecaster):
 
     def fit(self, seen: Seen) -> Averaged:
         """Weigh every choice by what it says of the cells."""
-        walks = tuple(Walk(seen, *chosen) for chosen in itertools.product(self.steps, self.settles, self.unexplained))
+        walks = tuple(
+            Walk(seen, unexplained, step, settles)
+            for step, settles, unexplained in itertools.product(self.steps, self.settles, self.unexplained)
+        )
         return Averaged.by(walks, [walk.log_likelihood for walk in walks])

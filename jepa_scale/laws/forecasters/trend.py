@@ -5,20 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
-from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen, normal_draws
-from jepa_scale.laws.forecasters.odds import deviation_of_odds, from_odds, log_odds
+from jepa_scale.laws.forecasters.base import Averaged, Forecaster, Seen
+from jepa_scale.laws.forecasters.process import Process
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Kernel(Process):
     """One choice of how the trend bends, and its fit."""
 
-    seen: Seen
     start: float
     """Mean log odds at the smallest n."""
     slope: float
@@ -31,8 +28,6 @@ class Kernel:
     """Share of the variance that all widths have in common."""
     length: float
     """Units of ln k over which the rest stays alike."""
-    unexplained: float
-    """sd of what a cell's log odds hold beside trend and seed noise."""
     settles: float = math.inf
     """τ: units of ln n after which changes are 1/e of what they were; inf: they go on."""
 
@@ -40,41 +35,17 @@ class Kernel:
         """Return τ (1 − e^(−u/τ)), the place on the scale on which the trend goes on."""
         return u if math.isinf(self.settles) else self.settles * (1 - np.exp(-u / self.settles))
 
+    def mean(self, u: np.ndarray) -> np.ndarray:
+        """Return the mean trend."""
+        return self.start + self.slope * u
+
     def covariance(self, u: np.ndarray, v: np.ndarray, u2: np.ndarray, v2: np.ndarray) -> np.ndarray:
-        """Return the covariance of log odds at (ln n − ln n₀, ln k): offset, slope, and an integrated random walk."""
+        """Return the covariance of log odds: of an offset, a slope, and an integrated random walk."""
         alike = np.exp(-((v[:, None] - v2[None]) ** 2) / (2 * self.length**2))
         early, apart = np.minimum(u[:, None], u2[None]), np.abs(u[:, None] - u2[None])
         walk = np.maximum(early, 0.0) ** 3 / 3 + np.maximum(early, 0.0) ** 2 * apart / 2
         trend = self.offset_sd**2 + self.slope_sd**2 * u[:, None] * u2[None] + self.bend**2 * walk
         return (self.shared + (1 - self.shared) * alike) * trend
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.slowed(np.log(self.seen.n / self.seen.n.min())), np.log(self.seen.k)
-
-    @cached_property
-    def _factor(self) -> tuple[tuple[np.ndarray, bool], np.ndarray]:
-        u, v = self._places
-        sd = deviation_of_odds(self.seen)
-        covariance = self.covariance(u, v, u, v) + np.diag(sd**2 + self.unexplained**2)
-        residual = log_odds(self.seen.mean) - self.start - self.slope * u
-        return cho_factor(covariance + 1e-9 * np.eye(len(u)), lower=True), residual
-
-    @property
-    def log_likelihood(self) -> float:
-        """ln p of the cells."""
-        factor, residual = self._factor
-        determinant = 2 * np.log(np.diag(factor[0])).sum()
-        return float(-0.5 * (residual @ cho_solve(factor, residual) + determinant))
-
-    def draws(self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws of y, joint over the points."""
-        (factor, residual), (u, v) = self._factor, self._places
-        at, width = self.slowed(np.log(n / self.seen.n.min())), np.log(k)
-        cross = self.covariance(at, width, u, v)
-        mean = self.start + self.slope * at + cross @ cho_solve(factor, residual)
-        left = self.covariance(at, width, at, width) - cross @ cho_solve(factor, cross.T)
-        return np.maximum(from_odds(mean + normal_draws(left, count, generator)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -116,7 +87,7 @@ class Trend(Forecaster):
         """Weigh every choice by what it says of the cells."""
         choices = itertools.product(self.regimes, self.shared, self.lengths, self.unexplained, self.settles)
         kernels = tuple(
-            Kernel(seen, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, unexplained, tau)
+            Kernel(seen, unexplained, self.start, slope, slope_sd, self.offset_sd, bend, shared, length, tau)
             for (slope, slope_sd, bend), shared, length, unexplained, tau in choices
         )
         return Averaged.by(kernels, [kernel.log_likelihood for kernel in kernels])

@@ -109,9 +109,9 @@ def _verdict(end: _End, label: str, n: int) -> Conclusion:
     loss, error = end.loss.loss, _known(end.loss.standard_error)
     size = difference(end.turn)
     sentence = (
-        f"{where}: the study finds this width worse than the best by {size}, of which {with_error(loss, error)} are "
+        f"{where}: the study finds this width worse than the best by {size}; the check, by runs of other seeds, finds "
+        f"that the shared {label} costs {with_error(loss, error)} there"
     )
-    sentence += f"lost by the shared {label}"
     if loss >= end.turn.value:
         verdict = "a mistuned width could make all of it"
     elif error is None or end.turn.standard_error is None:

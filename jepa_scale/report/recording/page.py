@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from jepa_scale.data.card.record import DataCard
 from jepa_scale.data.enough.answer import Enough
 from jepa_scale.files import write_whole
+from jepa_scale.report.decision import record_page
 from jepa_scale.report.page.files import replaced_together
 from jepa_scale.report.page.markup import document, paragraph, section, table, text
 from jepa_scale.report.recording.enough import PLOT, enough_lines
@@ -104,3 +106,29 @@ _DEFINITIONS = (
     "coordinate. Entropies by nearest neighbours (Kozachenko and Leonenko), coordinates with deviation 1.",
     "Near copies: episodes whose paths differ by less than a fiftieth of the usual distance of two episodes.",
 )
+
+
+def decision_page(card: DataCard, answer: Enough | None, why_not: str, command: str, digest: str) -> str:
+    """Return a decision record of the card: whether the recording is sound and, if that was asked, large enough."""
+    ruins = [finding.sentence for finding in card.findings if finding.ruins]
+    others = [finding.sentence for finding in card.findings if not finding.ruins]
+    sound = "Something would ruin training" if ruins else "Nothing was found that would ruin training"
+    lines = [] if answer is None else enough_lines(answer)
+    verdict = [*ruins, *lines[:1]] or [f"{sound}."]
+    changes = ["Another recording, or another choice of observations, actions or frame skip."]
+    if why_not:
+        verdict.append(f"Not answered whether it is enough: {why_not}.")
+    if answer is None and not why_not:
+        changes.append("Whether more data would help was not asked: --enough.")
+    if answer is not None:
+        changes.append("A learner that uses the data better than a regression on random features.")
+    sections: dict[str, str | Sequence[str]] = {
+        "Question": "Are these episodes fit to train on" + (", and are they enough?" if answer or why_not else "?"),
+        "Verdict": verdict,
+        "Evidence": [*heading(card), *(f"{name}: {value}" for name, value in key_numbers(card)), *lines[1:]],
+        "Also found": [*others, *([] if card.alignment.refuses else [card.alignment.sentence]), *card.notes],
+        "What would change it": changes,
+        "Theory": "No statement of the theory was used: errors of held-out episodes and tests on whole episodes.",
+    }
+    title = f"{sound}" + (f"; {answer.status.value}" if answer is not None else "")
+    return record_page(f"Are these episodes fit to train on? {title}", sections, command, card.source, digest)

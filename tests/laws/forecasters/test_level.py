@@ -23,7 +23,7 @@ def one_width(mean):
 @pytest.mark.parametrize("settles", [1.0, 1e9])
 def test_a_walk_is_what_a_kalman_filter_says(settles):
     cells = one_width([0.7, 0.5, 0.52, 0.41])
-    walk = Walk(cells, step=0.05, settles=settles, unexplained=0.01)
+    walk = Walk(cells, unexplained=0.01, step=0.05, settles=settles)
     mean, variance, before = _PRIOR[0], _PRIOR[1] ** 2, 0.0
     for n, y, sd in zip(cells.n, log_odds(cells.mean), deviation_of_odds(cells), strict=True):
         u = settles * -np.expm1(-np.log(n / SIZES[0]) / settles)

@@ -38,7 +38,7 @@ def slow(kernel, cells, n, k):
 @pytest.mark.parametrize(("n", "k"), [(50000.0, 8.0), (5000.0, 5.0)])
 def test_draws_have_the_mean_and_variance_of_the_definition(n, k):
     cells = seen(dose)
-    kernel = Kernel(cells, 3.0, -0.5, 0.4, 0.7, 0.4, 0.5, 1.0, 0.1)
+    kernel = Kernel(cells, 0.1, 3.0, -0.5, 0.4, 0.7, 0.4, 0.5, 1.0)
     mean, variance, likelihood = slow(kernel, cells, n, k)
     found = kernel.draws(np.array([n]), np.array([k]), 40000, np.random.default_rng(0))[:, 0]
     odds = np.log((found + 0.007) / (1.05 - found))
