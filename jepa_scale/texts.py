@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TextIO
 
 _DEPTH = 64
@@ -21,7 +22,7 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is no YAML, names Python objects, is nested deeply, or unfolds into very many values.
+        If it is no YAML, names Python objects, has a key twice, is nested deeply, or unfolds into very many values.
     """
     import yaml
 
@@ -29,7 +30,7 @@ def parse_yaml(text: str) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check_depth(yaml.parse(text, Loader=loader))
-        content = yaml.load(text, Loader=loader)
+        content = yaml.load(text, Loader=_strict(loader))
     except yaml.MarkedYAMLError as error:
         raise ValueError(_at(error.problem_mark, error.problem or error.context or "")) from None
     except (yaml.YAMLError, RecursionError) as error:
@@ -39,6 +40,25 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"a value is not of its tag's type ({first_line(error)})") from None
     _check_size(content)
     return content
+
+
+@lru_cache(maxsize=2)
+def _strict(loader: Any) -> Any:
+    """Return the loader with a refusal of keys that stand twice, of which YAML's readers take the last in silence."""
+    import yaml
+
+    class Strict(loader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            first: dict[str, int] = {}
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if key.value in first:
+                        problem = f"{key.value} stands twice, first in line {first[key.value]}"
+                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                    first[key.value] = key.start_mark.line + 1
+            return super().construct_mapping(node, deep)
+
+    return Strict
 
 
 def _at(mark: Any, problem: str) -> str:

@@ -360,3 +360,11 @@ def test_advise_tells_the_best_split_of_a_budget(cells, capsys):
 def test_advise_refuses_a_budget_that_it_cannot_spend(cells, capsys, options, said):
     assert run(["advise", cells, *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_advise_reads_sizes_as_people_write_them(cells, capsys):
+    assert run(["advise", cells, "--n", "2.7e3", "--k", 8, "--target-regret", 0.2]) == 0
+    assert "n = 2 700, k = 8" in " ".join(capsys.readouterr().out.split())
+    for wrong in ("1.5", "many", "nan", "1e999"):
+        assert run(["advise", cells, "--n", wrong]) == 2
+        assert "expected a whole number, such as 100000 or 1e5" in capsys.readouterr().err

@@ -79,6 +79,23 @@ def write_decision(path: Path, page: str) -> None:
     atomic_write(path, page)
 
 
+def whole_number(text: str) -> int:
+    """Read a whole number, also written as 1e9.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is none.
+    """
+    try:
+        value = float(text)
+        if value.is_integer():
+            return int(text) if text.lstrip("+-").isdigit() else int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"expected a whole number, such as 100000 or 1e5, got {text!r}")
+
+
 def command_line(arguments: Sequence[str]) -> str:
     """Return the command that was given, without ``--decision`` and what only changes the output."""
     import shlex

@@ -81,7 +81,7 @@ def _width_asked(outlook: Outlook, ask: Ask, n: int, best: tuple[int, int, int] 
     """Return the width asked about: the best one that was run at n, else the best one predicted."""
     if ask.k is not None:
         return ask.k
-    row = np.flatnonzero((outlook.cells.n == n) & (outlook.cells.seeds > 1))
+    row = np.flatnonzero(outlook.cells.n == n)
     if len(row):
         return int(outlook.cells.k[row[outlook.cells.mean[row].argmin()]])
     return best[0] if best else int(outlook.cells.k.max())
@@ -96,7 +96,9 @@ def verdict(outlook: Outlook, n: int, k: int, ask: Ask, seed: int = 0) -> Verdic
         probability, *ends = outlook.measured(place, ask.target_regret, ask.level)
         mean, count = float(outlook.cells.mean[place]), int(outlook.cells.seeds[place])
         status = _status(probability, ask.level)
-        return Verdict(n, k, status, probability, mean, ends[0], ends[1], f"measured, {count} runs", (0.0, 0.0))
+        return Verdict(
+            n, k, status, probability, mean, ends[0], ends[1], f"measured, {count} run{'s' * (count != 1)}", (0.0, 0.0)
+        )
     checked = outlook.checked
     if far_n > checked[0] + _SLACK or far_k > checked[1] + _SLACK:
         reason = (
@@ -229,7 +231,8 @@ def _doubling(outlook: Outlook, n: int, k: int, ask: Ask, seed: int) -> tuple[fl
         return None
     now, then = outlook.draws(widths, sizes, seed).T
     least = max(_NOTHING * outlook.seen.ceiling, _NEARLY * ask.target_regret)
-    if not now.mean() > least:
+    place = outlook.measured_place(n, k)
+    if not now.mean() > least or (place is not None and not outlook.cells.mean[place] > least):
         return None
     share = then / np.maximum(now, least) - 1
     low, middle, high = np.quantile(share, [(1 - ask.level) / 2, 0.5, (1 + ask.level) / 2])

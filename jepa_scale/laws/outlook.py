@@ -14,6 +14,8 @@ from jepa_scale.records import RunTable
 from jepa_scale.shapes import Float64
 
 DRAWS = 1000
+_ASSUMED = 3
+"""Degrees of freedom of a noise that was not measured."""
 CHECKED_K = float(np.log10(2.0))
 """Decades beyond the widths run at which forecasts were checked: with the narrowest or widest width of 16 studies left
 out, 90 % intervals held 0.87 of its cells (benchmarks/README.md)."""
@@ -87,25 +89,28 @@ class Outlook:
         return self.seen.ceiling * self.seen.deviation(regret / self.seen.ceiling, 1.0)
 
     def reaches(self, k: np.ndarray, n: np.ndarray, target: float, seed: int) -> Float64[np.ndarray, " points"]:
-        """Return P(one more run ≤ target) at each point: of its own runs where there are two or more."""
+        """Return P(one more run ≤ target) at each point: of its own runs where there are some."""
         probability = (self.run_draws(k, n, seed) <= target).mean(axis=0)
-        for place in np.flatnonzero(self.cells.seeds > 1):
+        for place in range(len(self.cells)):
             here = (k == self.cells.k[place]) & (n == self.cells.n[place])
             if here.any():
                 probability[here] = self.measured(int(place), target, 0.5)[0]
         return np.asarray(probability)
 
     def measured_place(self, n: float, k: float) -> int | None:
-        """Return the index of a cell with at least two runs; None where there is no such cell."""
-        place = np.flatnonzero((self.cells.n == n) & (self.cells.k == k) & (self.cells.seeds > 1))
+        """Return the index of a cell; None where there is none."""
+        place = np.flatnonzero((self.cells.n == n) & (self.cells.k == k))
         return int(place[0]) if len(place) else None
 
     def measured(self, place: int, target: float, level: float) -> tuple[float, float, float]:
-        """Return P(one more run ≤ target) and its interval from the runs of a cell, by t with pooled noise."""
+        """Return P(one more run ≤ target) and its interval from the runs of a cell, by t with pooled noise.
+
+        Where no cell has two runs the noise is that of other studies, and counts as three degrees of freedom.
+        """
         cells = self.cells
         mean, count = float(cells.mean[place]), int(cells.seeds[place])
         sd = float(self.noise(np.array(mean))) * np.sqrt(1 + 1 / count)
-        degrees = max(int((cells.seeds - 1).sum()), 1)
+        degrees = int((cells.seeds - 1).sum()) or _ASSUMED
         probability = student_below((target - mean) / sd, degrees)
         half = student_quantile((1 + level) / 2, degrees) * sd
         return probability, max(mean - half, 0.0), min(mean + half, 1.0)

@@ -24,9 +24,13 @@ def advice_lines(advice: Advice) -> list[str]:
     lines += _best_width(advice)
     if advice.limits:
         kind = max(advice.limits, key=lambda name: advice.limits[name])
+        untried = ""
+        ends = (advice.surface.k[0], advice.surface.k[-1])
+        if kind != "samples" and advice.best_k is not None and advice.best_k[0] in ends:
+            untried = f"; a {'wider' if advice.best_k[0] == ends[1] else 'narrower'} latent was not tried"
         lines.append(
             f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: "
-            f"{_LIMITS[kind].format(percent(advice.limits[kind]), ask.quantity)}."
+            f"{_LIMITS[kind].format(percent(advice.limits[kind]), ask.quantity)}{untried}."
         )
     lines += _doubling(advice)
     if advice.noise is not None:
@@ -47,7 +51,7 @@ def advice_lines(advice: Advice) -> list[str]:
 def _doubling(advice: Advice) -> list[str]:
     if advice.doubling is None:
         return []
-    share, low, high = (f"{100 * part:.0f}" for part in advice.doubling)
+    share, low, high = (f"{round(100 * part)}" for part in advice.doubling)
     return [
         f"Twice the data, n = {whole(2 * (advice.ask.n or 0))}, would change the {advice.ask.quantity} at "
         f"k = {advice.ask.k} by {share} % [{low}, {high}] (forecast)."
@@ -93,7 +97,7 @@ def _cheapest(advice: Advice) -> list[str]:
             f"Least data: n = {whole(verdict.n)} with k = {verdict.k} ({verdict.basis}, "
             f"P = {number(verdict.probability, 2)})."
         )
-    if advice.cheapest_n is not None:
+    if advice.cheapest_n is not None and not all(map(math.isinf, advice.cheapest_n)):
         median, low, high = advice.cheapest_n
         ends = ", ".join("more than was tried" if math.isinf(end) else whole(end) for end in (low, high))
         middle = "more than was tried" if math.isinf(median) else whole(median)

@@ -246,7 +246,9 @@ def _points(settings: FitSettings, laws: Sequence[Law | GeneralLaw]) -> tuple[di
         allowed = {*needed, *([settings.scale] if settings.scale else [])}
         if not set(needed) <= set(point) <= allowed or any(not 0 < value < math.inf for value in point.values()):
             shown = ", ".join(f"{name}={value:g}" for name, value in point.items())
-            raise UserError(f"--at {shown}: expected a finite number above 0 for each of {', '.join(needed)}")
+            wrong = [name for name in point if name not in allowed]
+            unknown = f"; the laws do not read {', '.join(wrong)}" if wrong else ""
+            raise UserError(f"--at {shown}: expected a finite number above 0 for each of {', '.join(needed)}{unknown}")
     at = {name: np.array([point[name] for point in settings.at]) for name in needed}
     if settings.scale is None:
         return at, None

@@ -217,3 +217,25 @@ def test_what_cannot_be_advised_on_says_what_to_run(table, stack):
         advise(stack, none, Ask(0.1))
     with pytest.raises(ValueError, match="target regret inside"):
         advise(stack, table, replace(Ask(0.1), target_regret=1.5))
+
+
+def test_a_single_run_answers_for_its_cell(stack):
+    table = made(truth)
+    alone = table.where(table["seed"] == table["seed"].min())
+    verdict = advise(stack, alone, Ask(0.5, n=30000, k=16)).verdict
+    assert (verdict.status, verdict.basis) == ("sufficient", "measured, 1 run")
+    assert verdict.predicted == alone.where((alone["n"] == 30000) & (alone["k"] == 16))["regret"][0]
+    # The width of the lowest mean measured is asked about, of single runs too.
+    lowest = alone.where(alone["n"] == 30000)
+    assert advise(stack, alone, Ask(0.5)).ask.k == lowest["k"][lowest["regret"].argmin()]
+
+
+def test_what_binds_names_the_side_that_was_not_tried(stack):
+    falling = made(lambda k, n, tail: 0.9 * k**-0.5, noise=(0.001, 0.01))
+    (line,) = [line for line in advice_lines(advise(stack, falling, Ask(0.02))) if line.startswith("What binds")]
+    assert line.endswith("; a wider latent was not tried.")
+
+
+def test_no_percentage_of_nothing_is_told(stack):
+    solved = made(lambda k, n, tail: 0.0 if k >= 8 else 0.3, noise=(0.0, 0.03))
+    assert advise(stack, solved, Ask(0.02, n=30000, k=16)).doubling is None

@@ -157,3 +157,10 @@ def test_shipped_studies_name_the_schema_and_fit_it(path):
     known = json_schema()
     content = yaml.safe_load(text)
     assert set(known["required"]) <= set(content) <= set(known["properties"])
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text("name: a\nquestion: '?'\nseeds: [0, 1]\ndials: {data.n: [300]}\nseeds: [2]\n")
+    with pytest.raises(UserError, match=r"line 5.*seeds stands twice, first in line 3"):
+        read_spec(file)

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_decision, add_output, check_decision, write_decision
+from jepa_scale.cli.common import add_decision, add_output, check_decision, whole_number, write_decision
 
 GROUP = "answer"
 
@@ -53,9 +53,11 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         help="regret to reach (default: the study's; for a table, a new study's)",
     )
     parser.add_argument(
-        "--n", type=int, help="number of training transitions to judge (default: the largest in the runs)"
+        "--n", type=whole_number, help="number of training transitions to judge (default: the largest in the runs)"
     )
-    parser.add_argument("--k", type=int, help="latent width to judge (default: the best at n)")
+    parser.add_argument(
+        "--k", type=whole_number, help="latent width to judge (default: that of the lowest mean measured at n)"
+    )
     parser.add_argument("--budget", type=float, metavar="HOURS", help="maximum hours of one run")
     parser.add_argument(
         "--spend",
