@@ -49,3 +49,20 @@ def tiny_overrides():
         "model.k=4",
         "model.hidden=16",
     ]
+
+
+@pytest.fixture(scope="session")
+def browsing():
+    """Chromium, headless and without a network."""
+    import shutil
+
+    from tests.report.browsing import Browsing
+
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[test]'")
+    found = next((path for name in Browsing.NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser ({', '.join(Browsing.NAMES)}): install the package chromium")
+    with sync_api.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield Browsing(browser)
+        browser.close()

@@ -15,7 +15,6 @@ import pytest
 from jepa_scale.cli.app import main
 from jepa_scale.integrations import optuna_dashboard
 from jepa_scale.studies.queue.storage import Queue
-from tests.report.conftest import browsing  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +147,7 @@ def test_the_real_dashboard_serves_values_curves_verdict_and_report(server, stud
 
 
 @pytest.mark.browser
-def test_a_browser_shows_the_verdict_the_curves_and_the_figures(server, browsing, study):  # noqa: F811
+def test_a_browser_shows_the_verdict_the_curves_and_the_figures(server, browsing, study):
     (summary,) = json.loads(asked(server, "/api/studies"))["study_summaries"]
     verdict = Queue(study, "shown").study.user_attrs["verdict"]
     tab = browsing.browser.new_page(viewport={"width": 1300, "height": 3000})

@@ -1,27 +1,11 @@
-"""A real browser for the tests that need one, and the pages that it is shown."""
+"""Pages that a browser is shown."""
 
 from __future__ import annotations
-
-import shutil
 
 import pytest
 
 from jepa_scale.report.html import write_report
-from tests.report.browsing import Browsing
 from tests.report.planted import many_runs, study_result
-
-
-@pytest.fixture(scope="session")
-def browsing():
-    """Chromium, headless and without a network."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[test]'")
-    found = next((path for name in Browsing.NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser ({', '.join(Browsing.NAMES)}): install the package chromium")
-    with sync_api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield Browsing(browser)
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,7 @@ ADVISE = (
     *([path] for path in (*FILES, "{garbage}.csv", "{empty}.csv", "{table}", "{run}")),
     *([source, *rest] for source in ("{runs_table}", "{study}") for rest in (
         ["--target-regret", "0"], ["--target-regret", "-1"], ["--target-regret", "nan"], ["--target-regret", "x"],
-        ["--target-regret", "inf"], ["--n", "0"], ["--n", "-5"], ["--n", "1e6"], ["--n", "x"],
+        ["--target-regret", "inf"], ["--n", "0"], ["--n", "-5"], ["--n", "1.5"], ["--n", "x"],
         ["--n", "99999999999999999999999999"], ["--k", "0"], ["--k", "-1"], ["--k", "1.5"],
         ["--k", "99999999999999999999999999"], ["--budget", "0"],
         ["--budget", "-1"], ["--budget", "nan"], ["--budget", "inf"], ["--budget", "x"], ["--level", "0"],
