@@ -87,8 +87,8 @@ def _with_queue(study: Path, launcher: LocalLauncher) -> LocalLauncher:
     """
     earlier = read_submission(study)
     url = None if earlier is None else earlier.launcher.storage
-    if launcher.storage is not None and url not in (None, launcher.storage):
-        raise UserError(f"launcher.storage: the queue of {study} is {url}, got {launcher.storage}")
+    if launcher.storage is not None and earlier is not None and url != launcher.storage:
+        raise UserError(f"launcher.storage: the queue of {study} is {url or 'its journal'}, got {launcher.storage}")
     if launcher.storage is not None and earlier is None:
         Submission(launcher).write(study)
     try:

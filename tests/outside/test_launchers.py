@@ -88,6 +88,17 @@ def test_a_submission_that_names_a_foreign_class_is_not_believed(study, capsys):
     assert "subprocess" in capsys.readouterr().err
 
 
+def test_a_study_whose_jobs_share_its_journal_takes_no_other_queue(study, tmp_path, capsys):
+    from mypkg.launchers import Bench
+
+    Submission(Bench(), (Array("7", "cpu1", 1, "now"),)).write(study)
+    assert (
+        run("sweep", "ours.yaml", "launcher=local", "workers=1", f"launcher.storage='sqlite:///{tmp_path}/q.db'") == 2
+    )
+    assert "is its journal, got sqlite" in capsys.readouterr().err
+    assert not (tmp_path / "q.db").exists()
+
+
 def test_a_submission_that_names_no_launcher_is_of_slurm(study):
     content = {"launcher": {"workers": 3, "storage": None}, "arrays": [], "collect": ["5"]}
     (study / "launch.json").write_text(json.dumps(content))
