@@ -10,6 +10,9 @@ import numpy as np
 from jepa_scale.records import RunTable
 from jepa_scale.shapes import Float64, Int64
 
+SATURATED = 0.9
+"""Share of the regret of random plans from which a cell says how the scale ends."""
+
 TARGETS = ("risk", "regret")
 
 
@@ -63,7 +66,7 @@ class Cells:
         }
 
 
-def cells_from_table(table: RunTable, target: str, saturation: float = 0.9) -> Cells:
+def cells_from_table(table: RunTable, target: str, saturation: float = SATURATED) -> Cells:
     """Group the finished runs with a finite ``target`` by n, k and the other dials of the table.
 
     Regret cannot exceed what random plans reach, so a cell near that level says how the scale ends, not how the law

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jepa_scale.laws.cells import SATURATED
 from jepa_scale.records import StudyResult
 from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.advice import score_lines
@@ -9,8 +10,6 @@ from jepa_scale.report.conclusions import arms, budget, completeness, optimum, p
 from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes, subject
 from jepa_scale.report.wording import listed, measured, number, percent, place, plural, whole
 
-SATURATED = 0.9
-"""Share of the regret of random plans from which a cell says how the scale ends, as ``laws.cells`` leaves it out."""
 _BARELY = 0.05
 """Share of the regret of knowing nothing that a study must remove to be called trained."""
 

@@ -13,6 +13,7 @@ from jepa_scale.studies.launching.submission import (
     jobs_named,
     mark_cancelled,
     own_jobs,
+    read_submission,
     tasks_of,
     unmark_cancelled,
 )
@@ -33,23 +34,24 @@ def cancel_study(study: Path) -> tuple[int, int]:
         If the folder holds no planned study, the cluster does not answer, or jobs do not end.
     """
     _, _, queue = open_study(study)
-    jobs = jobs_named(study, owners(queue))
+    submission = read_submission(study)
+    jobs = jobs_named(submission, owners(queue))
     before = cancelled(study)
     # First: a worker that is signalled must not have itself started again.
     mark_cancelled(study)
     try:
-        tasks = tasks_of(study, jobs)
+        tasks = tasks_of(submission, jobs)
         own = own_jobs(study, tasks)
         others = {job_of(name) for name in tasks} - own
         if (others or not own) and not before:
             unmark_cancelled(study)
         _refuse_others(study, others)
         for scheme, numbers in jobs.items():
-            cluster_of(study, scheme).cancel(numbers & own)
+            cluster_of(submission, scheme).cancel(numbers & own)
         end, left = time.monotonic() + _PATIENCE, tasks
         while left and time.monotonic() < end:
             time.sleep(0.5)
-            left = tasks_of(study, jobs)
+            left = tasks_of(submission, jobs)
     except JobsUnknown as error:
         named = ", ".join(sorted(set[str]().union(*jobs.values())))
         raise UserError(f"{error}. Jobs of {study}: {named}") from None

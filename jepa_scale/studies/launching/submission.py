@@ -89,15 +89,9 @@ def storage_of(study: Path) -> str | None:
     return None if submission is None else submission.launcher.storage
 
 
-def jobs_named(study: Path, owners: Iterable[str]) -> dict[str, set[str]]:
-    """Jobs that may work on a study, by launcher: those of the owners of its runs, and those submitted.
-
-    Raises
-    ------
-    UserError
-        As ``read_submission``.
-    """
-    jobs, submission = jobs_of(owners), read_submission(study)
+def jobs_named(submission: Submission | None, owners: Iterable[str]) -> dict[str, set[str]]:
+    """Jobs that may work on a study, by launcher: those of the owners of its runs, and those submitted."""
+    jobs = jobs_of(owners)
     if submission is not None and submission.cluster is not None:
         jobs.setdefault(submission.cluster.scheme, set()).update(submission.jobs)
     return jobs
@@ -113,7 +107,7 @@ def own_jobs(study: Path, tasks: Mapping[str, Task]) -> set[str]:
     return {job_of(name) for name, task in tasks.items() if task.comment == comment_of(study)}
 
 
-def tasks_of(study: Path, jobs: Mapping[str, Iterable[str]]) -> dict[str, Task]:
+def tasks_of(submission: Submission | None, jobs: Mapping[str, Iterable[str]]) -> dict[str, Task]:
     """Ask each launcher, by the name of its leaf, for the tasks of its jobs that have not ended.
 
     Raises
@@ -123,11 +117,11 @@ def tasks_of(study: Path, jobs: Mapping[str, Iterable[str]]) -> dict[str, Task]:
     """
     alive: dict[str, Task] = {}
     for scheme, numbers in jobs.items():
-        alive |= cluster_of(study, scheme).tasks(numbers)
+        alive |= cluster_of(submission, scheme).tasks(numbers)
     return alive
 
 
-def cluster_of(study: Path, scheme: str) -> ClusterLauncher:
+def cluster_of(submission: Submission | None, scheme: str) -> ClusterLauncher:
     """Return the launcher of a study's jobs by the name of its leaf: as it was submitted, or with its defaults.
 
     Raises
@@ -135,7 +129,6 @@ def cluster_of(study: Path, scheme: str) -> ClusterLauncher:
     JobsUnknown
         If there is none.
     """
-    submission = read_submission(study)
     if submission is not None and submission.cluster is not None and submission.cluster.scheme == scheme:
         return submission.cluster
     try:

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from jepa_scale.runs.errors import UserError
 from jepa_scale.studies.launching.jobs import JobsUnknown, jobs_of, task_of
-from jepa_scale.studies.launching.submission import tasks_of
+from jepa_scale.studies.launching.submission import read_submission, tasks_of
 from jepa_scale.studies.queue.storage import Queue
 
 
@@ -43,7 +43,7 @@ def living(queue: Queue) -> Living:
     """
     jobs = jobs_of(owners(queue))
     try:
-        return Living(frozenset(tasks_of(queue.folder, jobs)))
+        return Living(frozenset(tasks_of(read_submission(queue.folder), jobs)))
     except JobsUnknown as error:
         named = ", ".join(sorted(set[str]().union(*jobs.values())))
         raise UserError(

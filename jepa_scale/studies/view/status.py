@@ -249,7 +249,7 @@ class Look:
         if time.monotonic() - self._asked < self.patience:
             return self._known
         try:
-            self._known = tasks_of(self.study, jobs_named(self.study, owners(self.queue))), ""
+            self._known = tasks_of(submission, jobs_named(submission, owners(self.queue))), ""
         except JobsUnknown as error:
             self._known = {}, str(error)
         tasks, unknown = self._known
