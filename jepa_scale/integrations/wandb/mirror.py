@@ -58,11 +58,10 @@ class WandbMirror(EstimateLogger):
         self._ended: RunRecord | None = None
         self._defined: set[str] = set()
         self._run: Any = None
+        self._folder = folder
         self._settings = {
             "project": project,
             "entity": entity,
-            # W&B's service opens files on its own, from wherever it was started.
-            "dir": folder.absolute(),
             "id": run_id,
             "name": _name(config) or run_id,
             "group": group,
@@ -139,7 +138,7 @@ class WandbMirror(EstimateLogger):
     def _open(self, mode: Any) -> None:
         """Open the W&B run, offline if its server does not answer, and log the estimates held so far."""
         try:
-            self._run = opened(mode, **self._settings)
+            self._run = opened(mode, self._folder, **self._settings)
         except Exception as error:
             self._lost(error, mode == "online", "is off for this run")
             return

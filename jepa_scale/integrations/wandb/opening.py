@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 INIT_SECONDS, FINISH_SECONDS = 30.0, 60.0
@@ -42,8 +43,10 @@ def _has_netrc_key() -> bool:
         return False
 
 
-def opened(mode: Any, **settings: Any) -> Any:
-    """Open a W&B run without console output or system monitoring; ``settings`` are those of ``wandb.init``.
+def opened(mode: Any, folder: Path, **settings: Any) -> Any:
+    """Open a W&B run in a folder, without console output or system monitoring.
+
+    ``settings`` are further ones of ``wandb.init``.
 
     Raises
     ------
@@ -56,6 +59,8 @@ def opened(mode: Any, **settings: Any) -> Any:
 
     return wandb.init(
         mode=mode,
+        # Absolute: W&B's service may be that of a parent process (WANDB_SERVICE), in another working directory.
+        dir=folder.absolute(),
         settings=wandb.Settings(
             x_disable_stats=True,
             x_disable_meta=True,

@@ -206,9 +206,9 @@ def log_study(
     try:
         run = opened(
             resolved,
+            folder,
             project=project,
             entity=entity,
-            dir=folder,
             id=f"study-{result.name}",
             name=f"{result.name} (study)",
             group=result.name,

@@ -144,14 +144,16 @@ def test_a_run_logs_online(server, tiny_overrides, tmp_path):
 def test_a_killed_run_resumes_as_the_same_run_with_every_epoch(server, tiny_overrides, tmp_path):
     overrides = online(tiny_overrides, "trainer.epochs=6", "seed=7")
     folder = tmp_path / "run"
-    process = subprocess.Popen(command(overrides, folder), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    # With a W&B service of its own, as a job's process has, which dies with it; not the one of earlier tests.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    process = subprocess.Popen(command(overrides, folder), cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)
     while not (folder / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert RunFolder(folder).read_record() is None, "it was killed before its end"
-    subprocess.run(command(overrides, folder), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    subprocess.run(command(overrides, folder), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)
     name = RunFolder(folder).read_record().run_id
     assert server.run(name)["state"] == "finished"
     assert len(expected(folder)["train/loss"]) == 6
@@ -190,6 +192,7 @@ def test_a_study_has_a_run_with_tables_and_its_report_as_an_artifact(server, tin
     )
     program = [sys.executable, "-m", "jepa_scale"]
     subprocess.run([*program, "study", "small.yaml", "workers=1", "-q"], check=True, cwd=tmp_path)
+    # By the W&B service of earlier tests, if there is one: it is in another working directory.
     done = subprocess.run(
         [*program, "dashboard", "studies/small", "--entity", "default"],
         cwd=tmp_path,
