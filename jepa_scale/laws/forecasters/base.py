@@ -48,13 +48,19 @@ class Seen:
         ceiling = ceiling if np.isfinite(ceiling) else 1.0
         if not ceiling > 0:
             raise ValueError(f"expected a regret of random plans above 0, got {ceiling}: nothing can be lost there")
-        mean, replicated = cells.mean / ceiling, cells.seeds > 1
-        noise = _UNREPLICATED
+        return cls.of_runs(cells.n, cells.k, cells.mean, cells.sd, cells.seeds, ceiling)
+
+    @classmethod
+    def of_runs(
+        cls, n: np.ndarray, k: np.ndarray, mean: np.ndarray, sd: np.ndarray, seeds: np.ndarray, ceiling: float
+    ) -> Seen:
+        """Return cells with the mean and sd of their runs; ``ceiling`` is the regret of random plans."""
+        noise, replicated = _UNREPLICATED, seeds > 1
         if replicated.any():
-            variance = (cells.sd[replicated] / ceiling) ** 2
-            degrees = (cells.seeds[replicated] - 1).astype(float)
-            noise = pooled_noise(variance, degrees, mean[replicated], _LEAST_NOISE)
-        return cls(cells.n, cells.k, mean, cells.seeds, noise, ceiling)
+            variance = (sd[replicated] / ceiling) ** 2
+            degrees = (seeds[replicated] - 1).astype(float)
+            noise = pooled_noise(variance, degrees, mean[replicated] / ceiling, _LEAST_NOISE)
+        return cls(n, k, mean / ceiling, seeds, noise, ceiling)
 
     def where(self, chosen: np.ndarray) -> Seen:
         """Return some of the cells."""
