@@ -102,12 +102,14 @@ def propose(settings: DesignSettings, runs: Runs, cost: Float64[np.ndarray, " ce
         if len(place) and taken[place[0]] == 0 and open_[place[0]]:
             return Proposal(first_k, first_n, float("nan"), "start: a factorial over both dials")
     if np.isfinite(runs.value).sum() < 3:
-        return _at(settings, int(np.where(open_, cost, np.inf).argmin()), np.nan, "cheapest")
+        return _at(settings, int(np.where(open_, cost, np.inf).argmin()), np.nan, "cheapest: too few are finished")
     gain, spread = _gains(settings, runs)
     if spread < settings.tolerance:
         return None
     if not (gain[open_] > 0).any():
-        return _at(settings, int(np.where(open_, cost, np.inf).argmin()), spread, "cheapest: no run narrows the answer")
+        return _at(
+            settings, int(np.where(open_, cost, np.inf).argmin()), spread, "cheapest: no run narrows the forecast"
+        )
     chosen = int(np.where(open_, gain / cost, -np.inf).argmax())
     return _at(settings, chosen, spread, "largest variance gain at the target for its cost")
 
