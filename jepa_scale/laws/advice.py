@@ -12,6 +12,7 @@ from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecasters.base import Forecaster, thinned
+from jepa_scale.laws.lateness import learns_late
 from jepa_scale.laws.outlook import Outlook
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
 from jepa_scale.shapes import Float64
@@ -335,6 +336,9 @@ def _warnings(outlook: Outlook, ask: Ask, best: tuple[int, int, int] | None, noi
     if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
         side = "wider" if best[0] == widths[-1] else "narrower"
         warnings.append(f"k* = {best[0]} is at the edge of the widths that were run: a {side} one may be better")
+    late = learns_late(cells)
+    if late is not None:
+        warnings.append(str(late))
     if len(np.unique(cells.n)) < 3:
         warnings.append("fewer than three sizes n: no forecast of this study could be back-tested, others stand for it")
     if noise > 0.5 * ask.target_regret:

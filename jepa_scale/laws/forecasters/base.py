@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from jepa_scale.laws.cells import Cells, finite_mean
+from jepa_scale.laws.lateness import late_shares
 from jepa_scale.laws.noise import pooled_noise
 from jepa_scale.shapes import Float64, Int64
 
@@ -32,6 +33,8 @@ class Seen:
     """s0 and c: one run has the sd √(s0² + (c y)²)."""
     ceiling: float
     """Regret of random plans; 1 where it is not known."""
+    late: Float64[np.ndarray, " cells"] | None = None
+    """Share of what was learnt that came in the second half of the epochs; NaN or None where it is not known."""
 
     @classmethod
     def of(cls, cells: Cells) -> Seen:
@@ -48,7 +51,8 @@ class Seen:
         ceiling = ceiling if np.isfinite(ceiling) else 1.0
         if not ceiling > 0:
             raise ValueError(f"expected a regret of random plans above 0, got {ceiling}: nothing can be lost there")
-        return cls.of_runs(cells.n, cells.k, cells.mean, cells.sd, cells.seeds, ceiling)
+        seen = cls.of_runs(cells.n, cells.k, cells.mean, cells.sd, cells.seeds, ceiling)
+        return replace(seen, late=late_shares(cells))
 
     @classmethod
     def of_runs(
@@ -64,7 +68,9 @@ class Seen:
 
     def where(self, chosen: np.ndarray) -> Seen:
         """Return some of the cells."""
-        return Seen(self.n[chosen], self.k[chosen], self.mean[chosen], self.seeds[chosen], self.noise, self.ceiling)
+        late = None if self.late is None else self.late[chosen]
+        parts = (self.n[chosen], self.k[chosen], self.mean[chosen], self.seeds[chosen])
+        return Seen(*parts, self.noise, self.ceiling, late)
 
     def deviation(self, level: np.ndarray | float, runs: np.ndarray | float) -> np.ndarray:
         """Return the sd of the mean of ``runs`` runs at a level of y."""
