@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 import jepa_scale
+from jepa_scale.records.findings import Finding
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Told(_Shape):
+    """A finding: what programs act upon where people read a caution."""
+
+    code: str = Field(description="what was found, such as `settings_pooled`")
+    subject: str = Field(description="column, parameter or law that it is about; empty if it is the whole")
+    values: dict[str, Any] = Field(description="its numbers and names")
 
 
 class Answer(_Shape):
@@ -24,6 +33,7 @@ class Answer(_Shape):
     verdict: str = Field(description="the answer, in a sentence or two, as the terminal shows it")
     notes: list[str] = Field(default=[], description="what the answer rests on, most important first")
     cautions: list[str] = Field(default=[], description="what speaks against it")
+    findings: list[Told] = Field(default=[], description="cautions that have a code")
     files: dict[str, str] = Field(default={}, description="paths of what was written, by what it is")
     next: str = Field(default="", description="command to give next; empty if there is none")
 
@@ -177,6 +187,11 @@ class Collect(Answer):
     rows: int = Field(description="rows of the table")
     diverged: int = Field(default=0, description="of these, runs that diverged")
     missing: list[str] = Field(default=[], description="runs of a study without a record, a sentence each")
+
+
+def told(findings: Iterable[Finding]) -> list[Told]:
+    """Return findings as JSON holds them."""
+    return [Told(code=one.code, subject=one.subject, values=plain(one.values)) for one in findings]
 
 
 def plain(value: Any) -> Any:

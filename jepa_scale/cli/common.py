@@ -38,6 +38,18 @@ def add_output(parser: argparse.ArgumentParser, json: bool = True) -> None:
         group.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
 
 
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add ``--where`` to a command that reads tables."""
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="use only the rows of a table with these values, such as rate=0.001 encoder=mlp",
+    )
+
+
 def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
     """Add ``--accept-mixed`` to a command that resumes runs."""
     parser.add_argument(

@@ -19,6 +19,7 @@ from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.profile import Profile, profile
 from jepa_scale.laws.rows import Rows
 from jepa_scale.records import LawFit
+from jepa_scale.records.findings import Finding
 from jepa_scale.shapes import Float64
 
 SHARES = (0.4, 0.5, 0.6, 0.75, 0.9)
@@ -165,6 +166,8 @@ class TableStudy:
     """Value of the target whose probability is asked for."""
     remarks: tuple[str, ...] = ()
     """Sentences on how the table was read."""
+    findings: tuple[Finding, ...] = ()
+    """What in the table speaks against the fits."""
 
 
 def study_table(

@@ -57,6 +57,9 @@ WORDS = {
     "no_forecast": "no forecast, {subject} {status}: {why}",
     "reads_outcomes": "no forecast, {subject} reads {columns}, which is not known before a run: expected dials or "
     "{decided}",
+    # What a table pools
+    "settings_pooled": "{subject} differs between rows of the same {dials} ({shown}; in {cells} of {several} with "
+    "several rows), and these rows are pooled as if they were seeds: choose one with --where {subject}={first}",
     # Reasons to distrust a fit
     "copied_rows": "{copies} of {rows} rows repeat another row exactly, target included: copies, not runs",
     "rises_with_scale": "{subject} rises with {columns}, and this law only falls: a loss is expected, so turn the "

@@ -7,7 +7,7 @@ import math
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_output
+from jepa_scale.cli.common import add_output, add_where
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Fit
@@ -61,6 +61,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="NAME=COLUMN",
         help="columns or expressions: N=params, D=C/(6*N), status=State …",
     )
+    add_where(parser)
     parser.add_argument(
         "--per-run",
         choices=["last", "best", "all"],
@@ -141,6 +142,7 @@ def run(parsed: argparse.Namespace) -> int:
         draws=parsed.draws,
         seed=parsed.seed,
         per_run=parsed.per_run,
+        where=tuple(parsed.where),
     )
     out = Output(parsed)
     with out.steps() as step:
@@ -154,7 +156,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path) -> None:
     from jepa_scale.cli.output import Ending
-    from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences
+    from jepa_scale.report.fitted import budget_lines, cautions, forecast_lines, head, parameters_table, sentences
 
     warned = [f"{law.fit.law}: {warning}" for law in study.laws for warning in law.fit.warnings]
     asked = [*forecast_lines(study), *budget_lines(study)]
@@ -162,7 +164,7 @@ def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path)
         _verdict(study),
         [*asked, head(study), *(line for line in sentences(study) if line not in warned)],
         [parameters_table(study)],
-        warned,
+        [*cautions(study), *warned],
         {"report": page},
         "" if asked else _next_command(parsed, study),
     )
@@ -176,6 +178,7 @@ def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path)
             verdict=ending.verdict,
             notes=list(ending.notes),
             cautions=list(ending.cautions),
+            findings=answers.told([*study.findings, *(one for law in study.laws for one in law.fit.warnings)]),
             files={"report": str(page), "fit": str(page.with_name("fit.json"))},
             next=ending.next_command,
             fit=answers.plain(json.loads(page.with_name("fit.json").read_text(encoding="utf-8"))),
@@ -215,6 +218,7 @@ def _next_command(parsed: argparse.Namespace, study: TableStudy) -> str:
         return ""
     laws = ["--law", *parsed.law] if parsed.law != ["chinchilla"] else []
     named = ["--columns", *parsed.columns] if parsed.columns else []
+    named += ["--where", *parsed.where] if parsed.where else []
     return shlex.join(["jepa-scale", "fit", *map(str, parsed.table), *laws, *named, "--at", *twice])
 
 
