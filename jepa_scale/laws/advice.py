@@ -8,12 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.cells import cells_from_table, finite_mean
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecasters.base import Forecaster, thinned
 from jepa_scale.laws.outlook import Outlook
+from jepa_scale.laws.training import trouble_of
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
+from jepa_scale.records.findings import Finding
 from jepa_scale.shapes import Float64
 
 Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
@@ -72,7 +74,7 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
         next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
         weights=dict(outlook.shares),
         checked=outlook.checked,
-        warnings=_warnings(outlook, ask, best, noise),
+        warnings=_warnings(outlook, table, ask, best, noise),
         surface=_surface(outlook, grid, ask.level, seed),
     )
 
@@ -318,30 +320,38 @@ def next_runs(
     return tuple(runs.values())
 
 
-def _warnings(outlook: Outlook, ask: Ask, best: tuple[int, int, int] | None, noise: float) -> tuple[str, ...]:
-    cells, warnings = outlook.cells, []
+def _warnings(
+    outlook: Outlook, table: RunTable, ask: Ask, best: tuple[int, int, int] | None, noise: float
+) -> tuple[Finding, ...]:
+    cells, warnings = outlook.cells, list[Finding]()
+    trouble = trouble_of(cells, _floors(table, ask.quantity), ask.quantity)
+    if trouble is not None:
+        warnings.append(trouble)
     if cells.excluded:
-        warnings.append(f"{len(cells.excluded)} runs left out, the first: {cells.excluded[0]}")
-    known = np.isfinite(cells.ceiling).any()
-    if known and ask.target_regret >= outlook.seen.ceiling:
-        warnings.append(
-            f"random plans reach {outlook.seen.ceiling:.3g}: the target {ask.target_regret:g} asks for nothing"
-        )
-    if known and (cells.mean + 2 * outlook.noise(cells.mean) / np.sqrt(cells.seeds) >= outlook.seen.ceiling).all():
-        warnings.append(
-            "untrained: no cell is better than random plans beyond its noise, so look at the training before n and k"
-        )
+        warnings.append(Finding("runs_left_out", values={"count": len(cells.excluded), "first": cells.excluded[0]}))
+    if np.isfinite(cells.ceiling).any() and ask.target_regret >= outlook.seen.ceiling:
+        values = {"random": outlook.seen.ceiling, "target": ask.target_regret}
+        warnings.append(Finding("target_above_random", values=values))
     widths = np.unique(cells.k)
     if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
         side = "wider" if best[0] == widths[-1] else "narrower"
-        warnings.append(f"k* = {best[0]} is at the edge of the widths that were run: a {side} one may be better")
+        warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
     if len(np.unique(cells.n)) < 3:
-        warnings.append("fewer than three sizes n: no forecast of this study could be back-tested, others stand for it")
+        warnings.append(Finding("few_sizes", "n"))
     if noise > 0.5 * ask.target_regret:
-        warnings.append(
-            f"one run there scatters by {noise:.2g}, more than half the target: nobody can be sure of a single run"
-        )
+        warnings.append(Finding("noisy_run", values={"noise": noise}))
     return tuple(warnings)
+
+
+def _floors(table: RunTable, quantity: str) -> dict[str, float]:
+    """Return what planning or predicting without a model reaches, by its name; what is not known is left out."""
+    columns = {"random plans": "regret_random", "doing nothing": "regret_do_nothing"}
+    if quantity != Ask(0.5).quantity:
+        columns = {"knowing nothing": "regret_random"}
+    known = {
+        name: finite_mean(table[column].astype(float)) for name, column in columns.items() if column in table.columns
+    }
+    return {name: floor for name, floor in known.items() if floor > 0}
 
 
 def score(

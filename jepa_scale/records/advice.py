@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.records.dials import K_KEY, N_KEY, Value, read, run_at
+from jepa_scale.records.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Advice:
     """Weight of each member of the forecaster; empty where it has none."""
     checked: tuple[float, float]
     """Decades beyond the runs in n and in k up to which forecasts were checked."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Finding, ...]
+    """What speaks against the answer."""
     surface: Surface
 
     def extra(self, content: Mapping[str, Any], ran: Iterable[tuple[int, int, int]] = ()) -> list[dict[str, Value]]:

@@ -60,6 +60,16 @@ WORDS = {
     # What a table pools
     "settings_pooled": "{subject} differs between rows of the same {dials} ({shown}; in {cells} of {several} with "
     "several rows), and these rows are pooled as if they were seeds: choose one with --where {subject}={first}",
+    # What speaks against advice
+    "runs_left_out": "{count} runs left out, the first: {first}",
+    "target_above_random": "random plans reach {random:.3g}: the target {target:g} asks for nothing",
+    "untrained": "untrained: no cell is better than {subject}, whose {quantity} is {floor:.3g}; the lowest is "
+    "{lowest:.3g}, at n = {n} and k = {k}; look at objective, rate and steps before n and k",
+    "barely_trained": "barely trained: the lowest {quantity}, {lowest:.3g} at n = {n} and k = {k}, is {share:.1%} of "
+    "that of {subject}, {floor:.3g}; look at objective, rate and steps before n and k",
+    "edge_of_widths": "{subject} = {best} is at the edge of the widths that were run: a {side} one may be better",
+    "few_sizes": "fewer than three sizes n: no forecast of this study could be back-tested, others stand for it",
+    "noisy_run": "one run there scatters by {noise:.2g}, more than half the target: nobody can be sure of a single run",
     # Reasons to distrust a fit
     "copied_rows": "{copies} of {rows} rows repeat another row exactly, target included: copies, not runs",
     "rises_with_scale": "{subject} rises with {columns}, and this law only falls: a loss is expected, so turn the "

@@ -167,7 +167,7 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
             verdict=ending.verdict,
             notes=list(ending.notes),
             cautions=list(ending.cautions),
-            findings=told(answer.findings),
+            findings=told([*answer.findings, *advice.warnings]),
             files={name: str(path) for name, path in files.items()},
             next=ending.next_command,
             status=advice.verdict.status,
