@@ -82,7 +82,8 @@ class Advise(Answer):
     advice: dict[str, Any] = Field(
         description="`ask`: the question; `verdict`: n, k, status, probability, predicted, low, high, basis, decades; "
         "`cheapest`: the smallest sufficient cell; `cheapest_n`; `best_k`; `limits`: shares of the regret; `noise`; "
-        "`doubling`; `next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
+        "`more_data`: factor, change, low, high, helps; "
+        "`next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
     )
     spending: list[dict[str, Any] | None] = Field(
         description="for each cost of `--spend`, null where too few widths can be compared: `budget`, `k`, `k_ends`, "
