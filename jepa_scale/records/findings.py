@@ -91,9 +91,9 @@ WORDS = {
     # Verdicts of an audit, and what else it finds in embeddings
     "wide": "{needed} of its {width} directions hold {share:.0%} of what is predictable",
     "fits": "{needed} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "
-    "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted",
-    "nothing_predictable": "nothing of the next latent is predictable: E = {energy:.3g}, at most {energy_high:.3g}, of "
-    "{width} directions",
+    "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted of the next latent",
+    "nothing_predictable": "nothing of the next latent is predictable, of {width} directions at most {energy_high:.2g} "
+    "(E): noise, or rows that are no pairs of one step, so that it tells nothing of the width",
     "past_adds": "the latent is no state: linear functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] "
     "of what can be predicted, and the latent before adds most of the rest",
     "bends_add": "linear functions of the latent predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be "
@@ -125,7 +125,7 @@ WORDS = {
     "name_trajectories": "give the trajectory of each row",
     "order_rows": "give rows in order of time, with the trajectory of each",
     "train_anew": "train with another objective, or with more weight against collapse",
-    "check_pairs": "check that z_next is what follows z",
+    "check_pairs": "check that z_next is what follows z in the same row, and that z is the latent of a trained encoder",
     "projected": "looked at were the {directions} leading principal directions of {width}, {variance:.1%} of the "
     "variance: what lies beyond is not in these numbers",
     "several_minima": "{minima} different minima lie within χ² of one: the data do not choose between them",
