@@ -35,11 +35,12 @@ class Answer(_Shape):
     cautions: list[str] = Field(default=[], description="what speaks against it")
     findings: list[Told] = Field(default=[], description="cautions that have a code")
     files: dict[str, str] = Field(default={}, description="paths of what was written, by what it is")
-    next: str = Field(default="", description="command to give next; empty if there is none")
+    next: str = Field(default="", description="command to give next; words in capitals stand for files and names")
+    no_next: str = Field(default="", description="why there is no next command; empty if there is one")
 
-    def text(self) -> str:
-        """Return the JSON text."""
-        return self.model_dump_json(indent=1)
+    def text(self, indent: int | None = 1) -> str:
+        """Return the JSON text, on one line without ``indent``."""
+        return self.model_dump_json(indent=indent)
 
 
 class Cell(_Shape):
@@ -140,6 +141,47 @@ class Fit(Answer):
 
     command: Literal["fit"] = "fit"
     fit: dict[str, Any] = Field(description="the content of `fit.json`, which the command also writes")
+
+
+class Data(Answer):
+    """`jepa-scale data --json`."""
+
+    command: Literal["data"] = "data"
+    status: Literal["sound", "ruined"] = Field(description="`ruined` if something would ruin training")
+    card: dict[str, Any] = Field(
+        description="the content of `card.json`, which `--page` writes; with `enough` if asked"
+    )
+
+
+class Statement(_Shape):
+    """One statement of the theory."""
+
+    name: str = Field(description="its short name")
+    label: str = Field(description="its label on pages")
+    met: int = Field(description="trials that meet its hypotheses")
+    violations: int = Field(description="of these, trials in which it is false")
+    fails: bool = Field(description="whether there are more than it allows")
+
+
+class Theory(Answer):
+    """`jepa-scale theory --json`."""
+
+    command: Literal["theory"] = "theory"
+    statements: list[Statement] = Field(default=[], description="every statement; empty with `--replay`")
+
+
+class Status(Answer):
+    """`jepa-scale status --json`; with `--watch`, one on a line whenever something has changed."""
+
+    command: Literal["status"] = "status"
+    at: str = Field(description="time of reading, UTC")
+    study: str = Field(description="name of the study")
+    counts: dict[str, int] = Field(description="number of runs in each state")
+    runs: dict[str, Any] = Field(description="by id: `state`, `owner`, `reason`")
+    tasks: dict[str, Any] = Field(description="by name, of jobs on a cluster: `state`, `where`")
+    left: list[float] | None = Field(
+        description="two estimates of the seconds until all runs are done; null if unknown"
+    )
 
 
 class Ranked(_Shape):

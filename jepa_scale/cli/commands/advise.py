@@ -137,12 +137,13 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
     from dataclasses import asdict, replace
 
     from jepa_scale.cli.output import Ending, Output
+    from jepa_scale.cli.studies import untrained
     from jepa_scale.report.advice import advice_lines, spending_lines
     from jepa_scale.studies.advising import cost_of, write_next
 
     spec, advice = answer.spec, answer.advice
     files, following = {}, ""
-    if spec is not None and advice.next_runs:
+    if spec is not None and advice.next_runs and not untrained(advice):
         path = parsed.next or Path("sweeps/next.yaml")
         write_next(spec, advice, path)
         files["next runs"] = path
@@ -157,25 +158,34 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
         lines = [*spending_lines(spent, parsed.spend, cost.text, advice.ask), *lines]
     # What was left out of a table counts against the answer too.
     cautions = [*(f"Caution: {warning}." for warning in (*answer.findings, *advice.warnings)), *remarks]
-    ending = Ending(verdict, lines, (), cautions, files, following)
+    ending = Ending(verdict, lines, (), cautions, files, following, "" if following else _why_no_next(answer))
 
     def shape() -> Advise:
         from jepa_scale.cli.answers import Advise, told
         from jepa_scale.cli.studies import advice_data
 
         return Advise(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
+            **ending.fields(),
             findings=told([*answer.findings, *advice.warnings]),
-            files={name: str(path) for name, path in files.items()},
-            next=ending.next_command,
             status=advice.verdict.status,
             advice=advice_data(advice),
             spending=[None if one is None else asdict(one) for one in spent],
         )
 
     Output(parsed).end(ending, shape)
+
+
+def _why_no_next(answer: Answer) -> str:
+    from jepa_scale.cli.studies import untrained
+
+    advice = answer.advice
+    if untrained(advice):
+        return "training comes before n and k: change objective, rate or steps, and run anew"
+    if advice.next_runs:
+        return "runs of a table are not made here: do the next run that is named, add its row, and ask again"
+    if advice.verdict.status == "sufficient":
+        return "the answer stands on runs at this n and k"
+    return "no run that forecasts were checked for would narrow the answer"
 
 
 def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
