@@ -60,6 +60,7 @@ WORDS = {
     # What a table pools
     "settings_pooled": "{subject} differs between rows of the same {dials} ({shown}; in {cells} of {several} with "
     "several rows), and these rows are pooled as if they were seeds: choose one with --where {subject}={first}",
+    "name_is_parameter": "{subject} in {law} is no column of the table and was fitted as a parameter: {hint}",
     # What speaks against advice
     "runs_left_out": "{count} runs left out, the first: {first}",
     "target_above_random": "random plans reach {random:.3g}: the target {target:g} asks for nothing",

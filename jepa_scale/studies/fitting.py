@@ -19,7 +19,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.studies.external import factors
 from jepa_scale.studies.tables.columns import Columns, NotNumbers
-from jepa_scale.studies.tables.names import candidates
+from jepa_scale.studies.tables.names import candidates, column_meant
 from jepa_scale.studies.tables.reading import Source, read_tables
 from jepa_scale.studies.tables.repeated import PerRun, rows_to_keep
 from jepa_scale.studies.tables.selection import selected
@@ -115,7 +115,11 @@ def fit_file(paths: Source, settings: FitSettings) -> TableStudy:
         )
     except ValueError as error:
         raise UserError(f"{raw.source}: {error}") from None
-    return replace(study, remarks=(*remarks, *columns.remarks, *table.remarks), findings=table.findings)
+    return replace(
+        study,
+        remarks=(*remarks, *columns.remarks, *table.remarks),
+        findings=(*_misread(laws, columns), *table.findings),
+    )
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,20 @@ def _law(text: str, columns: Columns) -> Law | GeneralLaw:
             + (hint or f"name the column with --columns {first}=COLUMN")
         )
     return family.on(offered[0])
+
+
+def _misread(laws: Sequence[Law | GeneralLaw], columns: Columns) -> list[Finding]:
+    """Return the words in formulas that are fitted as parameters, though they look like names of columns."""
+    findings = []
+    for law in laws:
+        if "=" not in law.name:
+            continue  # a law of conf/law names its parameters
+        for name in law.names:
+            meant = column_meant(name, columns.table.columns)
+            if meant is not None:
+                hint = f"perhaps {meant} is meant" if meant else "if it is a column, name it with --columns NAME=COLUMN"
+                findings.append(Finding("name_is_parameter", name, {"law": law.name, "hint": hint, "meant": meant}))
+    return findings
 
 
 def _meant(text: str, columns: Columns) -> set[str]:

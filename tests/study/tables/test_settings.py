@@ -107,6 +107,22 @@ def test_a_condition_that_holds_nowhere_says_what_is_there(condition, told, tmp_
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("law", "found"),
+    [
+        ("regret = E + A*exp(-n/tau) + B*reet", {"reet": "regret"}),
+        ("regret = E + A n^-a + rat", {"rat": "rate"}),
+        ("regret = E + A n^-a + B*exp(-tokens/n)", {"tokens": ""}),
+        ("regret = floor + A n^-alpha", {}),
+        ("regret = E + A n^-a + B rate^b", {}),
+    ],
+)
+def test_words_that_are_fitted_as_parameters_are_told(law, found, tmp_path):
+    path = write(tmp_path / "runs.csv", {"rate": SETTINGS["rate"]})
+    findings = fit_file(path, FitSettings((law,), draws=0)).findings
+    assert {one.subject: one.values["meant"] for one in findings if one.code == "name_is_parameter"} == found
+
+
 def run(arguments):
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
