@@ -47,6 +47,8 @@ class Case:
         """Right verdict."""
         if self.held < SHARE:
             return "too narrow"
+        if not self.needed:
+            return "cannot tell"
         return "over-provisioned" if self.arrays["z"].shape[-1] > 2 * self.needed else "in range"
 
 

@@ -16,8 +16,11 @@ _SIZE = 1_000_000
 """Largest number of values; those that YAML aliases repeat are counted each time."""
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, exponents: bool = False) -> Any:
     """Return the plain values of a YAML text: mappings, lists, texts, numbers, dates.
+
+    With ``exponents`` 1e3 and 1.5e-4 are numbers, as in YAML 1.2, and whole ones whole numbers; YAML 1.1, which is read
+    otherwise, takes them for texts.
 
     Raises
     ------
@@ -30,7 +33,7 @@ def parse_yaml(text: str) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check_depth(yaml.parse(text, Loader=loader))
-        content = yaml.load(text, Loader=_strict(loader))
+        content = yaml.load(text, Loader=_strict(loader, exponents))
     except yaml.MarkedYAMLError as error:
         raise ValueError(_at(error.problem_mark, error.problem or error.context or "")) from None
     except (yaml.YAMLError, RecursionError) as error:
@@ -42,8 +45,16 @@ def parse_yaml(text: str) -> Any:
     return content
 
 
-@lru_cache(maxsize=2)
-def _strict(loader: Any) -> Any:
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}$")
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= 2**53 else value
+
+
+@lru_cache(maxsize=4)
+def _strict(loader: Any, exponents: bool) -> Any:
     """Return the loader with a refusal of keys that stand twice, of which YAML's readers take the last in silence."""
     import yaml
 
@@ -58,6 +69,10 @@ def _strict(loader: Any) -> Any:
                     first[key.value] = key.start_mark.line + 1
             return super().construct_mapping(node, deep)
 
+    if exponents:
+        # After YAML's own kinds of numbers, which stay as they are.
+        Strict.add_implicit_resolver("!exponent", _EXPONENT, list("-+.0123456789"))
+        Strict.add_constructor("!exponent", lambda _, node: _number(node.value))
     return Strict
 
 
@@ -66,19 +81,26 @@ def _at(mark: Any, problem: str) -> str:
 
 
 def yaml_lines(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line of every key of a YAML text that can be parsed, by the keys that lead to it; the first is 1."""
+    """Return the line of every key and list item of a YAML text that can be parsed, by what leads to it.
+
+    The first line is 1; items of a list are counted from 0, as texts.
+    """
     import yaml
 
     lines: dict[tuple[str, ...], int] = {}
 
     def visit(node: Any, place: tuple[str, ...]) -> None:
+        items: list[tuple[str, Any, Any]] = []
         if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                below = (*place, str(key.value))
-                # Of a node that an alias repeats, where it was written first.
-                if below not in lines and len(below) <= _DEPTH and len(lines) < _SIZE:
-                    lines[below] = key.start_mark.line + 1
-                    visit(value, below)
+            items = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            items = [(str(index), value, value) for index, value in enumerate(node.value)]
+        for name, start, value in items:
+            below = (*place, name)
+            # Of a node that an alias repeats, where it was written first.
+            if below not in lines and len(below) <= _DEPTH and len(lines) < _SIZE:
+                lines[below] = start.start_mark.line + 1
+                visit(value, below)
 
     visit(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), ())
     return lines

@@ -1,6 +1,7 @@
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_show_prints_a_configuration_and_trains_nothing(capsys, tmp_path, monkey
 
 def test_theory_prints_the_table_writes_the_page_and_replays(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["--trials", "8", "--workers", "1", "world=torus", "world.side=3"]
+    arguments = ["--trials", "8", "--workers", "1", "world=torus", "world.side=3", "-v"]
     with pytest.raises(SystemExit) as ended:
         main(["theory", *arguments])
     assert ended.value.code == 0
@@ -122,9 +123,11 @@ def test_theory_prints_the_table_writes_the_page_and_replays(capsys, tmp_path, m
     for part in ("640 trials", "T4 as published FAILS", "Spectral tails", "Your world (N = 9", "theory/report.html"):
         assert part in " ".join(shown.split())
     assert (tmp_path / "theory" / "figures" / "tightness.png").stat().st_size > 10_000
-    (line,) = [line for line in shown.splitlines() if "--replay" in line and "t4_published" in line]
+    (line,) = [line for line in shown.splitlines() if line.startswith("counterexample t4_published: ")]
+    (following,) = [line for line in shown.splitlines() if line.startswith("next: jepa-scale theory --replay ")]
+    assert Path(following.split()[-1]).is_file()
     with pytest.raises(SystemExit) as ended:
-        main(line.split()[2:])
+        main(["theory", "--replay", line.split()[-1]])
     assert ended.value.code == 0
     assert "Every hypothesis holds and the claim does not: a counterexample." in capsys.readouterr().out
 

@@ -70,7 +70,11 @@ def test_what_does_not_ruin_training_ends_with_code_0(recorded, tmp_path, capsys
 
 def test_the_card_as_json_and_as_a_page(recorded, tmp_path, capsys):
     assert run(["data", recorded, "--json", "--page", tmp_path / "card"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["command"], answer["status"]) == ("data", "sound")
+    assert answer["next"] == f"jepa-scale data {recorded} --enough"
+    assert answer["files"]["page"] == str(tmp_path / "card/card.html")
+    printed = answer["card"]
     assert printed == json.loads((tmp_path / "card/card.json").read_text())
     assert printed["alignment"]["verdict"] == "aligned"
     assert printed["policy"]["kind"] == "random"
@@ -137,7 +141,7 @@ def test_enough_needs_episodes(tmp_path, generator, capsys):
     observations, actions, lengths = walk(generator, [300] * 4, noise=0.3)
     np.savez(tmp_path / "walk.npz", observations=observations, actions=actions, ep_len=lengths)
     assert run(["data", tmp_path / "walk.npz", "--enough", "--json"]) == 0
-    content = json.loads(capsys.readouterr().out)
+    content = json.loads(capsys.readouterr().out)["card"]
     assert content["enough"]["status"] == "not answered"
     assert content["enough"]["reason"].startswith("expected at least 8 episodes of 2 or more transitions, got 4")
     assert content["content"]["episodes"] == 4

@@ -278,11 +278,11 @@ def test_advise_takes_a_tables_own_names_and_counts_seeds_where_there_are_none(c
 def test_seeds_of_a_table_are_its_own_where_every_run_has_one(cells):
     from jepa_scale.studies.advising import table_of
 
-    table, said = table_of(cells, {})
+    table, said, _ = table_of(cells, {})
     assert table["seed"][:4].tolist() == [0, 1, 2, 0]
     assert said == ("rows left out, without a number in n, k or regret: 1",)
     assert set(table["status"].tolist()) == {"finished", "diverged"}
-    counted, said = table_of(cells, {"seed": "regret*k"})
+    counted, said, _ = table_of(cells, {"seed": "regret*k"})
     assert counted["seed"].tolist() == [0, 1, 2] * 12 + [3]
     assert len(said) == 2
 
@@ -299,7 +299,7 @@ def test_advise_leaves_out_copies_and_earlier_rows_of_a_run(tmp_path):
 
     def read(head, rows):
         (tmp_path / "mine.csv").write_text("\n".join([head, *rows]) + "\n")
-        return table_of(tmp_path / "mine.csv", {})
+        return table_of(tmp_path / "mine.csv", {})[:2]
 
     rows = ["100,2,0,0.4", "100,2,1,0.5", "300,2,0,0.3"]
     table, remarks = read("n,k,seed,regret", rows + rows[:2])

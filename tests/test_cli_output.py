@@ -87,8 +87,15 @@ def test_verbose_prints_every_finding_and_the_tables_quiet_the_verdict_alone():
 
 def test_what_is_short_is_whole_without_a_word_on_more():
     out, file = output()
-    out.end(Ending("Enough.", ["one", "two"]))
-    assert [line.strip() for line in file.getvalue().splitlines()] == ["Enough.", "• one", "• two"]
+    out.end(Ending("Enough.", ["one", "two"], no_next="all is said"))
+    shown = [line.strip() for line in file.getvalue().splitlines()]
+    assert shown == ["Enough.", "• one", "• two", "no next command: all is said"]
+
+
+@pytest.mark.parametrize("ends", [{}, {"next_command": "jepa-scale advise x", "no_next": "all is said"}])
+def test_an_ending_has_a_next_command_or_says_why_there_is_none(ends):
+    with pytest.raises(ValueError, match="a next command or why there is none"):
+        Ending("Enough.", **ends)
 
 
 def test_a_pipe_gets_whole_lines_and_a_width_is_obeyed():
@@ -195,6 +202,36 @@ def test_json_of_a_fit_holds_the_file_and_the_next_command_forecasts(capsys):
     assert shown.splitlines()[0] == answer.verdict
     assert "decades beyond the largest run" in shown
     assert len(shown.splitlines()) <= LINES
+
+
+@pytest.mark.parametrize(
+    ("more", "next_has", "why_none"),
+    [
+        (["--at", "n=5000", "k=8"], "", "answered"),
+        (["--at", "n=1e12", "k=8", "--goal", "0.1"], "--goal 0.1 --at", ""),
+        (["--draws", "0"], "", "--draws 0"),
+        (["--loss", "squares-log", "--per-run", "all"], "--loss squares-log --per-run all --at", ""),
+    ],
+)
+def test_the_command_after_a_fit_is_answered_where_the_last_was_refused(more, next_has, why_none, capsys):
+    answer = shaped(run([*FIT, *more, "--json"], capsys), answers.Fit)
+    assert why_none in answer.no_next
+    assert bool(answer.next) is bool(next_has)
+    assert next_has in answer.next
+    if next_has:
+        again = shaped(run([*shlex.split(answer.next)[1:], "--json"], capsys), answers.Fit)
+        assert [one["refused"] for one in again.fit["forecasts"]] == [[False]]
+        assert again.next == ""
+
+
+def test_a_fit_that_failed_names_no_command(here, capsys):
+    rows = [line for line in TABLE.splitlines() if line.split(",")[0] in ("n", "100")]
+    (here / "cells.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*FIT, "--json"])
+    assert ended.value.code == 1
+    answer = shaped(capsys.readouterr().out, answers.Fit)
+    assert (answer.next, "no law was fitted" in answer.no_next) == ("", True)
 
 
 def test_json_of_a_run_and_of_its_evaluation(trained, capsys, tiny_overrides):

@@ -1,6 +1,7 @@
 """Completion in real shells; one that is not installed is skipped."""
 
 import argparse
+import re
 import shutil
 import subprocess
 
@@ -8,8 +9,11 @@ import pytest
 
 from jepa_scale.cli.app import main, parser
 from jepa_scale.cli.completion import SHELLS, commands_of
+from jepa_scale.runs.config import conf_dir
 
 WORDS = {
+    "study overrides": ["launcher=local", "launcher=slurm", "launcher.partition="],
+    "forecaster": ["stack", "trend"],
     "sweep": ["quickstart", "torus_odd"],
     "overrides": ["world=torus", "world=two_rooms", "model.k=", "model.hidden="],
 }
@@ -68,6 +72,9 @@ def completed(shell, line, tmp_path, top=None):
         ("jepa-scale advise --target-", {"--target-regret"}),
         ("jepa-scale fit --per-run b", {"best"}),
         ("jepa-scale completion f", {"fish"}),
+        ("jepa-scale study quickstart launcher=s", {"launcher=slurm"}),
+        ("jepa-scale study quickstart launcher.p", {"launcher.partition="}),
+        ("jepa-scale advise --forecaster t", {"trend"}),
     ],
 )
 def test_a_shell_completes(shell, line, expected, tmp_path):
@@ -83,6 +90,25 @@ def test_help_texts_with_quotes_and_dollars_stay_text(shell, tmp_path):
     assert completed(shell, "jepa-scale od", tmp_path, top) == {"odd"}
     assert completed(shell, "jepa-scale odd --na", tmp_path, top) == {"--name"}
     assert not (tmp_path / "bad").exists()
+
+
+def test_what_one_command_takes_is_offered_by_no_other(shell, tmp_path):
+    assert "launcher=slurm" not in completed(shell, "jepa-scale train launcher=s", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folder", [path for path in sorted(conf_dir().iterdir()) if path.is_dir()], ids=lambda p: p.name
+)
+def test_every_leaf_of_every_group_is_offered(folder, capsys):
+    if folder.name == "world_defaults":
+        pytest.skip("other defaults of a world, which nobody names")
+    with pytest.raises(SystemExit):
+        main(["completion", "fish"])
+    words = set(re.split(r"[\s']+", capsys.readouterr().out))
+    plain, part = folder.name in ("law", "forecaster"), {"behaviour": "world.behaviour"}.get(folder.name, folder.name)
+    leaves = [leaf.stem for leaf in folder.glob("*.yaml")]
+    assert leaves
+    assert {leaf if plain else f"{part}={leaf}" for leaf in leaves} <= words
 
 
 def test_the_command_knows_every_shipped_study_and_group(capsys):

@@ -185,9 +185,7 @@ _JSON = """\
 Every command that reads runs, tables, checkpoints or recordings takes `--json` and then prints one JSON object on the
 standard output and nothing else there; steps and warnings go to the standard error, and the exit code is the same as
 without it. A number that is missing or not finite is `null`.
-
-`jepa-scale status --json` prints a study's state and `jepa-scale data --json` the card of a recording, in shapes of
-their own: see [`status`](cli.md#status) and [Recordings](../recordings.md).
+`jepa-scale status --watch --json` prints one object on a line whenever something has changed.
 """
 
 

@@ -249,7 +249,8 @@ class AdviceResult:
         """The sentences that ``jepa-scale advise`` prints."""
         from jepa_scale.report.advice import advice_lines
 
-        return [*self.answer.remarks, *advice_lines(self.advice)]
+        told = [f"Caution: {finding}." for finding in self.answer.findings]
+        return [*told, *self.answer.remarks, *advice_lines(self.advice)]
 
     def to_pandas(self) -> Any:
         """Return the runs to do next, a row for each.

@@ -161,7 +161,7 @@ class Runs:
     def _rows(self) -> tuple[RunTable, tuple[str, ...]]:
         from jepa_scale.studies.advising import table_of
 
-        return table_of(self.table, self.columns)
+        return table_of(self.table, self.columns)[:2]
 
     def to_pandas(self) -> Any:
         """Return the table as a pandas data frame.

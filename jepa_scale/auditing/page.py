@@ -35,7 +35,7 @@ def verdict_lines(audit: Audit) -> list[str]:
     width = "" if verdict.low is None else f", width needed {between(verdict.low, verdict.high)}"
     return [
         f"{verdict.status.capitalize()} (width {verdict.width}{width}): {verdict.reason}.",
-        f"Next: {verdict.remedy}: {verdict.command}",
+        f"Next: {verdict.remedy}" + (f": {verdict.command}" if verdict.command else "."),
         *(f"{str(note)[:1].upper()}{str(note)[1:]}." for note in verdict.notes),
     ]
 
@@ -44,7 +44,8 @@ def decision_page(audit: Audit, command: str, digest: str) -> str:
     """Return a decision record of the audit: a page of Markdown."""
     verdict, sufficient = audit.verdict, sufficiency(audit)
     first, _, *found = verdict_lines(audit)
-    remedy = f"{str(verdict.remedy)[:1].upper()}{str(verdict.remedy)[1:]}: `{verdict.command}`"
+    remedy = f"{str(verdict.remedy)[:1].upper()}{str(verdict.remedy)[1:]}"
+    remedy += f": `{verdict.command}`" if verdict.command else "."
     sections = {
         "Question": f"Is a latent of width {verdict.width} wide enough for the dynamics of these embeddings, or wider "
         "than they need?",
@@ -184,13 +185,14 @@ def _page(audit: Audit, drawn: list[str]) -> str:
         (1,),
     )
     summary, verdict = sufficiency(audit), audit.verdict
+    command = f": <code>{text(verdict.command)}</code>" if verdict.command else "."
     hero, *others = drawn
     body = "\n".join(
         [
             f"<header><h1>{text(Path(audit.source).name)}</h1>",
             f'<p class="question">{formula(_subject(audit))} {text(_layout(audit))}</p></header>',
             f'<p class="verdict">{text(verdict_lines(audit)[0])}</p>',
-            f'<p class="next">Next: {text(verdict.remedy)}: <code>{text(verdict.command)}</code></p>',
+            f'<p class="next">Next: {text(verdict.remedy)}{command}</p>',
             hero,
             *(paragraph(sentence) for sentence in verdict_lines(audit)[2:]),
             warned,

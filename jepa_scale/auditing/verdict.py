@@ -134,7 +134,7 @@ def _status(
     if total.low <= 0:
         # A direction with ρ² of some hundredths may hide among so many.
         if total.high < max(0.1, 0.01 * width) and not asked.projected:
-            return "over-provisioned", Finding("nothing_predictable", values=values), Finding("check_pairs")
+            return "cannot tell", Finding("nothing_predictable", values=values), Finding("check_pairs")
         return "cannot tell", Finding("share_undecided", values=values), _more(asked)
     if high is not None and 2 * high < width:
         narrower = {"least": max(high, 1), "most": 2 * max(high, 1)}
@@ -162,8 +162,10 @@ def _more(asked: _Question) -> Finding:
 
 
 def _command(asked: _Question, remedy: Finding) -> str:
+    if remedy.code == "check_pairs":
+        return ""  # the same embeddings give the same answer
     files = {"train_narrower": "NARROWER.npz", "train_wider": "WIDER.npz", "compare_wider": "WIDER.npz"}
-    files |= {"train_anew": "ANEW.npz", "record_more": "LONGER.npz", "check_pairs": asked.source}
+    files |= {"train_anew": "ANEW.npz", "record_more": "LONGER.npz"}
     options = {"name_trajectories": " --columns trajectory=NAME", "order_rows": " --columns trajectory=NAME"}
     return f"jepa-scale audit {files.get(remedy.code, asked.source)}{options.get(remedy.code, '')}"
 

@@ -254,4 +254,8 @@ def sufficiency(audit: Audit) -> str:
     missed = (
         f"miss at least {shown(deficit)}" if (deficit.low or 0) > 0 else f"miss nothing that it finds, {shown(deficit)}"
     )
-    return f"Beyond {k} functions and the constant the dictionary sees {beyond}; of as many the embeddings {missed}."
+    apart = ""
+    if (tail.low or 0) > 0 and audit.verdict.status != "too narrow":
+        apart = " The verdict is on the next latent itself; the dictionary predicts bent functions of it, too."
+    sees = f"Beyond {k} functions and the constant the dictionary sees {beyond}"
+    return f"{sees}; of as many the embeddings {missed}.{apart}"

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 import jepa_scale
+from jepa_scale.records.findings import Finding
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Told(_Shape):
+    """A finding: what programs act upon where people read a caution."""
+
+    code: str = Field(description="what was found, such as `settings_pooled`")
+    subject: str = Field(description="column, parameter or law that it is about; empty if it is the whole")
+    values: dict[str, Any] = Field(description="its numbers and names")
 
 
 class Answer(_Shape):
@@ -24,12 +33,14 @@ class Answer(_Shape):
     verdict: str = Field(description="the answer, in a sentence or two, as the terminal shows it")
     notes: list[str] = Field(default=[], description="what the answer rests on, most important first")
     cautions: list[str] = Field(default=[], description="what speaks against it")
+    findings: list[Told] = Field(default=[], description="cautions that have a code")
     files: dict[str, str] = Field(default={}, description="paths of what was written, by what it is")
-    next: str = Field(default="", description="command to give next; empty if there is none")
+    next: str = Field(default="", description="command to give next; words in capitals stand for files and names")
+    no_next: str = Field(default="", description="why there is no next command; empty if there is one")
 
-    def text(self) -> str:
-        """Return the JSON text."""
-        return self.model_dump_json(indent=1)
+    def text(self, indent: int | None = 1) -> str:
+        """Return the JSON text, on one line without ``indent``."""
+        return self.model_dump_json(indent=indent)
 
 
 class Cell(_Shape):
@@ -72,7 +83,8 @@ class Advise(Answer):
     advice: dict[str, Any] = Field(
         description="`ask`: the question; `verdict`: n, k, status, probability, predicted, low, high, basis, decades; "
         "`cheapest`: the smallest sufficient cell; `cheapest_n`; `best_k`; `limits`: shares of the regret; `noise`; "
-        "`doubling`; `next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
+        "`more_data`: factor, change, low, high, helps; "
+        "`next_runs`: n, k, seeds, hours, shrinkage, why; `weights` of forecasters; `checked` decades"
     )
     spending: list[dict[str, Any] | None] = Field(
         description="for each cost of `--spend`, null where too few widths can be compared: `budget`, `k`, `k_ends`, "
@@ -131,6 +143,47 @@ class Fit(Answer):
     fit: dict[str, Any] = Field(description="the content of `fit.json`, which the command also writes")
 
 
+class Data(Answer):
+    """`jepa-scale data --json`."""
+
+    command: Literal["data"] = "data"
+    status: Literal["sound", "ruined"] = Field(description="`ruined` if something would ruin training")
+    card: dict[str, Any] = Field(
+        description="the content of `card.json`, which `--page` writes; with `enough` if asked"
+    )
+
+
+class Statement(_Shape):
+    """One statement of the theory."""
+
+    name: str = Field(description="its short name")
+    label: str = Field(description="its label on pages")
+    met: int = Field(description="trials that meet its hypotheses")
+    violations: int = Field(description="of these, trials in which it is false")
+    fails: bool = Field(description="whether there are more than it allows")
+
+
+class Theory(Answer):
+    """`jepa-scale theory --json`."""
+
+    command: Literal["theory"] = "theory"
+    statements: list[Statement] = Field(default=[], description="every statement; empty with `--replay`")
+
+
+class Status(Answer):
+    """`jepa-scale status --json`; with `--watch`, one on a line whenever something has changed."""
+
+    command: Literal["status"] = "status"
+    at: str = Field(description="time of reading, UTC")
+    study: str = Field(description="name of the study")
+    counts: dict[str, int] = Field(description="number of runs in each state")
+    runs: dict[str, Any] = Field(description="by id: `state`, `owner`, `reason`")
+    tasks: dict[str, Any] = Field(description="by name, of jobs on a cluster: `state`, `where`")
+    left: list[float] | None = Field(
+        description="two estimates of the seconds until all runs are done; null if unknown"
+    )
+
+
 class Ranked(_Shape):
     """One diagnostic."""
 
@@ -177,6 +230,11 @@ class Collect(Answer):
     rows: int = Field(description="rows of the table")
     diverged: int = Field(default=0, description="of these, runs that diverged")
     missing: list[str] = Field(default=[], description="runs of a study without a record, a sentence each")
+
+
+def told(findings: Iterable[Finding]) -> list[Told]:
+    """Return findings as JSON holds them."""
+    return [Told(code=one.code, subject=one.subject, values=plain(one.values)) for one in findings]
 
 
 def plain(value: Any) -> Any:

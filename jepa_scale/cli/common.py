@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jepa_scale import trust
@@ -36,6 +36,18 @@ def add_output(parser: argparse.ArgumentParser, json: bool = True) -> None:
     group.add_argument("-q", "--quiet", action="store_true", help="print the verdict alone, and no progress")
     if json:
         group.add_argument("--json", action="store_true", help="print one JSON object instead (docs: JSON output)")
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add ``--where`` to a command that reads tables."""
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="use only the rows of a table with these values, such as rate=0.001 encoder=mlp",
+    )
 
 
 def add_accept_mixed(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +108,36 @@ def whole_number(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a whole number, such as 100000 or 1e5, got {text!r}")
 
 
+def without(arguments: Sequence[str], options: Mapping[str, int | None]) -> list[str]:
+    """Return arguments without some options and without what only changes the output.
+
+    ``options`` give the number of values that follow an option; None: all up to the next one.
+
+    Examples
+    --------
+    >>> without(["fit", "-v", "a.csv", "--at", "N=1", "D=2", "--goal", "1", "--seed", "1"], {"--at": None, "--goal": 1})
+    ['fit', 'a.csv', '--seed', '1']
+    """
+    kept: list[str] = []
+    left: int | None = 0
+    counts = {**dict.fromkeys(_OUTPUT, 0), **options}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in counts:
+            left = 0 if value and name.startswith("--") else counts[name]
+        elif left is None and argument.startswith("--"):
+            left = 0
+            kept.append(argument)
+        elif left is not None and left > 0:
+            left -= 1
+        elif left == 0:
+            kept.append(argument)
+    return kept
+
+
+_OUTPUT = ("-v", "--verbose", "-q", "--quiet", "--json")
+
+
 def command_line(arguments: Sequence[str]) -> str:
     """Return the command that was given, without ``--decision`` and what only changes the output."""
     import shlex
@@ -107,7 +149,7 @@ def command_line(arguments: Sequence[str]) -> str:
             continue
         if argument == "--decision":
             skip = True
-        elif argument not in ("-v", "--verbose", "-q", "--quiet", "--json"):
+        elif argument not in _OUTPUT:
             kept.append(argument)
     return shlex.join(["jepa-scale", *kept])
 

@@ -31,29 +31,38 @@ class Command:
 
 
 def commands_of(top: argparse.ArgumentParser, words: Mapping[str, Sequence[str]]) -> list[Command]:
-    """Return the commands of a parser; ``words`` are those of positional arguments, by their names in the parser."""
+    """Return the commands of a parser.
+
+    ``words`` are those of arguments by their names in the parser, as ``overrides``, or for one command alone, as
+    ``sweep overrides``.
+    """
     (action,) = [one for one in top._actions if isinstance(one, argparse._SubParsersAction)]
     helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
     return [
         Command(
             name,
             helps.get(name, ""),
-            tuple(_option(one) for one in parser._actions if one.option_strings),
+            tuple(_option(one, words.get(one.dest, ())) for one in parser._actions if one.option_strings),
             tuple(
                 word
                 for one in parser._actions
                 if not one.option_strings
-                for word in (*words.get(one.dest, ()), *map(str, one.choices or ()))
+                for word in (
+                    *words.get(one.dest, ()),
+                    *words.get(f"{name} {one.dest}", ()),
+                    *map(str, one.choices or ()),
+                )
             ),
         )
         for name, parser in action.choices.items()
     ]
 
 
-def _option(action: argparse.Action) -> Option:
+def _option(action: argparse.Action, words: Sequence[str]) -> Option:
     expanded = {"default": action.default, "choices": action.choices, "prog": "jepa-scale", "type": action.type}
     what = " ".join(((action.help or "") % expanded).split())
-    return Option(tuple(action.option_strings), what, action.nargs != 0, tuple(map(str, action.choices or ())))
+    choices = tuple(map(str, action.choices or (words if action.nargs != 0 else ())))
+    return Option(tuple(action.option_strings), what, action.nargs != 0, choices)
 
 
 _BASH = """\

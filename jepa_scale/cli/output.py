@@ -31,7 +31,26 @@ class Ending:
     files: typing.Mapping[str, Path] | None = None
     """Where to look: what was written, by what it is."""
     next_command: str = ""
-    """The command that a user would give next."""
+    """The command that a user would give next; words in capitals stand for files and names."""
+    no_next: str = ""
+    """Why there is no such command: exactly one of both is given."""
+
+    def __post_init__(self) -> None:
+        if bool(self.next_command) == bool(self.no_next):
+            raise ValueError(
+                f"expected a next command or why there is none, got {self.next_command!r}, {self.no_next!r}"
+            )
+
+    def fields(self) -> dict[str, typing.Any]:
+        """Return the fields that all answers share, for an ``Answer``."""
+        return {
+            "verdict": self.verdict,
+            "notes": list(self.notes),
+            "cautions": list(self.cautions),
+            "files": {name: str(path) for name, path in (self.files or {}).items()},
+            "next": self.next_command,
+            "no_next": self.no_next,
+        }
 
 
 class Output:
@@ -67,7 +86,7 @@ class Output:
         if self.quiet:
             return
         last = [f"{name}: {path}" for name, path in (ending.files or {}).items()]
-        last += [f"next: {ending.next_command}"] if ending.next_command else []
+        last.append(f"next: {ending.next_command}" if ending.next_command else f"no next command: {ending.no_next}")
         notes = [f"• {note}" for note in (*ending.cautions, *ending.notes)]
         shown = notes if self.verbose else self._fitting(notes, ending.verdict, last, bool(ending.details))
         for note in shown:

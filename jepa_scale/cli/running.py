@@ -74,6 +74,7 @@ def _end(out: Output, command: str, record: RunRecord, folder: Path) -> None:
         [line for line in (vacuous_tasks(estimates), copy_wins(estimates)) if line],
         {"run": folder},
         f"jepa-scale evaluate {shlex.quote(str(folder))}" if finished else "",
+        "" if finished else "the run is kept as it diverged: lower optimizer.lr, for example, and train again",
     )
 
     def answer() -> answers.Run:
@@ -81,11 +82,7 @@ def _end(out: Output, command: str, record: RunRecord, folder: Path) -> None:
 
         return Run(
             command="finetune" if command == "finetune" else "train",
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
-            files={"run": str(folder)},
-            next=ending.next_command,
+            **ending.fields(),
             run_id=record.run_id,
             status=record.status,
             estimates=as_answers(estimates),

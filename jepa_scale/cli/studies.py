@@ -12,7 +12,7 @@ from jepa_scale.cli.output import Ending, Output
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Report, Study
-    from jepa_scale.records import StudyResult
+    from jepa_scale.records import Advice, StudyResult
 
 _LISTED = 20
 """Most runs without a record that are listed on request."""
@@ -31,7 +31,7 @@ def end_study(out: Output, command: str, result: StudyResult, folder: Path, page
         [*rest[:1], *following, *rest[1:]],
         cautions=[line for line in warnings(result) if line not in (verdict, *rest)],
         files={"report": page},
-        next_command=_next_command(result, folder),
+        **_following(result, folder),
     )
     out.end(ending, lambda: _report(command, ending, {folder: result}))
     tell_unfinished(out, {folder: result})
@@ -63,7 +63,13 @@ def end_comparison(out: Output, command: str, results: Mapping[Path, StudyResult
         every = dict.fromkeys([*lines[1:], *warnings(results[folder])])
         details.append("\n".join([f"{folder}:", *(f"• {line}" for line in every)]))
     notes = [f"{folder}: {lines[0]}" for folder, lines in verdicts.items()]
-    ending = Ending(f"{len(results)} studies are compared.", notes, details, files={"report": page})
+    ending = Ending(
+        f"{len(results)} studies are compared.",
+        notes,
+        details,
+        files={"report": page},
+        no_next="each study has its own, which jepa-scale report FOLDER says",
+    )
     out.end(ending, lambda: _report(command, ending, results))
     tell_unfinished(out, results)
 
@@ -81,16 +87,24 @@ def tell_unfinished(out: Output, results: Mapping[Path, StudyResult]) -> None:
             print(f"jepa-scale: … and {more} more have none: jepa-scale status {folder}", file=sys.stderr)
 
 
-def _next_command(result: StudyResult, folder: Path) -> str:
+def _following(result: StudyResult, folder: Path) -> dict[str, str]:
+    """Return the next command of a study, or why there is none, as ``Ending`` takes them."""
     place = shlex.quote(str(folder))
     if result.unfinished:
-        return f"jepa-scale study {shlex.quote(str(folder / 'study.yaml'))} --folder {place}"
+        return {"next_command": f"jepa-scale study {shlex.quote(str(folder / 'study.yaml'))} --folder {place}"}
+    if result.arms:
+        return {"no_next": f"advice is on one setting, and each has a page of its own in {folder / 'arms'}"}
     if result.advice is None:
-        return ""
+        return {"no_next": result.no_advice.rstrip(".") or "there is no advice on this study's target"}
     advise = f"jepa-scale advise {place}"
-    if not result.advice.next_runs:
-        return advise
-    return f"{advise} && jepa-scale study sweeps/next.yaml --folder {place}"
+    if not result.advice.next_runs or untrained(result.advice):
+        return {"next_command": advise}
+    return {"next_command": f"{advise} && jepa-scale study sweeps/next.yaml --folder {place}"}
+
+
+def untrained(advice: Advice) -> bool:
+    """Whether training comes before any other n and k."""
+    return any(warning.code in ("untrained", "barely_trained") for warning in advice.warnings)
 
 
 def _report(command: str, ending: Ending, results: Mapping[Path, StudyResult]) -> Report:
@@ -98,11 +112,7 @@ def _report(command: str, ending: Ending, results: Mapping[Path, StudyResult]) -
 
     return Report(
         command="study" if command == "study" else "report",
-        verdict=ending.verdict,
-        notes=list(ending.notes),
-        cautions=list(ending.cautions),
-        files={name: str(path) for name, path in (ending.files or {}).items()},
-        next=ending.next_command,
+        **ending.fields(),
         studies=[_study(folder, result) for folder, result in results.items()],
     )
 
@@ -146,20 +156,19 @@ def end_collection(out: Output, result: StudyResult, folder: Path, into: Path) -
 
     table, missing = into / "table.parquet", list(result.unfinished)
     diverged = sum(record.status == "diverged" for record in result.records.values())
+    report = f"jepa-scale report {shlex.quote(str(folder))}"
     apart = f", {diverged} of them diverged" if diverged else ""
     ending = Ending(
         f"{len(result.records)} runs in {table}{apart}, {len(missing)} missing",
         [f"missing: {sentence}" for sentence in missing],
         cautions=[f"mixed code: {phrase}" for phrase in result.mixed],
-        next_command=_next_command(result, folder) if missing else f"jepa-scale report {shlex.quote(str(folder))}",
+        files={"table": table},
+        **(_following(result, folder) if missing else {"next_command": report}),
     )
     out.end(
         ending,
         lambda: Collect(
-            verdict=ending.verdict,
-            cautions=list(ending.cautions),
-            files={"table": str(table)},
-            next=ending.next_command,
+            **ending.fields(),
             rows=len(result.records),
             diverged=diverged,
             missing=missing,

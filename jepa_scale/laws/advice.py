@@ -8,13 +8,16 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_scale.laws.cells import cells_from_table
+from jepa_scale.laws.cells import cells_from_table, finite_mean
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecasters.base import Forecaster, thinned
 from jepa_scale.laws.lateness import learns_late
+from jepa_scale.laws.more_data import SLACK, prospects
 from jepa_scale.laws.outlook import Outlook
+from jepa_scale.laws.training import trouble_of
 from jepa_scale.records import Advice, Ask, NextRun, RunTable, Surface, Verdict
+from jepa_scale.records.findings import Finding
 from jepa_scale.shapes import Float64
 
 Status = Literal["sufficient", "insufficient", "undecided", "cannot say"]
@@ -25,14 +28,6 @@ _PER_DECADE = 6
 """Number of sizes tried per decade."""
 _MOST = 12
 """Sizes and widths run that are looked at, at most: of those of a random search some, the ends among them."""
-_SLACK = 0.1
-"""Decades beyond the largest checked distance that still count as checked; sizes (300, 1000, 3000) step unevenly."""
-_NOTHING = 1e-3
-"""Regret, as a share of random plans', below which nothing is left to remove."""
-_NEARLY = 0.1
-"""The same as a share of the target."""
-_MORE = 10.0
-"""Factor of data by which what the samples cost is told from what stays."""
 
 
 def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, steps: int = 3) -> Advice:
@@ -60,6 +55,7 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
     noise = float(outlook.noise(outlook.predicted(np.array([k]), np.array([n]), seed))[0])
     cost = cost_from_table(table)
     grid = _Grid(outlook, ask, cost, seed)
+    open_to = prospects(outlook, n, k, ask, seed)
     return Advice(
         ask=replace(ask, n=n, k=k),
         verdict=asked,
@@ -67,13 +63,13 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
         cheapest_n=grid.least_n,
         best_k=best,
         tolerated_k=tolerated,
-        limits={} if asked.status in ("cannot say", "sufficient") else _limits(outlook, n, k, seed),
+        limits={} if asked.status in ("cannot say", "sufficient") else open_to.limits or {},
         noise=noise,
-        doubling=_doubling(outlook, n, k, ask, seed),
+        more_data=open_to.more,
         next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
         weights=dict(outlook.shares),
         checked=outlook.checked,
-        warnings=_warnings(outlook, ask, best, noise),
+        warnings=_warnings(outlook, table, ask, best, noise),
         surface=_surface(outlook, grid, ask.level, seed),
     )
 
@@ -101,7 +97,7 @@ def verdict(outlook: Outlook, n: int, k: int, ask: Ask, seed: int = 0) -> Verdic
             n, k, status, probability, mean, ends[0], ends[1], f"measured, {count} run{'s' * (count != 1)}", (0.0, 0.0)
         )
     checked = outlook.checked
-    if far_n > checked[0] + _SLACK or far_k > checked[1] + _SLACK:
+    if far_n > checked[0] + SLACK or far_k > checked[1] + SLACK:
         reason = (
             f"{far_n:.2f} decades beyond the runs in n and {far_k:.2f} in k, forecasts were checked up to "
             f"{checked[0]:.2f} and {checked[1]:.2f}"
@@ -189,7 +185,7 @@ def _best_width(
     """Return k*(n) among the widths run, with its interval over draws, and the widths within 1.05 of its regret."""
     widths = np.unique(outlook.cells.k)
     at = np.full(len(widths), float(n))
-    if (outlook.decades(widths, at)[0] > outlook.checked[0] + _SLACK).any():
+    if (outlook.decades(widths, at)[0] > outlook.checked[0] + SLACK).any():
         return None, None
     draws = outlook.draws(widths, at, seed)
     predicted = draws.mean(axis=0)
@@ -203,41 +199,6 @@ def _best_width(
         right += 1
     best = int(widths[star])
     return (best, min(int(low), best), max(int(high), best)), (int(widths[left]), int(widths[right]))
-
-
-def _limits(outlook: Outlook, n: int, k: int, seed: int) -> dict[str, float]:
-    """Return the shares of the regret at (n, k) that ten times the data, and then the best width, are to take away."""
-    widths = np.unique(np.append(outlook.cells.k, float(k)))
-    more = min(n * _MORE, outlook.cells.n.max() * 10 ** outlook.checked[0])
-    every = np.concatenate([widths, [float(k)]])
-    at = np.concatenate([np.full(len(widths), max(more, n)), [float(n)]])
-    predicted = outlook.predicted(every, at, seed)
-    here, later = float(predicted[-1]), float(predicted[int(np.flatnonzero(widths == k)[0])])
-    least = min(float(predicted[:-1].min()), here)
-    if not here > 0:
-        return {}
-    later = min(later, here)
-    return {
-        "samples": (here - later) / here,
-        "tail": (later - min(least, later)) / here,
-        "floor": min(least, later) / here,
-    }
-
-
-def _doubling(outlook: Outlook, n: int, k: int, ask: Ask, seed: int) -> tuple[float, float, float] | None:
-    """Return E(2n, k) / E(n, k) − 1 with its interval, from joint draws of both."""
-    widths, sizes = np.array([k, k], float), np.array([n, 2 * n], float)
-    far_n, far_k = (float(part.max()) for part in outlook.decades(widths, sizes))
-    if far_n > outlook.checked[0] + _SLACK or far_k > outlook.checked[1] + _SLACK:
-        return None
-    now, then = outlook.draws(widths, sizes, seed).T
-    least = max(_NOTHING * outlook.seen.ceiling, _NEARLY * ask.target_regret)
-    place = outlook.measured_place(n, k)
-    if not now.mean() > least or (place is not None and not outlook.cells.mean[place] > least):
-        return None
-    share = then / np.maximum(now, least) - 1
-    low, middle, high = np.quantile(share, [(1 - ask.level) / 2, 0.5, (1 + ask.level) / 2])
-    return float(middle), float(low), float(high)
 
 
 def _surface(outlook: Outlook, grid: _Grid, level: float, seed: int) -> Surface:
@@ -319,33 +280,41 @@ def next_runs(
     return tuple(runs.values())
 
 
-def _warnings(outlook: Outlook, ask: Ask, best: tuple[int, int, int] | None, noise: float) -> tuple[str, ...]:
-    cells, warnings = outlook.cells, []
+def _warnings(
+    outlook: Outlook, table: RunTable, ask: Ask, best: tuple[int, int, int] | None, noise: float
+) -> tuple[Finding, ...]:
+    cells, warnings = outlook.cells, list[Finding]()
+    trouble = trouble_of(cells, _floors(table, ask.quantity), ask.quantity)
+    if trouble is not None:
+        warnings.append(trouble)
     if cells.excluded:
-        warnings.append(f"{len(cells.excluded)} runs left out, the first: {cells.excluded[0]}")
-    known = np.isfinite(cells.ceiling).any()
-    if known and ask.target_regret >= outlook.seen.ceiling:
-        warnings.append(
-            f"random plans reach {outlook.seen.ceiling:.3g}: the target {ask.target_regret:g} asks for nothing"
-        )
-    if known and (cells.mean + 2 * outlook.noise(cells.mean) / np.sqrt(cells.seeds) >= outlook.seen.ceiling).all():
-        warnings.append(
-            "untrained: no cell is better than random plans beyond its noise, so look at the training before n and k"
-        )
+        warnings.append(Finding("runs_left_out", values={"count": len(cells.excluded), "first": cells.excluded[0]}))
+    if np.isfinite(cells.ceiling).any() and ask.target_regret >= outlook.seen.ceiling:
+        values = {"random": outlook.seen.ceiling, "target": ask.target_regret}
+        warnings.append(Finding("target_above_random", values=values))
     widths = np.unique(cells.k)
     if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
         side = "wider" if best[0] == widths[-1] else "narrower"
-        warnings.append(f"k* = {best[0]} is at the edge of the widths that were run: a {side} one may be better")
+        warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
     late = learns_late(cells)
     if late is not None:
-        warnings.append(str(late))
+        warnings.append(late)
     if len(np.unique(cells.n)) < 3:
-        warnings.append("fewer than three sizes n: no forecast of this study could be back-tested, others stand for it")
+        warnings.append(Finding("few_sizes", "n"))
     if noise > 0.5 * ask.target_regret:
-        warnings.append(
-            f"one run there scatters by {noise:.2g}, more than half the target: nobody can be sure of a single run"
-        )
+        warnings.append(Finding("noisy_run", values={"noise": noise}))
     return tuple(warnings)
+
+
+def _floors(table: RunTable, quantity: str) -> dict[str, float]:
+    """Return what planning or predicting without a model reaches, by its name; what is not known is left out."""
+    columns = {"random plans": "regret_random", "doing nothing": "regret_do_nothing"}
+    if quantity != Ask(0.5).quantity:
+        columns = {"knowing nothing": "regret_random"}
+    known = {
+        name: finite_mean(table[column].astype(float)) for name, column in columns.items() if column in table.columns
+    }
+    return {name: floor for name, floor in known.items() if floor > 0}
 
 
 def score(

@@ -10,9 +10,6 @@ import numpy as np
 from jepa_scale.laws.allocation import Cost
 from jepa_scale.laws.outlook import Outlook
 
-_SLACK = 0.1
-"""Decades beyond the largest checked distance that still count as checked, as in advice."""
-
 
 @dataclass(frozen=True)
 class Spending:

@@ -19,6 +19,7 @@ from jepa_scale.laws.problem import Problem
 from jepa_scale.laws.profile import Profile, profile
 from jepa_scale.laws.rows import Rows
 from jepa_scale.records import LawFit
+from jepa_scale.records.findings import Finding
 from jepa_scale.shapes import Float64
 
 SHARES = (0.4, 0.5, 0.6, 0.75, 0.9)
@@ -165,6 +166,33 @@ class TableStudy:
     """Value of the target whose probability is asked for."""
     remarks: tuple[str, ...] = ()
     """Sentences on how the table was read."""
+    findings: tuple[Finding, ...] = ()
+    """What in the table speaks against the fits."""
+
+
+_FACTORS = (2.0, 1.5, 1.2, 1.1)
+
+
+def point_within_reach(study: TableStudy) -> dict[str, float] | None:
+    """Return a point beyond the largest of every column at which forecasts of the best law were checked.
+
+    It is twice the largest run, or nearer, and holds ``scale`` where runs are ordered by a column of their own. None
+    where no law was fitted, or not even a tenth beyond was checked.
+    """
+    fitted = [law for law in study.laws if law.fit.status == "converged"]
+    if not fitted:
+        return None
+    best = max(fitted, key=lambda law: study.akaike.get(law.fit.law, 0.0))
+    farthest = learn_calibration(best.track).farthest
+    names = sorted({name for law in study.laws for name in law.law.columns})
+    own = study.scale_name not in ("", " × ".join(_scaled_by(study.laws[0].law)))
+    for factor in _FACTORS:
+        point = {name: factor * float(study.columns[name].max()) for name in names}
+        at = {name: np.array([value]) for name, value in point.items()}
+        reach = np.array([factor * study.scale.max()]) if own else default_scale(best.law, at)
+        if beyond({name: study.columns[name] for name in names}, at, study.scale, reach)[0] <= farthest:
+            return point | ({study.scale_name: float(reach[0])} if own else {})
+    return None
 
 
 def study_table(

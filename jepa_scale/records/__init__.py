@@ -4,7 +4,7 @@ A number that is missing is ``None`` or NaN, never a default in its place. A fai
 status with a sentence (``diverged``, ``not_identified``, ``vacuous``), never an exception.
 """
 
-from jepa_scale.records.advice import Advice, Ask, NextRun, Surface, Verdict
+from jepa_scale.records.advice import Advice, Ask, MoreData, NextRun, Surface, Verdict
 from jepa_scale.records.data import ActionSpace, Batch, Episodes, Trajectories, View
 from jepa_scale.records.evaluation import Evaluation, EvaluationRecord, PairedDifference, TaskOutcomes
 from jepa_scale.records.findings import Finding
@@ -48,6 +48,7 @@ __all__ = [
     "GoalLaw",
     "Hypothesis",
     "LawFit",
+    "MoreData",
     "Negatives",
     "NextRun",
     "PairedDifference",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_scale.records.dials import K_KEY, N_KEY, Value, read, run_at
+from jepa_scale.records.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ class NextRun:
 
 
 @dataclass(frozen=True)
+class MoreData:
+    """What more training transitions would change at a width, for the mean regret E over many seeds."""
+
+    factor: float
+    """Data as a multiple of n."""
+    change: float
+    """Median over draws of E(factor · n, k) / E(n, k) − 1."""
+    low: float
+    high: float
+    """Ends of its interval."""
+    helps: float
+    """P(E(factor · n, k) < E(n, k)); never less for more data."""
+
+
+@dataclass(frozen=True)
 class Surface:
     """Regret over (n, k) as the forecaster sees it, as far as forecasts were checked."""
 
@@ -95,19 +111,20 @@ class Advice:
     tolerated_k: tuple[int, int] | None
     """Range of widths in which the predicted regret stays below 1.05 of its minimum."""
     limits: Mapping[str, float]
-    """Shares of the regret at (n, k): ``samples`` goes with ten times the data, ``tail`` then with the best width that
-    was run, ``floor`` stays; empty where the target is reached."""
+    """Shares of the regret at (n, k): ``samples`` goes with the most of ``more_data``, ``tail`` then with the best
+    width that was run, ``floor`` stays; empty where the target is reached or ``more_data`` is."""
     noise: float | None
     """Standard deviation of one run at (n, k)."""
-    doubling: tuple[float, float, float] | None
-    """E(2n, k) / E(n, k) − 1 of the mean regret E, with the ends of its interval over draws; None where forecasts were
-    not checked so far, or nothing is left to remove."""
+    more_data: tuple[MoreData, ...]
+    """Twice the data, then ten times or as much as forecasts were checked for; empty where they were not checked for
+    twice the data, or nothing is left to remove."""
     next_runs: tuple[NextRun, ...]
     weights: Mapping[str, float]
     """Weight of each member of the forecaster; empty where it has none."""
     checked: tuple[float, float]
     """Decades beyond the runs in n and in k up to which forecasts were checked."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Finding, ...]
+    """What speaks against the answer."""
     surface: Surface
 
     def extra(self, content: Mapping[str, Any], ran: Iterable[tuple[int, int, int]] = ()) -> list[dict[str, Value]]:

@@ -86,26 +86,25 @@ def label_of_key(key: str) -> str:
     return declared or re.sub(r"\W", "_", key.rpartition(".")[2]).replace("_", " ")
 
 
-def wrong_dials(content: Any, taken: Sequence[str]) -> list[str]:
-    """Return one sentence for each mistake in the dials of a study file.
+def wrong_dials(content: Any, taken: Sequence[str]) -> dict[str, list[str]]:
+    """Return a sentence for each mistake in the dials of a study file, by key; by an empty one where it is about all.
 
     ``taken`` are names of columns that a dial must not have.
     """
     if not isinstance(content, Mapping) or not content:
-        return [
-            f"dials: expected configuration keys with lists of values, such as {{{N_KEY}: [1000, 3000], {K_KEY}: "
-            f"[4, 8]}}, got {content!r}"
-        ]
-    problems = [problem for key, written in content.items() for problem in _wrong(key, written)]
+        wanted = f"configuration keys with lists of values, such as {{{N_KEY}: [1000, 3000], {K_KEY}: [4, 8]}}"
+        return {"": [f"dials: expected {wanted}, got {content!r}"]}
+    found = {str(key): _wrong(key, written) for key, written in content.items()}
+    problems = {key: sentences for key, sentences in found.items() if sentences}
     if problems:
         return problems
     names: dict[str, str] = {}
     for key, written in content.items():
         name = read(key, written).name
         if key not in _DECLARED and name in ("n", "k", "seed", *taken):
-            problems.append(f"dials.{key}: the table has a column {name!r} of its own; add name: to the dial")
+            problems[key] = [f"dials.{key}: the table has a column {name!r} of its own; add name: to the dial"]
         elif name in names:
-            problems.append(f"dials.{key}: expected another name than that of {names[name]}; add name: to one of them")
+            problems[key] = [f"dials.{key}: expected another name than that of {names[name]}; add name: to one of them"]
         names[name] = str(key)
     return problems
 

@@ -57,6 +57,20 @@ WORDS = {
     "no_forecast": "no forecast, {subject} {status}: {why}",
     "reads_outcomes": "no forecast, {subject} reads {columns}, which is not known before a run: expected dials or "
     "{decided}",
+    # What a table pools
+    "settings_pooled": "{subject} differs between rows of the same {dials} ({shown}; in {cells} of {several} with "
+    "several rows), and these rows are pooled as if they were seeds: choose one with --where {subject}={first}",
+    "name_is_parameter": "{subject} in {law} is no column of the table and was fitted as a parameter: {hint}",
+    # What speaks against advice
+    "runs_left_out": "{count} runs left out, the first: {first}",
+    "target_above_random": "random plans reach {random:.3g}: the target {target:g} asks for nothing",
+    "untrained": "untrained: no cell is better than {subject}, whose {quantity} is {floor:.3g}; the lowest is "
+    "{lowest:.3g}, at n = {n} and k = {k}; look at objective, rate and steps before n and k",
+    "barely_trained": "barely trained: the lowest {quantity}, {lowest:.3g} at n = {n} and k = {k}, is {share:.1%} of "
+    "that of {subject}, {floor:.3g}; look at objective, rate and steps before n and k",
+    "edge_of_widths": "{subject} = {best} is at the edge of the widths that were run: a {side} one may be better",
+    "few_sizes": "fewer than three sizes n: no forecast of this study could be back-tested, others stand for it",
+    "noisy_run": "one run there scatters by {noise:.2g}, more than half the target: nobody can be sure of a single run",
     # Reasons to distrust a fit
     "copied_rows": "{copies} of {rows} rows repeat another row exactly, target included: copies, not runs",
     "rises_with_scale": "{subject} rises with {columns}, and this law only falls: a loss is expected, so turn the "
@@ -81,9 +95,9 @@ WORDS = {
     # Verdicts of an audit, and what else it finds in embeddings
     "wide": "{needed} of its {width} directions hold {share:.0%} of what is predictable",
     "fits": "{needed} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "
-    "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted",
-    "nothing_predictable": "nothing of the next latent is predictable: E = {energy:.3g}, at most {energy_high:.3g}, of "
-    "{width} directions",
+    "functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be predicted of the next latent",
+    "nothing_predictable": "nothing of the next latent is predictable, of {width} directions at most {energy_high:.2g} "
+    "(E): noise, or rows that are no pairs of one step, so that it tells nothing of the width",
     "past_adds": "the latent is no state: linear functions of it predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] "
     "of what can be predicted, and the latent before adds most of the rest",
     "bends_add": "linear functions of the latent predict {held:.0%} [{held_low:.0%}, {held_high:.0%}] of what can be "
@@ -115,7 +129,7 @@ WORDS = {
     "name_trajectories": "give the trajectory of each row",
     "order_rows": "give rows in order of time, with the trajectory of each",
     "train_anew": "train with another objective, or with more weight against collapse",
-    "check_pairs": "check that z_next is what follows z",
+    "check_pairs": "check that z_next is what follows z in the same row, and that z is the latent of a trained encoder",
     "projected": "looked at were the {directions} leading principal directions of {width}, {variance:.1%} of the "
     "variance: what lies beyond is not in these numbers",
     "several_minima": "{minima} different minima lie within χ² of one: the data do not choose between them",

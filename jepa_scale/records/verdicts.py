@@ -42,7 +42,8 @@ class WidthVerdict:
     * too narrow: E < 0.95 E⁺. Linear functions of the latent are no state: the past, or bends, predict what they miss.
     * over-provisioned: d > 2 w. Fewer than half of the width hold 95 % of what is predictable.
     * in range: neither.
-    * cannot tell: an interval crosses one of these thresholds, or something is missing to test it.
+    * cannot tell: an interval crosses one of these thresholds, something is missing to test it, or nothing is
+      predictable (E = 0), which says of no width that it is too large: the embeddings or their pairs are at fault.
 
     Of a latent that is too wide for the rows, its leading principal directions are looked at, whose number stands for d
     unless they hold 99 % of the variance. Then it can be over-provisioned or too narrow, but not in range, as the other
@@ -64,7 +65,7 @@ class WidthVerdict:
     remedy: Finding
     """What to do next: what would decide, or follow from the verdict."""
     command: str
-    """The command of it; words in capitals stand for files and names."""
+    """The command of it; words in capitals stand for files and names. Empty where no command would help."""
     energy: Interval
     """E"""
     held: Interval

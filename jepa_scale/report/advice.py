@@ -10,9 +10,9 @@ from jepa_scale.records import Advice, Ask, Verdict
 from jepa_scale.report.wording import duration, interval, law_name, listed, number, percent, plural, whole
 
 _LIMITS = {
-    "tail": "the width: beside ten times the data, another width would remove {} of the {}",
-    "samples": "the samples: ten times the data would remove {} of the {}",
-    "floor": "neither: ten times the data and the best width that was run leave {} of the {}",
+    "tail": "the width: beside {data}, another width would remove {share} of the {quantity}",
+    "samples": "the samples: {data} would remove {share} of the {quantity}",
+    "floor": "neither: {data} and the best width that was run leave {share} of the {quantity}",
 }
 
 
@@ -23,6 +23,7 @@ def advice_lines(advice: Advice) -> list[str]:
     lines += _cheapest(advice)
     lines += _best_width(advice)
     if advice.limits:
+        data = _times(advice.more_data[-1].factor)
         kind = max(advice.limits, key=lambda name: advice.limits[name])
         untried = ""
         ends = (advice.surface.k[0], advice.surface.k[-1])
@@ -30,9 +31,9 @@ def advice_lines(advice: Advice) -> list[str]:
             untried = f"; a {'wider' if advice.best_k[0] == ends[1] else 'narrower'} latent was not tried"
         lines.append(
             f"What binds at n = {whole(ask.n or 0)}, k = {ask.k}: "
-            f"{_LIMITS[kind].format(percent(advice.limits[kind]), ask.quantity)}{untried}."
+            f"{_LIMITS[kind].format(data=data, share=percent(advice.limits[kind]), quantity=ask.quantity)}{untried}."
         )
-    lines += _doubling(advice)
+    lines += _more_data(advice)
     if advice.noise is not None:
         lines.append(f"One run there scatters by ±{number(advice.noise, 2)} (sd over seeds).")
     lines += next_lines(advice)
@@ -48,14 +49,22 @@ def advice_lines(advice: Advice) -> list[str]:
     return lines + [f"Caution: {warning}." for warning in advice.warnings]
 
 
-def _doubling(advice: Advice) -> list[str]:
-    if advice.doubling is None:
+def _more_data(advice: Advice) -> list[str]:
+    ask, said = advice.ask, []
+    for more in advice.more_data:
+        share, low, high = (f"{round(100 * part)}".replace("-", "−") for part in (more.change, more.low, more.high))
+        said.append(
+            f"{_times(more.factor)}, n = {whole(round(more.factor * (ask.n or 0)))}, by {share} % [{low}, {high}]"
+        )
+    if not said:
         return []
-    share, low, high = (f"{round(100 * part)}" for part in advice.doubling)
-    return [
-        f"Twice the data, n = {whole(2 * (advice.ask.n or 0))}, would change the {advice.ask.quantity} at "
-        f"k = {advice.ask.k} by {share} % [{low}, {high}] (forecast)."
-    ]
+    return [f"The {ask.quantity} at k = {ask.k} would change with {'; with '.join(said)} (forecast)."]
+
+
+def _times(factor: float) -> str:
+    """Return a multiple of the data in words."""
+    named = {2.0: "twice", 10.0: "ten times"}
+    return f"{named.get(factor) or f'{number(factor, 2)} times'} the data"
 
 
 def verdict_line(verdict: Verdict, ask: Ask) -> str:

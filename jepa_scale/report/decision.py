@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jepa_scale import __version__
 from jepa_scale.records import Advice, Verdict
+from jepa_scale.records.findings import Finding
 from jepa_scale.report.advice import advice_lines, next_lines, score_lines, verdict_line
 from jepa_scale.report.wording import duration, number, percent, plural, whole
 
@@ -32,6 +33,8 @@ class Evidence:
     hours: float | None
     """Hours of all runs together; None if they were not recorded."""
     command: str
+    findings: Sequence[Finding] = ()
+    """What in a table speaks against the answer."""
 
 
 def decision_record(advice: Advice, evidence: Evidence) -> str:
@@ -115,6 +118,7 @@ def _evidence(advice: Advice, evidence: Evidence) -> list[str]:
     sizes, widths = (", ".join(map(whole, values)) for values in (evidence.sizes, evidence.widths))
     lines = [
         f"{plural(evidence.runs, 'finished run')} in {plural(evidence.cells, 'cell')}: n = {sizes}; k = {widths}.",
+        *(f"Caution: {finding}." for finding in evidence.findings),
         *score_lines(evidence.judged, advice.ask.target_regret),
     ]
     if not evidence.judged:

@@ -66,6 +66,11 @@ def sentences(study: TableStudy) -> list[str]:
     return lines
 
 
+def cautions(study: TableStudy) -> list[str]:
+    """Return the sentences on what speaks against every fit of the table."""
+    return [f"Caution: {finding}." for finding in study.findings]
+
+
 def back_test(fitted: FittedLaw) -> str:
     """Return a sentence on how the law would have forecast the larger runs of the table from the smaller ones."""
     track = fitted.track
@@ -183,7 +188,7 @@ def write_fit(study: TableStudy, folder: Path) -> Path:
                     f"{percent(study.laws[0].fit.level)}",
                     (2, 3, 4),
                 ),
-                says(sentences(study)),
+                says([*cautions(study), *sentences(study)]),
             ),
             section(
                 "forecasts", "Forecasts", says(forecasts) if forecasts else paragraph("None was asked for (--at).")
@@ -202,6 +207,7 @@ def _json(study: TableStudy) -> str:
         "rows": len(study.scale),
         "dropped": study.dropped,
         "loss": study.loss,
+        "findings": [asdict(finding) for finding in study.findings],
         "fits": [asdict(fitted.fit) for fitted in study.laws],
         "profiles": [asdict(item) | {"law": fitted.fit.law} for fitted in study.laws for item in fitted.profiles],
         "back_tests": [asdict(fitted.track) | {"law": fitted.fit.law} for fitted in study.laws],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from jepa_scale.laws.allocation import Cost
 from jepa_scale.laws.outlook import Outlook
 from jepa_scale.laws.spending import Spending, spend
 from jepa_scale.records import Advice, Ask, RunRecord, RunTable, Verdict
+from jepa_scale.records.findings import Finding
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import atomic_write
 from jepa_scale.runs.instantiate import build_forecaster
@@ -27,6 +30,8 @@ from jepa_scale.studies.table import about_target, run_table
 from jepa_scale.studies.tables.columns import Columns, NotNumbers
 from jepa_scale.studies.tables.reading import Source, read_tables, source_name
 from jepa_scale.studies.tables.repeated import PerRun, rows_to_keep
+from jepa_scale.studies.tables.selection import selected
+from jepa_scale.studies.tables.settings import mixed_settings
 from jepa_scale.studies.tables.states import FINISHED, of_finished, refuse_panel, status_of
 from jepa_scale.studies.tables.table import Table
 
@@ -70,6 +75,8 @@ class Answer:
     """Specification of the study; None for a table."""
     bounds: tuple[tuple[str, int, int, int], ...] = ()
     """Statements of the theory: label, runs in which it applied, was vacuous, was violated."""
+    findings: tuple[Finding, ...] = ()
+    """What in a table speaks against the answer."""
 
     def digest(self) -> str:
         """Return the SHA-256 of the rows (n, k, seed, status, regret), in order."""
@@ -143,6 +150,7 @@ def advise_table(
     forecaster: str = FORECASTER,
     names: Mapping[str, str] | None = None,
     per_run: PerRun = "last",
+    where: Sequence[str] = (),
 ) -> Answer:
     """Answer a question from a table of runs, or several one after another.
 
@@ -151,9 +159,9 @@ def advise_table(
     UserError
         If the table does not hold runs by n and k, or no answer is possible.
     """
-    table, remarks = table_of(paths, names or {}, per_run)
+    table, remarks, findings = table_of(paths, names or {}, per_run, where)
     try:
-        return Answer(advise(build_forecaster(forecaster), table, ask), table, remarks, None)
+        return Answer(advise(build_forecaster(forecaster), table, ask), table, remarks, None, findings=findings)
     except ValueError as error:
         raise UserError(f"{source_name(paths)}: {error}") from None
 
@@ -178,15 +186,23 @@ _TEXTS = ("status", "run", "step")
 """Columns that tell which rows are used."""
 
 
-def table_of(paths: Source, names: Mapping[str, str], per_run: PerRun = "last") -> tuple[RunTable, tuple[str, ...]]:
-    """Return the runs of tables on disk, and remarks on them; ``names`` maps n, k, … to columns or expressions.
+class TableRuns(NamedTuple):
+    """The runs of a table, and how it was read."""
+
+    table: RunTable
+    remarks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def table_of(paths: Source, names: Mapping[str, str], per_run: PerRun = "last", where: Sequence[str] = ()) -> TableRuns:
+    """Return the runs of tables on disk; ``names`` maps n, k, … to columns or expressions, ``where`` chooses rows.
 
     Raises
     ------
     UserError
         If the table lacks n, k or regret, mixes the arms of a study, or has a size that is not a whole number above 0.
     """
-    raw = read_tables(paths)
+    raw = selected(read_tables(paths), where)
     unknown = sorted(set(names) - {"n", "k", "regret", "seed", *_OPTIONAL, *_TEXTS})
     if unknown:
         known = ", ".join(("n", "k", "regret", "seed", *_OPTIONAL, *_TEXTS))
@@ -196,7 +212,8 @@ def table_of(paths: Source, names: Mapping[str, str], per_run: PerRun = "last") 
     arms = sorted({str(value) for value in raw.columns.get("arm", []) if value})
     if len(arms) > 1:
         raise UserError(
-            f"{raw.source} compares settings ({arms[0]} …), and advice is on one of them: keep the rows of one arm"
+            f"{raw.source} compares settings ({arms[0]} …), and advice is on one of them: choose it, "
+            f"--where {shlex.quote(f'arm={arms[0]}')}"
         )
     columns = Columns(raw, names)
     try:
@@ -214,6 +231,7 @@ def table_of(paths: Source, names: Mapping[str, str], per_run: PerRun = "last") 
     left_out = int((~usable).sum())
     cells = {name: numbers[name] for name in ("n", "k")}
     usable, repeated = rows_to_keep(columns, cells, ("regret", numbers["regret"]), usable, per_run)
+    findings = mixed_settings(columns, cells, usable, ("regret", "seed", *_OPTIONAL))
     _check_regret(raw.source, numbers["regret"][usable], names)
     kept = {name: values[usable] for name, values in numbers.items()}
     reasons = raw.columns.get("reason", [""] * len(raw))
@@ -228,7 +246,7 @@ def table_of(paths: Source, names: Mapping[str, str], per_run: PerRun = "last") 
         remarks.append("no seed for every run: they are numbered in the order of the rows of each (n, k)")
     if left_out:
         remarks.append(f"rows left out, without a number in n, k or regret: {left_out}")
-    return filled_table(kept), tuple(remarks)
+    return TableRuns(filled_table(kept), tuple(remarks), tuple(findings))
 
 
 def _optional(columns: Columns) -> dict[str, np.ndarray]:

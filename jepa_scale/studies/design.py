@@ -79,15 +79,30 @@ def base_config(spec: StudySpec, arm: ArmValues | None = None) -> dict[str, Any]
         If the configuration is wrong, before anything has run.
     """
     values = combinations(spec.arms)[0] if arm is None else arm
+    shown = f"study {spec.name}, {label(values)}: " if values else ""
     try:
-        return _checked_base(spec, compose_linked([*spec.overrides, *overrides(values)]))
+        base = compose_linked([*spec.overrides, *overrides(values)])
     except UserError as error:
-        if not values:
-            raise
-        raise UserError(f"study {spec.name}, {label(values)}: {error}") from None
+        raise UserError(f"{_place_of(spec, values, str(error))}{shown}{error}") from None
+    return _checked_base(spec, base, shown)
 
 
-def _checked_base(spec: StudySpec, base: dict[str, Any]) -> dict[str, Any]:
+def _place_of(spec: StudySpec, values: ArmValues, message: str) -> str:
+    """Return file and line of the setting without which the configuration has not this error; empty if unknown."""
+    texts = [*spec.overrides, *overrides(values)]
+    for index in range(len(texts)):
+        try:
+            compose_linked([*texts[:index], *texts[index + 1 :]])
+        except UserError as error:
+            if str(error) == message:
+                continue
+        if index < len(spec.overrides):
+            return spec.origin.of_override(index)
+        return spec.origin.at("arms", list(values)[index - len(spec.overrides)])
+    return ""
+
+
+def _checked_base(spec: StudySpec, base: dict[str, Any], shown: str) -> dict[str, Any]:
     if "planning" not in base["callbacks"]:
         raise UserError(f"study {spec.name}: a study is about regret and needs callbacks.planning; drop callbacks=…")
     rule = spec.budget.rule
@@ -99,12 +114,16 @@ def _checked_base(spec: StudySpec, base: dict[str, Any]) -> dict[str, Any]:
     # Imported here: it is what brings torch, which a mistake in the file should not wait for.
     from jepa_scale.runs.run import preflight
 
-    preflight(base, elsewhere=True)
+    try:
+        preflight(base, elsewhere=True)
+    except UserError as error:
+        raise UserError(f"{shown}{error}") from None
     for key, value in ((dial.key, value) for dial in spec.others for value in dial.values):
         try:
             preflight(with_values(base, {key: value}), elsewhere=True)
         except UserError as error:
-            raise UserError(f"study {spec.name}, dials.{key}: {error}") from None
+            start = spec.origin.at("dials", key) + (shown or f"study {spec.name}: ")
+            raise UserError(f"{start}dials.{key}: {error}") from None
     return base
 
 
@@ -213,7 +232,8 @@ def _tuning(spec: StudySpec, base: Mapping[str, Any], steps: Mapping[int, int]) 
         with_values(base, {check.key: check.rates[0]})
         shared = setting(base, check.key)
     except (UserError, KeyError) as error:
-        raise UserError(f"study {spec.name}, tuning.{check.key}: {error}") from None
+        place = spec.origin.at("tuning", check.key)
+        raise UserError(f"{place}study {spec.name}, tuning.{check.key}: {error}") from None
     if shared not in check.rates:
         raise UserError(
             f"study {spec.name}: expected the study's own {check.key}={shared} among the values of tuning.{check.key}, "
@@ -238,7 +258,7 @@ def _point(
     try:
         config = with_sizes(base, {"data.n": n, "model.k": k, "seed": seed, **trainer, **values})
     except UserError as error:
-        raise UserError(f"study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
+        raise UserError(f"{spec.origin.at('dials')}study {spec.name}, n={n}, k={k}, seed={seed}: {error}") from None
     return DesignPoint(n, k, seed, config, run_id(config), purpose, label, resources=resources_of(config))
 
 

@@ -14,13 +14,16 @@ from jepa_scale.laws.general import GeneralLaw, law_of
 from jepa_scale.laws.law import Law
 from jepa_scale.laws.losses import Absolute, Binomial, HuberLog, Loss, Squares
 from jepa_scale.laws.table import TableStudy, study_table
+from jepa_scale.records.findings import Finding
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.instantiate import build_law
 from jepa_scale.studies.external import factors
 from jepa_scale.studies.tables.columns import Columns, NotNumbers
-from jepa_scale.studies.tables.names import candidates
+from jepa_scale.studies.tables.names import candidates, column_meant
 from jepa_scale.studies.tables.reading import Source, read_tables
 from jepa_scale.studies.tables.repeated import PerRun, rows_to_keep
+from jepa_scale.studies.tables.selection import selected
+from jepa_scale.studies.tables.settings import mixed_settings
 from jepa_scale.studies.tables.states import of_finished, refuse_panel
 from jepa_scale.studies.tables.success import how_to_say
 
@@ -57,6 +60,8 @@ class FitSettings:
     seed: int = 0
     per_run: PerRun = "last"
     """Row of each run that is used, of runs with several."""
+    where: tuple[str, ...] = ()
+    """Conditions COLUMN=VALUE of the rows that are used."""
 
 
 def fit_file(paths: Source, settings: FitSettings) -> TableStudy:
@@ -69,7 +74,7 @@ def fit_file(paths: Source, settings: FitSettings) -> TableStudy:
     """
     _check_numbers(settings)
     loss = parse_loss(settings.loss)
-    raw = read_tables(paths)
+    raw = selected(read_tables(paths), settings.where)
     refuse_panel(raw)
     raw, remarks = of_finished(raw, settings.columns)
     options = {"weight": settings.weight, "episodes": settings.episodes, "scale": settings.scale}
@@ -110,7 +115,11 @@ def fit_file(paths: Source, settings: FitSettings) -> TableStudy:
         )
     except ValueError as error:
         raise UserError(f"{raw.source}: {error}") from None
-    return replace(study, remarks=(*remarks, *columns.remarks, *table.remarks))
+    return replace(
+        study,
+        remarks=(*remarks, *columns.remarks, *table.remarks),
+        findings=(*_misread(laws, columns), *table.findings),
+    )
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class _Rows:
     dropped: int
     """Number of rows left out because a required column has no finite number."""
     remarks: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def _rows_of(columns: Columns, laws: Sequence[Law | GeneralLaw], extra: Sequence[str], settings: FitSettings) -> _Rows:
@@ -141,11 +151,14 @@ def _rows_of(columns: Columns, laws: Sequence[Law | GeneralLaw], extra: Sequence
     dropped, target = int((~usable).sum()), laws[0].target
     cells = {name: picked[name] for law in laws for name in law.columns}
     usable, remarks = rows_to_keep(columns, cells, (target, picked[target]), usable, settings.per_run)
+    known = [target, *extra, *([settings.cluster] if settings.cluster else [])]
+    findings = mixed_settings(columns, cells, usable, known)
     label = None
     if settings.cluster is not None:
         found = candidates(settings.cluster, columns.table.columns)
         label = np.array(columns.texts(found[0] if len(found) == 1 else settings.cluster))[usable]
-    return _Rows({name: values[usable] for name, values in picked.items()}, label, dropped, tuple(remarks))
+    numbers = {name: values[usable] for name, values in picked.items()}
+    return _Rows(numbers, label, dropped, tuple(remarks), tuple(findings))
 
 
 def parse_loss(text: str) -> Loss:
@@ -203,6 +216,20 @@ def _law(text: str, columns: Columns) -> Law | GeneralLaw:
             + (hint or f"name the column with --columns {first}=COLUMN")
         )
     return family.on(offered[0])
+
+
+def _misread(laws: Sequence[Law | GeneralLaw], columns: Columns) -> list[Finding]:
+    """Return the words in formulas that are fitted as parameters, though they look like names of columns."""
+    findings = []
+    for law in laws:
+        if "=" not in law.name:
+            continue  # a law of conf/law names its parameters
+        for name in law.names:
+            meant = column_meant(name, columns.table.columns)
+            if meant is not None:
+                hint = f"perhaps {meant} is meant" if meant else "if it is a column, name it with --columns NAME=COLUMN"
+                findings.append(Finding("name_is_parameter", name, {"law": law.name, "hint": hint, "meant": meant}))
+    return findings
 
 
 def _meant(text: str, columns: Columns) -> set[str]:

@@ -102,3 +102,16 @@ def test_an_interruption_between_two_files_waits(tmp_path, monkeypatch):
         (draft / "b.html").write_text("2")
     assert names == ["a.json", "b.html"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "b.html"]
+
+
+def test_a_tail_beside_a_latent_that_predicts_everything_is_explained():
+    """Products of independent modes are functions of the next latent too: a tail, though nothing of z⁺ is missed."""
+    generator, rho = np.random.default_rng(0), np.array([0.95, 0.9])
+    z = [generator.normal(size=(160, 2))]
+    for _ in range(20):
+        z.append(rho * z[-1] + np.sqrt(1 - rho**2) * generator.normal(size=(160, 2)))
+    found = jepa_scale.audit(z=np.stack(z, 1), dictionary=32, resolution=())
+    assert (found.verdict.reason.code, found.dictionary.tail_own.low > 0.1) == ("fits", True)
+    assert found.verdict.reason.values["held"] > 0.99
+    assert "bent functions" in page.sufficiency(found)
+    assert "next latent" in str(found.verdict.reason)

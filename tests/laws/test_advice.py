@@ -116,24 +116,24 @@ def test_zero_regret_at_smaller_n_answers_for_larger(stack):
 
 def test_a_best_width_at_the_edge_is_told(stack):
     falling = made(lambda k, n, tail: 0.9 * k**-0.4 * (n / 300) ** -0.1)
-    assert any("at the edge of the widths that were run" in text for text in advise(stack, falling, Ask(0.1)).warnings)
+    assert any(one.code == "edge_of_widths" for one in advise(stack, falling, Ask(0.1)).warnings)
 
 
 def test_a_study_that_learned_nothing_is_called_untrained(stack):
     level = made(lambda k, n, tail: 0.44, noise=(0.01, 0.0), regret_random=np.full(90, 0.44))
     advice = advise(stack, level, Ask(0.05))
     assert advice.verdict.status == "insufficient"
-    assert any(text.startswith("untrained") for text in advice.warnings)
+    assert advice.warnings[0].code == "untrained"
     trained = made(lambda k, n, tail: 0.44 if n < 10_000 else 0.2, noise=(0.01, 0.0), regret_random=np.full(90, 0.44))
-    assert not any(text.startswith("untrained") for text in advise(stack, trained, Ask(0.05)).warnings)
+    assert "untrained" not in {one.code for one in advise(stack, trained, Ask(0.05)).warnings}
 
 
 def test_runs_that_failed_and_targets_of_chance_are_mentioned(table, stack):
     status = np.where((table["n"] == 300) & (table["seed"] == 0), "diverged", table["status"])
     advice = advise(stack, reference.with_column(table, "status", status), Ask(0.2))
-    assert any("runs left out" in warning for warning in advice.warnings)
+    assert any(one.code == "runs_left_out" for one in advice.warnings)
     easy = advise(stack, reference.with_column(table, "regret_random", np.full(len(table), 0.8)), Ask(0.9))
-    assert any("asks for nothing" in warning for warning in easy.warnings)
+    assert any(one.code == "target_above_random" for one in easy.warnings)
 
 
 def test_a_budget_excludes_what_it_does_not_pay(table, stack):
@@ -163,15 +163,30 @@ def test_seeds_of_one_cell_are_one_line(table, stack):
 def test_what_twice_the_data_would_change(stack):
     falling = made(lambda k, n, tail: 0.6 * (n / 300) ** -0.5)
     advice = advise(stack, falling, Ask(0.05, n=30000, k=8))
-    middle, low, high = advice.doubling
-    assert low < 2**-0.5 - 1 < high < 0
-    assert low < middle < high
-    assert any(
-        line.startswith("Twice the data, n = 60\u202f000, would change the regret") for line in advice_lines(advice)
-    )
+    for more, factor in zip(advice.more_data, (2, 10), strict=True):
+        assert more.factor == pytest.approx(factor)
+        assert more.low < factor**-0.5 - 1 < more.high < 0
+        assert more.low < more.change < more.high
+        assert more.helps > 0.95
+    assert any("with twice the data, n = 60\u202f000, by" in line for line in advice_lines(advice))
     # Nothing is left to gain where a tenth of the target is reached, and nothing is said far beyond the runs.
-    assert advise(stack, falling, Ask(0.9, n=30000, k=8)).doubling is None
-    assert advise(stack, falling, Ask(0.05, n=10**9, k=8)).doubling is None
+    assert advise(stack, falling, Ask(0.9, n=30000, k=8)).more_data == ()
+    assert advise(stack, falling, Ask(0.05, n=10**9, k=8)).more_data == ()
+
+
+@pytest.mark.parametrize("n", [3000, 30000, 200_000])
+def test_more_data_never_helps_less(n, stack):
+    """Where regret goes up and down with n, draws do too: what is said of it agrees all the same."""
+    wavy = made(lambda k, n, tail: 0.3 + 0.05 * np.cos(2 * np.log(n)), noise=(0.02, 0.05))
+    advice = advise(stack, wavy, Ask(0.05, n=n, k=8))
+    twice, most = advice.more_data
+    assert most.factor == pytest.approx(min(10, 30000 * 10 ** advice.checked[0] / n))
+    assert most.factor < 10 or n < 200_000
+    assert 0 < twice.helps <= most.helps
+    assert most.change <= twice.change
+    assert advice.limits["samples"] == pytest.approx(max(-most.change, 0.0))
+    assert sum(advice.limits.values()) == pytest.approx(1.0)
+    assert min(advice.limits.values()) >= 0
 
 
 def test_what_does_not_suffice_is_sent_to_the_least_data_that_does(stack):
@@ -206,7 +221,7 @@ def test_any_forecaster_can_be_asked(table):
 def test_one_size_is_enough_to_judge_its_own_cells(table, stack):
     advice = advise(stack, table.where(table["n"] == 300), Ask(0.1))
     assert advice.verdict.basis == "measured, 3 runs"
-    assert any("fewer than three sizes" in text for text in advice.warnings)
+    assert any(one.code == "few_sizes" for one in advice.warnings)
 
 
 def test_what_cannot_be_advised_on_says_what_to_run(table, stack):
@@ -238,4 +253,4 @@ def test_what_binds_names_the_side_that_was_not_tried(stack):
 
 def test_no_percentage_of_nothing_is_told(stack):
     solved = made(lambda k, n, tail: 0.0 if k >= 8 else 0.3, noise=(0.0, 0.03))
-    assert advise(stack, solved, Ask(0.02, n=30000, k=16)).doubling is None
+    assert advise(stack, solved, Ask(0.02, n=30000, k=16)).more_data == ()

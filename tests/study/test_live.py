@@ -444,13 +444,16 @@ def test_runs_of_a_process_that_has_ended_are_at_no_one(planted, capsys):
     planted.leave()
     found = status_of(planted.folder)
     assert (found.counts["running"], found.counts["lost"], found.left) == (0, 2, None)
-    said = called(capsys, str(planted.folder))[1].out
-    assert said == (
-        "planted: 6 of 18 runs done\n  10 waiting for a worker, 2 at workers that have ended\n"
-        "  nobody is at it: the same study or sweep command goes on with it\n"
-    )
-    counts = json.loads(called(capsys, str(planted.folder), "--json")[1].out)["counts"]
-    assert (counts["running"], counts["lost"]) == (0, 2)
+    said = called(capsys, str(planted.folder))[1].out.splitlines()
+    assert said[0] == "planted: 6 of 18 runs done"
+    assert said[1] == "• 10 waiting for a worker, 2 at workers that have ended"
+    assert said[2].startswith("• nobody is at it")
+    again = f"jepa-scale study {planted.folder / 'study.yaml'} --folder {planted.folder}"
+    assert said[3:] == [f"next: {again}"]
+    assert called(capsys, str(planted.folder), "--quiet")[1].out.splitlines() == said[:1]
+    answer = json.loads(called(capsys, str(planted.folder), "--json")[1].out)
+    assert (answer["counts"]["running"], answer["counts"]["lost"]) == (0, 2)
+    assert (answer["command"], answer["verdict"], answer["next"]) == ("status", said[0], again)
     assert planted.queue.waiting() == 10, "who only looks leaves them to whoever goes on"
 
 

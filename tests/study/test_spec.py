@@ -12,6 +12,7 @@ from jepa_scale.studies.design import design
 from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.specification.form import json_schema
 from jepa_scale.studies.specification.spec import find_sweep, launcher_of, parse_spec, read_spec
+from jepa_scale.texts import parse_yaml
 
 NEEDED = {
     "pointmaze": ["gymnasium_robotics"],
@@ -164,3 +165,62 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
     file.write_text("name: a\nquestion: '?'\nseeds: [0, 1]\ndials: {data.n: [300]}\nseeds: [2]\n")
     with pytest.raises(UserError, match=r"line 5.*seeds stands twice, first in line 3"):
         read_spec(file)
+
+
+LINES = """\
+name: small
+question: "?"
+dials:
+  data.n: [300, 600]
+  model.k: [2, 4]
+  trainer.steps_per_epoch: [10, 20]
+seeds: [0]
+arms:
+  world.hidden.side: [2, 3]
+overrides:
+  - data.batch_size=32
+  - trainer.epochs=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("trainer.epochs=1", "trainer.epoch=1", 12, "unknown key 'trainer.epoch'"),
+        ("trainer.epochs=1", "trainer.epochs=many", 12, "trainer.epochs: expected an integer, got 'many'"),
+        ("data.batch_size=32", "model.k=3", 11, "overrides: expected settings other than the dials"),
+        ("steps_per_epoch", "steps_per_age", 6, "unknown key 'trainer.steps_per_age'"),
+        ("[10, 20]", "[10, x]", 6, "expected values of one kind"),
+        ("world.hidden.side", "world.hidden.edge", 9, "world.hidden.edge"),
+        ("[2, 3]", "[3, 3]", 9, "expected values that differ"),
+        ("data.batch_size=32", "data.batch_size=400", 3, "below data.batch_size=400"),
+    ],
+)
+def test_a_mistake_in_any_setting_is_told_with_its_file_and_line(old, new, line, told, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(LINES.replace(old, new))
+    with pytest.raises(UserError) as refused:
+        design(read_spec(path))
+    assert str(refused.value).startswith(f"{path}: line {line}: ")
+    assert told in str(refused.value)
+
+
+def test_a_mistake_of_the_command_line_is_not_the_files(tmp_path):
+    (tmp_path / "mine.yaml").write_text(LINES)
+    spec = read_spec(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=r"^study small, world.hidden.side=2: unknown key 'trainer.epoch'"):
+        design(spec.with_overrides(["trainer.epoch=1"]))
+    assert "origin" not in spec.to_dict()
+
+
+def test_exponents_are_numbers_in_a_study_file_as_in_yaml_1_2(tmp_path):
+    plain = LINES.replace("seeds: [0]", "seeds: [0, 10]\ntarget_regret: 0.05")
+    written = plain.replace("[300, 600]", "[3e2, 6E+2]").replace("[10, 20]", "[1e1, 2e1]")
+    written = written.replace("[0, 10]", "[0, 1e1]").replace("0.05", "5e-2")
+    for name, text in (("plain", plain), ("written", written)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    assert read_spec(tmp_path / "written.yaml") == read_spec(tmp_path / "plain.yaml")
+    mixed = parse_yaml("[1e3, 2.5e-3, 1e3x, '1e3', 1.0e+3]", exponents=True)
+    assert mixed == [1000, 0.0025, "1e3x", "1e3", 1000.0]
+    assert [type(value) for value in mixed] == [int, float, str, str, float], "a float of YAML 1.1 stays one"
+    assert parse_yaml("a: 1e3") == {"a": "1e3"}, "elsewhere a text such as a digest stays one"

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_decision, add_output, check_decision, whole_number, write_decision
+from jepa_scale.cli.common import add_decision, add_output, add_where, check_decision, whole_number, write_decision
 
 GROUP = "answer"
 
@@ -40,6 +40,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="NAME=COLUMN",
         help="columns of a table, or expressions: n=samples, k=dim, regret=1-0.01*success_rate, status=State …",
     )
+    add_where(parser)
     parser.add_argument(
         "--per-run",
         choices=["last", "best", "all"],
@@ -109,6 +110,8 @@ def run(parsed: argparse.Namespace) -> int:
     limits.check_option("--k", parsed.k, 1, limits.SIZES["model.k"])
     if parsed.columns and not is_table:
         raise UserError(f"--columns is for a table, and {study} is a study: leave it out")
+    if parsed.where and not is_table:
+        raise UserError(f"--where is for a table, and {study} is a study: leave it out")
     ask = Ask(target, parsed.level, parsed.n, parsed.k, parsed.budget)
     cost_of(parsed.cost, parsed.spend)
     check_decision(parsed.decision)
@@ -119,7 +122,7 @@ def run(parsed: argparse.Namespace) -> int:
         check_writable(parsed.next.parent)
     if is_table:
         names = pairs("--columns", parsed.columns, "n=samples")
-        answer = advise_table(parsed.study, ask, parsed.forecaster, names, parsed.per_run)
+        answer = advise_table(parsed.study, ask, parsed.forecaster, names, parsed.per_run, parsed.where)
     else:
         answer = advise_study(study, ask, parsed.forecaster)
     remarks = list(answer.remarks)
@@ -134,12 +137,13 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
     from dataclasses import asdict, replace
 
     from jepa_scale.cli.output import Ending, Output
+    from jepa_scale.cli.studies import untrained
     from jepa_scale.report.advice import advice_lines, spending_lines
     from jepa_scale.studies.advising import cost_of, write_next
 
     spec, advice = answer.spec, answer.advice
     files, following = {}, ""
-    if spec is not None and advice.next_runs:
+    if spec is not None and advice.next_runs and not untrained(advice):
         path = parsed.next or Path("sweeps/next.yaml")
         write_next(spec, advice, path)
         files["next runs"] = path
@@ -153,25 +157,35 @@ def _end(parsed: argparse.Namespace, answer: Answer, remarks: Sequence[str]) -> 
     if cost is not None:
         lines = [*spending_lines(spent, parsed.spend, cost.text, advice.ask), *lines]
     # What was left out of a table counts against the answer too.
-    cautions = [*(f"Caution: {warning}." for warning in advice.warnings), *remarks]
-    ending = Ending(verdict, lines, (), cautions, files, following)
+    cautions = [*(f"Caution: {warning}." for warning in (*answer.findings, *advice.warnings)), *remarks]
+    ending = Ending(verdict, lines, (), cautions, files, following, "" if following else _why_no_next(answer))
 
     def shape() -> Advise:
-        from jepa_scale.cli.answers import Advise
+        from jepa_scale.cli.answers import Advise, told
         from jepa_scale.cli.studies import advice_data
 
         return Advise(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
-            files={name: str(path) for name, path in files.items()},
-            next=ending.next_command,
+            **ending.fields(),
+            findings=told([*answer.findings, *advice.warnings]),
             status=advice.verdict.status,
             advice=advice_data(advice),
             spending=[None if one is None else asdict(one) for one in spent],
         )
 
     Output(parsed).end(ending, shape)
+
+
+def _why_no_next(answer: Answer) -> str:
+    from jepa_scale.cli.studies import untrained
+
+    advice = answer.advice
+    if untrained(advice):
+        return "training comes before n and k: change objective, rate or steps, and run anew"
+    if advice.next_runs:
+        return "runs of a table are not made here: do the next run that is named, add its row, and ask again"
+    if advice.verdict.status == "sufficient":
+        return "the answer stands on runs at this n and k"
+    return "no run that forecasts were checked for would narrow the answer"
 
 
 def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
@@ -188,6 +202,7 @@ def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
     command = ["jepa-scale", "advise", *map(str, parsed.study), "--n", str(ask.n), "--k", str(ask.k)]
     command += ["--target-regret", f"{ask.target_regret:g}", "--level", f"{ask.level:g}"]
     command += ["--forecaster", parsed.forecaster, *(["--columns", *parsed.columns] if parsed.columns else [])]
+    command += ["--where", *parsed.where] if parsed.where else []
     command += [] if parsed.per_run == "last" else ["--per-run", parsed.per_run]
     command += [] if parsed.budget is None else ["--budget", f"{parsed.budget:g}"]
     n, k = table["n"][usable], table["k"][usable]
@@ -202,5 +217,6 @@ def _write_decision(parsed: argparse.Namespace, answer: Answer) -> None:
         bounds=answer.bounds,
         hours=hours,
         command=shlex.join(command),
+        findings=answer.findings,
     )
     write_decision(parsed.decision, decision_record(answer.advice, evidence))

@@ -150,20 +150,16 @@ def run(parsed: argparse.Namespace) -> int:
         result.warnings,
         {"report": page, **files},
         result.verdict.command,
+        "" if result.verdict.command else "the same embeddings give the same answer: check or export them anew first",
     )
+
+    written = {"report": page, "audit": page.with_name("audit.json"), **files}
 
     def answer() -> Audit:
         from jepa_scale.cli import answers
 
         return answers.Audit(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
-            files={
-                name: str(path)
-                for name, path in {"report": page, "audit": page.with_name("audit.json"), **files}.items()
-            },
-            next=ending.next_command,
+            **ending.fields() | {"files": {name: str(path) for name, path in written.items()}},
             status=result.verdict.status,
             audit=answers.plain(result.to_dict()),
         )

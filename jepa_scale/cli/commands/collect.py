@@ -118,7 +118,7 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
     write_import(table, out)
     answerable = {"n", "k", "regret"} <= (set(columns) or set(table.COLUMNS)) and not unusable(table)
     rows, place = len(table), shlex.quote(str(out))
-    laws = f"jepa-scale fit {place} --law … --columns NAME=COLUMN …"
+    laws = f"jepa-scale fit {place} --law 'loss = E + A n^-a' --columns n=COLUMN loss=COLUMN"
     ending = Ending(
         f"{rows} run{'s' * (rows != 1)} in {out}.",
         [*remarks, *([f"laws of it: {laws}"] if answerable else [])],
@@ -131,11 +131,7 @@ def _collect_wandb(parsed: argparse.Namespace) -> int:
         from jepa_scale.cli.answers import Collect
 
         return Collect(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
-            files={"table": str(out)},
-            next=ending.next_command,
+            **ending.fields(),
             rows=rows,
         )
 

@@ -38,13 +38,34 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.cli.app import parser
     from jepa_scale.cli.completion import SHELLS, commands_of
     from jepa_scale.runs.config import compose, data_dir, groups
+    from jepa_scale.runs.leaves import options
 
     studies = sorted(file.stem for file in data_dir("sweeps", "quickstart.yaml").glob("*.yaml"))
-    settings = [f"{group}={option}" for group, options in groups().items() for option in options]
+    settings = [f"{group}={option}" for group, leaves in groups().items() for option in leaves]
     settings += [f"{key}=" for key in _keys(compose([])) if not key.startswith("code.")]
-    words = {"sweep": studies, "overrides": settings}
+    settings += [f"world.behaviour={option}" for option in options("behaviour")]
+    launching = ["workers=", *_launcher_words()]
+    words = {
+        "sweep": studies,
+        "overrides": settings,
+        "study overrides": launching,
+        "sweep overrides": launching,
+        "forecaster": list(options("forecaster")),
+        "law": list(options("law")),
+    }
     print(SHELLS[parsed.shell](commands_of(parser(), words)), end="")
     return 0
+
+
+def _launcher_words() -> list[str]:
+    """Return the launchers, and the settings of all of them."""
+    from jepa_scale.runs.leaves import options
+    from jepa_scale.texts import parse_yaml
+
+    leaves = options("launcher")
+    contents = [parse_yaml(leaf.read_text(encoding="utf-8")) for leaf in leaves.values()]
+    keys = dict.fromkeys(key for content in contents for key in content if not key.startswith("_"))
+    return [*(f"launcher={name}" for name in leaves), *(f"launcher.{key}=" for key in keys)]
 
 
 def _keys(content: Mapping[str, typing.Any], before: str = "") -> Iterator[str]:

@@ -6,9 +6,15 @@ import argparse
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_decision, check_decision, command_line, write_decision
+from jepa_scale.cli.common import add_decision, add_output, check_decision, command_line, without, write_decision
 
 GROUP = "inspect"
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Data
+    from jepa_scale.data.card.record import DataCard
+    from jepa_scale.data.enough.answer import Enough
+    from jepa_scale.records import Episodes
 
 _DATA = """\
 PATH is a file or folder of any format that is known: a store, LeWM, stable-worldmodel (HDF5, Lance, folder), LeRobot,
@@ -53,9 +59,6 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the error that twice the data must remove to be worth recording (default: 0.05); with --enough",
     )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("-q", "--quiet", action="store_true", help="print the first line alone, and no progress")
-    shown.add_argument("--json", action="store_true", help="print the card as JSON")
     parser.add_argument("--format", default="auto", help="name of the format (default: detected)")
     parser.add_argument(
         "--observation", metavar="NAME", help="column, part or feature to read as the observation; several: a,b or a*"
@@ -71,6 +74,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     add_decision(parser)
     parser.add_argument("--verify", action="store_true", help="verify the checksum of a store")
     parser.add_argument("--seed", type=int, default=0, help="seed of the rows that are looked at (default: 0)")
+    add_output(parser)
     return parser
 
 
@@ -83,7 +87,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.data.frameskip import frameskip
     from jepa_scale.data.store import write_episodes
     from jepa_scale.report.decision import digest_of
-    from jepa_scale.report.recording.page import card_json, decision_page, write_card
+    from jepa_scale.report.recording.page import decision_page, write_card
     from jepa_scale.runs.errors import UserError
 
     _check(parsed)
@@ -91,7 +95,7 @@ def run(parsed: argparse.Namespace) -> int:
     options = {name: getattr(parsed, name) for name in ("observation", "action", "layout", "allow_pickle", "verify")}
     # An empty name is one that no column has, and is refused as such.
     settings = {name: value for name, value in options.items() if value not in (None, False)}
-    written = []
+    written: list[tuple[str, Path]] = []
     try:
         episodes = read_episodes(parsed.path, parsed.format, **settings)
         # Before steps are put together: the recorder's rows are what may be shifted.
@@ -127,13 +131,19 @@ def run(parsed: argparse.Namespace) -> int:
             f"{parsed.path}: expected recorded episodes, got a file that cannot be read ({cause}): give another file, "
             "or its --format"
         ) from None
-    if parsed.json:
-        print(card_json(card, answer, why_not))
-    else:
-        if why_not:
-            print(f"NOT ANSWERED whether it is enough: {why_not}.")
-        _show(card, answer, stepped if parsed.frameskip > 1 else None, written, parsed.quiet)
+    _end(parsed, _Read(card, answer, why_not, stepped), written)
     return 1 if card.ruined else 0
+
+
+class _Read(typing.NamedTuple):
+    """What was found in a recording."""
+
+    card: DataCard
+    enough: Enough | None
+    why_not: str
+    """Why there is no answer whether it is enough, where that was asked."""
+    stepped: Episodes
+    """The episodes at the frame skip."""
 
 
 def _check(parsed: argparse.Namespace) -> None:
@@ -164,45 +174,72 @@ def _check(parsed: argparse.Namespace) -> None:
         ) from None
 
 
-def _show(
-    card: typing.Any, answer: typing.Any, stepped: typing.Any, written: list[tuple[str, Path]], quiet: bool
-) -> None:
+def _end(parsed: argparse.Namespace, read: _Read, written: list[tuple[str, Path]]) -> None:
+    from jepa_scale.cli.output import Ending, Output
+    from jepa_scale.report.recording.enough import enough_lines
+    from jepa_scale.report.recording.lines import heading
+
+    card = read.card
+    ruins = [f"✗ {finding.sentence}" for finding in card.findings if finding.ruins]
+    said = [] if read.enough is None else enough_lines(read.enough)
+    sound = "Something would ruin training." if ruins else "Nothing was found that would ruin training."
+    verdict = f"NOT ANSWERED whether it is enough: {read.why_not}." if read.why_not else said[0] if said else sound
+    notes = [*said[1:], "; ".join(heading(card)), *(one.sentence for one in card.findings if not one.ruins)]
+    notes += [] if card.alignment.refuses else [card.alignment.sentence]
+    notes += [*card.notes, *(_at_the_frameskip(read) if parsed.frameskip > 1 else [])]
+    ending = Ending(verdict, notes, [_table(card)], ruins, dict(written), **_following(parsed, read))
+
+    def answer() -> Data:
+        import json
+
+        from jepa_scale.cli import answers
+        from jepa_scale.report.recording.page import card_json
+
+        return answers.Data(
+            **ending.fields(),
+            status="ruined" if card.ruined else "sound",
+            card=json.loads(card_json(card, read.enough, read.why_not)),
+        )
+
+    Output(parsed).end(ending, answer)
+
+
+def _at_the_frameskip(read: _Read) -> list[str]:
+    lengths = read.stepped.lengths
+    return [
+        f"at the frameskip: {len(lengths)} episodes of {lengths.min()} to {lengths.max()} rows, "
+        f"{read.stepped.transitions} transitions",
+        *read.stepped.notes[len(read.card.notes) :],
+    ]
+
+
+def _table(card: DataCard) -> typing.Any:
     from rich.table import Table
 
-    from jepa_scale.report.recording.enough import enough_lines
-    from jepa_scale.report.recording.lines import heading, key_numbers
-    from jepa_scale.terminal import Console
+    from jepa_scale.report.recording.lines import key_numbers
 
-    console = Console()
-
-    def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    if quiet:
-        ruins = [f"✗ {found.sentence}" for found in card.findings if found.ruins]
-        line([*ruins, *([] if answer is None else enough_lines(answer)), *heading(card)][0])
-        return
-    for place, text in enumerate([] if answer is None else enough_lines(answer)):
-        line(text if place == 0 else f"• {text}")
-    for text in heading(card):
-        line(text)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in key_numbers(card):
         table.add_row(name, value)
-    console.print(table, highlight=False, markup=False)
-    for found in card.findings:
-        line(f"{'✗' if found.ruins else '•'} {found.sentence}")
-    if not card.alignment.refuses:
-        line(f"• {card.alignment.sentence}")
-    for note in card.notes:
-        line(f"• {note}")
-    if stepped is not None:
-        lengths = stepped.lengths
-        line(
-            f"at the frameskip: {len(lengths)} episodes of {lengths.min()} to {lengths.max()} rows, "
-            f"{stepped.transitions} transitions"
-        )
-        for note in stepped.notes[len(card.notes) :]:
-            line(f"• {note}")
-    for what, path in written:
-        line(f"{what}: {path}")
+    return table
+
+
+def _following(parsed: argparse.Namespace, read: _Read) -> dict[str, str]:
+    """Return the command after the card, or why there is none, as ``Ending`` takes them."""
+    import shlex
+
+    if read.card.ruined:
+        return {"no_next": "mend what is marked ✗, or read other columns (--observation, --action), first"}
+    if read.enough is None and not read.why_not:
+        kept = without(parsed.given, {"--to": 1, "--page": 1, "--decision": 1})
+        return {"next_command": shlex.join(["jepa-scale", *kept, "--enough"])}
+    if parsed.observation or parsed.action or parsed.format != "auto" or parsed.layout or parsed.allow_pickle:
+        return {"no_next": "train reads the columns by world.observation=… and so on: docs, Recordings"}
+    # A tenth each to be held out and to test on, at least 32 pieces of the 20 steps that are a run's default.
+    transitions = read.stepped.transitions
+    part = max(transitions // 10, 32 * 20)
+    if transitions < 4 * part:
+        return {"no_next": f"{transitions} transitions are too few to train on, to hold out and to test: record more"}
+    words = ["jepa-scale", "train", "world=recorded", f"world.path={parsed.path}", "planner=none", "model.k=8"]
+    words += [f"data.n={transitions - 3 * part}", f"data.heldout={part}", f"data.test={part}"]
+    return {"next_command": shlex.join(words)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,8 @@ def run(parsed: argparse.Namespace) -> int:
         + ([] if compared is None else [compared]),
         cautions,
         {"record" if alone else f"record of {path}": evaluated.path for path, evaluated in done.items()},
+        f"jepa-scale evaluate {shlex.quote(str(first))} ANOTHER" if alone else "",
+        "" if alone else "the comparison is complete; more tasks (evaluation.episodes) narrow its intervals",
     )
     out.end(ending, lambda: _answer(ending, done, said, gaps))
     return 0
@@ -149,10 +152,7 @@ def _answer(
     from jepa_scale.report.parts.evaluation import by_name
 
     return answers.Evaluate(
-        verdict=ending.verdict,
-        notes=list(ending.notes),
-        cautions=list(ending.cautions),
-        files={name: str(path) for name, path in (ending.files or {}).items()},
+        **ending.fields(),
         evaluations=[
             answers.Evaluation(
                 checkpoint=str(path),

@@ -7,7 +7,7 @@ import math
 import typing
 from pathlib import Path
 
-from jepa_scale.cli.common import add_output
+from jepa_scale.cli.common import add_output, add_where, without
 
 if typing.TYPE_CHECKING:
     from jepa_scale.cli.answers import Fit
@@ -61,6 +61,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="NAME=COLUMN",
         help="columns or expressions: N=params, D=C/(6*N), status=State …",
     )
+    add_where(parser)
     parser.add_argument(
         "--per-run",
         choices=["last", "best", "all"],
@@ -141,6 +142,7 @@ def run(parsed: argparse.Namespace) -> int:
         draws=parsed.draws,
         seed=parsed.seed,
         per_run=parsed.per_run,
+        where=tuple(parsed.where),
     )
     out = Output(parsed)
     with out.steps() as step:
@@ -154,7 +156,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path) -> None:
     from jepa_scale.cli.output import Ending
-    from jepa_scale.report.fitted import budget_lines, forecast_lines, head, parameters_table, sentences
+    from jepa_scale.report.fitted import budget_lines, cautions, forecast_lines, head, parameters_table, sentences
 
     warned = [f"{law.fit.law}: {warning}" for law in study.laws for warning in law.fit.warnings]
     asked = [*forecast_lines(study), *budget_lines(study)]
@@ -162,9 +164,9 @@ def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path)
         _verdict(study),
         [*asked, head(study), *(line for line in sentences(study) if line not in warned)],
         [parameters_table(study)],
-        warned,
+        [*cautions(study), *warned],
         {"report": page},
-        "" if asked else _next_command(parsed, study),
+        **_following(parsed, study),
     )
 
     def answer() -> Fit:
@@ -173,11 +175,8 @@ def _end(out: Output, parsed: argparse.Namespace, study: TableStudy, page: Path)
         from jepa_scale.cli import answers
 
         return answers.Fit(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
-            cautions=list(ending.cautions),
-            files={"report": str(page), "fit": str(page.with_name("fit.json"))},
-            next=ending.next_command,
+            **ending.fields() | {"files": {"report": str(page), "fit": str(page.with_name("fit.json"))}},
+            findings=answers.told([*study.findings, *(one for law in study.laws for one in law.fit.warnings)]),
             fit=answers.plain(json.loads(page.with_name("fit.json").read_text(encoding="utf-8"))),
         )
 
@@ -202,20 +201,33 @@ def _verdict(study: TableStudy) -> str:
     return f"{best.formula}: {values} ({percent(best.level)} intervals).{among}"
 
 
-def _next_command(parsed: argparse.Namespace, study: TableStudy) -> str:
-    """Return the command that forecasts a run of twice the largest of every column."""
+def _following(parsed: argparse.Namespace, study: TableStudy) -> dict[str, str]:
+    """Return the command that forecasts beyond the runs, or why there is none, as ``Ending`` takes them."""
     import shlex
 
+    from jepa_scale.laws.table import point_within_reach
     from jepa_scale.records.quantities import BY_NAME
 
-    columns = sorted({name for law in study.laws for name in law.law.columns})
-    twice = [f"{name}={2 * float(study.columns[name].max()):.4g}" for name in columns]
-    # What is measured, such as a tail, nobody chooses.
-    if any(str(table) == "-" for table in parsed.table) or any(name in BY_NAME for name in columns):
-        return ""
-    laws = ["--law", *parsed.law] if parsed.law != ["chinchilla"] else []
-    named = ["--columns", *parsed.columns] if parsed.columns else []
-    return shlex.join(["jepa-scale", "fit", *map(str, parsed.table), *laws, *named, "--at", *twice])
+    columns = {name for law in study.laws for name in law.law.columns}
+    measured = sorted(columns & set(BY_NAME))
+    answered = [law for law in study.laws if law.forecast is not None and not law.forecast.refused.all()]
+    if not any(law.fit.status == "converged" for law in study.laws):
+        return {"no_next": "no law was fitted; what is missing is said above"}
+    if answered or any(law.allocation is not None for law in study.laws):
+        return {"no_next": "what was asked for is answered"}
+    if measured:
+        return {"no_next": f"nobody knows {', '.join(measured)} before a run, so that there is no point to forecast"}
+    if any(str(table) == "-" for table in parsed.table):
+        return {"no_next": "the table came from the standard input; --at forecasts from a file"}
+    if parsed.draws == 0:
+        return {"no_next": "forecasts need the bootstrap: leave out --draws 0"}
+    point = point_within_reach(study)
+    if point is None:
+        return {"no_next": "no forecast beyond the runs was checked: larger and smaller runs of the table are too few"}
+    words = without(parsed.given, {"--at": None, "--goal": 1, "--budget": None, "--cost": 1, "--folder": 1})
+    at = [f"{name}={value:.4g}" for name, value in point.items()]
+    goal = [] if parsed.goal is None else ["--goal", f"{parsed.goal:g}"]
+    return {"next_command": shlex.join(["jepa-scale", *words, *goal, "--at", *at])}
 
 
 def _numbers(texts: list[str]) -> dict[str, float]:

@@ -78,15 +78,15 @@ def run(parsed: argparse.Namespace) -> int:
             str(one.checkpoints), str(one.clusters),
         )  # fmt: skip
     verdict, *notes = sentences(found.ranked, found.target, found.cluster)
-    ending = Ending(verdict, [*notes, *found.remarks], [shown])
+    why = "the ranking is the answer; more checkpoints of more runs narrow its intervals"
+    ending = Ending(verdict, [*notes, *found.remarks], [shown], no_next=why)
 
     def answer() -> Rank:
         from jepa_scale.cli import answers
 
         names = list(answers.Ranked.model_fields)
         return answers.Rank(
-            verdict=ending.verdict,
-            notes=list(ending.notes),
+            **ending.fields(),
             target=found.target,
             ranked=[
                 answers.Ranked(**{name: answers.plain(getattr(one, name)) for name in names}) for one in found.ranked

@@ -7,6 +7,13 @@ import sys
 import typing
 from pathlib import Path
 
+from jepa_scale.cli.common import add_output
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli import answers
+    from jepa_scale.cli.output import Ending
+    from jepa_scale.studies.view.status import Status
+
 GROUP = "cluster"
 
 _WATCH_SECONDS, _DAY = 5, 86400
@@ -36,9 +43,6 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", type=Path, nargs="?", help="study folder")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("-q", "--quiet", action="store_true", help="print the number of runs that are done alone")
-    shown.add_argument("--json", action="store_true", help="print JSON; with --watch, one object per line")
     parser.add_argument(
         "--watch",
         nargs="?",
@@ -46,11 +50,13 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"follow the study until nothing can run any more, reading every SECONDS (default: {_WATCH_SECONDS})",
     )
+    add_output(parser)
     return parser
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Print the status of a study, or follow it."""
+    from jepa_scale.cli.output import Output
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.view.status import status_of
 
@@ -62,10 +68,8 @@ def run(parsed: argparse.Namespace) -> int:
     if watched is not None:
         return _watch(study, _seconds(watched), parsed.json)
     status = status_of(study)
-    if parsed.json:
-        print(_as_json(status, indent=1))
-        return 0
-    _print_status(status, parsed.quiet)
+    ending = _ending(status)
+    Output(parsed).end(ending, lambda: _answer(status, ending))
     return 0
 
 
@@ -95,12 +99,12 @@ def _watch(study: Path, seconds: float, as_json: bool) -> int:
 
     last: dict[str, typing.Any] = {}
 
-    def tell(status: typing.Any) -> None:
+    def tell(status: Status) -> None:
         nonlocal last
         # Every look sees other estimates of the time that is left: that alone is no news.
         if (without := replace(status, left=None).content()) != last:
             last = without
-            print(_as_json(status), flush=True)
+            print(_answer(status, _ending(status)).text(None), flush=True)
 
     try:
         why = watch(study, Console(), seconds, tell if as_json else None)
@@ -112,66 +116,80 @@ def _watch(study: Path, seconds: float, as_json: bool) -> int:
     return 0
 
 
-def _as_json(status: typing.Any, indent: int | None = None) -> str:
+def _answer(status: Status, ending: Ending) -> answers.Status:
     import datetime
-    import json
+
+    from jepa_scale.cli import answers
 
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return json.dumps({"at": at, **status.content()}, indent=indent, ensure_ascii=False)
+    return answers.Status(**ending.fields(), at=at, **answers.plain(status.content()))
 
 
-def _print_status(status: typing.Any, quiet: bool = False) -> None:
+def _ending(status: Status) -> Ending:
+    from jepa_scale.cli.output import Ending
     from jepa_scale.studies.view.status import WORDS, duration
 
     counts = status.counts
     diverged = f", {status.diverged} of them diverged" if status.diverged else ""
-    print(
-        f"{status.name}: {counts['done']} of {len(status.runs)} runs done{diverged}" + ", cancelled" * status.cancelled
-    )
-    if quiet:
-        return
     shown = [f"{counts[state]} {words}" for state, words in WORDS.items() if counts[state]]
-    if shown:
-        print("  " + ", ".join(shown))
+    notes = [", ".join(shown)] if shown else []
     if counts["left"]:
-        print("  the same study or sweep command queues what is not queued")
-    _print_tasks(status)
+        notes.append("the same study or sweep command queues what is not queued")
+    notes += _tasks(status)
     if status.left is not None:
         low, high = (duration(seconds) for seconds in status.left)
-        print(f"  about {low} to {high} left, by the quartiles of what finished runs took, at the workers it has")
-    _print_runs(status)
+        notes.append(f"about {low} to {high} left, by the quartiles of what finished runs took, at the workers it has")
+    return Ending(
+        f"{status.name}: {counts['done']} of {len(status.runs)} runs done{diverged}" + ", cancelled" * status.cancelled,
+        [*notes, *_running(status)],
+        cautions=_failed(status),
+        files={},
+        **_following(status),
+    )
 
 
-def _print_tasks(status: typing.Any) -> None:
-    if status.unknown:
-        print(f"  which jobs live is not known: {status.unknown}")
-        return
-    for words in status.jobs:
-        print(f"  jobs: {words}")
-    if status.tasks or status.held or not (status.counts["waiting"] or status.counts["lost"]):
-        return
+def _following(status: Status) -> dict[str, str]:
+    """Return the command after a look, or why there is none, as ``Ending`` takes them."""
+    import shlex
+
+    place = shlex.quote(str(status.folder))
+    counts = status.counts
+    if counts["done"] == len(status.runs):
+        return {"next_command": f"jepa-scale report {place}"}
+    if counts["running"] or status.tasks or status.held:
+        return {"next_command": f"jepa-scale status --watch {place}"}
     if status.ordered:
-        print("  no job is left for the runs that wait: the same sweep command submits new ones")
-    else:
-        print("  nobody is at it: the same study or sweep command goes on with it")
+        return {"no_next": "the same sweep command submits what is missing"}
+    return {"next_command": f"jepa-scale study {shlex.quote(str(status.folder / 'study.yaml'))} --folder {place}"}
 
 
-def _print_runs(status: typing.Any, most: int = 10) -> None:
+def _tasks(status: Status) -> list[str]:
+    if status.unknown:
+        return [f"which jobs live is not known: {status.unknown}"]
+    jobs = [f"jobs: {words}" for words in status.jobs]
+    if status.tasks or status.held or not (status.counts["waiting"] or status.counts["lost"]):
+        return jobs
+    if status.ordered:
+        return [*jobs, "no job is left for the runs that wait: the same sweep command submits new ones"]
+    return [*jobs, "nobody is at it: the same study or sweep command goes on with it"]
+
+
+def _running(status: Status) -> list[str]:
     from jepa_scale.studies.queue.owners import task_of
     from jepa_scale.studies.view.status import duration
 
-    running = [run for run in status.runs if run.state == "running"]
-    for run in running[:most]:
+    lines = []
+    for run in (run for run in status.runs if run.state == "running"):
         task = status.tasks.get(task_of(run.owner) or "")
         queued = f", whose job is {task.state.lower()} again" if task is not None and task.state != "RUNNING" else ""
         epochs = f", {run.epochs} epoch{'s' * (run.epochs != 1)}" if run.epochs else ""
-        print(f"  {run.point.run_id} {run.point}: {run.owner} for {duration(run.seconds)}{epochs}{queued}")
-    if len(running) > most:
-        print(f"  … and {len(running) - most} more are running")
+        lines.append(f"{run.point.run_id} {run.point}: {run.owner} for {duration(run.seconds)}{epochs}{queued}")
+    return lines
+
+
+def _failed(status: Status) -> list[str]:
     failed = [run for run in status.runs if run.state == "failed"]
-    for run in failed[:most]:
-        print(f"  failed: {run.point.run_id} {run.point}: {run.reason}")
-    if len(failed) > most:
-        print(f"  … and {len(failed) - most} more failed")
-    if failed:
-        print(f"  errors are in {status.folder / 'errors'}; the next sweep command tries failed runs again")
+    if not failed:
+        return []
+    errors = f"errors are in {status.folder / 'errors'}; the next sweep command tries failed runs again"
+    return [errors, *(f"failed: {run.point.run_id} {run.point}: {run.reason}" for run in failed)]

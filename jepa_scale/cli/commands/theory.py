@@ -8,9 +8,14 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_scale.cli.common import add_allow
+from jepa_scale.cli.common import add_allow, add_output
 
 GROUP = "learn"
+
+if typing.TYPE_CHECKING:
+    from jepa_scale.cli.answers import Theory
+    from jepa_scale.cli.output import Output
+    from jepa_scale.worlds.survey import Survey
 
 _MOST_TRIALS = 1_000_000
 """Most trials per family: days of work on a large machine."""
@@ -34,6 +39,7 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--replay", type=Path, metavar="FILE", help="only derive a stored counterexample again, step by step"
     )
+    add_output(parser)
     add_allow(parser)
     return parser
 
@@ -44,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.runs.errors import UserError
 
     if parsed.replay is not None:
-        return _replay(parsed.replay)
+        return _replay(parsed)
     if parsed.trials < 1 or (parsed.workers is not None and parsed.workers < 1) or parsed.seed < 0:
         raise UserError(
             f"expected at least one trial and one worker and a seed ≥ 0, got --trials {parsed.trials}, "
@@ -66,43 +72,85 @@ def run(parsed: argparse.Namespace) -> int:
         ) from None
     from rich.progress import Progress
 
-    from jepa_scale.report.theory import statements_table, verdict, write_theory
-    from jepa_scale.terminal import Console
+    from jepa_scale.cli.output import Output
+    from jepa_scale.report.theory import write_theory
     from jepa_scale.theory.attacks import ATTACKS
     from jepa_scale.worlds.families import FAMILIES
     from jepa_scale.worlds.survey import survey
 
-    console = Console()
+    out = Output(parsed)
     # The user's world first: a mistake in it must not cost the attack's minutes.
     tables = _your_world(parsed.overrides) if parsed.overrides else None
     total = parsed.trials * len(FAMILIES) * len(ATTACKS)
     workers = parsed.workers or len(os.sched_getaffinity(0))
-    with Progress(console=console) as progress:
+    with Progress(console=out.progress()) as progress:
         task = progress.add_task(f"{total} trials, {workers} processes", total=total)
         result = survey(parsed.trials, parsed.seed, workers, lambda done: progress.advance(task, done))
-    console.print(statements_table(result.findings))
-    if tables is not None:
-        console.print(tables)
-    console.print(verdict(result.findings), highlight=False, markup=False)
-    page = write_theory(result, parsed.folder)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    for path in sorted((parsed.folder / "counterexamples").glob("*.json")):
-        console.print(f"replay: jepa-scale theory --replay {path}", highlight=False, soft_wrap=True)
+    _end(out, result, write_theory(result, parsed.folder), tables)
     return 0
 
 
-def _replay(path: Path) -> int:
+def _end(out: Output, result: Survey, page: Path, tables: typing.Any) -> None:
+    import shlex
+
+    from jepa_scale.cli.output import Ending
+    from jepa_scale.report.theory import fails, statements_table, verdict
+    from jepa_scale.theory.statements import STATEMENTS
+
+    findings = result.findings
+    examples = sorted((page.parent / "counterexamples").glob("*.json"))
+    ending = Ending(
+        verdict(findings),
+        details=[statements_table(findings), *([] if tables is None else [tables])],
+        files={"report": page, **{f"counterexample {path.stem}": path for path in examples}},
+        next_command=f"jepa-scale theory --replay {shlex.quote(str(examples[0]))}" if examples else "",
+        no_next="" if examples else "no statement failed in these trials; more of them (--trials) look harder",
+    )
+
+    def answer() -> Theory:
+        from jepa_scale.cli import answers
+
+        rows = []
+        for claim in STATEMENTS:
+            tally = findings.total(claim.name)
+            rows.append(
+                answers.Statement(
+                    name=claim.name,
+                    label=claim.label,
+                    met=tally.met,
+                    violations=tally.violations,
+                    fails=fails(claim, tally),
+                )
+            )
+        return answers.Theory(**ending.fields(), statements=rows)
+
+    out.end(ending, answer)
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from jepa_scale.cli.output import Ending, Output
     from jepa_scale.runs.errors import UserError
     from jepa_scale.theory.replay import replay
     from jepa_scale.theory.trial import from_json
 
+    path = parsed.replay
     if not path.is_file():
         raise UserError(f"no file {path}: expected a file that `theory` wrote, theory/counterexamples/*.json")
     try:
-        lines = list(replay(*from_json(path)))
+        first, *lines = replay(*from_json(path))
     except ValueError as error:
         raise UserError(str(error)) from None
-    print("\n".join(lines))
+    out = Output(parsed)
+    # A derivation is of use as a whole only.
+    out.verbose = True
+    ending = Ending(first, details=["\n".join(lines)], no_next="this is the whole derivation")
+
+    def answer() -> Theory:
+        from jepa_scale.cli import answers
+
+        return answers.Theory(**ending.fields() | {"notes": lines})
+
+    out.end(ending, answer)
     return 0
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from jepa_scale.laws.cells import SATURATED
+import math
+
+from jepa_scale.laws.cells import SATURATED, cells_from_table
+from jepa_scale.laws.training import trouble_of
 from jepa_scale.records import StudyResult
+from jepa_scale.records.findings import Finding
 from jepa_scale.records.quantities import noun_of
 from jepa_scale.report.advice import score_lines
 from jepa_scale.report.conclusions import arms, budget, completeness, optimum, prediction, success, tuning
 from jepa_scale.report.summary import BEYOND_CHANCE, DECISIVE, Cell, cells, level, optima, sizes, subject
 from jepa_scale.report.wording import listed, measured, number, percent, place, plural, whole
-
-_BARELY = 0.05
-"""Share of the regret of knowing nothing that a study must remove to be called trained."""
 
 
 def answer(result: StudyResult) -> list[str]:
@@ -41,25 +42,17 @@ def _opening(result: StudyResult, regrets: list[Cell]) -> list[str]:
     """Return the verdict, and that steps were the limit, which leads where the verdict would be about n and k."""
     verdict, bound = _verdict(result, regrets), [conclusion.text for conclusion in budget.conclude(result)]
     reached = any(cell.mean <= result.target_regret for cell in regrets)
-    return [*bound, verdict] if _trained(result, regrets) and not reached else [verdict, *bound]
+    return [*bound, verdict] if _trouble(result) is None and not reached else [verdict, *bound]
 
 
 def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     """Return whether the target is reached, by which cells, or what is in the way."""
     goal, lowest = number(result.target_regret), min(regrets, key=lambda cell: (cell.mean, cell.n, cell.k))
     what = noun_of(subject(result))
-    for name, floor in _floors(result).items():
-        if all(cell.upper >= floor for cell in regrets):
-            return (
-                f"Untrained: no cell is better than {name}, whose {what} is {number(floor)}; the lowest is "
-                f"{measured(lowest)} at {place(lowest)}. {_REMEDY}"
-            )
-    for name, floor in _floors(result).items():
-        if lowest.mean > (1 - _BARELY) * floor:
-            return (
-                f"Barely trained: the lowest {what}, {measured(lowest)} at {place(lowest)}, is "
-                f"{percent(round(lowest.mean / floor, 3))} of that of {name}, {number(floor)}. {_REMEDY}"
-            )
+    trouble = _trouble(result)
+    if trouble is not None:
+        sentence = str(trouble)
+        return f"{sentence[0].upper()}{sentence[1:]}."
     reached = [cell for cell in regrets if cell.mean <= result.target_regret]
     if not reached:
         return (
@@ -88,9 +81,6 @@ def _verdict(result: StudyResult, regrets: list[Cell]) -> str:
     )
 
 
-_REMEDY = "Look at objective, rate and steps before n and k."
-
-
 def _floors(result: StudyResult) -> dict[str, float]:
     """Return what planning or predicting without a model reaches, by its name; what is not known is left out."""
     if subject(result) != "regret":
@@ -102,17 +92,16 @@ def _floors(result: StudyResult) -> dict[str, float]:
     return {name: floor for name, floor in known.items() if floor}
 
 
-def _trained(result: StudyResult, regrets: list[Cell]) -> bool:
-    """Whether some cell removes a share of what knowing nothing costs that is worth a comparison of n and k."""
-    lowest = min(cell.mean for cell in regrets)
-    floors = _floors(result).values()
-    return all(lowest <= (1 - _BARELY) * floor and any(cell.upper < floor for cell in regrets) for floor in floors)
+def _trouble(result: StudyResult) -> Finding | None:
+    """Return that the study was not trained far enough to compare n and k; None if it was."""
+    column = subject(result)
+    return trouble_of(cells_from_table(result.table, column, math.inf), _floors(result), noun_of(column))
 
 
 def _saturated(result: StudyResult, regrets: list[Cell]) -> list[str]:
     """Say so if most cells lie where random plans do, whose differences tell nothing of n and k."""
     floor = level(result.table, "regret_random")
-    if not _trained(result, regrets):
+    if _trouble(result) is not None:
         return []  # said already
     lost = [cell for cell in regrets if floor and cell.mean >= SATURATED * floor]
     if floor is None or 2 * len(lost) <= len(regrets):

@@ -31,9 +31,10 @@ def conclude(result: StudyResult) -> list[Conclusion]:
     for fit in result.fits:
         if fit.status != "converged":
             status = fit.status.replace("_", " ")
-            sentences.append(
-                Conclusion(f"{law_name(fit.law)} on {fit.target}: {status}: {fit.reason or 'no reason given'}.")
-            )
+            # A law that a user wrote, with a name that no run has: a mistake.
+            mistake = "=" in fit.law and fit.reason is not None and fit.reason.code == "column_missing"
+            said = f"{law_name(fit.law)} on {fit.target}: {status}: {fit.reason or 'no reason given'}."
+            sentences.append(Conclusion(said, headline=mistake, alarm=mistake))
             continue
         sentences += [exponent(fit, parameter) for parameter in fit.parameters if _tested(parameter)]
     sentences += _lack(result.fits)

@@ -33,24 +33,25 @@ def overrides(values: ArmValues) -> list[str]:
     return [f"{key}={_text(value, repr)}" for key, value in values.items()]
 
 
-def wrong_arms(content: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for everything that is wrong with the arms of a study file."""
+def wrong_arms(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Place of, and one sentence for, everything that is wrong with the arms of a study file."""
     arms = content.get("arms", {})
     if not isinstance(arms, dict):
-        yield f"arms: expected a mapping such as {{world.noise_std: [0.0, 0.5]}}, got {arms!r}"
+        yield ("arms",), f"arms: expected a mapping such as {{world.noise_std: [0.0, 0.5]}}, got {arms!r}"
         return
     for key, values in arms.items():
         if key in _RESERVED:
-            yield f"arms.{key}: expected a setting other than {', '.join(_RESERVED)}, which are dials of every study"
+            expected = f"expected a setting other than {', '.join(_RESERVED)}, which are dials of every study"
+            yield ("arms", str(key)), f"arms.{key}: {expected}"
         elif not isinstance(values, list) or not values or not all(isinstance(one, _SIMPLE) for one in values):
-            yield f"arms.{key}: expected a list of numbers, texts or truth values, got {values!r}"
+            yield ("arms", str(key)), f"arms.{key}: expected a list of numbers, texts or truth values, got {values!r}"
         elif len(set(map(_text, values))) < len(values):
-            yield f"arms.{key}: expected values that differ, got {values}"
+            yield ("arms", str(key)), f"arms.{key}: expected values that differ, got {values}"
     if arms and content.get("sampler", "grid") != "grid":
-        yield "arms: expected sampler: grid, as a design forecasts one arm; make a study of it"
+        yield ("arms",), "arms: expected sampler: grid, as a design forecasts one arm; make a study of it"
     rule = content.get("budget", {})
     if arms and (content.get("tuning") or (isinstance(rule, dict) and rule.get("rule") == "tuned")):
-        yield "arms: expected no tuning and no tuned budget, which are about one arm; make a study of it"
+        yield ("arms",), "arms: expected no tuning and no tuned budget, which are about one arm; make a study of it"
 
 
 _SIMPLE = (bool, int, float, str)

@@ -19,8 +19,9 @@ from jepa_scale.studies.launching.launcher import Launcher, take_launcher
 from jepa_scale.studies.specification.arms import wrong_arms
 from jepa_scale.studies.specification.budget import TIMED, BudgetRule, budget_of
 from jepa_scale.studies.specification.form import Problem, wrong_form
+from jepa_scale.studies.specification.origin import Origin
 from jepa_scale.studies.specification.tuning import TuningSpec, tuning_of
-from jepa_scale.texts import first_line, parse_yaml, yaml_lines
+from jepa_scale.texts import first_line, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class StudySpec:
     """How many steps a run gets, by its n."""
     tuning: TuningSpec | None = None
     """None: the learning rate is not checked by width."""
+    origin: Origin = field(default_factory=Origin, compare=False, repr=False)
+    """Where it was read from."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists and dictionaries, ready for YAML."""
@@ -66,7 +69,7 @@ class StudySpec:
         content["target"] = self.target.written()
         content["design"] = None if self.design is None else dict(self.design)
         content["budget"] = self.budget.to_dict()
-        del content["tuning"]
+        del content["tuning"], content["origin"]
         if self.tuning is not None:
             content["tuning"] = self.tuning.to_dict()
         return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
@@ -145,7 +148,7 @@ def read_spec(path: Path) -> StudySpec:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = parse_yaml(text)
+        content = parse_yaml(text, exponents=True)
     except ValueError as error:
         raise UserError(f"{path} is not YAML ({first_line(error)}): mend it, or write it anew") from None
     return parse_spec(content, str(path), text)
@@ -173,9 +176,8 @@ def parse_spec(content: Any, source: str, text: str = "") -> StudySpec:
     UserError
         As ``read_spec``.
     """
-    wrong = wrong_form(content) or _wrong(content)
-    if wrong:
-        raise UserError(f"{source}: {'; '.join(_located(wrong, text))}")
+    origin = Origin(source, text)
+    _refuse(wrong_form(content) or _wrong(content), origin)
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
@@ -186,75 +188,70 @@ def parse_spec(content: Any, source: str, text: str = "") -> StudySpec:
     settings["arms"] = {key: tuple(values) for key, values in content.get("arms", {}).items()}
     settings["budget"] = budget_of(content.get("budget", {"rule": "fixed_steps"}))
     settings["tuning"], problems = tuning_of(content.get("tuning"), settings["dials"])
-    problems = problems or list(_contradictions(settings))
-    if problems:
-        raise UserError(f"{source}: {'; '.join(problems)}")
-    return StudySpec(**settings)
+    _refuse([Problem(("tuning",), sentence) for sentence in problems], origin)
+    _refuse(list(_contradictions(settings)), origin)
+    return StudySpec(**settings, origin=origin)
 
 
-def _located(wrong: Sequence[Problem], text: str) -> Iterator[str]:
-    """Yield the sentences on what is wrong, each after its line."""
-    lines = yaml_lines(text) if text else {}
-    for problem in wrong:
-        depths = range(len(problem.place), 0, -1)
-        line = next((lines[problem.place[:depth]] for depth in depths if problem.place[:depth] in lines), None)
-        yield problem.sentence if line is None else f"line {line}: {problem.sentence}"
+def _refuse(wrong: Sequence[Problem], origin: Origin) -> None:
+    """Raise an error with every sentence on what is wrong, each after its line; the file is named once."""
+    if wrong:
+        raise UserError(f"{origin.at()}{'; '.join(origin.line(*one.place) + one.sentence for one in wrong)}")
 
 
-def _contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """What is well formed in itself and cannot be together: choices are never made on the seeds that are judged."""
     budget, tuning = settings["budget"], settings["tuning"]
     chosen_on = {"budget.seeds": budget.seeds, "tuning.seeds": tuning.seeds if tuning else ()}
     for name, seeds in chosen_on.items():
         both = sorted(set(seeds) & set(settings["seeds"]))
         if both:
-            yield (
-                f"{name}: expected seeds that are not among the study's, got {both} in both: what is chosen on a seed "
-                "looks too good on it"
-            )
+            sentence = f"{name}: expected seeds that are not among the study's, got {both} in both"
+            yield Problem(tuple(name.split(".")), f"{sentence}: what is chosen on a seed looks too good on it")
     dials = settings["dials"]
     lacking = [key for key in (N_KEY, K_KEY) if key not in dials]
     if budget.rule == "tuned" and lacking:
-        yield f"budget: expected {' and '.join(lacking)} among the dials of a tuned budget"
+        yield Problem(("budget",), f"budget: expected {' and '.join(lacking)} among the dials of a tuned budget")
     if settings.get("sampler") == "design" and set(dials) != {N_KEY, K_KEY}:
-        yield f"sampler: design: expected {N_KEY} and {K_KEY} as the only dials, got {', '.join(dials)}"
+        yield Problem(
+            ("sampler",), f"sampler: design: expected {N_KEY} and {K_KEY} as the only dials, got {', '.join(dials)}"
+        )
     both = sorted(set(dials) & set(settings["arms"]))
     if both:
-        yield f"arms: expected other settings than the dials, got {', '.join(both)} in both"
+        yield Problem(("arms",), f"arms: expected other settings than the dials, got {', '.join(both)} in both")
     timed = [key for key in TIMED if key in dials]
     if timed and budget.rule != "fixed_steps":
-        yield f"budget: expected rule: fixed_steps beside the dial {timed[0]}, got {budget.rule}"
+        yield Problem(("budget",), f"budget: expected rule: fixed_steps beside the dial {timed[0]}, got {budget.rule}")
     widths = dials[K_KEY].values if K_KEY in dials else ()
     outside = sorted(set(budget.widths) - set(widths))
     if outside and widths:
-        yield f"budget.widths: expected widths of dials.model.k {list(widths)}, got {outside}"
-    yield from _wrong_extra(settings.get("extra", ()), dials)
+        yield Problem(
+            ("budget", "widths"), f"budget.widths: expected widths of dials.model.k {list(widths)}, got {outside}"
+        )
+    yield from (Problem(("extra",), one) for one in _wrong_extra(settings.get("extra", ()), dials))
 
 
 def _wrong(content: Mapping[str, Any]) -> list[Problem]:
     """What is well formed and names what is not there, or what cannot be together."""
-    return [Problem((key,), sentence) for key, sentences in _wrong_by_key(content).items() for sentence in sentences]
-
-
-def _wrong_by_key(content: Mapping[str, Any]) -> dict[str, list[str]]:
     dials, laws = content["dials"], content.get("laws", ["generic"])
     target, wrong = _target_of(content.get("target", "regret"))
-    problems = {
-        "dials": list(wrong_dials(dials, [name for name in RunTable.COLUMNS if name not in ("n", "k")])),
-        "design": list(_wrong_design(content)),
-        "arms": list(wrong_arms(content)),
-        "target": wrong,
-    }
-    if not any(problems.values()):
-        declared = [read(str(key), written) for key, written in dials.items()]
-        problems["laws"] = _wrong_laws(laws, target.column, columns_of(declared, target))
-    problems["launcher"] = _wrong_launcher(content.get("launcher", "local"))
-    fixed = (*(dials if isinstance(dials, Mapping) else ()), "seed")
-    problems["overrides"] = [
-        f"overrides: expected settings other than the dials, which have lists, got {text!r}"
-        for text in content.get("overrides", [])
-        if text.partition("=")[0] in fixed
+    taken = [name for name in RunTable.COLUMNS if name not in ("n", "k")]
+    problems = [
+        Problem(("dials", key), sentence) for key, found in wrong_dials(dials, taken).items() for sentence in found
     ]
+    problems += [Problem(("design",), sentence) for sentence in _wrong_design(content)]
+    problems += [Problem(place, sentence) for place, sentence in wrong_arms(content)]
+    problems += [Problem(("target",), sentence) for sentence in wrong]
+    if not problems:
+        declared = [read(str(key), written) for key, written in dials.items()]
+        known = columns_of(declared, target)
+        problems += [Problem(("laws",), sentence) for sentence in _wrong_laws(laws, target.column, known)]
+    problems += [Problem(("launcher",), sentence) for sentence in _wrong_launcher(content.get("launcher", "local"))]
+    fixed = (*(dials if isinstance(dials, Mapping) else ()), "seed")
+    for index, text in enumerate(content.get("overrides", [])):
+        if text.partition("=")[0] in fixed:
+            expected = "expected settings other than the dials, which have lists"
+            problems.append(Problem(("overrides", str(index)), f"overrides: {expected}, got {text!r}"))
     return problems
 
 

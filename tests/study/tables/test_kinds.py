@@ -176,7 +176,7 @@ def same(table):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_table_gives_the_clean_tables_runs(name, tmp_path):
-    table, _ = table_of(write(tmp_path, name, KINDS[name]), {})
+    table = table_of(write(tmp_path, name, KINDS[name]), {}).table
     same(table)
 
 
@@ -214,7 +214,7 @@ def test_columns_may_be_expressions(columns, names, tmp_path):
     name, write_cell = columns
     head = (*HEAD[:4], name, "episodes")
     rows = [(*row[:4], write_cell(row[4]), 10000) for row in RUNS]
-    table, _ = table_of(write(tmp_path, "table.csv", text(head=head, rows=rows)), names)
+    table = table_of(write(tmp_path, "table.csv", text(head=head, rows=rows)), names).table
     np.testing.assert_allclose(rows_of(table), CLEAN, rtol=1e-8)
 
 
@@ -243,13 +243,13 @@ STEPS = [(run, step, n, k, s, v) for run, n, k, s, r in RUNS for step, v in ((0,
 def test_the_last_row_of_each_run_is_used_or_the_best_or_all(tmp_path):
     rows = [STEPS[place] for place in np.random.default_rng(0).permutation(len(STEPS))]
     path = write(tmp_path, "steps.csv", text(head=("run", "Step", *HEAD[1:]), rows=rows))
-    table, remarks = table_of(path, {})
+    table, remarks, _ = table_of(path, {})
     same(table)
     assert "rows left out, of a run that has a later one: 40" in remarks
-    best, remarks = table_of(path, {}, "best")
+    best, remarks, _ = table_of(path, {}, "best")
     np.testing.assert_allclose(rows_of(best), [(*row[:3], row[3] - 0.01) for row in CLEAN])
     assert "rows left out, of a run that has a lower regret in another row: 40" in remarks
-    every, remarks = table_of(path, {}, "all")
+    every, remarks, _ = table_of(path, {}, "all")
     assert len(every) == 60
     assert "rows used as runs of their own, of 20 runs with several: 60 (--per-run all)" in remarks
     # Without a column of runs, those of n, k and seed tell them apart.
@@ -291,7 +291,7 @@ def test_files_of_one_table_have_the_same_columns(tmp_path):
     with pytest.raises(UserError, match=r"other\.csv has no column 'n', which other tables have"):
         table_of([first, other], {})
     write(tmp_path, "other.csv", text(rows=RUNS[8:]))
-    table, remarks = table_of([first, other], {})
+    table, remarks, _ = table_of([first, other], {})
     same(table)
     assert remarks == ("rows left out, copies of another row (run, n, k, seed and regret alike): 2",)
 
