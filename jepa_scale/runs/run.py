@@ -196,7 +196,10 @@ def _train(
     fit_seconds = 0.0
     try:
         chosen = [] if checked is None else checked.loggers
-        processes.every(lambda: loggers.extend(_loggers(config, chosen, folder, group, tags) if here.leads else ()))
+        together = companion is not None and companion.size > 1
+        processes.every(
+            lambda: loggers.extend(_loggers(config, chosen, folder, group, tags, together) if here.leads else ())
+        )
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
@@ -238,10 +241,11 @@ def _loggers(
     folder: RunFolder,
     group: str | None,
     tags: Sequence[str],
+    together: bool,
 ) -> list[EstimateLogger]:
     """Open the run's loggers: its ``metrics.jsonl`` and the chosen ones, which replay what it already holds."""
     earlier = folder.read_metrics()
-    run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config))
+    run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config), together)
     others = [opened for settings in chosen if (opened := settings.open(run)) is not None]
     for logger in others:
         logger.replay(earlier)
