@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import sys
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 GROUP = "cluster"
@@ -61,12 +64,28 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError("status: expected the folder of a study, got none: jepa-scale status studies/NAME")
     if watched is not None:
         return _watch(study, _seconds(watched), parsed.json)
-    status = status_of(study)
+    with _uncollected():
+        status = status_of(study)
     if parsed.json:
         print(_as_json(status, indent=1))
         return 0
     _print_status(status, parsed.quiet)
     return 0
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let Python not look for circles among the many small objects of a large study, of which there are none.
+
+    Looking takes a third of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_number(text: str) -> bool:

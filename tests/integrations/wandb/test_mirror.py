@@ -238,11 +238,11 @@ def test_a_server_that_ceases_to_answer_a_cohort_leaves_an_offline_run_of_each_m
         WandbMirror("project", tmp_path / name, name, None, {}, "auto", together=True) for name in ("one", "two")
     ]
     server.answering.clear()
-    with pytest.warns(UserWarning, match="W&B logs offline from here on"):
-        for epoch in range(2):
-            for mirror in mirrors:
-                mirror.write([Estimate("a", float(epoch), 0.1, 10, epoch, 20)])
+    for epoch in range(2):
         for mirror in mirrors:
+            mirror.write([Estimate("a", float(epoch), 0.1, 10, epoch, 20)])
+    for mirror in mirrors:
+        with pytest.warns(UserWarning, match="W&B logs offline from here on"):
             mirror.finish()
     for name in ("one", "two"):
         (place,) = (tmp_path / name).glob("wandb/offline-run-*")
