@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.loggers.logger import Logger
 
 from jepa_scale import processes
+from jepa_scale.callbacks.base import EpochCallback
 from jepa_scale.callbacks.checkpoint import RunCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
 from jepa_scale.callbacks.forwarding import Lightnings
@@ -268,6 +269,11 @@ def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) ->
         logger.write(rows)
 
 
+def _ours(callback: L.Callback) -> bool:
+    """Whether a callback is of this package, of which none looks at ``trainer.callback_metrics``."""
+    return type(callback).__module__.startswith("jepa_scale.")
+
+
 def _fit(
     config: Mapping[str, Any],
     folder: RunFolder,
@@ -290,6 +296,9 @@ def _fit(
         path.parent.mkdir(exist_ok=True)
     checkpoint = RunCheckpoint(path, settings.get("checkpoint_every"))
     watching = [DivergenceGuard(settings["divergence"]), *parts.callbacks, *extra]
+    for callback in parts.callbacks:
+        if isinstance(callback, EpochCallback):
+            callback.heard = any(not _ours(one) for one in watching)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = trainer_of(
