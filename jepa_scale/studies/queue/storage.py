@@ -117,7 +117,7 @@ class Queue:
 
     def _listed(self, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
         if isinstance(self.storage, RDBStorage):
-            return listing.trials(self.storage, self.study._study_id, states)
+            return listing.trials(self.storage, self._claims.study_id, states)
         return self.study.get_trials(deepcopy=False, states=states)
 
     def plan(
@@ -268,7 +268,7 @@ class Queue:
 
     def _curve(self, record: RunRecord) -> dict[int, float]:
         """Return the learning curve of a run's target, as long as a study of so many runs may store."""
-        estimate, runs = estimate_of(self.target, record), self.storage.get_n_trials(self.study._study_id)
+        estimate, runs = estimate_of(self.target, record), self.storage.get_n_trials(self._claims.study_id)
         if not estimate or MOST_POINTS // max(runs, 1) < 2:
             return {}
         try:
@@ -369,7 +369,7 @@ class Queue:
     def _enqueue_points(self, points: Sequence[DesignPoint]) -> None:
         trials = [(parameters(point), {**marks(point), "attempt": 1}) for point in points]
         if isinstance(self.storage, RDBStorage):
-            server.enqueue(self.storage, self.study._study_id, trials)
+            server.enqueue(self.storage, self._claims.study_id, trials)
         else:
             for values, attributes in trials:
                 self._enqueue(values, attributes)
