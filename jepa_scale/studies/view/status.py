@@ -131,7 +131,7 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Queue]:
     UserError
         If the folder holds no planned study, or one of its files is damaged.
     """
-    spec, points, url = spec_of(study), read_plan(study), storage_of(study)
+    spec, points, url = spec_of(study), read_plan(study, looking=True), storage_of(study)
     reads = not os.access(study, os.W_OK)
     if reads:
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
@@ -185,14 +185,14 @@ class Look:
     """
 
     def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0, workers: int = 0) -> None:
-        self.study, self.patience = study, patience
+        self.study, self.patience, self._runs = study, patience, str(study / "runs")
         self.at_it = None if queue is None else True
         """True if this process runs the study; None: find out whether another process does."""
         self._most = workers
         if queue is None:
             self.spec, self.points, self.queue = open_study(study)
         else:
-            self.spec, self.points, self.queue = spec_of(study), read_plan(study), queue
+            self.spec, self.points, self.queue = spec_of(study), read_plan(study, looking=True), queue
         self.reaps = queue is None and not self.queue.reads
         self._planned = self._plan_time()
         self._asked = -float("inf")
@@ -211,7 +211,7 @@ class Look:
             As ``open_study``.
         """
         if self._plan_time() != self._planned:
-            self.points, self._planned = read_plan(self.study), self._plan_time()
+            self.points, self._planned = read_plan(self.study, looking=True), self._plan_time()
         submission, stopped = read_submission(self.study), cancelled(self.study)
         tasks, unknown = self._tasks(submission, stopped)
         latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
@@ -272,7 +272,8 @@ class Look:
             return known
         failed = trial is not None and trial.state == TrialState.FAIL
         # Reading all records would take long; those of failed trials are diverged runs', or what could not be read.
-        if point.folder(self.study).record_path.exists() and not (failed and _unreadable(point, self.study)):
+        recorded = os.path.exists(f"{self._runs}/{point.run_id}/record.json")
+        if recorded and not (failed and _unreadable(point, self.study)):
             return self._done(point, trial)
         if trial is None:
             return RunState(point, "left")
