@@ -25,7 +25,7 @@ from forecast import LEAST_SIZES, SIMPLE, cuts_of, forecasters, studies
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.forecasters.base import Forecaster, Seen
 from jepa_scale.laws.forecasters.library import VERSION, Library, distance_class, from_dict, situation
-from jepa_scale.laws.forecasters.setback import RISE
+from jepa_scale.laws.forecasters.setback import RISE, expected_share
 from jepa_scale.laws.forecasters.stack import Stack, misses, mixed, pairwise
 from jepa_scale.laws.noise import pooled_noise
 from jepa_scale.theory.graph import FiniteWorld
@@ -113,9 +113,9 @@ def learnt(name: str, seen: Seen) -> dict[str, Any]:
         curve = seen.curve(float(width))
         if curve.late is None:
             continue
-        rise = np.diff(curve.mean)
-        known = np.isfinite(curve.late[:-1])
-        late += curve.late[:-1][known].tolist()
+        rise, shares = np.diff(curve.mean), expected_share(curve.late)[:-1]
+        known = np.isfinite(shares)
+        late += shares[known].tolist()
         setback += np.where(rise > RISE, rise / (1 - curve.mean[:-1]), 0.0)[known].tolist()
     return {"name": name, "late": rounded(np.array(late)), "setback": rounded(np.array(setback))}
 

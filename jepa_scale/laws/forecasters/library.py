@@ -83,7 +83,7 @@ class Learnt:
 
     study: str
     late: Float64[np.ndarray, " pairs"]
-    """Share of what was learnt that came in the second half of the epochs."""
+    """Share of what is learnt that was expected to come in the second half of the epochs at the next size."""
     setback: Float64[np.ndarray, " pairs"]
     """(y_next − y) / (1 − y) where y rose, else 0."""
 
@@ -124,7 +124,7 @@ class Library:
 
     @cached_property
     def late(self) -> Float64[np.ndarray, " pairs"]:
-        """Share of what each curve learnt that came late, size by size but the last."""
+        """Expected share of late learning of each curve, size by size but the last."""
         return np.concatenate([np.zeros(0), *(curve.late for curve in self.curves)])
 
     @cached_property

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.forecasters.library import Learnt, Library, shipped
-from jepa_scale.laws.forecasters.setback import Setback
+from jepa_scale.laws.forecasters.setback import Setback, expected_share
 from jepa_scale.laws.forecasters.stack import Stack
 from tests.laws.forecasters.test_contract import dose, seen
 
@@ -26,13 +26,17 @@ def applied(n, k, late=LATE, known=KNOWN, count=20_000):
 
 
 def test_the_probability_is_that_of_curves_that_learnt_as_late():
-    kernel = np.exp(-0.5 * ((0.9 - KNOWN.late) / 0.15) ** 2)
+    kernel = np.exp(-0.5 * ((0.9 - KNOWN.late) / 0.25) ** 2)
     probability, weights = KNOWN.probability(0.9)
     assert probability == pytest.approx((kernel[2] + kernel[4]) / (2 + kernel.sum()))
     assert weights == pytest.approx(kernel * [0, 0, 1, 0, 1])
-    # Shares outside [0, 1] are those of noise.
-    assert KNOWN.probability(1.7)[0] == KNOWN.probability(1.0)[0]
-    assert KNOWN.probability(0.0)[0] < 1e-6
+    assert KNOWN.probability(0.0)[0] < 0.01
+
+
+def test_half_of_the_last_change_is_expected_again():
+    # The first size has no change; shares below 0 and above 1.3 are noise; after an unknown one no change is known.
+    shares = expected_share(np.array([0.2, 0.6, -0.3, 1.5, np.nan, 0.4]))
+    np.testing.assert_allclose(shares, [0.2, 0.8, 0.0, 1.3, np.nan, 0.4])
 
 
 def test_draws_beyond_the_runs_of_a_late_width_are_raised_and_no_others():
@@ -47,7 +51,8 @@ def test_draws_beyond_the_runs_of_a_late_width_are_raised_and_no_others():
         )
     back = np.unique(drawn[:, 1].round(9))
     assert back == pytest.approx([0.1, here + (1 - here) * 0.7, here + (1 - here) * 0.9])
-    assert (drawn[:, 2:] == 0.1).all(), "seen sizes, an early width, an unknown one"
+    assert (drawn[:, [2, 4]] == 0.1).all(), "seen sizes, and a width of which nothing is known"
+    assert (drawn[:, 3] > 0.1).mean() < 0.01, "a width that learnt early"
 
 
 def test_widths_are_set_back_together():
