@@ -138,8 +138,12 @@ def test_the_exact_learner_is_drawn_beside_the_networks_and_told_of(regret, said
     result = replace(plain, learner=learner(regret))
     assert said in plot.caption(result)
     assert "exact minimiser" not in plot.caption(plain)
-    more = len(plot.draw(result).axes[0].lines) - len(plot.draw(plain).axes[0].lines)
-    assert more == 2, "a line for each of its widths"
+    axes = plot.draw(result).axes[0]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+    assert len(dotted) - len([line for line in plot.draw(plain).axes[0].lines if line.get_linestyle() == ":"]) == 2
+    heights = ends(axes)
+    assert "dotted: exact\nminimiser" in heights
+    assert min(np.diff(sorted(heights.values()))) > 0.05, "no name lies on another"
 
 
 def test_residuals_count_the_cells_that_were_fitted():
