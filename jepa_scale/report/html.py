@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 
 from jepa_scale.files import write_whole
 from jepa_scale.records import StudyResult
 from jepa_scale.report import sections
 from jepa_scale.report.conclusions import headline
-from jepa_scale.report.figures import ARMS
+from jepa_scale.report.figures import ARMS, PLOTS
 from jepa_scale.report.page.markup import SCRIPT, document, text
 from jepa_scale.report.page.markup import sections as listed
+from jepa_scale.report.page.plot import TWINS
 from jepa_scale.report.parts import tables
 from jepa_scale.report.parts.arms import arms_table
 from jepa_scale.report.parts.definitions import definitions
@@ -39,12 +41,20 @@ def write_report(result: StudyResult, folder: Path) -> Path:
 
 
 def current_report(result: StudyResult, folder: Path) -> Path | None:
-    """Return the page in ``folder`` if this code wrote it from the same files; None if it has to be written."""
+    """Return the page in ``folder`` if this code wrote it from the same files and its figures are there, else None."""
     page = folder / "report.html"
-    if not result.source or not page.is_file():
+    if not result.source or not page.is_file() or not _complete(result, folder):
         return None
     with page.open(encoding="utf-8", errors="replace") as lines:
         return page if _stamp(result) in lines.read(_HEAD) else None
+
+
+def _complete(result: StudyResult, folder: Path) -> bool:
+    """Whether every file of a report is there, those of its arms too."""
+    drawn = [plot for plot in ((ARMS,) if result.arms else PLOTS) if not plot.missing(result)]
+    figures = all((folder / "figures" / f"{plot.name}.{ending}").is_file() for plot in drawn for ending in TWINS)
+    arms = {folder / "arms" / arm.folder: arm.result for arm in result.arms}
+    return figures and all((place / "report.html").is_file() and _complete(one, place) for place, one in arms.items())
 
 
 _HEAD = 1000
@@ -55,7 +65,8 @@ def _stamp(result: StudyResult) -> str:
     """Return the element that names what a page was written from: files, and the code."""
     if not result.source:
         return ""
-    whole = hashlib.sha256(f"{result.source} {source_of('.')}".encode() + SCRIPT.read_bytes())
+    drawn = version("matplotlib")
+    whole = hashlib.sha256(f"{result.source} {source_of('.')} {drawn}".encode() + SCRIPT.read_bytes())
     return f'<meta name="source" content="{whole.hexdigest()}">'
 
 

@@ -150,7 +150,21 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> None:
-    study, name, cohort, workers = Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3])
+    work_on(Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3]))
+
+
+def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1) -> None:
+    """Do runs of a planned study until none waits, as what a job of a batch system runs.
+
+    Parameters
+    ----------
+    name
+        Name in the queue, such as ``owner_of("slurm", "1234_5")`` for a task of a cluster.
+    cohort
+        Most runs that are trained together.
+    workers
+        Number of workers that share what waits.
+    """
     spec = read_spec(study / "study.yaml")
     points = {point.run_id: point for point in read_plan(study)}
     # Of the runs that decide a tuned budget nothing is chosen.

@@ -8,11 +8,13 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.records import ExactLearner, RunTable
 from jepa_scale.report.figures import PLOTS, compare
 from jepa_scale.report.figures.bounds import points
+from jepa_scale.report.figures.shared import name_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.palette import (
     DARK_CARD,
@@ -94,7 +96,7 @@ def test_figures_of_a_simulator_s_study_are_drawn_or_said_to_be_missing(plot):
 
 def ends(axes):
     """Height of each label right of the axes, as a share of these, by its text."""
-    return {text.get_text(): text.xy[1] for text in axes.texts if text.xycoords == "axes fraction"}
+    return {text.get_text(): text.xy[1] for text in axes.texts if getattr(text, "xycoords", "") == "axes fraction"}
 
 
 @pytest.mark.parametrize(("name", "target"), [("regret_by_width", "regret"), ("risk_by_width", "risk")])
@@ -109,6 +111,44 @@ def test_a_line_is_named_at_the_height_of_its_end(name, target):
         assert found[f"n = {whole(n)}"] == pytest.approx(place, abs=0.003), "apart from its neighbours, it is not moved"
     heights = sorted(found.values())
     assert min(np.diff(heights)) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("laws", 5),
+        ("law_residuals", 5),
+        ("bounds", 6),
+        ("spectrum", 3),
+        ("epochs", 2),
+        ("forecast", 3),
+        ("spectrum_edge", 2),
+    ],
+)
+def test_lines_of_panels_are_named_beside_them(name, names):
+    figure = BY_NAME[name].draw(sampled_result() if name == "spectrum_edge" else study_result())
+    assert not figure.legends
+    assert not any(axes.get_legend() for axes in figure.axes)
+    found = [ends(axes) for axes in figure.axes]
+    assert max(map(len, found)) == names
+    for heights in (sorted(one.values()) for one in found if len(one) > 1):
+        assert min(np.diff(heights)) > 0.05, "no name lies on another"
+        assert -0.02 <= heights[0] <= heights[-1] <= 1.0
+
+
+def test_names_that_are_too_many_or_too_high_are_left_to_a_legend():
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    for count in range(7):
+        axes.plot([0, 1], [0, count], label=f"n = {count}")
+    assert not name_lines([axes])
+    assert not ends(axes)
+    assert name_lines([axes], most=7)
+    assert len(ends(axes)) == 7
+    flat = Figure(figsize=(4, 0.5)).subplots()
+    for count in range(4):
+        flat.plot([0, 1], [0, count], label=f"n = {count}")
+    assert not name_lines([flat]), "four labels need more than the height of these axes"
 
 
 def test_singular_values_have_no_line_between_their_indices():
@@ -138,8 +178,12 @@ def test_the_exact_learner_is_drawn_beside_the_networks_and_told_of(regret, said
     result = replace(plain, learner=learner(regret))
     assert said in plot.caption(result)
     assert "exact minimiser" not in plot.caption(plain)
-    more = len(plot.draw(result).axes[0].lines) - len(plot.draw(plain).axes[0].lines)
-    assert more == 2, "a line for each of its widths"
+    axes = plot.draw(result).axes[0]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+    assert len(dotted) - len([line for line in plot.draw(plain).axes[0].lines if line.get_linestyle() == ":"]) == 2
+    heights = ends(axes)
+    assert "dotted: exact\nminimiser" in heights
+    assert min(np.diff(sorted(heights.values()))) > 0.05, "no name lies on another"
 
 
 def test_residuals_count_the_cells_that_were_fitted():

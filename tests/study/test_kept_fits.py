@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jepa_scale.cli.app import main
 from jepa_scale.laws.fit import fit
 from jepa_scale.laws.forecast import forecast
 from jepa_scale.records import RunTable
@@ -123,9 +124,34 @@ def test_a_page_is_current_until_a_run_or_the_code_changes(tmp_path, monkeypatch
     assert current_report(result, folder) is None
     page = write_report(result, folder)
     assert current_report(collect.collect_folder(folder, None), folder) == page
+    figure = next((folder / "figures").glob("*.svg"))
+    figure.rename(folder / "moved.svg")
+    assert current_report(result, folder) is None, "a figure is missing"
+    (folder / "moved.svg").rename(figure)
+    assert current_report(result, folder) == page
     with monkeypatch.context() as patch:
         patch.setattr("jepa_scale.report.html.source_of", lambda *folders: "edited")
         assert current_report(result, folder) is None
     study.finish(study.points[0], 0.9, told=False)
     assert current_report(collect.collect_folder(folder, None), folder) is None
     assert code.source_of("laws") != code.source_of("laws", "records")
+
+
+def test_a_second_report_of_an_unchanged_study_writes_nothing_anew(tmp_path, capsys):
+    folder = finished(tmp_path).folder
+
+    def report():
+        with pytest.raises(SystemExit) as ended:
+            main(["report", str(folder)])
+        assert ended.value.code == 0
+        drawn = [folder / "report.html", *sorted((folder / "figures").iterdir())]
+        printed = capsys.readouterr()
+        return {path.name: path.stat().st_ino for path in drawn}, "draw the figures" in printed.err, printed.out
+
+    first, drew, said = report()
+    assert drew
+    assert report() == (first, False, said)
+    (folder / "figures" / sorted(first)[0]).unlink()
+    again, drew, _ = report()
+    assert drew
+    assert again.keys() == first.keys()

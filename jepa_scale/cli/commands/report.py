@@ -16,7 +16,8 @@ def add_parser(commands: typing.Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "report",
         help="rewrite the report of a study from its runs, or compare several studies",
-        description="Write the report of one study into its folder; of several studies, one page that compares them.",
+        description="Write the report of one study into its folder; of several studies, one page that compares them. A "
+        "report whose runs, files and code have not changed stays as it is.",
     )
     parser.add_argument("study", type=Path, nargs="+", help="study folder")
     parser.add_argument(
@@ -35,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jepa_scale.cli.output import Output
     from jepa_scale.cli.studies import end_comparison, end_study, publish
     from jepa_scale.report.compare import write_comparison
-    from jepa_scale.report.html import write_report
+    from jepa_scale.report.html import current_report, write_report
     from jepa_scale.runs.errors import UserError
     from jepa_scale.studies.collect import collect_folder
     from jepa_scale.studies.holdings import writable
@@ -54,12 +55,15 @@ def run(parsed: argparse.Namespace) -> int:
     out = Output(parsed)
     with out.steps() as step:
         results = {folder: collect_folder(folder, into, step) for folder in folders}
-        step("draw the figures and write the page")
         if into is not None:
-            page = write_report(results[folders[0]], into)
-            if into == folders[0]:
+            written = current_report(results[folders[0]], into)
+            if written is None:
+                step("draw the figures and write the page")
+            page = written or write_report(results[folders[0]], into)
+            if into == folders[0] and written is None:
                 publish(results[folders[0]], into, page)
         else:
+            step("draw the figures and write the page")
             page = write_comparison(results, parsed.out or Path("reports/compare.html"))
     if alone:
         end_study(out, "report", results[folders[0]], folders[0], page)

@@ -17,23 +17,19 @@ from jepa_scale.integrations.slurm import commands
 from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.studies.continuity import check_code
-from jepa_scale.studies.design import DesignPoint, design, design_sampler, pilots
+from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.holdings import read_records
 from jepa_scale.studies.launching.jobs import job_of
+from jepa_scale.studies.launching.planned import planned_study, stage
 from jepa_scale.studies.launching.submission import (
     Array,
     Submission,
     comment_of,
     own_jobs,
-    read_submission,
     unmark_cancelled,
 )
-from jepa_scale.studies.manifest import write_plan
-from jepa_scale.studies.queue.owners import living
 from jepa_scale.studies.queue.storage import NO_TIME, YOUNG, Queue
 from jepa_scale.studies.specification.spec import StudySpec
-from jepa_scale.studies.sweep import study_folder
 
 
 @dataclass(frozen=True)
@@ -58,42 +54,24 @@ def submit_study(
     UserError
         If the folder is another study's or in use, a configuration is wrong, or SLURM refuses.
     """
-    # First, so that a mistake leaves nothing behind and is not hidden by the folder's own.
-    points, pilot = _stage(spec, study)
-    with study_folder(spec, study):
-        study = study.resolve()
-        records = read_records(points, study)
-        check_code(points, records, study, accept_mixed)
-        sampler = None if pilot else design_sampler(spec)
-        queue = Queue(study, spec.name, sampler, launcher.storage, rebuild=True, dials=spec.others, target=spec.target)
-        submission, earlier = Submission(launcher), read_submission(study)
-        if earlier is not None and isinstance(earlier.launcher, SlurmLauncher):
-            submission = replace(earlier, launcher=launcher)
-        alive = living(queue).alive
-        for point in points:
-            if point.run_id not in records:
-                point.folder(study).claim(point.config, accept_mixed)
-        write_plan(study, points)
+    with planned_study(spec, study, launcher, accept_mixed) as plan:
+        study, queue = plan.study, plan.queue
+        submission = Submission(launcher)
+        if plan.earlier is not None and isinstance(plan.earlier.launcher, SlurmLauncher):
+            submission = replace(plan.earlier, launcher=launcher)
         workers = _workers(submission)
         # Where no worker lives nobody can be taking a run just now.
-        queue.plan(points, records, alive, YOUNG if workers else NO_TIME)
-        say(f"{len(records)} of {len(points)} runs are done" + (", which decide the budget of the others" * pilot))
+        plan.fill(YOUNG if workers else NO_TIME)
+        deciding = ", which decide the budget of the others" * plan.decides_budget
+        say(f"{len(plan.records)} of {len(plan.points)} runs are done{deciding}")
         submission.write(study)
         unmark_cancelled(study)
-        batches = missing(queue, points, launcher, workers)
+        batches = missing(queue, plan.points, launcher, workers)
         if not batches:
             busy = sum(workers.values())
             say(f"nothing to submit: {busy} workers live" if busy else "nothing to submit: no run waits")
             return submission
         return _submit(study, spec, launcher, submission, batches, say)
-
-
-def _stage(spec: StudySpec, study: Path) -> tuple[list[DesignPoint], bool]:
-    """Runs that can be planned now, and whether they are only those that decide the budget of the others."""
-    first = pilots(spec)
-    if first and any(point.folder(study).read_record() is None for point in first):
-        return first, True
-    return [*first, *design(spec, study)], False
 
 
 def _workers(submission: Submission) -> Counter[str]:
@@ -276,7 +254,7 @@ def dry_run(spec: StudySpec, study: Path, launcher: SlurmLauncher) -> str:
     UserError
         If a configuration is wrong.
     """
-    points, _ = _stage(spec, study)
+    points, _ = stage(spec, study)
     records = read_records(points, study) if study.exists() else {}
     left = Counter(point.resources for point in points if point.run_id not in records)
     scripts = []

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.allocation import Allocation
 from jepa_scale.laws.table import FittedLaw, TableStudy
-from jepa_scale.report.page.style import EXACT, styled
+from jepa_scale.report.page.style import EXACT, INK, outside, styled
 from jepa_scale.report.wording import number
 
 NAME = "allocation"
@@ -49,13 +49,21 @@ def draw(study: TableStudy) -> Figure:
             values = fitted.law.predict(theta, {first: x, second: y})
             known = (x >= runs[0].min()) & (x <= runs[0].max()) & (y >= runs[1].min()) & (y <= runs[1].max())
             axes.plot(x, values, color=color, linewidth=0.9, linestyle="--")
-            axes.plot(x, np.where(known, values, np.nan), color=color, linewidth=1.5, label=number(split.budget))
+            axes.plot(
+                x,
+                np.where(known, values, np.nan),
+                color=color,
+                linewidth=1.5,
+            )
+            axes.annotate(
+                number(split.budget), (x[-1], values[-1]), xytext=(4, 0), textcoords="offset points", va="center",
+                fontsize="small", color=INK, annotation_clip=False,
+            )  # fmt: skip
             axes.plot([split.low[0], split.high[0]], [split.target] * 2, color=color, linewidth=3, alpha=0.5)
             face = EXACT if split.inside else "white"
             axes.plot(split.best[0], split.target, "D", color=EXACT, markerfacecolor=face, markersize=4)
         axes.set_xscale("log")
         axes.set_xlabel(first)
         axes.set_ylabel(study.target)
-        axes.set_title(fitted.fit.law, fontsize=8.5)
-        axes.legend(title=allocation.cost.text, fontsize=7, title_fontsize=7)
+        axes.set_title(f"{outside(fitted.fit.law)}: lines of equal {outside(allocation.cost.text)}", fontsize=8.5)
     return figure

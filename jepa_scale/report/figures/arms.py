@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.records import Arm, StudyResult
 from jepa_scale.records.quantities import BY_NAME, label_of, noun_of
+from jepa_scale.report.figures.shared import name_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.palette import distinct
 from jepa_scale.report.page.style import EXACT, MARKERS, MUTED, outside, styled
@@ -22,6 +23,8 @@ from jepa_scale.report.wording import whole
 NAME = "arms"
 TITLE = "The arms compared"
 _MOST_LINES = 8
+_MOST_NAMED = 5
+"""Most lines that are named beside the panels; more are in a legend."""
 _LONGEST = 28
 """Largest number of letters of a name under an axis."""
 _COLUMNS = 3
@@ -84,6 +87,8 @@ def draw(result: StudyResult) -> Figure:
         axes.set_xlabel(outside(key))
     for axes in grid[:, 0]:
         axes.set_ylabel(label_of("success" if _solves(result) else subject(result)).replace(" (", "\n("))
+    if len(lines) <= _MOST_NAMED and name_lines(grid[0][: min(columns, len(panels))], most=8):
+        return figure
     handles, labels = grid[0, 0].get_legend_handles_labels()
     # Inches of a handle and of a letter, as the legend is not to be wider than the figure.
     widest = 0.7 + 0.08 * max((len(label) for label in labels), default=0)

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import StudyResult
 from jepa_scale.records.quantities import label_of
+from jepa_scale.report.figures.shared import label_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import INK, MARKERS, MISS, MUTED, outside, sequential, styled
 from jepa_scale.report.summary import ZERO, finished, widths
@@ -21,6 +22,8 @@ from jepa_scale.report.wording import listed, number, plural, whole
 NAME = "bounds"
 TITLE = "Bounds beside the regret"
 SECTION, PLACE = "bounds", 1
+_MOST_NAMED = 16
+"""Most widths that are named beside a panel; more are in a legend."""
 _ACROSS = 3
 """Most panels side by side."""
 
@@ -116,8 +119,15 @@ def draw(result: StudyResult) -> Figure:
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("bound on the expected regret")
-    handles = [panels[0].plot([], [], markers[k], color=colors[k], label=f"k = {k}")[0] for k in colors]
-    figure.legend(handles=handles, loc="outside right upper")
+    beside = min(across, len(shown)) - 1
+    group = list(shown.values())[beside]
+    highest = {k: max((point.bound for point in group if point.k == k), default=top) for k in colors}
+    ends = [(highest[k], f"k = {k}", color, markers[k]) for k, color in colors.items()]
+    if len(ends) <= _MOST_NAMED:
+        label_lines(panels[beside], ends)
+    else:
+        handles = [panels[0].plot([], [], markers[k], color=colors[k], label=f"k = {k}")[0] for k in colors]
+        figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import RunTable, StudyResult
 from jepa_scale.records.dials import Dial, Value
-from jepa_scale.report.figures.shared import left_out_cells, legend_outside
+from jepa_scale.report.figures.shared import left_out_cells, legend_below, name_lines
 from jepa_scale.report.page.style import MARKERS, sequential, styled
 from jepa_scale.report.summary import Mean, mean_of, sizes, widths
 from jepa_scale.report.wording import listed, whole
@@ -64,7 +64,8 @@ def draw(result: StudyResult) -> Figure:
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     panels[0].set_ylabel(result.target.quantity)
-    legend_outside(figure, panels[0], "k = ")
+    if not name_lines(panels[: min(len(shown), 3)]):
+        legend_below(figure, panels[0])
     return figure
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.estimators.noise import squared_edges
 from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.report.figures.shared import name_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import finished, sizes
@@ -65,7 +66,7 @@ def draw(result: StudyResult) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel("singular value $s_i$")
     panels[0].set_ylim(bottom=min(0.0, panels[0].get_ylim()[0]))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    name_lines(panels[-1:])
     return figure
 
 
@@ -81,7 +82,7 @@ def _panel(axes: Any, row: int, record: RunRecord, color: Any) -> None:
         markerfacecolor="white",
         color=color,
         elinewidth=0.9,
-        label="held-out estimate ± SE",
+        label="held-out\nestimate ± SE",
     )
     drawn[0].set_gid(marks.runs([row] * int(np.isfinite(values).sum())))
     edge = _edge(record)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import StudyResult
+from jepa_scale.report.figures.shared import name_lines
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import EXACT, MUTED, NARROWEST, sequential, styled
 from jepa_scale.report.summary import cells, finished, level, sizes, widths
@@ -25,7 +25,7 @@ History = Sequence[Mapping[str, Any]]
 """Estimates of a run, as in its metrics file."""
 
 _COLUMNS = 3
-_ESTIMATE = "held-out estimate ± SE"
+_ESTIMATE = "held-out\nestimate ± SE"
 
 
 def missing(result: StudyResult) -> str:
@@ -79,18 +79,14 @@ def draw(result: StudyResult) -> Figure:
     for axes in grid[:, 0]:
         # Only now: the rows share their axis, and setting a limit ends its automatic scaling for every column.
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    handles: dict[str, Any] = {}
-    for axes in grid.flat:
-        handles.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
-    # In grey, as the colour stands for k.
-    handles[_ESTIMATE] = Line2D([], [], color=MUTED, marker="o", markersize=3)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
+    for row in grid:
+        name_lines(row)
     return figure
 
 
 def _risk(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
     _band(axes, rows, "spectrum/risk", color, _ESTIMATE)
-    _line(axes, rows, "exact/risk", EXACT, "exact, this model", "--")
+    _line(axes, rows, "exact/risk", EXACT, "exact", "--")
 
 
 def _gap(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
@@ -100,15 +96,15 @@ def _gap(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
 def _bound(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
     # Runs of before have B1′ alone.
     name = "bound/best" if len(_series(rows, "bound/best")[0]) else "bound/b1_prime"
-    _line(axes, rows, name, EXACT, "exact, this model", "--")
-    axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="bound = 1: vacuous above")
+    _line(axes, rows, name, EXACT, "exact", "--")
+    axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1, label="vacuous above")
 
 
 def _regret(axes: Any, result: StudyResult, rows: History, color: Any) -> None:
-    _line(axes, rows, f"regret/{result.score}", EXACT, "exact, this model", "--")
+    _line(axes, rows, f"regret/{result.score}", EXACT, "exact", "--")
     floor = level(result.table, "regret_random")
     if floor is not None:
-        axes.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="regret of random plans")
+        axes.axhline(floor, color=MUTED, linestyle="-.", linewidth=1, label="random plans")
 
 
 _ROWS = {

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jepa_scale.records import Forecast, StudyResult
-from jepa_scale.report.figures.shared import law_panels
+from jepa_scale.report.figures.shared import label_lines, law_panels
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import EXACT, MISS, outside, styled, width_axis
 from jepa_scale.report.wording import law_name, listed, number, percent, whole
@@ -75,8 +74,9 @@ def draw(result: StudyResult) -> Figure:
         axes.yaxis.set_major_locator(FixedLocator([0, small, *decades]))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    columns = 4 if figure.get_figwidth() > 7 else 2
-    figure.legend(handles=_key(drawn[0].level), loc="outside lower center", ncols=columns, handlelength=1.6)
+    for target in dict.fromkeys(item.target for item in drawn):
+        last = [item for item in drawn if item.target == target][-1]
+        label_lines(panels[target, last.law], _ends(last))
     return figure
 
 
@@ -108,17 +108,20 @@ def _panel(axes: Any, forecast: Forecast) -> None:
     width_axis(axes, sorted(point.k for point in forecast.points), axes.get_xlabel())
     axes.margins(x=0.08)
     seen = [point.covered for point in forecast.points if point.covered is not None]
-    count = f"{sum(seen)} of {len(seen)} inside" if seen else "not observed yet"
+    count = f"{sum(seen)} of {len(seen)} inside" + ", ✕ outside" * (not all(seen)) if seen else "not observed yet"
     axes.set_title(f"{outside(law_name(forecast.law))}\n{count}", fontsize=8.5)
 
 
-def _key(level: float) -> list[Line2D]:
-    return [
-        Line2D([], [], color=_WIDE, linewidth=8, label=f"{percent(level)} interval"),
-        Line2D([], [], color=_NARROW, linewidth=3, label="of the bootstrap alone"),
-        Line2D([], [], color=EXACT, marker="o", linestyle="", markersize=4, label="observed ± SE"),
-        Line2D([], [], color=MISS, marker="X", linestyle="", markersize=6, label="observed, outside"),
+def _ends(forecast: Forecast) -> list[tuple[float, str, Any, str]]:
+    """Return the names of what is drawn at the last point of a panel, at their heights."""
+    point = forecast.points[-1]
+    ends = [
+        (point.high, f"{percent(forecast.level)} interval", _WIDE, "s"),
+        (point.uncalibrated_high, "bootstrap\nalone", _NARROW, "s"),
     ]
+    if point.observed is not None:
+        ends.append((point.observed, "observed ± SE", EXACT if point.covered else MISS, "o" if point.covered else "X"))
+    return ends
 
 
 def _drawable(result: StudyResult) -> list[Forecast]:

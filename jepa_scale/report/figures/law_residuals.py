@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.records import LawFit, StudyResult
 from jepa_scale.report.figures.laws import drawable, predicted
-from jepa_scale.report.figures.shared import law_panels, size_label
+from jepa_scale.report.figures.shared import law_panels, name_rows, size_label
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MARKERS, MUTED, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import Cell, cells, sizes, widths
@@ -68,8 +68,7 @@ def draw(result: StudyResult) -> Figure:
         axes.set_title(outside(law_name(fit.law)), fontsize=8.5)
         if axes.get_ylabel():
             axes.set_ylabel(f"residual of {fit.target} / SE")
-    handles, labels = panels[drawn[0].target, drawn[0].law].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 if figure.get_figwidth() > 7 else 2)
+    name_rows(figure, panels)
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from jepa_scale.laws.law import Law
 from jepa_scale.records import LawFit, StudyResult
-from jepa_scale.report.figures.shared import error_bars, law_panels, seeds_of_cells, size_label
+from jepa_scale.report.figures.shared import error_bars, law_panels, name_rows, seeds_of_cells, size_label
 from jepa_scale.report.page import marks
 from jepa_scale.report.page.style import MARKERS, log_height, outside, sequential, styled, width_axis
 from jepa_scale.report.summary import by_width, cells, level, mean_of, rows_by_n, sizes, widths
@@ -63,8 +63,7 @@ def draw(result: StudyResult) -> Figure:
             # A curve that leaves the range of a probability would flatten the data.
             highest = max(cell.mean for cell in cells(result.table, fit.target).values())
             axes.set_ylim(-0.05 * highest, 1.35 * highest)
-    handles, labels = panels[drawn[0].target, drawn[0].law].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 if figure.get_figwidth() > 7 else 2)
+    name_rows(figure, panels)
     return figure
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
@@ -19,8 +20,8 @@ from jepa_scale.report.wording import number, plural, whole
 
 
 def size_label(result: StudyResult, n: int) -> str:
-    """Return the legend entry of one n."""
-    return f"n = {whole(n)}" + (" (held out from the fits)" if result.held_out(n) else "")
+    """Return the name of the line of one n."""
+    return f"n = {whole(n)}" + (" held out" if result.held_out(n) else "")
 
 
 def error_bars(row: list[Cell]) -> list[float]:
@@ -86,23 +87,67 @@ def law_panels(items: Sequence[LawFit] | Sequence[Forecast]) -> tuple[Figure, di
     return figure, {place: places[place] for place in places if place in used}
 
 
-def legend_outside(figure: Figure, axes: Any, first: str = "n = ") -> None:
-    """Put the legend right of the axes, with entries that begin with the given text, such as n, first."""
+def name_rows(figure: Figure, panels: Mapping[tuple[str, str], Any]) -> None:
+    """Name the sizes beside the last panel of each target of ``law_panels``; below all where they are too many."""
+    last = {target: axes for (target, _), axes in panels.items()}
+    named = [name_lines([axes], room=axes.get_subplotspec().is_last_col()) for axes in last.values()]
+    if not all(named):
+        legend_below(figure, next(iter(panels.values())))
+
+
+def legend_below(figure: Figure, axes: Any, columns: int = 0) -> None:
+    """Put the legend of some axes below the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    # Matplotlib lists error bars after lines; the reader looks for the rows first.
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(first))
-    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside right upper")
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns or (3 if figure.get_figwidth() > 7 else 2))
 
 
-_ROW = 0.052
-"""Height of a label as a share of the axes."""
+_ROW, _ROW_INCHES = 0.052, 0.136
+"""Height of a label as a share of the axes, and in inches: the larger one counts."""
+_MOST_NAMED = 6
+"""Most lines that are named beside the axes; more are in a legend."""
 
 
-def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]], left: bool = False) -> None:
+def name_lines(panels: Iterable[Any], most: int = _MOST_NAMED, room: bool = True) -> bool:
+    """Write the labels of lines right of the last of panels that share their heights; call it once limits are set.
+
+    Returns False, and writes nothing, where there are too many: then they need a legend. ``room``: as ``label_lines``.
+    """
+    panels = list(panels)
+    ends: dict[str, tuple[float, str, Any, str]] = {}
+    hollow = set()
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            line = handle[0] if isinstance(handle, ErrorbarContainer) else handle
+            heights = np.asarray(line.get_ydata(), dtype=float)
+            heights = heights[np.isfinite(heights)]
+            if len(heights):
+                marker = "_" if line.get_marker() in ("None", "", ".") else line.get_marker()
+                ends[label] = (float(heights[-1]), label, line.get_color(), marker)
+                hollow |= {label} if line.get_markerfacecolor() == "white" else set()
+    rows = sum(1 + label.count("\n") for label in ends)
+    if len(ends) > most or rows * _row(panels[-1]) > 1:
+        return False
+    label_lines(panels[-1], list(ends.values()), hollow=hollow, room=room)
+    return True
+
+
+def _row(axes: Any) -> float:
+    """Return the height of a label as a share of the axes."""
+    return float(max(_ROW, _ROW_INCHES / (axes.get_position().height * axes.figure.get_figheight())))
+
+
+def label_lines(
+    axes: Any,
+    ends: Sequence[tuple[float, str, Any, str]],
+    left: bool = False,
+    hollow: Collection[str] = (),
+    room: bool = True,
+) -> None:
     """Write labels beside the axes at the heights of lines, moved apart where they would overlap.
 
     ``ends`` are height, text, and the line's colour and marker. They stand right of the axes, or ``left`` of them where
-    the lines are further apart at their beginnings.
+    the lines are further apart at their beginnings. The markers of texts in ``hollow`` are white inside. Without
+    ``room`` they are written into an empty place beside the axes, which is not made wider for them.
     """
     if not ends:
         return
@@ -112,7 +157,7 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]], left: bo
     places = list(wanted)
     # Up from the lowest, then down from the top: each moves no more than its neighbours make it.
     rows = [1 + label.count("\n") for _, label, *_ in order]
-    gaps = [_ROW * (below + above) / 2 for below, above in pairwise(rows)]
+    gaps = [_row(axes) * (below + above) / 2 for below, above in pairwise(rows)]
     for i, gap in enumerate(gaps, start=1):
         places[i] = max(places[i], places[i - 1] + gap)
     for i in reversed(range(len(places))):
@@ -122,13 +167,23 @@ def label_lines(axes: Any, ends: Sequence[tuple[float, str, Any, str]], left: bo
         # The mark has the line's colour; text in it would be too pale to read.
         edge, way, flush = (0, -1, "right") if left else (1, 1, "left")
         beside = axes.transAxes + ScaledTranslation(way * 8 / 72, 0, axes.figure.dpi_scale_trans)
-        axes.plot(
-            [edge], [place], marker=marker, color=color, markersize=4, linestyle="", transform=beside, clip_on=False
+        (drawn,) = axes.plot(
+            [edge],
+            [place],
+            marker=marker,
+            color=color,
+            markersize=4,
+            linestyle="",
+            transform=beside,
+            clip_on=False,
+            markerfacecolor="white" if label in hollow else color,
         )
-        axes.annotate(
+        written = axes.annotate(
             label, (edge, place), xycoords="axes fraction", xytext=(way * 15, 0), textcoords="offset points",
             va="center", ha=flush, fontsize="small", color=INK, annotation_clip=False,
         )  # fmt: skip
+        drawn.set_in_layout(room)
+        written.set_in_layout(room)
 
 
 def label_rows(axes: Any, result: StudyResult, target: str, positive: bool = False) -> None:
@@ -139,8 +194,8 @@ def label_rows(axes: Any, result: StudyResult, target: str, positive: bool = Fal
         n: [cell for cell in row if cell.mean > 0 or not positive]
         for n, row in rows_by_n(cells(result.table, target)).items()
     }
-    names = {n: f"n = {whole(n)}" + (" held out" if result.held_out(n) else "") for n in rows}
-    label_lines(axes, [(row[-1].mean, names[n], colors[n], markers[n]) for n, row in rows.items() if row])
+    ends = [(row[-1].mean, size_label(result, n), colors[n], markers[n]) for n, row in rows.items() if row]
+    label_lines(axes, ends)
 
 
 def label_levels(axes: Any, levels: Sequence[tuple[float, str, Any]]) -> None:

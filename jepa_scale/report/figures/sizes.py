@@ -19,7 +19,7 @@ from jepa_scale.report.figures.shared import (
     seeds_of_cells,
 )
 from jepa_scale.report.page import marks
-from jepa_scale.report.page.style import INK, MARKERS, MUTED, sequential, size_axis, styled
+from jepa_scale.report.page.style import MARKERS, MUTED, sequential, size_axis, styled
 from jepa_scale.report.summary import Cell, cells, optima, sizes, subject, widths
 from jepa_scale.report.wording import listed, measured, percent, plural, whole
 
@@ -97,7 +97,7 @@ def draw(result: StudyResult) -> Figure:
     axes.set_ylabel(_measure(result))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     ends = [(row[-1].mean, f"k = {k}", colors[k], markers[k]) for k, row in _by_width(result).items()]
-    label_lines(axes, ends)
+    label_lines(axes, [*ends, *_end_of_learner(result, colors)])
     label_levels(axes, levels(result))
     return figure
 
@@ -125,13 +125,15 @@ def _draw_learner(axes: Any, result: StudyResult, colors: Mapping[int, Any]) -> 
         return
     for place, k in shown:
         axes.plot(learner.sizes, learner.regret[:, place], color=colors[k], linewidth=0.9, linestyle=":", zorder=1.8)
-    highest = learner.regret.max(1)
-    # Right of the third size there is room above the highest line.
-    at = min(2, len(learner.sizes) - 1)
-    axes.annotate(
-        "dotted: exact minimiser", (learner.sizes[at], highest[at]), xytext=(14, 0), textcoords="offset points",
-        fontsize="small", color=INK, va="bottom",
-    )  # fmt: skip
+
+
+def _end_of_learner(result: StudyResult, colors: Mapping[int, Any]) -> list[tuple[float, str, Any, str]]:
+    """Return the name of the exact minimiser's lines at the end of the highest, among the names of the others."""
+    learner = result.learner
+    shown = [place for place, k in enumerate(learner.widths) if k in colors] if learner is not None else []
+    if learner is None or not shown:
+        return []
+    return [(float(learner.regret[-1, shown].max()), "dotted: exact\nminimiser", MUTED, "_")]
 
 
 def learner_sentence(result: StudyResult) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jepa_scale.records import RunRecord, StudyResult
+from jepa_scale.report.figures.shared import label_lines
 from jepa_scale.report.page import marks
-from jepa_scale.report.page.style import EXACT, MUTED, NARROWEST, sequential, styled
+from jepa_scale.report.page.style import EXACT, NARROWEST, sequential, styled
 from jepa_scale.report.summary import by_width, finished, sizes
 from jepa_scale.report.wording import listed, whole
 
@@ -60,7 +60,16 @@ def draw(result: StudyResult) -> Figure:
         axes.set_xlabel("index i")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel(r"singular value $\sigma_i$")
-    figure.legend(handles=_key(), loc="outside lower center", ncols=3 if len(chosen) > 2 else 1)
+    last = list(chosen.values())[-1]
+    color = colors[int(last.dials["n"])]
+    ends = [
+        (float(_exact(last)[-1]), "exact, of\nthe world", EXACT, "_"),
+        (float(last.spectrum["learned"][-1]), "learned,\nexact", color, "o"),
+    ]
+    held_out = "learned,\nheld-out ± SE"
+    if last.spectrum.get("estimated"):
+        ends.append((float(last.spectrum["estimated"][-1]), held_out, color, "D"))
+    label_lines(panels[-1], ends, hollow=[held_out])
     return figure
 
 
@@ -89,24 +98,6 @@ def _panel(axes: Any, row: int, record: RunRecord, color: Any) -> None:
         )
     axes.axvline(k + 0.5, color=color, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-
-
-def _key() -> list[Line2D]:
-    # In grey, as the colour stands for n.
-    return [
-        Line2D([], [], color=EXACT, linewidth=1.2, label=r"exact $\sigma_i$ of the world"),
-        Line2D([], [], color=MUTED, marker="o", linestyle="", markersize=4, label="learned features, exact"),
-        Line2D(
-            [],
-            [],
-            color=MUTED,
-            marker="D",
-            markerfacecolor="white",
-            linestyle="",
-            markersize=4,
-            label="learned, held-out estimate ± SE",
-        ),
-    ]
 
 
 def _exact(record: RunRecord) -> Any:
