@@ -214,7 +214,8 @@ class Look:
             self.points, self._planned = read_plan(self.study, looking=True), self._plan_time()
         submission, stopped = read_submission(self.study), cancelled(self.study)
         tasks, unknown = self._tasks(submission, stopped)
-        latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
+        trials = self.queue.trials()
+        latest = {trial.user_attrs.get("run"): trial for trial in trials}
         # After the trials: whoever has taken runs held the study before.
         here = held(self.study) if self.at_it is None else self.at_it
         lost = functools.partial(_lost, tasks, unknown, here)
@@ -224,7 +225,7 @@ class Look:
             # A design takes some of its runs; the others lack nothing.
             runs = tuple(run for run in runs if run.state != "left")
             most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
-        left = _left(runs, self._workers(runs, tasks, here), self.queue)
+        left = _left(runs, self._workers(runs, tasks, here), trials)
         ordered = submission is not None and submission.cluster is not None
         return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
@@ -347,12 +348,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _left(runs: Sequence[RunState], workers: int, queue: Queue) -> tuple[float, float] | None:
+def _left(runs: Sequence[RunState], workers: int, trials: Sequence[FrozenTrial]) -> tuple[float, float] | None:
     """Seconds left, lower and upper: remaining work by the quartiles of finished runs' times, divided among workers."""
     # From being taken to being told, as starting a process takes its time too.
     took = [
         trial.duration.total_seconds()
-        for trial in queue.trials()
+        for trial in trials
         if trial.state == TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0
     ]
     open_runs = [run for run in runs if run.state in ("running", "waiting", "lost")]
