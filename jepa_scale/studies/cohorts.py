@@ -115,7 +115,7 @@ class Cohorts:
         if run not in self._kinds:
             self._kinds[run] = kind_of(point.config)
         kind = self._kinds[run]
-        return None if kind in self._alone else (point.purpose, kind)
+        return None if kind in self._alone else kind
 
     def most(self, run: str, waiting: int) -> int:
         """How many runs to claim together, of as many as wait: a worker leaves the others their share."""
