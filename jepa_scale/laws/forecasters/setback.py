@@ -14,6 +14,8 @@ RISE = 0.05
 """Rise of y at the next size that counts as a setback."""
 _ALIKE = 0.25
 """Scale on which two shares of late learning are alike."""
+_EARLY = 0.4
+"""Expected share below which a curve learns early, and is not set back."""
 _TREND = 0.5
 """Share of the last change of the share of late learning that is expected to come again."""
 _LATEST = 1.3
@@ -41,8 +43,8 @@ class Setback:
     Of other studies it is known, at each size and width, which share s of what is learnt was expected to come in the
     second half of the epochs at the next size (``expected_share``), and the setback b = (y_next − y) / (1 − y) there,
     0 where y rose by less than 0.05. A curve with a share of s has a setback with the probability
-    Σ K(s − s_i) 1{b_i > 0} / (2 + Σ K(s − s_i)), K Gaussian with scale 0.25, and its size is that of one of them; it
-    stays at every larger n.
+    Σ K(s − s_i) 1{b_i > 0} / (2 + Σ K(s − s_i)), K Gaussian with scale 0.25, or 0 for s < 0.4, and its size is that
+    of one of them; it stays at every larger n.
     """
 
     late: Float64[np.ndarray, " pairs"]
@@ -57,7 +59,7 @@ class Setback:
     def probability(self, late: float) -> tuple[float, Float64[np.ndarray, " pairs"]]:
         """Return P(setback), and the weights of the pairs whose setback it would be."""
         alike = np.exp(-0.5 * ((late - self.late) / _ALIKE) ** 2)
-        rose = alike * (self.setback > 0)
+        rose = alike * (self.setback > 0) * (late >= _EARLY)
         return float(rose.sum() / (_PRIOR + alike.sum())), rose
 
     def applied(
