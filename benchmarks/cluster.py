@@ -2,6 +2,10 @@
 
 Records are copies of one real run's, with a planted regret. SLURM's commands are stand-ins that answer at once; what a
 real controller takes for one sbatch and one squeue comes on top. Wall seconds, as a user waits for them.
+
+With --queue: the queue alone, in a journal or, by --storage, on a server, whose database must be empty:
+
+    python benchmarks/cluster.py --queue 60 --trials 100000 --storage postgresql+psycopg2://me@localhost/empty
 """
 
 from __future__ import annotations
@@ -107,15 +111,48 @@ def throughput(study: Path, workers: int, trials: int) -> None:
     print(f"{f'journal: {workers} processes take and tell {trials} runs':<58}{trials / seconds:8.1f} runs/s")
 
 
+def claim_for(study: Path, url: str | None, worker: str, seconds: float, claimed: multiprocessing.SimpleQueue) -> None:
+    """Take runs for so long, and pass on which."""
+    queue, until, runs = Queue(study, "grown", url=url), time.perf_counter() + seconds, []
+    while time.perf_counter() < until and (claim := queue.claim(worker)) is not None:
+        runs.append(claim.run_id)
+    claimed.put(runs)
+
+
+def queue_alone(study: Path, url: str | None, trials: int, seconds: float, workers: int = 8) -> None:
+    """What the queue of a study takes that many processes claim from, one run at a time."""
+    queue = timed("opening an empty queue", Queue, study, "grown", None, url)
+    assert isinstance(queue, Queue)
+    points = [DesignPoint(100 + index % 1000, 2 + index % 64, index, {}, f"run{index:09d}") for index in range(trials)]
+    timed("planning", queue.plan, points, {})
+    timed("planning again, nothing missing", queue.plan, points, {})
+    timed("listing all trials, as status does", queue.trials)
+    timed("opening it", Queue, study, "grown", None, url)
+    context = multiprocessing.get_context("spawn")
+    claimed = context.SimpleQueue()
+    crew = [context.Process(target=claim_for, args=(study, url, f"w{i}", seconds, claimed)) for i in range(workers)]
+    for process in crew:
+        process.start()
+    runs = [run for _ in crew for run in claimed.get()]
+    assert len(runs) == len(set(runs)), "a run was claimed twice"
+    label = f"{workers} processes claim for {seconds:g} s, opening included"
+    print(f"{label:<58}{len(runs) / seconds:8.1f} runs/s")
+
+
 def main() -> None:
     """Print what each step takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--claims", type=int, default=400, help="runs taken to measure the journal's throughput")
     parser.add_argument("--no-collect", action="store_true", help="leave out records, report's table and fits")
+    parser.add_argument("--queue", type=float, metavar="SECONDS", help="the queue alone, claimed from for so long")
+    parser.add_argument("--storage", help="URL of the queue (default: a journal)")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
+        if parsed.queue:
+            queue_alone(root, parsed.storage, parsed.trials, parsed.queue)
+            return
         stand_ins(root / "bin")
         spec, study = spec_of(parsed.trials), root / "study"
         submitted: list[float] = []

@@ -4,6 +4,7 @@ Two halves: surfaces of exact learners on random worlds (theory/learning_curve.p
 stands for runs, and every study of trained networks in benchmarks/tables with more than three sizes. For each cut with
 at least three sizes below it: where the study stood, E|X − y| and E|X − X′| of the members on the larger cells in units
 of the better simple forecaster, and the stack's misses, its weights taken from other studies and its own back-tests.
+Of trained studies also when their runs learnt, and what they were set back by at the next size.
 
     python benchmarks/library.py                    # 3 to 5 minutes on one core
     python benchmarks/library.py --surfaces 24 --out /tmp/library.json
@@ -21,8 +22,10 @@ from typing import Any
 import numpy as np
 from forecast import LEAST_SIZES, SIMPLE, cuts_of, forecasters, studies
 
+from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.forecasters.base import Forecaster, Seen
-from jepa_scale.laws.forecasters.library import VERSION, distance_class, from_dict, situation
+from jepa_scale.laws.forecasters.library import VERSION, Library, distance_class, from_dict, situation
+from jepa_scale.laws.forecasters.setback import RISE, expected_share
 from jepa_scale.laws.forecasters.stack import Stack, misses, mixed, pairwise
 from jepa_scale.laws.noise import pooled_noise
 from jepa_scale.theory.graph import FiniteWorld
@@ -35,6 +38,7 @@ from jepa_scale.worlds.nuisance import Nuisance
 from jepa_scale.worlds.persistence import Persistence
 from jepa_scale.worlds.torus import Torus
 
+NOTHING = Library((), ())
 LEAST_REFERENCE = 2e-3
 """Smallest CRPS, in units of random regret, that others are measured by."""
 Cut = tuple[Seen, Seen]
@@ -102,11 +106,25 @@ def all_studies(surfaces: int, tables: list[Path]) -> Iterator[tuple[str, str, l
         yield name, "trained", [(seen, ahead) for seen, ahead, _ in cuts_of(table)]
 
 
+def learnt(name: str, seen: Seen) -> dict[str, Any]:
+    """When the runs of a study learnt, size by size but the last, and what they were set back by at the next."""
+    late, setback = [], []
+    for width in np.unique(seen.k):
+        curve = seen.curve(float(width))
+        if curve.late is None:
+            continue
+        rise, shares = np.diff(curve.mean), expected_share(curve.late)[:-1]
+        known = np.isfinite(shares)
+        late += shares[known].tolist()
+        setback += np.where(rise > RISE, rise / (1 - curve.mean[:-1]), 0.0)[known].tolist()
+    return {"name": name, "late": rounded(np.array(late)), "setback": rounded(np.array(setback))}
+
+
 def crps_of(forecaster: Forecaster, cuts: list[Cut]) -> float:
     """Mean CRPS of a forecaster on the cells ahead of every cut."""
     alone, parts = Stack(members={"alone": forecaster}), []
     for seen, ahead in cuts:
-        a, b = pairwise(alone.member_draws(seen, ahead), ahead.mean)
+        a, b = pairwise(alone.member_draws(seen, ahead, NOTHING), ahead.mean)
         parts.append(a[0] - 0.5 * b[0, 0])
     return float(np.concatenate(parts).mean())
 
@@ -126,8 +144,11 @@ def main() -> None:
     simple = forecasters(SIMPLE)
     entries: list[dict[str, Any]] = []
     judged = []
-    for name, source, cuts in all_studies(given.surfaces, sorted(folder.glob("*.parquet"))):
-        drawn = [stack.member_draws(seen, ahead) for seen, ahead in cuts]
+    tables = sorted(folder.glob("*.parquet"))
+    curves = [learnt(name, Seen.of(cells_from_table(table, "regret", np.inf))) for name, table in studies(tables)]
+    known = from_dict({"members": [], "studies": [{**curve, "source": "trained", "cuts": []} for curve in curves]})
+    for name, source, cuts in all_studies(given.surfaces, tables):
+        drawn = [stack.member_draws(seen, ahead, known.without(name)) for seen, ahead in cuts]
         energies = [pairwise(one, ahead.mean) for one, (_, ahead) in zip(drawn, cuts, strict=True)]
         a, b = (np.concatenate([part[place] for part in energies], axis=-1) for place in (0, 1))
         scores = a.mean(axis=1) - 0.5 * np.diagonal(b.mean(axis=2))
@@ -141,7 +162,8 @@ def main() -> None:
             }
             for (seen, _), (a, b) in zip(cuts, energies, strict=True)
         ]
-        entries.append({"name": name, "source": source, "cuts": content})
+        when = next((curve for curve in curves if curve["name"] == name and curve["late"]), {})
+        entries.append({"name": name, "source": source, "cuts": content, **when})
         judged.append((cuts, drawn))
         print(name, len(cuts), f"{reference:.3f}", rounded(scores / reference), flush=True)
     library = from_dict({"version": VERSION, "members": names, "studies": entries})

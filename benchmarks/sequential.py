@@ -1,11 +1,11 @@
 """Runs needed for the interval of a whole grid: cells chosen one by one by the forecasts, at random, or small n first.
 
 Surfaces of exact learners on random worlds (as in library.py, other seeds), whose largest size is to be forecast at the
-width that is best there. The grid is every run of all smaller sizes. Every strategy begins with one run of each of two
-sizes × up to three widths; then `advise`'s criterion (the joint scatter of the stack's draws, V-optimality, cost n) or
-the rule chooses single runs of the grid, until the 90 % interval of the answer is as narrow as the grid's, or the grid
-is spent. Printed: share of the grid's runs and of its cost Σ n, and the error of the median then, in units of random
-plans' regret; at the end how often the interval held the truth.
+width that is best there. The grid is every run of all smaller sizes. Every rule begins with one run of each of two
+sizes × up to three widths; then `ScalingDesignSampler` (which has four widths to begin with; cost n) or a simple rule
+chooses single runs of the grid, until the 90 % interval of the answer is as narrow as the grid's, or the grid is spent.
+Printed: share of the grid's runs and of its cost Σ n, and the error of the median then, in units of random plans'
+regret; at the end how often the interval held the truth.
 
     python benchmarks/sequential.py [--surfaces 8]
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from library import random_world
 
-from jepa_scale.laws.design import deviations, greedy
+from jepa_scale.laws.adaptive import DesignSettings, Runs, propose
 from jepa_scale.laws.forecasters.base import Seen
 from jepa_scale.laws.forecasters.stack import Stack
 from jepa_scale.laws.noise import pooled_noise
@@ -78,15 +78,18 @@ def interval(seen: Seen, n: float, k: float) -> tuple[float, float, float]:
     return float(middle), float(low), float(high)
 
 
-def by_forecasts(made: Surface, taken: Counter[tuple[int, int]], open_: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the cell whose run narrows the answer most for its cost."""
-    seen, (n, k, _) = seen_of(made, taken), made.target
-    points_n, points_k = (
-        np.array([axis[cell[place]] for cell in open_]) for place, axis in enumerate((made.n, made.k))
+def by_forecasts(made: Surface, taken: Counter[tuple[int, int]]) -> tuple[int, int]:
+    """Return the cell that the sampler of `sampler: design` takes next."""
+    n, k, _ = made.target
+    settings = DesignSettings(
+        tuple(made.k.astype(int)), tuple(made.n[:-1].astype(int)), int(k), int(n), cap=SEEDS, ceiling=1.0
     )
-    drawn = Stack().fit(seen).draws(np.append(points_n, n), np.append(points_k, k), DRAWS, np.random.default_rng(6))
-    noise = seen.deviation(drawn[:, :-1].mean(axis=0), 1.0)
-    return open_[greedy(deviations(drawn[:, -1:]), deviations(drawn[:, :-1]), noise, points_n, 1).order[0]]
+    cells = [(i, j, seed) for (i, j), count in taken.items() for seed in range(count)]
+    sizes, widths, _ = (np.array(axis) for axis in zip(*cells, strict=True))
+    runs = Runs(made.k[widths], made.n[sizes], np.array([made.runs[cell] for cell in cells]))
+    chosen = propose(settings, runs, settings.cells[1])
+    assert chosen is not None
+    return int(np.flatnonzero(made.n == chosen.n)[0]), int(np.flatnonzero(made.k == chosen.k)[0])
 
 
 def play(made: Surface, strategy: str, goal: float, seed: int) -> tuple[float, float, float, float]:
@@ -111,7 +114,7 @@ def play(made: Surface, strategy: str, goal: float, seed: int) -> tuple[float, f
                 float(low <= truth <= high),
             )
         if strategy == "forecasts":
-            taken[by_forecasts(made, taken, open_)] += 1
+            taken[by_forecasts(made, taken)] += 1
         elif strategy == "random":
             taken[open_[int(generator.integers(len(open_)))]] += 1
         else:

@@ -14,8 +14,9 @@ from jepa_scale.studies.sampler import ScalingDesignSampler as _Design
 class ScalingDesignSampler(_Design):
     """Choose dataset size and width of each trial so that the forecast at a target becomes sure for the least cost.
 
-    A scaling law is fitted to the finished trials, and the next cell is the one that narrows the forecast most for its
-    seconds (``trial.duration``, or the user attribute ``seconds``). The objective is minimised: a regret or a loss.
+    The forecasters of `jepa-scale advise` are fitted to the finished trials, and the next cell is the one that narrows
+    the forecast most for its seconds (``trial.duration``, or the user attribute ``seconds``). The objective is
+    minimised: a regret or a loss.
 
     Parameters
     ----------
@@ -30,9 +31,9 @@ class ScalingDesignSampler(_Design):
     hours
         Number of hours after which it stops.
     tolerance
-        Stop when the standard deviation of the forecast's logarithm is below this; 0: never.
+        Stop when the forecast's standard deviation over its mean is below this; 0: never.
     ceiling
-        Value of doing nothing, from which cells are not worth a run; by default none.
+        Value of doing nothing, such as the regret of random plans; by default the largest value so far.
     repeats
         Largest number of runs of one cell.
     seed

@@ -103,6 +103,8 @@ class EpochCallback(L.Callback):
         self.context = context
         self.seconds = 0.0
         """Time spent by this callback, publishing included."""
+        self.heard = True
+        """Whether estimates go to ``trainer.callback_metrics`` too, which takes Lightning half a millisecond each."""
 
     def estimates(self, trainer: L.Trainer, module: WorldModel) -> list[Estimate]:
         """Return this epoch's estimates."""
@@ -118,8 +120,9 @@ class EpochCallback(L.Callback):
         try:
             rows = self.estimates(trainer, pl_module)
             publish(trainer, rows)
-            # For callbacks of Lightning, such as EarlyStopping; the loggers have them, with their uncertainty.
-            log_values(pl_module, rows, errors=False)
+            if self.heard:
+                # For callbacks of Lightning, such as EarlyStopping; the loggers have them, with their uncertainty.
+                log_values(pl_module, rows, errors=False)
         except NotFiniteError as error:
             # The step after the last loss that was looked at can still wreck the model.
             pl_module.diverged = f"epoch {trainer.current_epoch + 1}: {error}"

@@ -31,6 +31,8 @@ class LoggedRun:
     """Name of the study, if any."""
     tags: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    together: bool = False
+    """Whether this process logs other runs at the same time, as those of a cohort."""
 
 
 class EstimateLogger(Logger):

@@ -12,6 +12,7 @@ from jepa_scale.laws.cells import cells_from_table, finite_mean
 from jepa_scale.laws.cost import Cost, cost_from_table
 from jepa_scale.laws.design import deviations, greedy
 from jepa_scale.laws.forecasters.base import Forecaster, thinned
+from jepa_scale.laws.lateness import learns_late
 from jepa_scale.laws.more_data import SLACK, prospects
 from jepa_scale.laws.outlook import Outlook
 from jepa_scale.laws.training import trouble_of
@@ -295,6 +296,9 @@ def _warnings(
     if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
         side = "wider" if best[0] == widths[-1] else "narrower"
         warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
+    late = learns_late(cells)
+    if late is not None:
+        warnings.append(late)
     if len(np.unique(cells.n)) < 3:
         warnings.append(Finding("few_sizes", "n"))
     if noise > 0.5 * ask.target_regret:

@@ -72,15 +72,16 @@ class Track:
 class Calibration:
     """What a law's forecasts erred by in back-tests, and what the next one is expected to err by.
 
-    The error at d decades is taken for r (d + 0.2) on the scale of the residuals, r with mean ``drift`` and mean square
-    ``spread``² over the origins, the larger ones weighing more. A forecast is corrected by the share of the drift that
-    is consistent, κ = drift²/spread², times W/(W + 2) for origins of weight W. A half-width h becomes √(h² + q² v), v
-    that share of spread² (d + 0.2)² and the rest of the plain half-width squared; at most five times the plain one.
-    Bootstrap intervals do not know that a law bends beyond its data: on 42 splits of 14 published tables plain 90 %
-    intervals covered 0.61 of the larger runs, these 0.92.
+    The error at d decades is taken for r (d + 0.2) on the scale of the residuals, with one r for each of m origins.
+    Where all have one sign, a forecast is corrected by the ``drift``, the smallest |r|, times 1 − 2^(1 − m), as m signs
+    agree by chance with probability 2^(1 − m); else it is left. ``spread``² is the mean of r², the larger origins
+    weighing more: a half-width h becomes √(h² + q² v), v the share W/(W + 2) of spread² (d + 0.2)² and the rest of the
+    plain half-width squared; at most five times the plain one. Bootstrap intervals do not know that a law bends beyond
+    its data: on 39 splits of 13 published tables plain 90 % intervals covered 0.63 of the larger runs, these 0.91.
     """
 
     drift: float
+    """Error for each decade that every origin agrees on, shrunk as they are few; what forecasts are corrected by."""
     spread: float
     weight: float
     """W = Σ weights of the origins, at most 2."""
@@ -96,8 +97,7 @@ class Calibration:
 
     def shift(self, distance: np.ndarray | float) -> Float64[np.ndarray, " points"]:
         """Return what is added to a forecast at a distance, on the scale of the residuals."""
-        consistent = self.drift**2 / self.spread**2 if self.spread > 0 else 0.0
-        return np.asarray(-self.trust * consistent * self.drift * _reach(distance))
+        return -self.drift * _reach(distance)
 
     def half(self, plain: np.ndarray, mean: np.ndarray, distance: np.ndarray | float, level: float) -> np.ndarray:
         """Return the half-width that a plain one becomes; ``mean`` is the mean of the plain ones of both sides."""
@@ -118,6 +118,14 @@ class Calibration:
             model.back(moved - self.half(centre - low, mean, distance, level)),
             model.back(moved + self.half(high - centre, mean, distance, level)),
         )
+
+
+def _agreed(slopes: Float64[np.ndarray, " origins"]) -> float:
+    """Return the smallest slope where all have one sign, times the probability that they do not by chance; else 0."""
+    signs = np.sign(slopes)
+    if not (signs == signs[0]).all():
+        return 0.0
+    return float(signs[0] * np.abs(slopes).min() * (1 - 0.5 ** (len(slopes) - 1)))
 
 
 def _reach(distance: np.ndarray | float) -> np.ndarray:
@@ -186,7 +194,7 @@ def learn_calibration(track: Track) -> Calibration:
     usable = np.isfinite(track.error) & (track.distance > 0)
     farthest = float(track.distance[usable].max())
     return Calibration(
-        drift=float(weights @ slopes / weights.sum()),
+        drift=_agreed(slopes),
         spread=float(np.sqrt(weights @ slopes**2 / weights.sum())),
         weight=float(weights.sum()),
         farthest=farthest,

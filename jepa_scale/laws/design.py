@@ -61,22 +61,25 @@ def greedy(
             break
         order.append(best)
         left[best] -= 1
-        target, candidates = _observe(best, target, candidates, noise)
+        candidates, target = observe(best, candidates, target, noise)
         remaining.append(float((target**2).sum()) / before)
     return Choice(tuple(order), np.array(remaining))
 
 
-def _observe(
-    index: int, target: np.ndarray, candidates: np.ndarray, noise: np.ndarray
+def observe(
+    index: int,
+    candidates: Float64[np.ndarray, "directions candidates"],
+    target: Float64[np.ndarray, "directions targets"],
+    noise: Float64[np.ndarray, " candidates"],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Condition on an observation: a square-root Kalman update of every column."""
+    """Condition candidates and targets on an observation of a candidate: a square-root Kalman update of columns."""
     seen = candidates[:, index]
     own, variance = float(seen @ seen), float(noise[index] ** 2)
     if own <= 0:
-        return target, candidates
+        return candidates, target
     # I − c v vᵀ with this c is a square root of I − v vᵀ/(s² + vᵀv).
     share = (1 - np.sqrt(variance / (variance + own))) / own
-    return target - share * np.outer(seen, seen @ target), candidates - share * np.outer(seen, seen @ candidates)
+    return candidates - share * np.outer(seen, seen @ candidates), target - share * np.outer(seen, seen @ target)
 
 
 def deviations(draws: Float64[np.ndarray, "draws points"]) -> Float64[np.ndarray, "draws points"]:

@@ -89,6 +89,9 @@ WORDS = {
     "moved_with_weights": "{subject} moved from {first:.2f} to {second:.2f} as the weights were updated: the law does "
     "not follow the cells, its value depends on how they are weighted",
     "refits_failed": "{failed} bootstrap refits failed and are not in the intervals",
+    "learns_late": "{share:.0%} of what {subject} learnt at n = {n} came in the second half of training: with more "
+    "data and the same steps it would learn later still, and regret may rise again; give the runs more steps, by "
+    "trainer.steps_per_epoch or the budget rule fixed_epochs",
     # Verdicts of an audit, and what else it finds in embeddings
     "wide": "{needed} of its {width} directions hold {share:.0%} of what is predictable",
     "fits": "{needed} of its {width} directions are needed for {share:.0%} of what is predictable, and linear "

@@ -19,8 +19,8 @@ class Quantity:
     """A column of the table.
 
     Its number is the estimate ``final`` at the last epoch, the exact ``truth`` of the world, or ``sampled`` in its
-    place where the world has no truth, or ``pretrained``, the estimate before fine-tuning. ``{score}`` in a name
-    stands for the score of the run's own planner.
+    place where the world has no truth, ``pretrained``, the estimate before fine-tuning, or ``halfway``, that when half
+    of the epochs were done. ``{score}`` in a name stands for the score of the run's own planner.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Quantity:
     truth: str = ""
     sampled: str = ""
     pretrained: str = ""
+    halfway: str = ""
     better: Better = ""
     """Which end is better, ``lower`` or ``higher``; empty if neither is."""
     low: float = -math.inf
@@ -46,6 +47,8 @@ class Quantity:
         place: Mapping[str, Any]
         if self.pretrained:
             place, name = record.pretrained, self.pretrained
+        elif self.halfway:
+            place, name = record.halfway, self.halfway
         elif self.final:
             place, name = record.final, self.final
         elif record.truth:
@@ -57,9 +60,18 @@ class Quantity:
 
 
 def _regret(
-    name: str, what: str, final: str = "", truth: str = "", sampled: str = "", pretrained: str = "", label: str = ""
+    name: str,
+    what: str,
+    final: str = "",
+    truth: str = "",
+    sampled: str = "",
+    pretrained: str = "",
+    halfway: str = "",
+    label: str = "",
 ) -> Quantity:
-    return Quantity(name, what, final, truth, sampled, pretrained, better="lower", low=0.0, high=1.0, label=label)
+    return Quantity(
+        name, what, final, truth, sampled, pretrained, halfway, better="lower", low=0.0, high=1.0, label=label
+    )
 
 
 def _success(name: str, what: str, final: str = "", pretrained: str = "") -> Quantity:
@@ -99,6 +111,11 @@ MEASURED = (
         "regret_pretrained",
         "of the same run before fine-tuning; NaN where nothing was fine-tuned",
         pretrained="regret/{score}",
+    ),
+    _regret(
+        "regret_halfway",
+        "of the same run when half of its epochs were done, rounded down; NaN for a single epoch",
+        halfway="regret/{score}",
     ),
     _regret("regret_distance", "exact expected regret, score −‖ẑ − f(x_g)‖²", final="regret/distance"),
     _regret("regret_inner", "exact expected regret, score ẑᵀf(x_g)", final="regret/inner"),

@@ -128,6 +128,8 @@ class RunRecord:
     pretrained: Mapping[str, float | None] = field(default_factory=dict)
     """``final`` at the last epoch of pretraining; empty where no stage followed it."""
     pretrained_standard_errors: Mapping[str, float | None] = field(default_factory=dict)
+    halfway: Mapping[str, float | None] = field(default_factory=dict)
+    """Those of ``final`` that a quantity reads when half of the last stage's epochs, rounded down, were done."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
     """How success and regret were measured: tolerance, budget, goal law, planner, removed tasks; empty: unknown."""
 

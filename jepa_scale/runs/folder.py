@@ -311,6 +311,7 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "final_n": _numbers,
     "pretrained": _numbers,
     "pretrained_standard_errors": _numbers,
+    "halfway": _numbers,
     "truth": lambda value: _numbers({name: item for name, item in value.items() if not _lists({name: item})}),
     "spectrum": lambda value: isinstance(value, dict) and _lists(value),
     "bounds": lambda value: not value or (isinstance(value, list) and all(map(_bounds, value))),

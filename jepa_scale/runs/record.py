@@ -17,6 +17,7 @@ from jepa_scale.callbacks.planning import floors_of
 from jepa_scale.callbacks.tasks import protocol_of
 from jepa_scale.models.size import flops_per_step, parameters
 from jepa_scale.records import BoundValue, RunRecord
+from jepa_scale.records.quantities import MEASURED
 from jepa_scale.runs.build import Parts
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -33,6 +34,9 @@ def record_of(
     final = {row["name"]: row for row in rows if row["epoch"] == last} if not module.diverged else {}
     earlier = module.epochs_before - 1
     before = {row["name"]: row for row in rows if row["epoch"] == earlier}
+    read = {quantity.halfway.format(score=config["planner"].get("score")) for quantity in MEASURED if quantity.halfway}
+    middle = earlier + (last - earlier) // 2
+    halfway = {row["name"]: row["value"] for row in rows if row["epoch"] == middle and row["name"] in read}
     known = context.exact
     bounds = () if module.diverged or known is None else bounds_of(known, tabulate(module, known.world))
     return RunRecord(
@@ -53,6 +57,7 @@ def record_of(
         final_n={name: row["n"] for name, row in final.items()},
         pretrained={name: row["value"] for name, row in before.items()},
         pretrained_standard_errors={name: row["standard_error"] for name, row in before.items()},
+        halfway=halfway if final and middle > earlier else {},
         bounds=[_bound(bound) for bound in bounds],
         truth={} if known is None else _truth(known, context.k),
         spectrum={} if module.diverged else _spectrum(folder, last),

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.loggers.logger import Logger
 
 from jepa_scale import processes
+from jepa_scale.callbacks.base import EpochCallback
 from jepa_scale.callbacks.checkpoint import RunCheckpoint
 from jepa_scale.callbacks.divergence import DivergenceGuard
 from jepa_scale.callbacks.forwarding import Lightnings
@@ -196,7 +197,10 @@ def _train(
     fit_seconds = 0.0
     try:
         chosen = [] if checked is None else checked.loggers
-        processes.every(lambda: loggers.extend(_loggers(config, chosen, folder, group, tags) if here.leads else ()))
+        together = companion is not None and companion.size > 1
+        processes.every(
+            lambda: loggers.extend(_loggers(config, chosen, folder, group, tags, together) if here.leads else ())
+        )
         for stage in config["stages"]:
             if stage == FINETUNE:
                 parts = finetuning(config, parts)
@@ -238,10 +242,11 @@ def _loggers(
     folder: RunFolder,
     group: str | None,
     tags: Sequence[str],
+    together: bool,
 ) -> list[EstimateLogger]:
     """Open the run's loggers: its ``metrics.jsonl`` and the chosen ones, which replay what it already holds."""
     earlier = folder.read_metrics()
-    run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config))
+    run = LoggedRun(folder.path, run_id(config), group, tuple(tags), dict(config), together)
     others = [opened for settings in chosen if (opened := settings.open(run)) is not None]
     for logger in others:
         logger.replay(earlier)
@@ -262,6 +267,11 @@ def _test(folder: RunFolder, parts: Parts, loggers: Sequence[EstimateLogger]) ->
     parts.module.train()
     for logger in loggers:
         logger.write(rows)
+
+
+def _ours(callback: L.Callback) -> bool:
+    """Whether a callback is of this package, of which none looks at ``trainer.callback_metrics``."""
+    return type(callback).__module__.startswith("jepa_scale.")
 
 
 def _fit(
@@ -286,6 +296,9 @@ def _fit(
         path.parent.mkdir(exist_ok=True)
     checkpoint = RunCheckpoint(path, settings.get("checkpoint_every"))
     watching = [DivergenceGuard(settings["divergence"]), *parts.callbacks, *extra]
+    for callback in parts.callbacks:
+        if isinstance(callback, EpochCallback):
+            callback.heard = any(not _ours(one) for one in watching)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = trainer_of(

@@ -179,7 +179,7 @@ def _bounds(table: RunTable, records: Mapping[str, RunRecord]) -> tuple[tuple[st
     return tuple((label, mine[0], mine[1], mine[2]) for label, mine in counts.items())
 
 
-_OPTIONAL = ("tail", "regret_random", "wall_seconds")
+_OPTIONAL = ("tail", "regret_random", "regret_halfway", "wall_seconds")
 """Columns that laws, saturation and costs read, where a table has them."""
 
 _TEXTS = ("status", "run", "step")
@@ -253,7 +253,9 @@ def _optional(columns: Columns) -> dict[str, np.ndarray]:
     """Return the columns that may be missing; one that nobody named is left out if it is not of numbers."""
     found = {}
     for name in ("seed", *_OPTIONAL):
-        if not columns.has(name):
+        # Of a regret by another name it is not known what it was halfway.
+        renamed = name == "regret_halfway" and "regret" in columns.names and name not in columns.names
+        if not columns.has(name) or renamed:
             continue
         try:
             found[name] = columns.numbers(name)

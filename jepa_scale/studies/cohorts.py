@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.runs.identity import canonical
+from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.targets import target_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def why_alone(config: Mapping[str, Any]) -> str:
         "it trains in several processes": trainer["devices"] != 1,
         f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
         "it is compiled": bool(trainer.get("compile")),
+        "its logger is Lightning's WandbLogger, of which a process has one run": any(
+            str(leaf["_target_"]).endswith(".WandbLogger") for leaf in by_name(config["logger"]).values()
+        ),
         "its optimizer is not AdamWOneCycle": config["optimizer"]["_target_"].rpartition(".")[2] != "AdamWOneCycle",
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
@@ -111,7 +115,7 @@ class Cohorts:
         if run not in self._kinds:
             self._kinds[run] = kind_of(point.config)
         kind = self._kinds[run]
-        return None if kind in self._alone else (point.purpose, kind)
+        return None if kind in self._alone else kind
 
     def most(self, run: str, waiting: int) -> int:
         """How many runs to claim together, of as many as wait: a worker leaves the others their share."""

@@ -63,7 +63,9 @@ def about_target(table: RunTable, target: Target) -> RunTable:
         return table
     values = np.minimum(table[target.column].astype(float), target.ceiling)
     ceiling = np.full(len(table), target.ceiling)
-    return RunTable({**table.columns, "regret": values, "regret_random": ceiling}, table.dials)
+    # What the regret was halfway through training is nothing of another quantity.
+    kept = {name: column for name, column in table.columns.items() if name != "regret_halfway"}
+    return RunTable({**kept, "regret": values, "regret_random": ceiling}, table.dials)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], dials: Sequence[str] = (), more: Sequence[str] = ()) -> RunTable:

@@ -189,6 +189,9 @@ def test_the_scores_of_forecasts_are_what_the_benchmark_prints():
         assert [cell.strip("*") for cell in shown[name]] == expected
     cells = sum(int(row[1]) for row in kept if row[2] == "stack")
     assert f"on {len(mine)} studies ({cells} cells)" in pages()["docs/results/forecasts.md"]
+    score, covered = means["stack"][0], 100 * float(shown["stack"][2].strip("*"))
+    sentence = f"90 % intervals covered {covered:.0f} % and its CRPS was {score} of the better simple rule"
+    assert sentence in normalised(pages()["docs/concepts/calibration.md"])
 
 
 def printed_by(script):

@@ -30,11 +30,12 @@ def test_a_planted_drift_is_learned_and_taken_off(generator):
     # Errors of 0.1 (d + 0.2), seen from five origins with little noise.
     origins = [[(d, 0.1 * (d + 0.2) + 0.001 * generator.standard_normal()) for d in (0.3, 0.6, 1.0)] for _ in range(5)]
     found = learn_calibration(track(*origins))
-    assert found.drift == pytest.approx(0.1, rel=0.02)
+    # The smallest of five slopes, which agree by chance once in 16 times.
+    assert found.drift == pytest.approx(15 / 16 * 0.1, rel=0.03)
     assert found.spread == pytest.approx(0.1, rel=0.02)
     # W = 1 + 1/2 + … + 1/16.
     assert found.weight == pytest.approx(31 / 16)
-    assert found.shift(1.0) == pytest.approx(-(31 / 16) / (31 / 16 + 2) * 0.12, rel=0.05)
+    assert found.shift(1.0) == pytest.approx(-15 / 16 * 0.12, rel=0.03)
     assert (found.farthest, found.forecasts) == (1.0, 15)
 
 
@@ -42,9 +43,9 @@ def test_errors_of_either_sign_widen_and_do_not_shift():
     found = learn_calibration(track([(0.5, 0.08)], [(0.5, -0.04)], [(0.5, 0.01)], [(0.5, 0.005)]))
     # r = error/0.7; weights 1/8, 1/4, 1/2, 1.
     weights, slopes = np.array([1 / 8, 1 / 4, 1 / 2, 1]), np.array([0.08, -0.04, 0.01, 0.005]) / 0.7
-    assert found.drift == pytest.approx(weights @ slopes / weights.sum())
+    assert found.drift == 0.0
     assert found.spread == pytest.approx(np.sqrt(weights @ slopes**2 / weights.sum()))
-    assert abs(float(found.shift(0.5))) < 0.2 * found.spread * 0.7
+    assert found.shift(0.5) == 0.0
     plain = np.array([0.001])
     assert found.half(plain, plain, 0.5, 0.9) == pytest.approx(5 * plain), "never more than five times as wide"
     plain = np.array([0.02])
@@ -57,6 +58,7 @@ def test_one_back_test_counts_for_little():
     """An interval of [0.000271, 122] came of a quantile of few errors."""
     one, many = learn_calibration(track([(0.5, 3.0)])), learn_calibration(track(*[[(0.5, 3.0)]] * 6))
     assert one.trust == pytest.approx(1 / 3)
+    assert one.drift == 0.0, "one sign agrees with itself"
     assert many.trust == pytest.approx(0.496, abs=0.001)
     assert one.half(np.array([0.01]), np.array([0.01]), 2.0, 0.9) == pytest.approx(0.05)
 
@@ -71,7 +73,7 @@ def test_without_forecasts_nothing_is_calibrated_and_the_reason_is_said():
 
 def test_forecasts_that_are_no_numbers_teach_nothing():
     found = learn_calibration(track([(0.5, np.nan), (0.5, 0.07)], [(0.0, 0.5)]))
-    assert (found.forecasts, found.drift) == (1, pytest.approx(0.1))
+    assert (found.forecasts, found.spread) == (1, pytest.approx(0.1))
 
 
 def test_a_forecast_beyond_what_was_checked_is_refused(generator):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jepa_scale.laws.adaptive import DesignSettings, Runs, propose
 from jepa_scale.laws.design import deviations, greedy, variance_gain
+from jepa_scale.laws.forecasters.trend import Trend
 
 
 def test_gain_is_the_drop_of_the_posterior_variance(generator):
@@ -51,6 +54,8 @@ def test_one_lost_draw_does_not_correlate_everything(generator):
 
 
 SETTINGS = DesignSettings((2, 4, 8, 16, 32, 64), (300, 1000, 3000, 10000, 30000), 16, 100_000)
+QUICK = replace(SETTINGS, forecaster=Trend())
+"""With a forecaster that is fitted at once, where it does not matter which."""
 
 
 def truth(k, n):
@@ -81,14 +86,14 @@ def test_a_design_begins_with_a_factorial_over_both_dials():
 
 
 def test_no_cell_is_run_more_often_than_the_cap_and_all_may_be_run():
-    settings = DesignSettings((2, 8, 32), (300, 3000), 8, 30_000, cap=2)
+    settings = DesignSettings((2, 8, 32), (300, 3000), 8, 30_000, cap=2, forecaster=Trend())
     chosen = play(50, settings)
     assert len(chosen) == 12
     assert max(chosen.count(cell) for cell in chosen) == 2
 
 
 def test_what_cannot_be_paid_is_not_chosen():
-    chosen = play(20, cost=np.where(SETTINGS.cells[1] <= 3000, 1.0, np.inf))
+    chosen = play(20, QUICK, cost=np.where(SETTINGS.cells[1] <= 3000, 1.0, np.inf))
     assert len(chosen) == 20
     assert max(n for _, n in chosen) <= 3000
 
@@ -104,6 +109,36 @@ def test_runs_on_their_way_count():
     assert known is not None
     assert counted is not None
     assert counted.forecast_sd < known.forecast_sd
+
+
+def test_the_next_run_is_the_one_that_narrows_the_answer_for_its_cost():
+    # By hand: covariances of the same draws, each candidate observed alone.
+    settings, cost = QUICK, np.sqrt(SETTINGS.cells[1])
+    start = np.array(play(10, settings))
+    runs = Runs(start[:, 0], start[:, 1], truth(*start.T))
+    k, n = settings.cells
+    seen = runs.seen(np.inf)
+    drawn = Trend().fit(seen).draws(np.append(n, 100_000.0), np.append(k, 16.0), 800, np.random.default_rng(0))
+    covariance = np.cov(np.clip(drawn, *np.quantile(drawn, [0.025, 0.975], axis=0)).T, bias=True)
+    noise = seen.deviation(drawn.mean(axis=0)[:-1], 1.0) ** 2
+    gain = covariance[:-1, -1] ** 2 / (np.diag(covariance)[:-1] + noise) / cost
+    proposal = propose(settings, runs, cost)
+    assert (proposal.k, proposal.n) == (k[gain.argmax()], n[gain.argmax()])
+
+
+def test_cells_of_runs_are_their_means():
+    runs = Runs(np.array([2.0, 4, 2, 2]), np.array([100.0, 100, 100, 300]), np.array([0.3, 0.2, 0.5, np.nan]))
+    seen = runs.seen(0.8)
+    assert (seen.n.tolist(), seen.k.tolist(), seen.seeds.tolist()) == ([100, 100], [2, 4], [2, 1])
+    assert seen.mean == pytest.approx([0.5, 0.25])
+    assert runs.seen(np.inf).mean == pytest.approx([0.8, 0.4])
+
+
+def test_values_that_are_all_zero_leave_no_doubt():
+    runs = Runs(np.repeat([2.0, 8, 64], 2), np.tile([300.0, 3000.0], 3), np.zeros(6))
+    settings = DesignSettings((2, 8, 64), (300, 3000), 8, 30_000, forecaster=Trend())
+    proposal = propose(settings, Runs(np.append(runs.k, runs.k), np.append(runs.n, runs.n), np.zeros(12)), np.ones(6))
+    assert proposal is not None
 
 
 def test_a_design_stops_when_the_forecast_is_sure_enough():

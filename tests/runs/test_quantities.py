@@ -25,14 +25,20 @@ def test_every_logged_estimate_is_declared_once(overrides, tiny_overrides, tmp_p
     assert {name for name in names if kind_of(name) is None} == set()
     whole = [name for name in names if "/action_" not in name]
     assert [name for name in whole if sum(kind.matches(name) for kind in ESTIMATES) != 1] == []
-    final = RunFolder(tmp_path / "run").read_record().final
+    record = RunFolder(tmp_path / "run").read_record()
+    final = record.final
     scored = {quantity.final.format(score="distance") for quantity in MEASURED if quantity.final}
     assert len(scored & set(final)) >= 10
+    # Two epochs a stage: half of the last one's are done after the last but one.
+    epochs = sorted({row["epoch"] for row in RunFolder(tmp_path / "run").read_metrics()})
+    earlier = [row for row in RunFolder(tmp_path / "run").read_metrics() if row["epoch"] == epochs[-2]]
+    name = f"regret/{record.config['planner'].get('score')}"
+    assert record.halfway == {row["name"]: row["value"] for row in earlier if row["name"] == name}
 
 
 def test_columns_are_declared_estimates_of_the_same_better_end():
     for quantity in MEASURED:
-        for name in (quantity.final, quantity.sampled, quantity.pretrained):
+        for name in (quantity.final, quantity.sampled, quantity.pretrained, quantity.halfway):
             if name:
                 kind = kind_of(name.format(score="density"))
                 assert kind is not None, name

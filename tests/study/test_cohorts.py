@@ -82,6 +82,12 @@ def test_runs_that_go_alone_have_a_reason(overrides, reason):
     assert bool(reason) == bool(why)
 
 
+def test_runs_whose_logger_is_one_for_the_process_go_alone():
+    theirs = {"csv": {"_target_": "mine.CSV"}, "wandb": {"_target_": "lightning.pytorch.loggers.WandbLogger"}}
+    assert "WandbLogger" in why_alone({**compose(TINY), "logger": theirs})
+    assert why_alone({**compose(TINY), "logger": {"csv": theirs["csv"]}}) == ""
+
+
 @pytest.mark.parametrize(("value", "size"), [("off", "off"), (False, "off"), ("auto", "auto"), (8, 8), ("8", 8)])
 def test_sizes_are_read(value, size):
     assert cohort_size(value) == size

@@ -479,15 +479,30 @@ def test_the_time_left_is_by_all_workers_not_those_that_have_a_run_at_the_moment
     assert look.status().left == 0
 
 
-def test_the_time_left_is_what_runs_took_over_the_workers(planted, monkeypatch):
-    def trial(seconds):
-        return SimpleNamespace(state=TrialState.COMPLETE, duration=datetime.timedelta(seconds=seconds))
+def ended(start, seconds, worker="worker-0"):
+    """A trial that ended well, with its start in seconds."""
+    length, began = datetime.timedelta(seconds=seconds), datetime.datetime(2026, 1, 1)
+    began += datetime.timedelta(seconds=start)
+    return SimpleNamespace(
+        state=TrialState.COMPLETE, duration=length, datetime_start=began, datetime_complete=began + length,
+        user_attrs={"worker": worker}, number=0,
+    )  # fmt: skip
 
-    queue = SimpleNamespace(trials=lambda: [trial(10.0)] * 4)
+
+def test_the_time_left_is_what_runs_took_over_the_workers(planted):
+    trials = [ended(10.0 * place, 10.0) for place in range(4)]
     runs = [RunState(planted.points[0], "running", "worker-0", 4.0), *[RunState(planted.points[1], "waiting")] * 2]
-    assert status._left(runs, 2, queue) == (13.0, 13.0)
-    assert status._left(runs, 16, queue) == (26 / 3, 26 / 3), "no more than there are runs"
-    assert status._left(runs, 0, queue) is None
+    assert status._left(runs, 2, trials) == (13.0, 13.0)
+    assert status._left(runs, 16, trials) == (26 / 3, 26 / 3), "no more than there are runs"
+    assert status._left(runs, 0, trials) is None
+
+
+def test_the_time_left_counts_time_that_members_of_a_cohort_share_once(planted):
+    """Two workers with four members each take 20 s for four runs: 5 s a run and worker."""
+    trials = [ended(0.0, 20.0, f"worker-{member % 2}") for member in range(8)]
+    runs = [RunState(planted.points[0], "running", "worker-0", 4.0)] * 4
+    runs += [RunState(planted.points[1], "waiting")] * 6
+    assert status._left(runs, 2, trials) == (23.0, 23.0)
 
 
 def test_a_study_whose_runs_are_just_being_queued_is_not_over(planted):

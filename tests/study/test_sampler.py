@@ -7,6 +7,7 @@ import yaml
 
 import jepa_scale
 from jepa_scale.laws.adaptive import DesignSettings
+from jepa_scale.laws.forecasters.trend import Trend
 from jepa_scale.runs.errors import UserError
 from jepa_scale.studies.collect import collect
 from jepa_scale.studies.design import design, design_sampler
@@ -15,7 +16,7 @@ from jepa_scale.studies.queue.storage import Queue
 from jepa_scale.studies.sampler import SECONDS, RunBudget, ScalingDesignSampler, _seconds, cost_hours
 from jepa_scale.studies.specification.spec import parse_spec
 
-SETTINGS = DesignSettings((2, 4, 8, 16, 32), (300, 1000, 3000, 10000), 16, 100_000, cap=3)
+SETTINGS = DesignSettings((2, 4, 8, 16, 32), (300, 1000, 3000, 10000), 16, 100_000, cap=3, forecaster=Trend())
 
 
 def regret(n, k):

@@ -82,3 +82,4 @@ def test_runs_are_claimed_once_each_and_those_of_a_killed_worker_again(tmp_path,
     again = queue.trials()[-1]
     assert (again.params.keys(), again.user_attrs["attempt"]) == ({"n", "k", "seed"}, 2)
     assert [trial.number for trial in queue.trials()] == list(range(304))
+    assert queue.trials() == queue.study.get_trials(), "as Optuna reads them"

@@ -9,7 +9,7 @@ import torch
 from jepa_scale.records import Batch
 from jepa_scale.runs.build import build
 from jepa_scale.runs.config import compose, conf_dir
-from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
+from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee, _Unread
 
 STEPS = 12
 TINY = [
@@ -217,9 +217,32 @@ class Hidden(torch.nn.Linear):
         return super().forward(observations) * self.settings[0]
 
 
+class Tabled(torch.nn.Linear):
+    """An encoder that looks its own number up in a table, of which a tensor is no key."""
+
+    made = itertools.count(1)
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+        self.number = float(next(self.made))
+
+    def forward(self, observations):
+        return super().forward(observations) * {float(key): 1 / key for key in range(1, 100)}[self.number]
+
+
+def test_a_loop_over_observations_that_are_not_there_ends():
+    with pytest.raises(TypeError, match="not iterable"):
+        list(_Unread())
+
+
 @pytest.mark.parametrize(
     ("encoder", "reason"),
-    [(Dropping, "global generator"), (Looking, "does not take its parts"), (Hidden, "loss is another one")],
+    [
+        (Dropping, "global generator"),
+        (Looking, "does not take its parts"),
+        (Tabled, "does not take its parts"),
+        (Hidden, "loss is another one"),
+    ],
 )
 def test_what_cannot_be_stacked_is_named(encoder, reason, monkeypatch):
     monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import sys
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 from jepa_scale.cli.common import add_output
@@ -67,10 +70,26 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError("status: expected the folder of a study, got none: jepa-scale status studies/NAME")
     if watched is not None:
         return _watch(study, _seconds(watched), parsed.json)
-    status = status_of(study)
+    with _uncollected():
+        status = status_of(study)
     ending = _ending(status)
     Output(parsed).end(ending, lambda: _answer(status, ending))
     return 0
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let Python not look for circles among the many small objects of a large study, of which there are none.
+
+    Looking takes a third of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_number(text: str) -> bool:

@@ -32,5 +32,5 @@ class Wandb:
         if resolve_mode(self.mode) == "disabled":
             return None
         return WandbMirror(
-            self.project, run.folder, run.run_id, run.group, run.config, self.mode, self.entity, run.tags
+            self.project, run.folder, run.run_id, run.group, run.config, self.mode, self.entity, run.tags, run.together
         )

@@ -36,7 +36,7 @@ class WandbMirror(EstimateLogger):
 
     Errors of W&B become warnings. A server that does not answer costs ``INIT_SECONDS`` at the start of a run, or
     ``FINISH_SECONDS`` at its end, once in a process: the run is then logged again offline, as all later ones are, and
-    `jepa-scale sync` uploads them.
+    `jepa-scale sync` uploads them. ``together``: other runs of this process are logged at the same time.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class WandbMirror(EstimateLogger):
         mode: str,
         entity: str | None = None,
         tags: Sequence[str] = (),
+        together: bool = False,
     ) -> None:
         super().__init__()
+        self._together = together
         self._batch_size = int(config.get("data", {}).get("batch_size", 1))
         self._last: tuple[float, float] | None = None  # time and samples at the last epoch's first row
         self._epoch = -1
@@ -69,7 +71,8 @@ class WandbMirror(EstimateLogger):
             "tags": _tags(config, tags),
             "config": dict(config),
             "resume": "allow",
-            "reinit": "finish_previous",
+            # A run left open must not take the rows of the next one; those of a cohort are all open at once.
+            "reinit": "create_new" if together else "finish_previous",
         }
         self._open("offline" if _unreachable else resolve_mode(mode))
 
@@ -208,7 +211,9 @@ class WandbMirror(EstimateLogger):
 
     def _lost(self, error: Exception, online: bool, otherwise: str) -> None:
         warnings.warn(f"W&B {'logs offline from here on' if online else otherwise}: {first_line(error)}", stacklevel=4)
-        _forget()
+        # In a cohort the service is the other members' too: ended once, where its server does not answer any of them.
+        if not self._together or (online and not _unreachable):
+            _forget()
         if online:
             _unreachable.append(error)
             self._open("offline")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from jepa_scale.laws.cells import Cells, finite_mean
+from jepa_scale.laws.lateness import late_shares
 from jepa_scale.laws.noise import pooled_noise
 from jepa_scale.shapes import Float64, Int64
 
@@ -32,6 +33,8 @@ class Seen:
     """s0 and c: one run has the sd √(s0² + (c y)²)."""
     ceiling: float
     """Regret of random plans; 1 where it is not known."""
+    late: Float64[np.ndarray, " cells"] | None = None
+    """Share of what was learnt that came in the second half of the epochs; NaN or None where it is not known."""
 
     @classmethod
     def of(cls, cells: Cells) -> Seen:
@@ -48,17 +51,26 @@ class Seen:
         ceiling = ceiling if np.isfinite(ceiling) else 1.0
         if not ceiling > 0:
             raise ValueError(f"expected a regret of random plans above 0, got {ceiling}: nothing can be lost there")
-        mean, replicated = cells.mean / ceiling, cells.seeds > 1
-        noise = _UNREPLICATED
+        seen = cls.of_runs(cells.n, cells.k, cells.mean, cells.sd, cells.seeds, ceiling)
+        return replace(seen, late=late_shares(cells))
+
+    @classmethod
+    def of_runs(
+        cls, n: np.ndarray, k: np.ndarray, mean: np.ndarray, sd: np.ndarray, seeds: np.ndarray, ceiling: float
+    ) -> Seen:
+        """Return cells with the mean and sd of their runs; ``ceiling`` is the regret of random plans."""
+        noise, replicated = _UNREPLICATED, seeds > 1
         if replicated.any():
-            variance = (cells.sd[replicated] / ceiling) ** 2
-            degrees = (cells.seeds[replicated] - 1).astype(float)
-            noise = pooled_noise(variance, degrees, mean[replicated], _LEAST_NOISE)
-        return cls(cells.n, cells.k, mean, cells.seeds, noise, ceiling)
+            variance = (sd[replicated] / ceiling) ** 2
+            degrees = (seeds[replicated] - 1).astype(float)
+            noise = pooled_noise(variance, degrees, mean[replicated] / ceiling, _LEAST_NOISE)
+        return cls(n, k, mean / ceiling, seeds, noise, ceiling)
 
     def where(self, chosen: np.ndarray) -> Seen:
         """Return some of the cells."""
-        return Seen(self.n[chosen], self.k[chosen], self.mean[chosen], self.seeds[chosen], self.noise, self.ceiling)
+        late = None if self.late is None else self.late[chosen]
+        parts = (self.n[chosen], self.k[chosen], self.mean[chosen], self.seeds[chosen])
+        return Seen(*parts, self.noise, self.ceiling, late)
 
     def deviation(self, level: np.ndarray | float, runs: np.ndarray | float) -> np.ndarray:
         """Return the sd of the mean of ``runs`` runs at a level of y."""

@@ -15,7 +15,7 @@ from jepa_scale.laws.forecasters.base import Seen
 from jepa_scale.laws.forecasters.odds import log_odds
 from jepa_scale.shapes import Float64, Int64
 
-VERSION = 2
+VERSION = 3
 DISTANCES = (0.55, 1.05)
 """Ends, in decades beyond the largest n seen, of the classes of distance: near, farther, far."""
 _ALIKE = np.array([0.375, 0.525, 1.8, 2.25, 0.5])
@@ -78,15 +78,32 @@ class Remembered:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """When the runs of a trained study learnt, and what happened at the next size."""
+
+    study: str
+    late: Float64[np.ndarray, " pairs"]
+    """Share of what is learnt that was expected to come in the second half of the epochs at the next size."""
+    setback: Float64[np.ndarray, " pairs"]
+    """(y_next − y) / (1 − y) where y rose, else 0."""
+
+
+@dataclass(frozen=True)
 class Library:
     """Studies whose larger runs are known."""
 
     members: tuple[str, ...]
     cuts: tuple[Remembered, ...] = field(repr=False)
+    curves: tuple[Learnt, ...] = field(default=(), repr=False)
 
     def without(self, study: str) -> Library:
         """Return the library without one study, by its name here or that of its file in ``sweeps/library``."""
-        return Library(self.members, tuple(cut for cut in self.cuts if cut.study not in (study, f"library {study}")))
+        names = study, f"library {study}"
+        return Library(
+            self.members,
+            tuple(cut for cut in self.cuts if cut.study not in names),
+            tuple(curve for curve in self.curves if curve.study not in names),
+        )
 
     def energy(self, members: Sequence[str], at: np.ndarray) -> Energy | None:
         """Return what members were worth in situations like this one; None if the library does not know them all."""
@@ -104,6 +121,16 @@ class Library:
             return np.zeros(0), np.zeros(0)
         weights = np.concatenate([np.full(len(part), weight / len(part)) for part, weight in parts])
         return np.concatenate([part for part, _ in parts]), weights / weights.sum()
+
+    @cached_property
+    def late(self) -> Float64[np.ndarray, " pairs"]:
+        """Expected share of late learning of each curve, size by size but the last."""
+        return np.concatenate([np.zeros(0), *(curve.late for curve in self.curves)])
+
+    @cached_property
+    def setback(self) -> Float64[np.ndarray, " pairs"]:
+        """What it was set back by at the next size."""
+        return np.concatenate([np.zeros(0), *(curve.setback for curve in self.curves)])
 
     @cached_property
     def _a(self) -> np.ndarray:
@@ -152,4 +179,9 @@ def from_dict(content: Mapping[str, Any]) -> Library:
         for study in studies
         for cut in study["cuts"]
     ]
-    return Library(tuple(content["members"]), tuple(cuts))
+    curves = [
+        Learnt(study["name"], np.array(study["late"], float), np.array(study["setback"], float))
+        for study in studies
+        if study.get("late")
+    ]
+    return Library(tuple(content["members"]), tuple(cuts), tuple(curves))

@@ -12,6 +12,7 @@ from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_d
 from jepa_scale.laws.forecasters.level import Level
 from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse
+from jepa_scale.laws.forecasters.setback import Setback
 from jepa_scale.laws.forecasters.simple import PowerLaw
 from jepa_scale.laws.forecasters.trend import Trend
 from jepa_scale.shapes import Float64
@@ -87,8 +88,8 @@ class FittedStack(Fitted):
     weights: Float64[np.ndarray, " members"]
     factors: Float64[np.ndarray, "3"]
     """Factor of the ends of a 90 % interval, by class of distance."""
-    largest: float
-    """Largest n seen."""
+    seen: Seen
+    setback: Setback
     backtest: BackTest
 
     @property
@@ -106,10 +107,10 @@ class FittedStack(Fitted):
     ) -> Float64[np.ndarray, "count points"]:
         """Return draws of y: members share them by weight, then each point is widened by its factor."""
         drawn = mixture_draws(self.members.values(), self.weights, n, k, count, generator)
-        decades = np.log10(np.asarray(n, float) / self.largest)
+        decades = np.log10(np.asarray(n, float) / self.seen.n.max())
         # Between the runs nothing was back-tested, and no factor is needed.
         factors = np.where(decades > 1e-9, self.factors[distance_class(decades)], 1.0)
-        return stretched(drawn, factors)
+        return self.setback.applied(stretched(drawn, factors), self.seen, np.asarray(n), np.asarray(k), generator)
 
 
 @dataclass(frozen=True)
@@ -141,25 +142,26 @@ class Stack(Forecaster):
 
     def fit_with(self, seen: Seen, library: Library) -> FittedStack:
         """Fit with another library."""
-        backtest = self.backtested(seen)
+        backtest = self.backtested(seen, library)
         weights = self._weights(seen, backtest, library)
         return FittedStack(
             {name: member.fit(seen) for name, member in self.members.items()},
             weights,
             self._factors(backtest, weights, library),
-            float(seen.n.max()),
+            seen,
+            Setback.of(library),
             backtest,
         )
 
     def weights(self, seen: Seen, library: Library) -> Float64[np.ndarray, " members"]:
         """Return the members' weights alone."""
-        return self._weights(seen, self.backtested(seen), library)
+        return self._weights(seen, self.backtested(seen, library), library)
 
     def _weights(self, seen: Seen, backtest: BackTest, library: Library) -> np.ndarray:
         prior = library.energy(tuple(self.members), situation(seen))
         return mixture_weights(self._energy(backtest, prior))
 
-    def backtested(self, seen: Seen) -> BackTest:
+    def backtested(self, seen: Seen, library: Library) -> BackTest:
         """Forecast the cells of each size from all smaller ones, as soon as there are two of them."""
         count = len(self.members)
         a, b, draws, observed, decades = [np.zeros((count, 0))], [np.zeros((count, count, 0))], [], [], []
@@ -168,7 +170,7 @@ class Stack(Forecaster):
             ahead = seen.where((seen.n > cut) & np.isin(seen.k, seen.k[seen.n <= cut]))
             if not len(ahead.n):
                 continue
-            drawn = self.member_draws(seen.where(seen.n <= cut), ahead)
+            drawn = self.member_draws(seen.where(seen.n <= cut), ahead, library)
             energy = pairwise(drawn, ahead.mean)
             a.append(energy[0])
             b.append(energy[1])
@@ -179,12 +181,13 @@ class Stack(Forecaster):
             np.concatenate(a, axis=1), np.concatenate(b, axis=2), tuple(draws), tuple(observed), tuple(decades)
         )
 
-    def member_draws(self, seen: Seen, ahead: Seen) -> Float64[np.ndarray, "members draws points"]:
-        """Return each member's draws of cells ahead, with the noise of their seeds."""
-        drawn = []
+    def member_draws(self, seen: Seen, ahead: Seen, library: Library) -> Float64[np.ndarray, "members draws points"]:
+        """Return each member's draws of cells ahead, with what set other studies back and the noise of their seeds."""
+        drawn, setback = [], Setback.of(library)
         for member in self.members.values():
             generator = np.random.default_rng(1)
             one = member.fit(seen).draws(ahead.n, ahead.k, _BACKTEST_DRAWS, generator)
+            one = setback.applied(one, seen, ahead.n, ahead.k, generator)
             sd = seen.deviation(np.clip(one, 0.0, 1.0), ahead.seeds)
             drawn.append(np.maximum(one + sd * generator.standard_normal(one.shape), 0.0))
         return np.array(drawn)

@@ -40,7 +40,7 @@ def caption(study: TableStudy) -> str:
     )
     return (
         f"Error of each back-test by distance from the largest run of its fit; red outside the plain {percent(level)} "
-        f"interval. Line: the error expected at that distance, {lines}; band: its root mean square.{fan}"
+        f"interval. Line: the error that is taken off at that distance, {lines}; band: its root mean square.{fan}"
     )
 
 

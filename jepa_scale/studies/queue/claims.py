@@ -26,6 +26,7 @@ class Claims:
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, space: Mapping[str, BaseDistribution]) -> None:
         self.study, self.storage, self._space = study, storage, space
+        self.study_id = storage.get_study_id_from_name(study.study_name)
         self._places: dict[tuple[str | None, bool], Places] = {}
         """Waiting runs by class of resources, and whether by kind, as they were found last."""
 
@@ -59,7 +60,7 @@ class Claims:
     def waiting(self, resources: str | None) -> list[Place]:
         """List what waits now, of a class of resources or of all; trials of no class are of every one."""
         if isinstance(self.storage, RDBStorage):
-            places = server.waiting(self.storage, self.study._study_id)
+            places = server.waiting(self.storage, self.study_id)
         else:
             trials = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             places = [place_of(trial._trial_id, trial.user_attrs) for trial in trials]

@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
-from sqlalchemy import func
+from sqlalchemy import func, insert, select
 
 from jepa_scale.studies.queue.places import Place, place_of
 
@@ -25,24 +25,29 @@ _FIXED = "fixed_params"
 
 def enqueue(storage: RDBStorage, study_id: int, trials: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Queue trials, each given by its parameters and user attributes, as ``Study.enqueue_trial`` does one."""
+    if not trials:
+        return
     with _create_scoped_session(storage.scoped_session) as session:
         # Whoever numbers trials holds the study's row.
         models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
         ours = models.TrialModel.study_id == study_id
-        first = session.query(func.count(models.TrialModel.trial_id)).filter(ours).scalar() or 0
+        first = session.scalar(select(func.count(models.TrialModel.trial_id)).where(ours)) or 0
         rows = [
-            models.TrialModel(study_id=study_id, number=first + place, state=TrialState.WAITING)
-            for place in range(len(trials))
+            {"study_id": study_id, "number": first + place, "state": TrialState.WAITING} for place in range(len(trials))
         ]
-        session.add_all(rows)
-        session.flush()
-        for row, (parameters, attributes) in zip(rows, trials, strict=True):
-            fixed = json.dumps(dict(parameters))
-            session.add(models.TrialSystemAttributeModel(trial_id=row.trial_id, key=_FIXED, value_json=fixed))
-            session.add_all(
-                models.TrialUserAttributeModel(trial_id=row.trial_id, key=key, value_json=json.dumps(value))
-                for key, value in attributes.items()
-            )
+        made = insert(models.TrialModel).returning(models.TrialModel.trial_id, sort_by_parameter_order=True)
+        ids = session.scalars(made, rows).all()
+        fixed = [
+            {"trial_id": trial_id, "key": _FIXED, "value_json": json.dumps(dict(parameters))}
+            for trial_id, (parameters, _) in zip(ids, trials, strict=True)
+        ]
+        marks = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for trial_id, (_, attributes) in zip(ids, trials, strict=True)
+            for key, value in attributes.items()
+        ]
+        session.execute(insert(models.TrialSystemAttributeModel), fixed)
+        session.execute(insert(models.TrialUserAttributeModel), marks)
 
 
 def waiting(storage: RDBStorage, study_id: int) -> list[Place]:

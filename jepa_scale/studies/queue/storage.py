@@ -20,7 +20,7 @@ from jepa_scale.records.quantities import Target
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.studies.design import DesignPoint
-from jepa_scale.studies.queue import server
+from jepa_scale.studies.queue import listing, server
 from jepa_scale.studies.queue.claims import Claims
 from jepa_scale.studies.queue.journal import Unreadable, open_journal, open_url, put_aside
 from jepa_scale.studies.queue.places import Claim, Kind, claim_of
@@ -113,7 +113,12 @@ class Queue:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first; not copies, so they must not be changed."""
-        return self.study.get_trials(deepcopy=False)
+        return self._listed(None)
+
+    def _listed(self, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
+        if isinstance(self.storage, RDBStorage):
+            return listing.trials(self.storage, self._claims.study_id, states)
+        return self.study.get_trials(deepcopy=False, states=states)
 
     def plan(
         self,
@@ -263,7 +268,7 @@ class Queue:
 
     def _curve(self, record: RunRecord) -> dict[int, float]:
         """Return the learning curve of a run's target, as long as a study of so many runs may store."""
-        estimate, runs = estimate_of(self.target, record), self.storage.get_n_trials(self.study._study_id)
+        estimate, runs = estimate_of(self.target, record), self.storage.get_n_trials(self._claims.study_id)
         if not estimate or MOST_POINTS // max(runs, 1) < 2:
             return {}
         try:
@@ -318,7 +323,7 @@ class Queue:
                     self._again(trial, "it was stopped in good order")
                 else:
                     self._retry(trial, "", attempts)
-            if attempts is not None:
+            if attempts:
                 self._complete_retries(attempts)
         return reaped
 
@@ -359,12 +364,12 @@ class Queue:
 
     def running(self) -> Iterator[FrozenTrial]:
         """Trials that a worker has claimed and not finished."""
-        return (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
+        return iter(self._listed((TrialState.RUNNING,)))
 
     def _enqueue_points(self, points: Sequence[DesignPoint]) -> None:
         trials = [(parameters(point), {**marks(point), "attempt": 1}) for point in points]
         if isinstance(self.storage, RDBStorage):
-            server.enqueue(self.storage, self.study._study_id, trials)
+            server.enqueue(self.storage, self._claims.study_id, trials)
         else:
             for values, attributes in trials:
                 self._enqueue(values, attributes)

@@ -143,7 +143,7 @@ class StudyFile(Form):
     target_regret: Share = 0.02
     design: Design | None = Field(
         None,
-        description="data.n and model.k to forecast, and runs, hours or tolerance (sd of ln R) as an end",
+        description="data.n and model.k to forecast, and runs, hours or tolerance (relative sd) as an end",
     )
     budget: Annotated[FixedSteps | FixedEpochs | TunedSteps, Field(discriminator="rule")] = Field(
         FixedSteps(rule="fixed_steps"),

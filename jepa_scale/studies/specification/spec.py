@@ -316,8 +316,8 @@ def _wrong_design(content: Mapping[str, Any]) -> list[str]:
         return [] if settings is None else ["design: only with sampler: design"]
     if settings is None or not {"runs", "hours", "tolerance"} & set(settings):
         return [
-            "design: expected data.n and model.k to forecast, and runs, hours or tolerance (sd of ln R) as an end, got "
-            f"{'no end' if settings else settings}"
+            "design: expected data.n and model.k to forecast, and runs, hours or tolerance (relative sd) as an end, "
+            f"got {'no end' if settings else settings}"
         ]
     return []
 

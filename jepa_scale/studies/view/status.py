@@ -131,7 +131,7 @@ def open_study(study: Path) -> tuple[StudySpec, list[DesignPoint], Queue]:
     UserError
         If the folder holds no planned study, or one of its files is damaged.
     """
-    spec, points, url = spec_of(study), read_plan(study), storage_of(study)
+    spec, points, url = spec_of(study), read_plan(study, looking=True), storage_of(study)
     reads = not os.access(study, os.W_OK)
     if reads:
         warnings.warn(f"{study} is read as it is, without its lock: it may be changing", stacklevel=2)
@@ -185,14 +185,14 @@ class Look:
     """
 
     def __init__(self, study: Path, queue: Queue | None = None, patience: float = 0.0, workers: int = 0) -> None:
-        self.study, self.patience = study, patience
+        self.study, self.patience, self._runs = study, patience, str(study / "runs")
         self.at_it = None if queue is None else True
         """True if this process runs the study; None: find out whether another process does."""
         self._most = workers
         if queue is None:
             self.spec, self.points, self.queue = open_study(study)
         else:
-            self.spec, self.points, self.queue = spec_of(study), read_plan(study), queue
+            self.spec, self.points, self.queue = spec_of(study), read_plan(study, looking=True), queue
         self.reaps = queue is None and not self.queue.reads
         self._planned = self._plan_time()
         self._asked = -float("inf")
@@ -211,10 +211,11 @@ class Look:
             As ``open_study``.
         """
         if self._plan_time() != self._planned:
-            self.points, self._planned = read_plan(self.study), self._plan_time()
+            self.points, self._planned = read_plan(self.study, looking=True), self._plan_time()
         submission, stopped = read_submission(self.study), cancelled(self.study)
         tasks, unknown = self._tasks(submission, stopped)
-        latest = {trial.user_attrs.get("run"): trial for trial in self.queue.trials()}
+        trials = self.queue.trials()
+        latest = {trial.user_attrs.get("run"): trial for trial in trials}
         # After the trials: whoever has taken runs held the study before.
         here = held(self.study) if self.at_it is None else self.at_it
         lost = functools.partial(_lost, tasks, unknown, here)
@@ -224,7 +225,7 @@ class Look:
             # A design takes some of its runs; the others lack nothing.
             runs = tuple(run for run in runs if run.state != "left")
             most = min(len(self.points), self.spec.design.get("runs", len(self.points)))
-        left = _left(runs, self._workers(runs, tasks, here), self.queue)
+        left = _left(runs, self._workers(runs, tasks, here), trials)
         ordered = submission is not None and submission.cluster is not None
         return Status(self.spec.name, self.study, runs, tasks, unknown, stopped, left, here, ordered, most)
 
@@ -272,7 +273,8 @@ class Look:
             return known
         failed = trial is not None and trial.state == TrialState.FAIL
         # Reading all records would take long; those of failed trials are diverged runs', or what could not be read.
-        if point.folder(self.study).record_path.exists() and not (failed and _unreadable(point, self.study)):
+        recorded = os.path.exists(f"{self._runs}/{point.run_id}/record.json")
+        if recorded and not (failed and _unreadable(point, self.study)):
             return self._done(point, trial)
         if trial is None:
             return RunState(point, "left")
@@ -346,18 +348,35 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _left(runs: Sequence[RunState], workers: int, queue: Queue) -> tuple[float, float] | None:
+def _left(runs: Sequence[RunState], workers: int, trials: Sequence[FrozenTrial]) -> tuple[float, float] | None:
     """Seconds left, lower and upper: remaining work by the quartiles of finished runs' times, divided among workers."""
     # From being taken to being told, as starting a process takes its time too.
-    took = [
-        trial.duration.total_seconds()
-        for trial in queue.trials()
+    ended = [
+        trial
+        for trial in trials
         if trial.state == TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0
     ]
     open_runs = [run for run in runs if run.state in ("running", "waiting", "lost")]
-    if len(took) < 4 or not open_runs or not workers:
+    if len(ended) < 4 or not open_runs or not workers:
         return None
-    low, _, high = statistics.quantiles(took, n=4)
-    running = sum(run.seconds for run in open_runs if run.state == "running")
+    took = [trial.duration.total_seconds() for trial in ended if trial.duration is not None]
+    alone = _busy(ended) / sum(took)
+    low, _, high = (alone * seconds for seconds in statistics.quantiles(took, n=4))
+    begun = {run.owner: run.seconds for run in sorted(open_runs, key=lambda run: run.seconds) if run.state == "running"}
     share = min(workers, len(open_runs))
-    return max(len(open_runs) * low - running, 0.0) / share, max(len(open_runs) * high - running, 0.0) / share
+    rest = (max(len(open_runs) * seconds - sum(begun.values()), 0.0) / share for seconds in (low, high))
+    return next(rest), next(rest)
+
+
+def _busy(ended: Sequence[FrozenTrial]) -> float:
+    """Seconds in which workers had runs, each counted once: members of a cohort run at the same time."""
+    seconds, until = 0.0, dict[str, datetime.datetime]()
+    for start, end, worker in sorted(
+        (trial.datetime_start, trial.datetime_complete, str(trial.user_attrs.get("worker", trial.number)))
+        for trial in ended
+        if trial.datetime_start is not None and trial.datetime_complete is not None
+    ):
+        start = max(start, until.get(worker, start))
+        if end > start:
+            seconds, until[worker] = seconds + (end - start).total_seconds(), end
+    return seconds

@@ -75,8 +75,21 @@ def _template(module: WorldModel) -> tuple[_Model, Mapping[tuple[str, str], Any]
     return model, _numbers(model.model)
 
 
+_REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
+"""What a part raises that ``torch.vmap`` does not take: itself it refuses by RuntimeError (an operator without a rule,
+``.item()``, an ``if`` that depends on values) and ValueError (a result that is no tensor); TypeError and AttributeError
+come of coefficients, which are tensors in a stack where they are floats alone, and LookupError of tables looked up by
+those. A part's own mistake is among them too: its run alone meets it again, and says so."""
+
+
 class _Unread:
-    """Stands for observations that an objective does not look at; whatever it does with them fails."""
+    """Stands for observations that an objective does not look at; what it does with them fails.
+
+    But for slicing, that is by TypeError, or AttributeError for what only tensors have.
+    """
+
+    __iter__ = None
+    """By ``__getitem__`` a loop over them would never end."""
 
     def __getitem__(self, key: Any) -> _Unread:
         return self
@@ -166,7 +179,7 @@ class Stack:
             if self._follows:
                 with torch.no_grad():
                     self._all("follow")
-        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
+        except _REFUSED as error:
             raise NotStackable(f"torch.vmap does not take its parts: {_line(error)}") from error
         finally:
             drawn = not torch.equal(torch.get_rng_state(), generator)
@@ -192,7 +205,7 @@ class Stack:
         self._reads = False
         try:
             self.gradients(batch)
-        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError):
+        except (TypeError, AttributeError):
             return False
         finally:
             self._restart()

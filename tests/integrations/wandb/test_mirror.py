@@ -18,6 +18,7 @@ from jepa_scale.integrations.wandb.mirror import WandbMirror, summary_of
 from jepa_scale.integrations.wandb.names import SPECTRUM_TABLE, THROUGHPUT
 from jepa_scale.integrations.wandb.sync import offline_runs
 from jepa_scale.records import Estimate
+from jepa_scale.runs.cohort import Job, run_cohort
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.run import run
@@ -202,6 +203,50 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run(logged, tmp_path,
     places = [place for place in offline_folders(tmp_path / "run") if place.name.startswith("offline-run-")]
     (found,) = (closed(place) for place in places)
     check_mirror(found.history, RunFolder(tmp_path / "run").read_metrics())
+
+
+def cohort_of(overrides, folder):
+    jobs = [Job(compose([*overrides, f"seed={seed}"]), folder / f"run-{seed}") for seed in range(3)]
+    assert [outcome.error for outcome in run_cohort(jobs)] == [None] * 3
+    return [job.path for job in jobs]
+
+
+def test_members_of_a_cohort_log_side_by_side(logged, tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="W&B")
+        folders = cohort_of(logged, tmp_path)
+    for seed, folder in enumerate(folders):
+        found = read_run(folder)
+        check_mirror(found.history, RunFolder(folder).read_metrics())
+        assert (found.name, found.summary["run/status"]) == (f"n=600 k=4 seed={seed}", "finished")
+
+
+def test_a_cohort_without_a_server_leaves_an_offline_run_of_each_member(logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr(opening, "INIT_SECONDS", 2.0)
+    with pytest.warns(UserWarning, match="W&B logs offline from here on"):
+        folders = cohort_of([*logged[:-1], "logger.mode=online"], tmp_path)
+    for folder in folders:
+        (place,) = folder.glob("wandb/offline-run-*")
+        check_mirror(closed(place).history, RunFolder(folder).read_metrics())
+
+
+def test_a_server_that_ceases_to_answer_a_cohort_leaves_an_offline_run_of_each_member(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(mirroring, "FINISH_SECONDS", 3.0)
+    mirrors = [
+        WandbMirror("project", tmp_path / name, name, None, {}, "auto", together=True) for name in ("one", "two")
+    ]
+    server.answering.clear()
+    for epoch in range(2):
+        for mirror in mirrors:
+            mirror.write([Estimate("a", float(epoch), 0.1, 10, epoch, 20)])
+    for mirror in mirrors:
+        with pytest.warns(UserWarning, match="W&B logs offline from here on"):
+            mirror.finish()
+    for name in ("one", "two"):
+        (place,) = (tmp_path / name).glob("wandb/offline-run-*")
+        assert [row["a"] for row in closed(place).history] == [0.0, 1.0]
 
 
 def test_a_server_that_does_not_answer_is_waited_for_once(server, tmp_path, monkeypatch):
