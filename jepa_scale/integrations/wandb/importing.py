@@ -156,6 +156,7 @@ def record_of(run: WandbRun) -> RunRecord:
         data_checksum="",
         times={"wall_seconds": _number(summary.get("run/wall_seconds"))},
         pretrained=dict(_under("pretrained/", summary)),
+        halfway=dict(_under("halfway/", summary)),
     )
 
 
