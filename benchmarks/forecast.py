@@ -48,6 +48,9 @@ def _columns(path: Path) -> dict:
 def forecasters(names: Sequence[str]) -> dict[str, Forecaster]:
     """Leaves of conf/forecaster by name."""
     leaves = {path.stem: path for path in sorted((conf_dir() / "forecaster").glob("*.yaml"))}
+    unknown = sorted(set(names) - set(leaves))
+    if unknown:
+        raise SystemExit(f"--forecasters: expected some of {', '.join(leaves)}, got {unknown[0]}; tables come first")
     chosen = [*SIMPLE, *(name for name in names or leaves if name not in SIMPLE)]
     return {name: instantiate(f"forecaster.{name}", yaml.safe_load(leaves[name].read_text())) for name in chosen}
 
