@@ -254,3 +254,19 @@ def test_what_binds_names_the_side_that_was_not_tried(stack):
 def test_no_percentage_of_nothing_is_told(stack):
     solved = made(lambda k, n, tail: 0.0 if k >= 8 else 0.3, noise=(0.0, 0.03))
     assert advise(stack, solved, Ask(0.02, n=30000, k=16)).more_data == ()
+
+
+def test_runs_that_learnt_late_are_told_and_doubted(table, stack):
+    """With the same steps more data are learnt from later: what was late at the largest n may be too late beyond."""
+    question = Ask(0.2, n=100_000, k=16)
+    floor = table["regret_random"].astype(float)
+    learnt = floor - table["regret"].astype(float)
+    early, late = (
+        advise(stack, reference.with_column(table, "regret_halfway", table["regret"] + share * learnt), question)
+        for share in (0.0, 0.95)
+    )
+    assert [one.code for one in early.warnings if one.code == "learns_late"] == []
+    (caution,) = (one for one in late.warnings if one.code == "learns_late")
+    assert caution.values["share"] == pytest.approx(0.95)
+    assert (early.verdict.status, late.verdict.status) == ("sufficient", "undecided")
+    assert late.verdict.predicted > early.verdict.predicted
