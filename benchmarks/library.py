@@ -25,8 +25,9 @@ from forecast import LEAST_SIZES, SIMPLE, cuts_of, forecasters, studies
 from jepa_scale.laws.cells import cells_from_table
 from jepa_scale.laws.forecasters.base import Forecaster, Seen
 from jepa_scale.laws.forecasters.library import VERSION, Library, distance_class, from_dict, situation
-from jepa_scale.laws.forecasters.setback import RISE, expected_share
+from jepa_scale.laws.forecasters.setback import RISE
 from jepa_scale.laws.forecasters.stack import Stack, misses, mixed, pairwise
+from jepa_scale.laws.lateness import expected_share
 from jepa_scale.laws.noise import pooled_noise
 from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.learners import fit_per_action, fit_shared

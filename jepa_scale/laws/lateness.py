@@ -8,8 +8,12 @@ from jepa_scale.laws.cells import Cells
 from jepa_scale.records.findings import Finding
 from jepa_scale.shapes import Float64
 
-LATE = 0.5
-"""Share of what a run learnt from which most of it came in the second half of its epochs."""
+LATE = 0.4
+"""Share of what is learnt, expected at the next size, from which a width learns late."""
+_TREND = 0.5
+"""Share of the last change of the share of late learning that is expected to come again."""
+_LATEST = 1.3
+"""Largest share: above 1 nothing was learnt in the first half, and it is noise by how much."""
 _LEARNT = 0.1
 """Share of the level of random plans below which too little was learnt to say when."""
 
@@ -29,11 +33,22 @@ def late_shares(cells: Cells) -> Float64[np.ndarray, " cells"]:
     return np.where(learnt > _LEARNT * cells.ceiling, share, np.nan)
 
 
+def expected_share(late: Float64[np.ndarray, " sizes"]) -> Float64[np.ndarray, " sizes"]:
+    """Return the share of late learning that is expected at the next size, from those of a width by ascending n.
+
+    That of the size itself, and half of the change from the one before, cut to [0, 1.3].
+    """
+    before = np.concatenate([[np.nan], np.clip(late[:-1], 0.0, _LATEST)])
+    change = np.where(np.isfinite(before), np.clip(late, 0.0, _LATEST) - before, 0.0)
+    return np.clip(np.clip(late, 0.0, _LATEST) + _TREND * change, 0.0, _LATEST)
+
+
 def learns_late(cells: Cells) -> Finding | None:
-    """Return the finding that the best width learnt late at the largest n; None where it did not, or is not known."""
+    """Return the finding that the best width at the largest n learns late; None where it does not, or is not known."""
     last = np.flatnonzero(cells.n == cells.n.max())
     best = last[cells.mean[last].argmin()]
-    share = float(late_shares(cells)[best])
-    if not share >= LATE:
+    curve = np.flatnonzero(cells.k == cells.k[best])
+    shares = late_shares(cells)[curve[np.argsort(cells.n[curve])]]
+    if not expected_share(shares)[-1] >= LATE:
         return None
-    return Finding("learns_late", f"k = {cells.k[best]:.0f}", {"n": int(cells.n[best]), "share": min(share, 1.0)})
+    return Finding("learns_late", f"k = {cells.k[best]:.0f}", {"n": int(cells.n[best]), "share": min(shares[-1], 1.0)})

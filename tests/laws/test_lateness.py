@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.cells import cells_from_table
-from jepa_scale.laws.lateness import late_shares, learns_late
+from jepa_scale.laws.lateness import expected_share, late_shares, learns_late
 from jepa_scale.studies.advising import filled_table
 
 ROWS = {
@@ -48,3 +48,9 @@ def test_where_epochs_or_the_floor_are_not_known_nothing_is(missing):
 
 def test_another_target_was_not_followed_over_epochs():
     assert np.isnan(late_shares(dataclasses.replace(cells(), target="risk"))).all()
+
+
+def test_half_of_the_last_change_is_expected_again():
+    # The first size has no change; shares below 0 and above 1.3 are noise; after an unknown one no change is known.
+    shares = expected_share(np.array([0.2, 0.6, -0.3, 1.5, np.nan, 0.4]))
+    np.testing.assert_allclose(shares, [0.2, 0.8, 0.0, 1.3, np.nan, 0.4])

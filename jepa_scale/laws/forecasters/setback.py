@@ -8,32 +8,17 @@ import numpy as np
 
 from jepa_scale.laws.forecasters.base import Seen
 from jepa_scale.laws.forecasters.library import Library
+from jepa_scale.laws.lateness import LATE, expected_share
 from jepa_scale.shapes import Float64
 
 RISE = 0.05
 """Rise of y at the next size that counts as a setback."""
 _ALIKE = 0.25
 """Scale on which two shares of late learning are alike."""
-_EARLY = 0.4
-"""Expected share below which a curve learns early, and is not set back."""
-_TREND = 0.5
-"""Share of the last change of the share of late learning that is expected to come again."""
-_LATEST = 1.3
-"""Largest share: above 1 nothing was learnt in the first half, and it is noise by how much."""
 _PRIOR = 2.0
 """Curves without a setback that stand for all that is not known."""
 _STEP = 0.5
 """Decades between the sizes of the library's studies; nearer, a setback is as much less likely."""
-
-
-def expected_share(late: Float64[np.ndarray, " sizes"]) -> Float64[np.ndarray, " sizes"]:
-    """Return the share of late learning that is expected at the next size, from those of a width by ascending n.
-
-    That of the size itself, and half of the change from the one before, cut to [0, 1.3].
-    """
-    before = np.concatenate([[np.nan], np.clip(late[:-1], 0.0, _LATEST)])
-    change = np.where(np.isfinite(before), np.clip(late, 0.0, _LATEST) - before, 0.0)
-    return np.clip(np.clip(late, 0.0, _LATEST) + _TREND * change, 0.0, _LATEST)
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ class Setback:
     def probability(self, late: float) -> tuple[float, Float64[np.ndarray, " pairs"]]:
         """Return P(setback), and the weights of the pairs whose setback it would be."""
         alike = np.exp(-0.5 * ((late - self.late) / _ALIKE) ** 2)
-        rose = alike * (self.setback > 0) * (late >= _EARLY)
+        rose = alike * (self.setback > 0) * (late >= LATE)
         return float(rose.sum() / (_PRIOR + alike.sum())), rose
 
     def applied(

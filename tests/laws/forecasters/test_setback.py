@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.forecasters.library import Learnt, Library, shipped
-from jepa_scale.laws.forecasters.setback import Setback, expected_share
+from jepa_scale.laws.forecasters.setback import Setback
 from jepa_scale.laws.forecasters.stack import Stack
 from tests.laws.forecasters.test_contract import dose, seen
 
@@ -31,12 +31,6 @@ def test_the_probability_is_that_of_curves_that_learnt_as_late():
     assert probability == pytest.approx((kernel[2] + kernel[4]) / (2 + kernel.sum()))
     assert weights == pytest.approx(kernel * [0, 0, 1, 0, 1])
     assert KNOWN.probability(0.39)[0] == 0.0
-
-
-def test_half_of_the_last_change_is_expected_again():
-    # The first size has no change; shares below 0 and above 1.3 are noise; after an unknown one no change is known.
-    shares = expected_share(np.array([0.2, 0.6, -0.3, 1.5, np.nan, 0.4]))
-    np.testing.assert_allclose(shares, [0.2, 0.8, 0.0, 1.3, np.nan, 0.4])
 
 
 def test_draws_beyond_the_runs_of_a_late_width_are_raised_and_no_others():
