@@ -113,7 +113,7 @@ def test_runs_on_their_way_count():
 
 def test_the_next_run_is_the_one_that_narrows_the_answer_for_its_cost():
     # By hand: covariances of the same draws, each candidate observed alone.
-    settings, cost = QUICK, np.sqrt(SETTINGS.cells[1])
+    settings, cost = QUICK, SETTINGS.cells[1]
     start = np.array(play(10, settings))
     runs = Runs(start[:, 0], start[:, 1], truth(*start.T))
     k, n = settings.cells
@@ -121,7 +121,9 @@ def test_the_next_run_is_the_one_that_narrows_the_answer_for_its_cost():
     drawn = Trend().fit(seen).draws(np.append(n, 100_000.0), np.append(k, 16.0), 800, np.random.default_rng(0))
     covariance = np.cov(np.clip(drawn, *np.quantile(drawn, [0.025, 0.975], axis=0)).T, bias=True)
     noise = seen.deviation(drawn.mean(axis=0)[:-1], 1.0) ** 2
-    gain = covariance[:-1, -1] ** 2 / (np.diag(covariance)[:-1] + noise) / cost
+    gain = covariance[:-1, -1] ** 2 / (np.diag(covariance)[:-1] + noise)
+    assert gain.argmax() != (gain / cost).argmax(), "or the cost would not be seen"
+    gain /= cost
     proposal = propose(settings, runs, cost)
     assert (proposal.k, proposal.n) == (k[gain.argmax()], n[gain.argmax()])
 

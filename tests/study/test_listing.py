@@ -1,5 +1,7 @@
 """What is queued and listed by Optuna's tables directly is what Optuna itself queues and reads."""
 
+import time
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -15,6 +17,16 @@ SPACE = {
 }
 PARAMETERS = {"n": 3000, "rate": 0.25, "world": "nuisance"}
 ATTRIBUTES = {"run": "abc", "attempt": 1, "label": "ä" * 100, "cell": [1, 2], "nothing": None}
+
+
+@pytest.fixture(autouse=True)
+def somewhere(monkeypatch):
+    """In a time zone: times are stored in UTC and given as local ones."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
