@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.runs.identity import canonical
+from jepa_scale.runs.limits import GPUS
 from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.targets import target_of
 
@@ -20,10 +21,14 @@ CohortSize = int | Literal["off", "auto"]
 """``cohort`` of a launcher: most runs of a cohort, or ``auto``, or ``off`` for every run alone."""
 MOST = 16
 """Members of an automatic cohort: on one core more gain nothing."""
+MOST_ON_GPU = 64
+"""The same on a GPU, which small models leave almost idle; not yet measured."""
 _LARGEST = 1024
 SMALL = 5e8
 """Floating point operations of a step up to which an automatic cohort is formed: of more, a core's time is all
 arithmetic, which stacking does not make less, and convolutions become slower by it (``benchmarks/cohort.py``)."""
+SMALL_ON_GPU = 1e11
+"""The same on a GPU: of so many it takes some milliseconds, as long as the launches of a step; not yet measured."""
 
 
 def cohort_size(value: Any) -> CohortSize:
@@ -51,7 +56,8 @@ def why_alone(config: Mapping[str, Any]) -> str:
     trainer = config["trainer"]
     reasons = {
         "it is fine-tuned": list(config["stages"]) != ["pretrain"],
-        f"it trains on {trainer['accelerator']}, and cohorts do on CPUs": trainer["accelerator"] != "cpu",
+        f"it trains on {trainer['accelerator']}, and cohorts do on cpu and gpu": trainer["accelerator"]
+        not in ("cpu", *GPUS),
         "it trains in several processes": trainer["devices"] != 1,
         f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
         "it is compiled": bool(trainer.get("compile")),
@@ -102,10 +108,15 @@ class Cohorts:
 
     size: CohortSize
     workers: int
+    """Workers that share what waits."""
     points: Mapping[str, DesignPoint]
+    sharing: int | None = None
+    """Workers that share the memory of this one's machine or GPU; None: all of them."""
     _kinds: dict[str, str] = field(default_factory=dict)
     _alone: dict[str, str] = field(default_factory=dict)
     """Kinds whose runs go alone, with the reason."""
+    _limits: dict[str, int] = field(default_factory=dict)
+    """Most runs of a kind that memory suffices for, once it did not for more."""
 
     def kind(self, run: str) -> Hashable:
         """What the runs of a cohort share; None for a run that goes alone."""
@@ -121,17 +132,29 @@ class Cohorts:
         """How many runs to claim together, of as many as wait: a worker leaves the others their share."""
         if self.size == "off" or self.kind(run) is None:
             return 1
-        share = -(-waiting // self.workers)
+        share = min(-(-waiting // self.workers), self._limits.get(self._kinds[run], waiting))
         if self.size != "auto":
-            return min(self.size, share)
+            return max(1, min(self.size, share))
         config = self.points[run].config
         from jepa_scale.runs.cohort import most_in_memory, step_flops
 
-        flops = step_flops(config)
-        if flops > SMALL:
+        flops, on_gpu = step_flops(config), config["trainer"]["accelerator"] in GPUS
+        small, most = (SMALL_ON_GPU, MOST_ON_GPU) if on_gpu else (SMALL, MOST)
+        if flops > small:
             self.refuse([run], f"a step of {flops:.1e} operations is all arithmetic, which a cohort does not make less")
             return 1
-        return max(1, min(MOST, share, most_in_memory(config) // self.workers))
+        return max(1, min(most, share, most_in_memory(config) // (self.sharing or self.workers)))
+
+    def fewer(self, run: str, fitting: int) -> None:
+        """Claim at most so many runs of this kind at once from now on, as memory did not suffice for more."""
+        kind = self._kinds[run]
+        if self._limits.get(kind, _LARGEST) > fitting:
+            self._limits[kind] = fitting
+            print(
+                f"cohort: of runs like {self.points[run]} at most {fitting} fit into memory",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def refuse(self, runs: list[str], reason: str) -> None:
         """Let runs of this kind go alone from now on, and say why."""
