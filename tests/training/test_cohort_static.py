@@ -1,0 +1,303 @@
+"""Steps on tensors that stay in place, as a GPU takes them, are those of runs alone; they neither wait nor mix devices.
+
+Without a GPU the recording of a step is the step itself, and the device is torch's ``meta``, which knows shapes and no
+values: what reads one fails there, and what a step brings from the host is noticed.
+"""
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from jepa_scale.training.cohort import graph
+from jepa_scale.training.cohort.batches import Batches, ResidentRows
+from jepa_scale.training.cohort.stack import NotStackable, Stack
+from tests.training.test_cohort import CASES, MEMBERS, PIXELS, STEPS, alone, assert_same, state_of, trainees
+
+META = torch.device("meta")
+COUNTING = {"objective-sigreg", "continuous-sigreg"}
+"""Cases whose directions the host draws by the number of the step: taken plainly."""
+TRAJECTORIES = [
+    "objective-spectral", "objective-ema", "objective-sigreg", "continuous-vicreg_inverse", "predictor-gru",
+    "encoder-cnn", "same_action", "one_rate", "unclipped", "wide",
+]  # fmt: skip
+
+
+def static(together):
+    stack = Stack(together, static=True)
+    stack.check(0)
+    return stack
+
+
+@pytest.mark.parametrize("case", TRAJECTORIES)
+def test_static_training_is_solo_training(case):
+    """Steps one by one and several at once, of which the second time there is something to record."""
+    solo, together = trainees(CASES[case]), trainees(CASES[case])
+    stack = static(together)
+    for step, steps in ((0, 1), (1, 4), (5, STEPS - 5)):
+        stack.advance(step, steps)
+    assert bool(stack.why_plain) == (case in COUNTING)
+    for one, other in zip(together, solo, strict=True):
+        alone(other, STEPS)
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize("overrides", [[], ["data.horizon=8"], ["encoder=cnn", *PIXELS]])
+def test_resident_batches_are_those_of_the_loaders_bit_by_bit(overrides):
+    made = trainees([*overrides, "data.batch_size=8"])
+    before = [one.loader.data.observations.values.clone() for one in made]
+    batches = Batches([one.loader for one in made], next(made[0].module.parameters()))
+    rows = ResidentRows(batches)
+    drawn = rows.draw(6, 9)
+    for number, chosen in enumerate(drawn):
+        ours, theirs = rows.take(chosen), batches.take(6 + number)
+        for name in ("observations", "actions", "places"):
+            values = getattr(ours, name), getattr(theirs, name)
+            assert values[0] is values[1] is None or torch.equal(*values), name
+    for one, values in zip(made, before, strict=True):
+        assert torch.equal(one.loader.data.observations.values, values), "a view of the whole"
+
+
+def test_rates_and_inputs_change_at_every_step():
+    stack = static(trainees([]))
+    seen = []
+    stack.advance(0, 1)
+    moving = stack._static
+    take = moving.graph.take
+    moving.graph.take = lambda: (seen.append((moving.chosen.clone(), moving.rates.clone())), take())
+    places = moving.chosen.data_ptr(), moving.rates.data_ptr()
+    stack.advance(1, 6)
+    assert places == (moving.chosen.data_ptr(), moving.rates.data_ptr())
+    for number, (chosen, rates) in enumerate(seen):
+        assert torch.equal(chosen, moving.rows.draw(1 + number, 1)[0])
+        assert torch.equal(rates, moving.adam.rates(1 + number, 1)[0])
+    assert len({tuple(rates.flatten().tolist()) for _, rates in seen}) == 6
+
+
+def test_trying_out_a_step_changes_nothing():
+    """The first recording takes two steps four times over; the state that is gone on from is the one before."""
+    short, long = trainees([]), trainees([])
+    for stack, parts in ((static(short), [1] * 5), (static(long), [5])):
+        step = 0
+        for steps in parts:
+            stack.advance(step, steps)
+            step += steps
+        assert stack._static.graph.ready == (parts == [5])
+    for one, other in zip(short, long, strict=True):
+        ours, theirs = state_of(one), state_of(other)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_going_on_at_an_odd_step_is_going_on():
+    whole, parts = trainees([]), trainees([])
+    static(whole).advance(0, 9)
+    static(parts).advance(0, 3)
+    static(parts).advance(3, 6)
+    for one, other in zip(parts, whole, strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize("objective", ["spectral", "ema"])
+def test_a_lost_member_is_left_bit_by_bit_and_touches_no_other(objective):
+    """Its module has gone, as Lightning moves that of a run which has ended; ours stay as they were."""
+    members = [MEMBERS[0], ["seed=1", "optimizer.lr=1e200"], MEMBERS[2]]
+    overrides = [f"objective={objective}"]
+    together, solo = trainees(overrides, members), trainees(overrides, members)
+    stack = static(together)
+    stack.advance(0, 4)
+    assert not bool(together[1].module.last_loss.isfinite())
+    adam = stack._static.adam
+    lost = [flat[1].clone() for flat in (adam.weights, adam.first, adam.second)]
+    together[1].module.to("meta")
+    stack.alive = [0, 2]
+    stack.advance(4, 4)
+    for flat, before in zip((adam.weights, adam.first, adam.second), lost, strict=True):
+        assert torch.equal(flat[1].nan_to_num(7), before.nan_to_num(7))
+    for m in (0, 2):
+        alone(solo[m], 8)
+        assert_same(together[m], solo[m])
+
+
+# What is recorded must be the step.
+
+
+def test_a_recording_of_old_inputs_is_noticed(monkeypatch):
+    """A recording that repeats its first step, as of directions that the host has drawn, differs at the second."""
+
+    def stale(step, device):
+        weights = moving.adam.weights
+        before = weights.clone()
+        step()
+        change = weights - before
+        return lambda: weights.add_(change)
+
+    monkeypatch.setattr(graph, "record", stale)
+    together, solo = trainees([]), trainees([])
+    stack = static(together)
+    stack.advance(0, 1)
+    moving = stack._static
+    stack.advance(1, 5)
+    assert stack.why_plain == "recorded, it comes out differently"
+    for one, other in zip(together, solo, strict=True):
+        alone(other, 6)
+        assert_same(one, other)
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
+    def refuses(step, device):
+        step()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(graph, "record", refuses)
+    together, solo = trainees([]), trainees([])
+    stack = static(together)
+    stack.advance(0, 6)
+    assert stack.why_plain == "it cannot be recorded (RuntimeError: operation not permitted when stream is capturing)"
+    for one, other in zip(together, solo, strict=True):
+        alone(other, 6)
+        assert_same(one, other)
+
+
+def test_directions_drawn_by_the_host_are_named_and_counted_once():
+    together = trainees(["objective=sigreg"])
+    stack = static(together)
+    stack.advance(0, 5)
+    assert stack.why_plain == "objective.drawn changes on the host at every step"
+    assert [one.module.objective.drawn for one in together] == [5, 5, 5]
+
+
+def test_memory_that_does_not_suffice_while_recording_is_told(monkeypatch):
+    def full(step, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graph, "record", full)
+    together = trainees([])
+    before = [one.module.encoder.net[0].weight.clone() for one in together]
+    with pytest.raises(torch.OutOfMemoryError):
+        static(together).advance(0, 4)
+    for one, weight in zip(together, before, strict=True):
+        assert torch.equal(one.module.encoder.net[0].weight, weight), "left as before the first of the steps"
+
+
+def test_rows_in_a_file_go_alone():
+    made = trainees([])
+    stack = static(made)
+    made[1].loader.data.__dict__["observations"] = object()
+    with pytest.raises(NotStackable, match="read from a file"):
+        stack.advance(0, 2)
+
+
+# A device that has no values.
+
+
+class Strict(TorchDispatchMode):
+    """Fails where an operator takes or makes a tensor that is not on the device, or copies one to it.
+
+    Single numbers are free: a kernel takes them as arguments.
+    """
+
+    COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        taken = self.elsewhere(func, (args, kwargs))
+        made = func(*args, **(kwargs or {}))
+        if taken and func in self.COPIES and made.device == META:
+            raise AssertionError(f"{func} sends a number to the device")
+        self.elsewhere(func, made)
+        return made
+
+    @staticmethod
+    def elsewhere(func, values):
+        found = [value for value in tree_leaves(values) if isinstance(value, torch.Tensor) and value.device != META]
+        if any(value.ndim for value in found):
+            raise AssertionError(f"{func} mixes devices")
+        return found
+
+
+class NothingSent(TorchFunctionMode):
+    """Fails where numbers of the host become a tensor, which the host must wait for on a device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy):
+            raise AssertionError(f"{func.__name__} sends numbers to the device")
+        return func(*args, **(kwargs or {}))
+
+
+def moved(value, known):
+    """The same with every tensor on the device without values; modules keep what is no parameter or buffer."""
+    if isinstance(value, torch.Tensor):
+        return known.setdefault(id(value), value.detach().to(META).requires_grad_(value.requires_grad))
+    if isinstance(value, dict):
+        return {name: moved(item, known) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(moved(item, known) for item in value)
+    return value
+
+
+def on_meta(stack):
+    """Move all that a step reads, as it lies on a GPU."""
+    steps, known = stack._static, {}
+    for part in (steps.adam, steps.rows, steps.rows._actions, steps.rows._observations, stack.batches, steps, stack):
+        if part is not None:
+            part.__dict__.update(moved(part.__dict__, known))
+    stack._device = stack.batches.like = META
+    stack.batches.like = torch.empty(0, device=META, dtype=steps.adam.weights.dtype)
+    return steps
+
+
+def strictly(stack):
+    stack.advance(0, 2)
+    steps = on_meta(stack)
+    with pytest.MonkeyPatch.context() as patch, NothingSent(), Strict():
+        # Torch does not know it for that device.
+        patch.setattr(torch, "is_autocast_enabled", lambda kind: False)
+        steps.step()
+    assert {tensor.device for tensor in (stack.losses, stack.latents, steps.sums)} == {META}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_claims_to_be_recorded_neither_waits_nor_mixes_devices(case):
+    stack = static(trainees(CASES[case], MEMBERS[:2]))
+    if case in COUNTING:
+        with pytest.raises(AssertionError, match="mixes devices"):
+            strictly(stack)
+        assert "changes on the host" in stack.why_plain
+    else:
+        strictly(stack)
+        assert stack.why_plain == ""
+
+
+class Sending(torch.nn.Linear):
+    """An encoder that brings numbers of the host."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+
+    def forward(self, observations):
+        latents = super().forward(observations)
+        return latents * torch.tensor([2.0], dtype=latents.dtype, device=latents.device)
+
+
+class Keeping(Sending):
+    """An encoder with a tensor that is no buffer, and so stays on the host."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape, k, hidden)
+        self.scale = torch.full((k,), 2.0)
+
+    def forward(self, observations):
+        return torch.nn.Linear.forward(self, observations) * self.scale
+
+
+@pytest.mark.parametrize(("encoder", "reason"), [(Sending, "sends numbers"), (Keeping, "mixes devices")])
+def test_the_device_without_values_finds_what_it_is_to_find(encoder, reason, monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    stack = static(trainees([f"encoder._target_={__name__}.{encoder.__name__}"], MEMBERS[:2]))
+    with pytest.raises(AssertionError, match=reason):
+        strictly(stack)
+
+
+def test_a_value_cannot_be_read_without_one():
+    with pytest.raises(RuntimeError, match="meta"):
+        torch.zeros(3, device=META).sum().item()
