@@ -139,12 +139,13 @@ class StackedAdamW:
         Share of the peak rate, 1 − β₁, 1 / (1 − β₁ᵗ) and 1 / √(1 − β₂ᵗ), t the step's number from 1.
         """
         counts = torch.arange(step + 1, step + steps + 1, dtype=torch.float64)
-        rows = []
-        for total in self._courses:
+        second = (1 - self._second_decay**counts).sqrt()
+        by_length = {}
+        for total in set(self._courses):
             scale, decay = torch.tensor(course(total)[step : step + steps], dtype=torch.float64).unbind(1)
-            second = (1 - self._second_decay**counts).sqrt()
-            rows.append(torch.stack([scale, 1 - decay, 1 / (1 - decay**counts), 1 / second], 1))
-        return torch.stack(rows, 2)[..., None].to(self.weights.dtype)
+            by_length[total] = torch.stack([scale, 1 - decay, 1 / (1 - decay**counts), 1 / second], 1)
+        rows = torch.stack([by_length[total] for total in self._courses], 2)
+        return rows[..., None].to(self.weights.dtype)
 
     def take(self, gradient: Tensor, rates: Tensor, alive: Tensor) -> None:
         """Update the runs that are ``alive``, (M, 1), by gradients (M, P) at the rates (4, M, 1); others stay."""
