@@ -28,9 +28,9 @@ from jepa_scale.data.loader import StepLoader
 from jepa_scale.models.size import ModelSize, flops_per_step
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import build_model, build_world
-from jepa_scale.runs.device_memory import free_memory, most_on_device
+from jepa_scale.runs.device_memory import free_memory, most_on_device, on_gpu
 from jepa_scale.runs.errors import CohortEnded, CohortTooLarge
-from jepa_scale.runs.limits import GPUS, data_bytes, hidden_of, model_bytes, observation_bytes
+from jepa_scale.runs.limits import data_bytes, hidden_of, model_bytes, observation_bytes
 from jepa_scale.runs.run import run
 from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
 from jepa_scale.training.world_model import WorldModel
@@ -352,7 +352,7 @@ def step_flops(config: Mapping[str, Any]) -> int:
 
 def most_in_memory(config: Mapping[str, Any]) -> int:
     """Number of runs like this one that fit into half of the memory of their device, by an estimate from above."""
-    if config["trainer"]["accelerator"] in GPUS:
+    if on_gpu(config):
         return most_on_device(config)
     memory = machine_memory()
     if memory is None:

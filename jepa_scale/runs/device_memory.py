@@ -14,13 +14,18 @@ from torch import Tensor, nn
 
 from jepa_scale.models.size import ModelSize
 from jepa_scale.runs.build import build_model, build_world
-from jepa_scale.runs.limits import data_bytes
+from jepa_scale.runs.limits import GPUS, data_bytes
 
 _COPIES = 16
 """Copies of the weights: a run's own with two moments; stacked, those and gradients, what is kept while a step is
 recorded, and what an update makes in between."""
 _PASSES = 3
 """Of what a backward pass needs: that itself, gradients, and what kernels make in between."""
+
+
+def on_gpu(config: Mapping[str, Any]) -> bool:
+    """Whether a run trains on GPUs."""
+    return config["trainer"]["accelerator"] in GPUS
 
 
 def device_memory() -> int | None:

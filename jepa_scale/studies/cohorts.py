@@ -108,10 +108,9 @@ class Cohorts:
 
     size: CohortSize
     workers: int
-    """Workers that share what waits."""
     points: Mapping[str, DesignPoint]
-    sharing: int | None = None
-    """Workers that share the memory of this one's machine or GPU; None: all of them."""
+    neighbours: int | None = None
+    """Workers that share this machine's memory; None: all."""
     _kinds: dict[str, str] = field(default_factory=dict)
     _alone: dict[str, str] = field(default_factory=dict)
     """Kinds whose runs go alone, with the reason."""
@@ -136,25 +135,15 @@ class Cohorts:
         if self.size != "auto":
             return max(1, min(self.size, share))
         config = self.points[run].config
+        if config["trainer"]["accelerator"] in GPUS:
+            return self._most_on_gpu(run, share)
         from jepa_scale.runs.cohort import most_in_memory, step_flops
 
-        flops, on_gpu = step_flops(config), config["trainer"]["accelerator"] in GPUS
-        small, most = (SMALL_ON_GPU, MOST_ON_GPU) if on_gpu else (SMALL, MOST)
-        if flops > small:
+        flops = step_flops(config)
+        if flops > SMALL:
             self.refuse([run], f"a step of {flops:.1e} operations is all arithmetic, which a cohort does not make less")
             return 1
-        return max(1, min(most, share, most_in_memory(config) // (self.sharing or self.workers)))
-
-    def fewer(self, run: str, fitting: int) -> None:
-        """Claim at most so many runs of this kind at once from now on, as memory did not suffice for more."""
-        kind = self._kinds[run]
-        if self._limits.get(kind, _LARGEST) > fitting:
-            self._limits[kind] = fitting
-            print(
-                f"cohort: of runs like {self.points[run]} at most {fitting} fit into memory",
-                file=sys.stderr,
-                flush=True,
-            )
+        return max(1, min(MOST, share, most_in_memory(config) // (self.neighbours or self.workers)))
 
     def refuse(self, runs: list[str], reason: str) -> None:
         """Let runs of this kind go alone from now on, and say why."""
@@ -167,3 +156,21 @@ class Cohorts:
     def reasons(self) -> Iterator[str]:
         """Why runs go alone, each reason once."""
         yield from dict.fromkeys(filter(None, (why_alone(point.config) for point in self.points.values())))
+
+    def _most_on_gpu(self, run: str, share: int) -> int:
+        """The automatic number on a GPU, of whose memory other workers there take as much."""
+        from jepa_scale.runs.cohort import most_in_memory, step_flops
+
+        config = self.points[run].config
+        if (flops := step_flops(config)) > SMALL_ON_GPU:
+            self.refuse([run], f"a step of {flops:.1e} operations keeps a GPU busy by itself")
+            return 1
+        return max(1, min(MOST_ON_GPU, share, most_in_memory(config) // (self.neighbours or self.workers)))
+
+    def fewer(self, run: str, fitting: int) -> None:
+        """Claim at most so many runs of this kind at once from now on, as memory did not suffice for more."""
+        kind = self._kinds[run]
+        if self._limits.get(kind, _LARGEST) > fitting:
+            self._limits[kind] = fitting
+            reason = f"of runs like {self.points[run]} at most {fitting} fit into memory"
+            print(f"cohort: {reason}", file=sys.stderr, flush=True)

@@ -227,11 +227,11 @@ class _Worker:
             (study / "workers").mkdir(exist_ok=True)
             self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        sharing = -(-launcher.processes // max(len(devices), 1))
+        neighbours = -(-launcher.processes // max(len(devices), 1))
         self.process = subprocess.Popen(
             python_module(
                 "jepa_scale.studies.worker",
-                *(str(study), name, str(launcher.cohort), str(launcher.processes), str(sharing)),
+                *(str(study), name, str(launcher.cohort), str(launcher.processes), str(neighbours)),
             ),
             stdin=subprocess.PIPE,
             stdout=self.log,

@@ -34,14 +34,14 @@ def work(
     name: str,
     cohort: CohortSize = "off",
     workers: int = 1,
-    sharing: int | None = None,
+    neighbours: int | None = None,
 ) -> None:
     """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken.
 
-    Runs of a ``cohort`` are taken and trained together; ``workers`` share what waits, and so many of them are
-    ``sharing`` the memory of one machine or GPU, by default all.
+    Runs of a ``cohort`` are taken and trained together; ``workers`` share what waits, and ``neighbours`` of them, by
+    default all, the memory of one machine or GPU.
     """
-    cohorts = Cohorts(cohort, workers, points, sharing)
+    cohorts = Cohorts(cohort, workers, points, neighbours)
     kind = None if cohort == "off" else cohorts.kind
     if kind is not None:
         for reason in cohorts.reasons():
@@ -158,7 +158,9 @@ def _main(arguments: list[str]) -> None:
     work_on(Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3]), int(arguments[4]))
 
 
-def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1, sharing: int | None = None) -> None:
+def work_on(
+    study: Path, name: str, cohort: CohortSize = "off", workers: int = 1, neighbours: int | None = None
+) -> None:
     """Do runs of a planned study until none waits, as what a job of a batch system runs.
 
     Parameters
@@ -169,7 +171,7 @@ def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1
         Most runs that are trained together.
     workers
         Number of workers that share what waits.
-    sharing
+    neighbours
         Number of those that share the memory of this one's machine or GPU; None: all.
     """
     spec = read_spec(study / "study.yaml")
@@ -178,7 +180,7 @@ def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
     queue = Queue(study, spec.name, sampler, storage_of(study), dials=spec.others, target=spec.target)
-    work(study, queue, points, name, cohort, workers, sharing)
+    work(study, queue, points, name, cohort, workers, neighbours)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def test_memory_limits_a_cohort_and_is_shared_by_the_workers_of_a_device(memory)
     memory(80 * device_memory.member_bytes(config))
     name = next(iter(points))
     assert most_in_memory(config) == 40
-    assert Cohorts("auto", 4, points, sharing=1).most(name, 500) == 40
-    assert Cohorts("auto", 4, points, sharing=4).most(name, 500) == 10
+    assert Cohorts("auto", 4, points, neighbours=1).most(name, 500) == 40
+    assert Cohorts("auto", 4, points, neighbours=4).most(name, 500) == 10
     assert Cohorts("auto", 4, points).most(name, 500) == 10
 
 
