@@ -4,6 +4,8 @@ Without a GPU the recording of a step is the step itself, and the device is torc
 values: what reads one fails there, and what a step brings from the host is noticed.
 """
 
+import gc
+
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -178,6 +180,34 @@ def test_memory_that_does_not_suffice_while_recording_is_told(monkeypatch):
         static(together).advance(0, 4)
     for one, weight in zip(together, before, strict=True):
         assert torch.equal(one.module.encoder.net[0].weight, weight), "left as before the first of the steps"
+
+
+def test_a_recording_that_fails_leaves_stream_and_collector_as_they_were(monkeypatch):
+    """Torch's context of a recording does not go back to the stream before, if the end of the recording raises."""
+    streams = ["before"]
+
+    class Recording:
+        def __init__(self, made, capture_error_mode):
+            pass
+
+        def __enter__(self):
+            streams.append("recorded")
+            assert not gc.isenabled()
+
+        def __exit__(self, *error):
+            raise RuntimeError("the recording was ended by an error")
+
+    def step():
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    with pytest.raises(RuntimeError, match="was ended"):
+        graph.record(step, torch.device("cuda"))
+    assert streams[-1] == "before"
+    assert gc.isenabled()
 
 
 def test_rows_in_a_file_go_alone():

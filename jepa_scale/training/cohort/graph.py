@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -109,10 +110,19 @@ def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]
     """Return what takes the same step again: on CUDA the replay of its kernels, elsewhere the step itself."""
     if device.type != "cuda":
         return step
-    graph = torch.cuda.CUDAGraph()
-    # Threads of loggers may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        step()
+    graph, stream, collects = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), gc.isenabled()
+    # Now, and not meanwhile: to destroy another graph would end the recording.
+    gc.collect()
+    gc.disable()
+    try:
+        # Threads of loggers may use the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            step()
+    finally:
+        # After a recording that has failed torch stays on the stream that it recorded.
+        torch.cuda.set_stream(stream)
+        if collects:
+            gc.enable()
     return graph.replay
 
 
@@ -124,9 +134,11 @@ def _side_stream(device: torch.device) -> Iterator[None]:
         return
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        yield
-    torch.cuda.current_stream(device).wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:
+        torch.cuda.current_stream(device).wait_stream(side)
 
 
 @contextlib.contextmanager
