@@ -12,6 +12,8 @@ import lightning as L
 import pytest
 import torch
 
+from jepa_scale.objectives.base import Objective
+from jepa_scale.objectives.sigreg import SIGReg
 from jepa_scale.runs.checkpoint import read_checkpoint
 from jepa_scale.runs.cohort import Job, most_in_memory, run_cohort, step_flops
 from jepa_scale.runs.config import compose
@@ -271,6 +273,7 @@ def test_a_run_that_does_not_fit_by_itself_says_so(tmp_path, monkeypatch):
 
 
 def test_why_steps_are_not_recorded_is_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(SIGReg, "draw_ahead", Objective.draw_ahead)
     monkeypatch.setattr("jepa_scale.runs.cohort.Stack", functools.partial(Stack, static=True))
     outcomes = run_cohort(jobs_in(tmp_path, configs(*[[*own, "objective=sigreg"] for own in MEMBERS[:2]])))
     assert [outcome.error for outcome in outcomes] == [None, None]

@@ -12,14 +12,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from jepa_scale.objectives.sigreg import SIGReg
 from jepa_scale.training.cohort import graph
 from jepa_scale.training.cohort.batches import Batches, ResidentRows
 from jepa_scale.training.cohort.stack import NotStackable, Stack
 from tests.training.test_cohort import CASES, MEMBERS, PIXELS, STEPS, alone, assert_same, state_of, trainees
 
 META = torch.device("meta")
-COUNTING = {"objective-sigreg", "continuous-sigreg"}
-"""Cases whose directions the host draws by the number of the step: taken plainly."""
 TRAJECTORIES = [
     "objective-spectral", "objective-ema", "objective-sigreg", "continuous-vicreg_inverse", "predictor-gru",
     "encoder-cnn", "same_action", "one_rate", "unclipped", "wide",
@@ -39,7 +38,7 @@ def test_static_training_is_solo_training(case):
     stack = static(together)
     for step, steps in ((0, 1), (1, 4), (5, STEPS - 5)):
         stack.advance(step, steps)
-    assert bool(stack.why_plain) == (case in COUNTING)
+    assert stack.why_plain == ""
     for one, other in zip(together, solo, strict=True):
         alone(other, STEPS)
         assert_same(one, other)
@@ -161,12 +160,31 @@ def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
         assert_same(one, other)
 
 
-def test_directions_drawn_by_the_host_are_named_and_counted_once():
-    together = trainees(["objective=sigreg"])
+class Counting(SIGReg):
+    """An objective that draws at each step and does not say so."""
+
+    def draw_ahead(self, steps):
+        return None
+
+
+def test_directions_drawn_at_each_step_are_named_and_counted_once(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    overrides = ["objective=sigreg", f"objective._target_={__name__}.Counting"]
+    solo, together = trainees(overrides), trainees(overrides)
     stack = static(together)
     stack.advance(0, 5)
     assert stack.why_plain == "objective.drawn changes on the host at every step"
-    assert [one.module.objective.drawn for one in together] == [5, 5, 5]
+    for one, other in zip(together, solo, strict=True):
+        alone(other, 5)
+        assert_same(one, other)
+        assert one.module.objective.drawn == 5
+
+
+def test_directions_drawn_ahead_are_those_of_the_steps():
+    objective = SIGReg(k=3, slices=4)
+    drawn = [objective.draw_ahead(steps) for steps in (2, 3)]
+    assert objective.drawn == 5
+    assert torch.equal(torch.cat(drawn), torch.stack([SIGReg(k=3, slices=4).directions(step) for step in range(5)]))
 
 
 def test_memory_that_does_not_suffice_while_recording_is_told(monkeypatch):
@@ -289,13 +307,8 @@ def strictly(stack):
 @pytest.mark.parametrize("case", CASES)
 def test_what_claims_to_be_recorded_neither_waits_nor_mixes_devices(case):
     stack = static(trainees(CASES[case], MEMBERS[:2]))
-    if case in COUNTING:
-        with pytest.raises(AssertionError, match="mixes devices"):
-            strictly(stack)
-        assert "changes on the host" in stack.why_plain
-    else:
-        strictly(stack)
-        assert stack.why_plain == ""
+    strictly(stack)
+    assert stack.why_plain == ""
 
 
 class Sending(torch.nn.Linear):
@@ -318,6 +331,13 @@ class Keeping(Sending):
 
     def forward(self, observations):
         return torch.nn.Linear.forward(self, observations) * self.scale
+
+
+def test_directions_of_the_host_mix_devices(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    stack = static(trainees(["objective=sigreg", f"objective._target_={__name__}.Counting"], MEMBERS[:2]))
+    with pytest.raises(AssertionError, match="mixes devices"):
+        strictly(stack)
 
 
 @pytest.mark.parametrize(("encoder", "reason"), [(Sending, "sends numbers"), (Keeping, "mixes devices")])

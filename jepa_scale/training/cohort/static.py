@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from jepa_scale.objectives.base import Objective
 from jepa_scale.training.cohort.adamw import StackedAdamW, bring
 from jepa_scale.training.cohort.batches import ResidentRows
 from jepa_scale.training.cohort.graph import StepGraph
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 class StaticSteps:
     """Takes the steps of a stack on tensors that stay in place, so that a step can be recorded (``StepGraph``).
 
-    Numbers of windows and rates of all steps asked for are computed by the host and moved to the device at once;
-    there each step's own are copied to where the step reads them. Clipping, rates, sums of losses and the mask of runs
-    that are alive are on the device. The stack's weights become views of one (M, P) tensor.
+    Numbers of windows, rates and what objectives draw for all steps asked for are computed by the host and moved to the
+    device at once; there each step's own are copied to where the step reads them. Clipping, rates, sums of losses and
+    the mask of runs that are alive are on the device. The stack's weights become views of one (M, P) tensor.
 
     Raises
     ------
@@ -45,6 +46,13 @@ class StaticSteps:
         self.rates = like.new_zeros(4, members, 1)
         self.alive = torch.ones(members, 1, dtype=torch.bool, device=self.device)
         self.sums = torch.stack([one.module.loss_sum for one in trainees])
+        parts = [part for part in stack.template.modules() if isinstance(part, Objective)]
+        before = stack.numbers()
+        drawn = [(part, values) for part in parts if (values := part.draw_ahead(1)) is not None]
+        stack.put_numbers(before)
+        self.drawing = [part for part, _ in drawn]
+        """Objectives that draw on the host what a step needs."""
+        self.given = [values[0].to(like) for _, values in drawn]
         rest = [value for name, value in (stack.parameters | stack.buffers).items() if name not in self.adam.views]
         changed = [like, self.adam.first, self.adam.second, self.sums, *rest]
         self.graph = StepGraph(self.step, changed, lambda: (stack.losses, stack.latents), stack.numbers)
@@ -59,6 +67,8 @@ class StaticSteps:
     def step(self) -> None:
         """Take the step whose inputs are in place; everything that it reads and changes stays where it is."""
         stack = self.stack
+        for part, values in zip(self.drawing, self.given, strict=True):
+            part.given = values
         found = stack.gradients(self.rows.take(self.chosen))
         with torch.no_grad():
             gradient = self.adam.flat([found[name] for name in self.adam.views])
@@ -78,6 +88,8 @@ class StaticSteps:
         with torch.no_grad():
             chosen = self.rows.draw(step, steps).to(self.device)
             rates = self.adam.rates(step, steps).to(self.device)
+            ahead = [part.draw_ahead(steps) for part in self.drawing]
+            drawn = [values.to(self.adam.weights) for values in ahead if values is not None]
             alive = [[m in stack.alive] for m in range(len(stack.trainees))]
             self.alive.copy_(torch.tensor(alive))
             # Of those alone that go on: Lightning moves the module of a run that has ended to the host.
@@ -88,6 +100,8 @@ class StaticSteps:
         def feed(number: int) -> None:
             self.chosen.copy_(chosen[number])
             self.rates.copy_(rates[number])
+            for given, values in zip(self.given, drawn, strict=True):
+                given.copy_(values[number])
 
         if not self.graph.ready and steps > 1:
             before = stack.numbers()
