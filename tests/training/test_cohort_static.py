@@ -1,7 +1,7 @@
 """Steps on tensors that stay in place, as a GPU takes them, are those of runs alone; they neither wait nor mix devices.
 
-Without a GPU the recording of a step is the step itself, and the device is torch's ``meta``, which knows shapes and no
-values: what reads one fails there, and what a step brings from the host is noticed.
+Without a GPU a step is recorded as the operators that it calls, and the device is torch's ``meta``, which knows shapes
+and no values: what reads one fails there, and what a step brings from the host is noticed.
 """
 
 import gc
@@ -31,14 +31,56 @@ def static(together):
     return stack
 
 
+class Operators(TorchDispatchMode):
+    """Notes operators with their tensors, to be done again with those, whatever Python would do: as a CUDA graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.done.append((func, args, kwargs or {}, made))
+        return made
+
+    @torch.no_grad()
+    def replay(self):
+        for func, args, kwargs, made in self.done:
+            for old, new in zip(tree_leaves(made), tree_leaves(func(*args, **kwargs)), strict=True):
+                # A view, or what was changed in place, is the same memory.
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def noted(step, device):
+    with Operators() as operators:
+        step()
+    return operators.replay
+
+
+@pytest.fixture
+def replayed(monkeypatch):
+    """Steps are recorded and replayed, operator by operator; as on CUDA, recording takes no step."""
+
+    def record(step, device):
+        kept = [(value, value.clone()) for value in step.__self__.graph._state]
+        replay = noted(step, device)
+        for value, before in kept:
+            value.copy_(before)
+        return replay
+
+    monkeypatch.setattr(graph, "record", record)
+
+
 @pytest.mark.parametrize("case", TRAJECTORIES)
-def test_static_training_is_solo_training(case):
+def test_replayed_training_is_solo_training(case, replayed):
     """Steps one by one and several at once, of which the second time there is something to record."""
     solo, together = trainees(CASES[case]), trainees(CASES[case])
     stack = static(together)
     for step, steps in ((0, 1), (1, 4), (5, STEPS - 5)):
         stack.advance(step, steps)
     assert stack.why_plain == ""
+    assert stack._static.graph._replay.__name__ == "replay"
     for one, other in zip(together, solo, strict=True):
         alone(other, STEPS)
         assert_same(one, other)
