@@ -202,6 +202,26 @@ def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
         assert_same(one, other)
 
 
+class Idle(torch.nn.Linear):
+    """An encoder with a weight that nothing depends on."""
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+        self.idle = torch.nn.Parameter(torch.ones(3))
+
+
+def test_weights_without_a_gradient_stay_as_they_are(monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    overrides = [f"encoder._target_={__name__}.Idle"]
+    solo, together = trainees(overrides), trainees(overrides)
+    stack = static(together)
+    stack.advance(0, 5)
+    assert stack.why_plain == ""
+    for one, other in zip(together, solo, strict=True):
+        alone(other, 5)
+        assert_same(one, other)
+
+
 class Counting(SIGReg):
     """An objective that draws at each step and does not say so."""
 

@@ -53,7 +53,8 @@ class StaticSteps:
         self.drawing = [part for part, _ in drawn]
         """Objectives that draw on the host what a step needs."""
         self.given = [values[0].to(like) for _, values in drawn]
-        rest = [value for name, value in (stack.parameters | stack.buffers).items() if name not in self.adam.views]
+        held = stack.parameters | stack.buffers
+        rest = [value.detach() for name, value in held.items() if name not in self.adam.views]
         changed = [like, self.adam.first, self.adam.second, self.sums, *rest]
         self.graph = StepGraph(self.step, changed, lambda: (stack.losses, stack.latents), stack.numbers)
         self._pairs = [
