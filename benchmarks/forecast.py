@@ -90,19 +90,22 @@ def main() -> None:
     paths = given.tables or sorted((Path(__file__).parent / "tables").glob("*.parquet"))
     print("| study | cells | forecaster | CRPS | of simple | 90 % covered | width | interval score | −log density |")
     print("|---|---|---|---|---|---|---|---|---|")
-    relative: dict[str, list[float]] = {}
+    relative: dict[str, list[tuple[float, ...]]] = {}
     for study, table in studies(paths):
         found = {name: scored(study, table, one, given.draws) for name, one in forecasters(given.forecasters).items()}
         simple = min(float(found[name].crps.mean()) for name in SIMPLE)
         for name, one in found.items():
             ratio = float(one.crps.mean()) / simple
-            relative.setdefault(name, []).append(ratio)
-            numbers = (one.crps, one.covered, one.width, one.interval, one.log)
-            first, *others = (f"{float(values.mean()):.3f}" for values in numbers)
+            numbers = [float(values.mean()) for values in (one.crps, one.covered, one.width, one.interval, one.log)]
+            relative.setdefault(name, []).append((ratio, *numbers))
+            first, *others = (f"{value:.3f}" for value in numbers)
             print(f"| {study} | {len(one.crps)} | {name} | {first} | {ratio:.2f} | {' | '.join(others)} |", flush=True)
-    for name, ratios in relative.items():
-        mean = np.exp(np.mean(np.log(ratios)))
-        print(f"| geometric mean, largest of {len(ratios)} | | {name} | | {mean:.2f}, {max(ratios):.2f} |")
+    for name, rows in relative.items():
+        ratios, *columns = np.array(rows).T
+        first, *others = (f"{column.mean():.3f}" for column in columns)
+        middle = np.exp(np.mean(np.log(ratios)))
+        kind = f"geometric mean, largest of {len(rows)}; else means"
+        print(f"| {kind} | | {name} | {first} | {middle:.2f}, {ratios.max():.2f} | {' | '.join(others)} |")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Two halves: surfaces of exact learners on random worlds (theory/learning_curve.py), where the mean of a few data sets
 stands for runs, and every study of trained networks in benchmarks/tables with more than three sizes. For each cut with
-at least three sizes below it: where the study stood, E|X − y| and E|X − X′| of the members on the larger cells in units
-of the better simple forecaster, and the stack's misses, its weights taken from other studies and its own back-tests.
+at least three sizes below it: where the study stood, the quantiles of the members' forecasts of larger cells and what
+came, the CRPS of the better simple forecaster, and the stack's misses, its weights taken from other studies and its own
+back-tests.
 Of trained studies also when their runs learnt, and what they were set back by at the next size.
 
     python benchmarks/library.py                    # 3 to 5 minutes on one core
@@ -23,12 +24,14 @@ import numpy as np
 from forecast import LEAST_SIZES, SIMPLE, cuts_of, forecasters, studies
 
 from jepa_scale.laws.cells import cells_from_table
-from jepa_scale.laws.forecasters.base import Forecaster, Seen
+from jepa_scale.laws.forecasters.averaging import Forecasts, averaged
+from jepa_scale.laws.forecasters.base import Forecaster, Seen, thinned
 from jepa_scale.laws.forecasters.library import VERSION, Library, distance_class, from_dict, situation
 from jepa_scale.laws.forecasters.setback import RISE
-from jepa_scale.laws.forecasters.stack import Stack, misses, mixed, pairwise
+from jepa_scale.laws.forecasters.stack import Stack, misses
 from jepa_scale.laws.lateness import expected_share
 from jepa_scale.laws.noise import pooled_noise
+from jepa_scale.laws.scores import crps
 from jepa_scale.theory.graph import FiniteWorld
 from jepa_scale.theory.learners import fit_per_action, fit_shared
 from jepa_scale.theory.learning_curve import learning_curve
@@ -42,6 +45,8 @@ from jepa_scale.worlds.torus import Torus
 NOTHING = Library((), ())
 LEAST_REFERENCE = 2e-3
 """Smallest CRPS, in units of random regret, that others are measured by."""
+MOST_CELLS = 8
+"""Cells ahead of a cut that are kept."""
 Cut = tuple[Seen, Seen]
 """What a forecaster sees, and the cells ahead."""
 
@@ -93,7 +98,8 @@ def exact_surface(generator: np.random.Generator, number: int) -> list[Cut]:
     for cut in np.unique(n)[LEAST_SIZES - 1 : -1]:
         below = n <= cut
         noise = pooled_noise(variance[below], (seeds[below] - 1).astype(float), mean[below], 0.003)
-        whole = Seen(n, k, mean, seeds, noise, random)
+        # What has found its optimum has learnt all there was.
+        whole = Seen(n, k, mean, seeds, noise, random, np.zeros(len(n)))
         cuts.append((whole.where(below), whole.where(~below)))
     return cuts
 
@@ -125,9 +131,20 @@ def crps_of(forecaster: Forecaster, cuts: list[Cut]) -> float:
     """Mean CRPS of a forecaster on the cells ahead of every cut."""
     alone, parts = Stack(members={"alone": forecaster}), []
     for seen, ahead in cuts:
-        a, b = pairwise(alone.member_draws(seen, ahead, NOTHING), ahead.mean)
-        parts.append(a[0] - 0.5 * b[0, 0])
+        parts.append(crps(alone.member_draws(seen, ahead, NOTHING)[0], ahead.mean))
     return float(np.concatenate(parts).mean())
+
+
+def remembered(seen: Seen, ahead: Seen, drawn: np.ndarray) -> dict[str, Any]:
+    """What is kept of a cut: of many cells ahead, some."""
+    chosen = thinned(np.arange(len(ahead.n)), MOST_CELLS)
+    kept = Forecasts.of(drawn[:, :, chosen], ahead.mean[chosen])
+    return {
+        "situation": [None if np.isnan(value) else value for value in rounded(situation(seen))],
+        "quantiles": kept.quantiles.round(4).tolist(),
+        "observed": kept.observed.round(4).tolist(),
+        "misses": [[], [], []],
+    }
 
 
 def rounded(values: np.ndarray) -> list[Any]:
@@ -150,29 +167,21 @@ def main() -> None:
     known = from_dict({"members": [], "studies": [{**curve, "source": "trained", "cuts": []} for curve in curves]})
     for name, source, cuts in all_studies(given.surfaces, tables):
         drawn = [stack.member_draws(seen, ahead, known.without(name)) for seen, ahead in cuts]
-        energies = [pairwise(one, ahead.mean) for one, (_, ahead) in zip(drawn, cuts, strict=True)]
-        a, b = (np.concatenate([part[place] for part in energies], axis=-1) for place in (0, 1))
-        scores = a.mean(axis=1) - 0.5 * np.diagonal(b.mean(axis=2))
         reference = max(min(crps_of(one, cuts) for one in simple.values()), LEAST_REFERENCE)
-        content = [
-            {
-                "situation": rounded(situation(seen)),
-                "a": rounded(a.mean(axis=1) / reference),
-                "b": rounded(b.mean(axis=2) / reference),
-                "misses": [[], [], []],
-            }
-            for (seen, _), (a, b) in zip(cuts, energies, strict=True)
-        ]
+        content = [remembered(seen, ahead, one) for (seen, ahead), one in zip(cuts, drawn, strict=True)]
         when = next((curve for curve in curves if curve["name"] == name and curve["late"]), {})
-        entries.append({"name": name, "source": source, "cuts": content, **when})
+        entries.append({"name": name, "source": source, "unit": round(reference, 5), "cuts": content, **when})
         judged.append((cuts, drawn))
-        print(name, len(cuts), f"{reference:.3f}", rounded(scores / reference), flush=True)
+        scores = np.concatenate(
+            [Forecasts.of(one, ahead.mean).scores for one, (_, ahead) in zip(drawn, cuts, strict=True)], axis=1
+        )
+        print(name, len(cuts), f"{reference:.3f}", rounded(scores.mean(axis=1) / reference), flush=True)
     library = from_dict({"version": VERSION, "members": names, "studies": entries})
     for entry, (cuts, drawn) in zip(entries, judged, strict=True):
         others = library.without(str(entry["name"]))
         for content, (seen, ahead), one in zip(entry["cuts"], cuts, drawn, strict=True):
             weights = stack.weights(seen, others)
-            missed = misses(mixed(one, weights), ahead.mean)
+            missed = misses(averaged(one, weights), ahead.mean)
             place = distance_class(np.log10(ahead.n / seen.n.max()))
             content["misses"] = [rounded(missed[place == distance]) for distance in range(3)]
     made = {"version": VERSION, "members": names, "settings": settings(stack), "studies": entries}

@@ -293,7 +293,8 @@ def _warnings(
         values = {"random": outlook.seen.ceiling, "target": ask.target_regret}
         warnings.append(Finding("target_above_random", values=values))
     widths = np.unique(cells.k)
-    if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
+    # Where draws prefer one width as much as others, none of them is an edge.
+    if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]) and best[1] == best[2]:
         side = "wider" if best[0] == widths[-1] else "narrower"
         warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
     late = learns_late(cells)

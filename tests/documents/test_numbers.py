@@ -179,17 +179,18 @@ def test_the_quickstart_tutorial_says_what_survives_tuning():
 def test_the_scores_of_forecasts_are_what_the_benchmark_prints():
     rows = [row for row in table_rows(printed_by("forecast.py")) if row[0] != "study"]
     means = {row[2]: row[4].split(", ") for row in rows if row[0].startswith("geometric mean")}
+    crps = {row[2]: row[3] for row in rows if row[0].startswith("geometric mean")}
     kept = [row for row in rows if not row[0].startswith("geometric mean")]
     shown = {row[0].replace("**", ""): row[1:] for row in table_rows(pages()["docs/results/forecasts.md"])}
     names = {"no_change": "no change", "power_law": "power law for each k", "trend": "trend", "stack": "stack"}
     for forecaster, name in names.items():
         mine = [row for row in kept if row[2] == forecaster]
         coverage, width = (float(np.mean([float(row[place]) for row in mine])) for place in (5, 6))
-        expected = [*means[forecaster], f"{coverage:.2f}", f"{width:.2f}"]
+        expected = [crps[forecaster], *means[forecaster], f"{coverage:.2f}", f"{width:.2f}"]
         assert [cell.strip("*") for cell in shown[name]] == expected
     cells = sum(int(row[1]) for row in kept if row[2] == "stack")
     assert f"on {len(mine)} studies ({cells} cells)" in pages()["docs/results/forecasts.md"]
-    score, covered = means["stack"][0], 100 * float(shown["stack"][2].strip("*"))
+    score, covered = means["stack"][0], 100 * float(shown["stack"][3].strip("*"))
     sentence = f"90 % intervals covered {covered:.0f} % and its CRPS was {score} of the better simple rule"
     assert sentence in normalised(pages()["docs/concepts/calibration.md"])
 

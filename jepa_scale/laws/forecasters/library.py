@@ -11,28 +11,34 @@ from typing import Any
 
 import numpy as np
 
+from jepa_scale.laws.forecasters.averaging import Forecasts
 from jepa_scale.laws.forecasters.base import Seen
 from jepa_scale.laws.forecasters.odds import log_odds
+from jepa_scale.laws.lateness import expected_share
 from jepa_scale.shapes import Float64, Int64
 
-VERSION = 3
+VERSION = 4
 DISTANCES = (0.55, 1.05)
 """Ends, in decades beyond the largest n seen, of the classes of distance: near, farther, far."""
-_ALIKE = np.array([0.375, 0.525, 1.8, 2.25, 0.5])
+_ALIKE = np.array([0.19, 0.26, 0.9, 1.1, 0.25, 0.1])
 """Scales on which two situations are alike, one for each entry of ``situation``."""
-
-
+_PARTS = {"exact": 1 / 3, "trained": 2 / 3}
+"""Shares of a library: exact learners are many and cheap, but only networks stay where they are for want of steps."""
+_LEAST_ALIKE = 0.003
+"""Share of a library below which a cut is left out."""
 _MOST_ERRORS = 10.0
 """Standard errors beyond which a change is just clear."""
 
 
-def situation(seen: Seen) -> Float64[np.ndarray, "5"]:
-    """Return where a study stands, in five numbers.
+def situation(seen: Seen) -> Float64[np.ndarray, "6"]:
+    """Return where a study stands, in six numbers.
 
-    Last and last but one slope of the log odds in ln n, last level, ln of the noise, and ln of how many standard errors
-    the last change was. Slopes, level and standard errors are means over widths; NaN where there is one size.
+    Last and last but one slope of the log odds in ln n, last level, ln of the noise, ln of how many standard errors the
+    last change was, and the share of learning that is expected to come late at the next size (``expected_share``): runs
+    that still learn when they end are held up by their steps, and more data changes less. Slopes, level, standard
+    errors and shares are means over widths; NaN where there is one size, or the share is not known.
     """
-    last, before, level, errors = [], [], [], []
+    last, before, level, errors, late = [], [], [], [], []
     for k in np.unique(seen.k):
         curve = seen.curve(float(k))
         odds = log_odds(curve.mean)
@@ -40,12 +46,15 @@ def situation(seen: Seen) -> Float64[np.ndarray, "5"]:
         level.append(odds[-1])
         last += slopes[-1:].tolist()
         before += slopes[-2:-1].tolist()
+        if curve.late is not None and np.isfinite(share := expected_share(curve.late)[-1]):
+            late.append(float(share))
         sd = seen.deviation(curve.mean[-2:], curve.seeds[-2:])
         errors += np.minimum(np.abs(np.diff(curve.mean[-2:])) / np.hypot(sd[0], sd[-1]), _MOST_ERRORS).tolist()
     slope = float(np.mean(last)) if last else np.nan
     noise = float(np.log(seen.noise[0] + seen.noise[1] * float(seen.mean.mean())))
     clear = float(np.log(np.mean(errors) + 0.3)) if errors else np.nan
-    return np.array([slope, float(np.mean(before)) if before else slope, float(np.mean(level)), noise, clear])
+    slopes = [slope, float(np.mean(before)) if before else slope]
+    return np.array([*slopes, float(np.mean(level)), noise, clear, float(np.mean(late)) if late else np.nan])
 
 
 def distance_class(decades: np.ndarray) -> Int64[np.ndarray, " points"]:
@@ -54,25 +63,17 @@ def distance_class(decades: np.ndarray) -> Int64[np.ndarray, " points"]:
 
 
 @dataclass(frozen=True)
-class Energy:
-    """Mean absolute errors and distances, from which the CRPS of any mixture follows: w·a − ½ wᵀ B w."""
-
-    a: Float64[np.ndarray, " members"]
-    """E|X − y| of each member, mean over forecasts."""
-    b: Float64[np.ndarray, "members members"]
-    """E|X − X′| of each pair of members."""
-
-
-@dataclass(frozen=True)
 class Remembered:
     """One cut of a study of the library."""
 
     study: str
     weight: float
-    """Trained and exact studies share the library in halves, studies of a kind equally, cuts of a study equally."""
-    situation: Float64[np.ndarray, "5"]
-    energy: Energy
-    """In units of the CRPS of the better of no change and the power law on that study."""
+    """Of all trained studies two thirds, of the exact ones the rest; shared evenly by studies of a kind, then cuts."""
+    situation: Float64[np.ndarray, "6"]
+    forecasts: Forecasts
+    """Of cells of larger sizes, some of them."""
+    unit: float
+    """CRPS of the better of no change and the power law on that study."""
     misses: tuple[Float64[np.ndarray, " _"], ...]
     """|y − median| over the half-width of the stack's 90 % interval on that side, by class of distance."""
 
@@ -105,14 +106,22 @@ class Library:
             tuple(curve for curve in self.curves if curve.study not in names),
         )
 
-    def energy(self, members: Sequence[str], at: np.ndarray) -> Energy | None:
-        """Return what members were worth in situations like this one; None if the library does not know them all."""
+    def recalled(self, members: Sequence[str], at: np.ndarray) -> tuple[list[Forecasts], list[float]]:
+        """Return forecasts of these members where other studies stood alike, and how much each part counts.
+
+        The parts count as much as they are alike, in units of the simple forecasts' CRPS, one in all; those that would
+        hardly count are left out. Nothing is returned if the library does not know all members.
+        """
         if not self.cuts or not set(members) <= set(self.members):
-            return None
+            return [], []
         places = [self.members.index(name) for name in members]
-        weights = self._alike(at)
-        a = np.einsum("c,cm->m", weights, self._a[:, places])
-        return Energy(a, np.einsum("c,cij->ij", weights, self._b[:, places][:, :, places]))
+        alike = self._alike(at)
+        chosen = np.flatnonzero(alike >= min(_LEAST_ALIKE, float(alike.max())))
+        total = float(alike[chosen].sum())
+        return (
+            [self.cuts[place].forecasts.of_members(places) for place in chosen],
+            [float(alike[place]) / total / self.cuts[place].unit for place in chosen],
+        )
 
     def misses(self, distance: int) -> tuple[Float64[np.ndarray, " _"], Float64[np.ndarray, " _"]]:
         """Return misses at a class of distance and their weights, which add up to 1."""
@@ -132,17 +141,9 @@ class Library:
         """What it was set back by at the next size."""
         return np.concatenate([np.zeros(0), *(curve.setback for curve in self.curves)])
 
-    @cached_property
-    def _a(self) -> np.ndarray:
-        return np.array([cut.energy.a for cut in self.cuts])
-
-    @cached_property
-    def _b(self) -> np.ndarray:
-        return np.array([cut.energy.b for cut in self.cuts])
-
     def _alike(self, at: np.ndarray) -> np.ndarray:
         there = np.array([cut.situation for cut in self.cuts])
-        far = np.where(np.isfinite(at), (there - at) / _ALIKE, 0.0)
+        far = np.nan_to_num((there - at) / _ALIKE)
         weights = np.array([cut.weight for cut in self.cuts]) * (np.exp(-0.5 * (far**2).sum(axis=1)) + 1e-6)
         return np.asarray(weights / weights.sum())
 
@@ -171,9 +172,10 @@ def from_dict(content: Mapping[str, Any]) -> Library:
     cuts = [
         Remembered(
             study["name"],
-            1.0 / counts[study["source"]] / len(study["cuts"]),
+            _PARTS[study["source"]] / counts[study["source"]] / len(study["cuts"]),
             np.array(cut["situation"], float),
-            Energy(np.array(cut["a"], float), np.array(cut["b"], float)),
+            Forecasts(np.array(cut["quantiles"], float), np.array(cut["observed"], float)),
+            float(study["unit"]),
             tuple(np.array(part, float) for part in cut["misses"]),
         )
         for study in studies

@@ -1,19 +1,20 @@
-"""A mixture of forecasters: weights minimise the CRPS of back-tests, intervals are widened by what these missed."""
+"""An average of forecasters: weights minimise the CRPS of back-tests, intervals are widened by what these missed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.optimize import minimize
 
-from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, mixture_draws, thinned
+from jepa_scale.laws.forecasters.averaging import Forecasts, averaged, joint_average, least_weights
+from jepa_scale.laws.forecasters.base import Fitted, Forecaster, Seen, thinned
 from jepa_scale.laws.forecasters.level import Level
-from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, shipped, situation
+from jepa_scale.laws.forecasters.library import Library, distance_class, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse
 from jepa_scale.laws.forecasters.setback import Setback
-from jepa_scale.laws.forecasters.simple import PowerLaw
+from jepa_scale.laws.forecasters.simple import NoChange
 from jepa_scale.laws.forecasters.trend import Trend
 from jepa_scale.shapes import Float64
 
@@ -26,6 +27,10 @@ _LEAST_HALF = 2e-3
 """Smallest half-width that a miss is measured by."""
 _CHECKED = 1.0
 """Decades beyond the largest n at which most studies of the library have forecasts."""
+_COUNTS = 0.005
+"""Weight below which a member is left out of the draws."""
+_LEAST_UNIT = 5e-3
+"""Smallest mean CRPS, in units of random regret, that back-tests are measured by."""
 _FACTORS = (0.7, 4.0)
 """Range of the factors of intervals."""
 
@@ -50,7 +55,7 @@ SETTLING = Trend(
 def default_members() -> dict[str, Forecaster]:
     """Return the members of a stack, by name."""
     return {
-        "power_law": PowerLaw(),
+        "no_change": NoChange(),
         "steep_trend": STEEP,
         "settling_trend": SETTLING,
         "dose_response": DoseResponse(),
@@ -62,17 +67,21 @@ def default_members() -> dict[str, Forecaster]:
 class BackTest:
     """Forecasts of the cells of each size of a study from all smaller ones."""
 
-    a: Float64[np.ndarray, "members forecasts"]
-    b: Float64[np.ndarray, "members members forecasts"]
     draws: tuple[Float64[np.ndarray, "members draws _"], ...]
     """Draws of each cut, with seed noise."""
     observed: tuple[Float64[np.ndarray, " _"], ...]
     decades: tuple[Float64[np.ndarray, " _"], ...]
 
-    @property
-    def forecasts(self) -> int:
-        """Number of forecasts."""
-        return self.a.shape[1]
+    @cached_property
+    def forecasts(self) -> Forecasts | None:
+        """All of them; None where there is none."""
+        if not self.draws:
+            return None
+        parts = [Forecasts.of(drawn, observed) for drawn, observed in zip(self.draws, self.observed, strict=True)]
+        return Forecasts(
+            np.concatenate([part.quantiles for part in parts], axis=1),
+            np.concatenate([part.observed for part in parts]),
+        )
 
     @property
     def farthest(self) -> float:
@@ -105,26 +114,32 @@ class FittedStack(Fitted):
     def draws(
         self, n: np.ndarray, k: np.ndarray, count: int, generator: np.random.Generator
     ) -> Float64[np.ndarray, "count points"]:
-        """Return draws of y: members share them by weight, then each point is widened by its factor."""
-        drawn = mixture_draws(self.members.values(), self.weights, n, k, count, generator)
-        decades = np.log10(np.asarray(n, float) / self.seen.n.max())
+        """Return draws of y: the members' quantiles are averaged, then each point is widened by its factor."""
+        n, k = np.asarray(n, float), np.asarray(k, float)
+        counts = self.weights > _COUNTS
+        weights = self.weights[counts] / self.weights[counts].sum()
+        members = [member for member, one in zip(self.members.values(), counts, strict=True) if one]
+        each = np.array([member.draws(n, k, count, generator) for member in members])
+        drawn = joint_average(each, weights, generator)
+        decades = np.log10(n / self.seen.n.max())
         # Between the runs nothing was back-tested, and no factor is needed.
         factors = np.where(decades > 1e-9, self.factors[distance_class(decades)], 1.0)
-        return self.setback.applied(stretched(drawn, factors), self.seen, np.asarray(n), np.asarray(k), generator)
+        return self.setback.applied(stretched(drawn, factors), self.seen, n, k, generator)
 
 
 @dataclass(frozen=True)
 class Stack(Forecaster):
-    """Forecasters mixed by weights that minimise the CRPS of rolling back-tests, shrunk to those of other studies.
+    """Forecasters whose quantiles are averaged, by weights of the least CRPS in back-tests here and in other studies.
 
-    The CRPS of a mixture is w·a − ½ wᵀ B w with a = E|X − y| and B = E|X − X′|, means over back-tests, each in units of
-    the best member's CRPS. The library counts as ``strength`` forecasts in the sums, its studies weighted by how much
-    they looked alike. Intervals: factors by distance, the .9 quantile of misses over half-widths, again with the
-    library as ``strength`` misses; they stretch a distribution's ends and leave its middle.
+    The weights minimise the CRPS of the average (``averaging.least_weights``) over the forecasts of rolling back-tests,
+    each in units of the best member's mean CRPS, and over those of the library, in units of the simple forecasts', its
+    studies weighted by how much they looked alike; the library counts as ``strength`` forecasts. Intervals: factors by
+    distance, the .9 quantile of misses over half-widths, again with the library as ``strength`` misses; they stretch a
+    distribution's ends and leave its middle.
     """
 
     members: Mapping[str, Forecaster] = field(default_factory=default_members, hash=False)
-    strength: float = 6.0
+    strength: float = 12.0
     without: str = ""
     """A study that the library shall not know, to judge forecasts of it."""
 
@@ -158,28 +173,29 @@ class Stack(Forecaster):
         return self._weights(seen, self.backtested(seen, library), library)
 
     def _weights(self, seen: Seen, backtest: BackTest, library: Library) -> np.ndarray:
-        prior = library.energy(tuple(self.members), situation(seen))
-        return mixture_weights(self._energy(backtest, prior))
+        parts, weights = library.recalled(tuple(self.members), situation(seen))
+        weights = [self.strength * weight for weight in weights]
+        own = backtest.forecasts
+        if own is not None:
+            unit = max(float(own.scores.mean(axis=1).min()), _LEAST_UNIT)
+            parts, weights = [*parts, own], [*weights, len(own) / unit]
+        if not parts:
+            # Nothing known of these members: each as good as any other.
+            return np.full(len(self.members), 1 / len(self.members))
+        return least_weights(parts, weights)
 
     def backtested(self, seen: Seen, library: Library) -> BackTest:
         """Forecast the cells of each size from all smaller ones, as soon as there are two of them."""
-        count = len(self.members)
-        a, b, draws, observed, decades = [np.zeros((count, 0))], [np.zeros((count, count, 0))], [], [], []
+        draws, observed, decades = [], [], []
         # Of many sizes, as in a random search, some: each cut is a fit of every member.
         for cut in thinned(np.unique(seen.n)[1:-1], _CUTS):
             ahead = seen.where((seen.n > cut) & np.isin(seen.k, seen.k[seen.n <= cut]))
             if not len(ahead.n):
                 continue
-            drawn = self.member_draws(seen.where(seen.n <= cut), ahead, library)
-            energy = pairwise(drawn, ahead.mean)
-            a.append(energy[0])
-            b.append(energy[1])
-            draws.append(drawn)
+            draws.append(self.member_draws(seen.where(seen.n <= cut), ahead, library))
             observed.append(ahead.mean)
             decades.append(np.log10(ahead.n / cut))
-        return BackTest(
-            np.concatenate(a, axis=1), np.concatenate(b, axis=2), tuple(draws), tuple(observed), tuple(decades)
-        )
+        return BackTest(tuple(draws), tuple(observed), tuple(decades))
 
     def member_draws(self, seen: Seen, ahead: Seen, library: Library) -> Float64[np.ndarray, "members draws points"]:
         """Return each member's draws of cells ahead, with what set other studies back and the noise of their seeds."""
@@ -192,24 +208,10 @@ class Stack(Forecaster):
             drawn.append(np.maximum(one + sd * generator.standard_normal(one.shape), 0.0))
         return np.array(drawn)
 
-    def _energy(self, backtest: BackTest, prior: Energy | None) -> Energy:
-        count, own = len(self.members), backtest.forecasts
-        if prior is None:
-            # Nothing known of these members: each as good as any other, and apart from it by as much as it errs.
-            prior = Energy(np.ones(count), np.ones((count, count)) - 0.5 * np.eye(count))
-        if not own:
-            return prior
-        scores = backtest.a.mean(axis=1) - 0.5 * np.diagonal(backtest.b.mean(axis=2))
-        unit, total = max(float(scores.min()), 5e-3), own + self.strength
-        return Energy(
-            (backtest.a.sum(axis=1) / unit + self.strength * prior.a) / total,
-            (backtest.b.sum(axis=2) / unit + self.strength * prior.b) / total,
-        )
-
     def _factors(self, backtest: BackTest, weights: np.ndarray, library: Library) -> np.ndarray:
         own: list[list[np.ndarray]] = [[], [], []]
         for drawn, observed, decades in zip(backtest.draws, backtest.observed, backtest.decades, strict=True):
-            found, place = misses(mixed(drawn, weights), observed), distance_class(decades)
+            found, place = misses(averaged(drawn, weights), observed), distance_class(decades)
             for distance in range(len(own)):
                 own[distance].append(found[place == distance])
         factors = []
@@ -220,56 +222,6 @@ class Stack(Forecaster):
             factors.append(weighted_quantile(values, weight, _LEVEL) if len(values) else 1.0)
         # What is far is no surer than what is near.
         return np.asarray(np.maximum.accumulate(np.clip(factors, *_FACTORS)))
-
-
-def pairwise(drawn: Float64[np.ndarray, "members draws points"], observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return E|X − y| (members, points) and E|X − X′| (members, members, points).
-
-    E|X − X′| of two members from sorted draws: of Z, an even mixture of both, E|Z − Z′| = ¼ (Bᵢᵢ + Bⱼⱼ + 2 Bᵢⱼ).
-    """
-    count, points = len(drawn), drawn.shape[2]
-    a, b = np.abs(drawn - observed).mean(axis=1), np.empty((count, count, points))
-    for i in range(count):
-        b[i, i] = _spread(drawn[i])
-    for i in range(count):
-        for j in range(i):
-            both = _spread(np.concatenate([drawn[i], drawn[j]]))
-            b[i, j] = b[j, i] = (4 * both - b[i, i] - b[j, j]) / 2
-    return a, b
-
-
-def _spread(draws: np.ndarray) -> np.ndarray:
-    count = len(draws)
-    weight = 2 * np.arange(1, count + 1) - count - 1
-    return np.asarray(2 * (weight[:, None] * np.sort(draws, axis=0)).sum(axis=0) / count**2)
-
-
-def mixture_weights(energy: Energy) -> Float64[np.ndarray, " members"]:
-    """Return weights ≥ 0 of sum 1 that minimise w·a − ½ wᵀ B w, by softmax from several starts."""
-    count = len(energy.a)
-
-    def objective(logits: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = _softmax(logits)
-        slope = energy.a - energy.b @ weights
-        value = float(weights @ energy.a - 0.5 * weights @ energy.b @ weights)
-        return value, weights * (slope - weights @ slope)
-
-    starts = [np.zeros(count), *(3.0 * np.eye(count))]
-    best = min((minimize(objective, start, jac=True, method="BFGS") for start in starts), key=lambda one: one.fun)
-    return _softmax(best.x)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max())
-    return np.asarray(raised / raised.sum())
-
-
-def mixed(drawn: Float64[np.ndarray, "members draws points"], weights: np.ndarray, count: int = 600) -> np.ndarray:
-    """Return draws of the mixture from those of its members."""
-    counts = np.random.default_rng(3).multinomial(count, weights)
-    return np.concatenate(
-        [np.resize(one, (share, drawn.shape[2])) for one, share in zip(drawn, counts, strict=True) if share]
-    )
 
 
 def misses(draws: Float64[np.ndarray, "draws points"], observed: np.ndarray) -> Float64[np.ndarray, " points"]:

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 
 from jepa_scale.laws.forecasters import library as libraries
+from jepa_scale.laws.forecasters.averaging import least_weights
 from jepa_scale.laws.forecasters.base import Fitted, Forecaster
-from jepa_scale.laws.forecasters.library import Energy, Library, distance_class, from_dict, shipped, situation
+from jepa_scale.laws.forecasters.library import Library, distance_class, from_dict, shipped, situation
 from jepa_scale.laws.forecasters.parametric import DoseResponse, SumLaw
 from jepa_scale.laws.forecasters.simple import NoChange, PowerLaw
 from jepa_scale.laws.forecasters.stack import (
     Stack,
     default_members,
     misses,
-    mixed,
-    mixture_weights,
-    pairwise,
     stretched,
     weighted_quantile,
 )
@@ -41,40 +39,6 @@ class Fixed(Forecaster, Fitted):
         return np.maximum(self.centre + self.sd * generator.standard_normal((count, len(n))), 0.0)
 
 
-def test_pairwise_is_the_mean_over_all_pairs(generator):
-    drawn, observed = generator.random((3, 40, 5)), generator.random(5)
-    a, b = pairwise(drawn, observed)
-    for i in range(3):
-        np.testing.assert_allclose(a[i], np.abs(drawn[i] - observed).mean(axis=0))
-        for j in range(3):
-            every = np.abs(drawn[i][:, None] - drawn[j][None]).mean(axis=(0, 1))
-            np.testing.assert_allclose(b[i, j], every, atol=1e-12)
-
-
-def test_the_energy_of_a_mixture_is_its_crps(generator):
-    drawn, observed = generator.random((2, 4000, 3)), generator.random(3)
-    drawn[1] *= 0.3
-    a, b = pairwise(drawn, observed)
-    weights = np.array([0.25, 0.75])
-    expected = crps(np.concatenate([drawn[0][:1000], drawn[1][:3000]]), observed)
-    by_energy = weights @ a - 0.5 * np.einsum("i,ijp,j->p", weights, b, weights)
-    # 1000 of 4000 draws know a mean to about 1 %.
-    np.testing.assert_allclose(by_energy, expected, atol=0.01)
-
-
-def test_weights_are_those_of_a_search(generator):
-    drawn, observed = generator.random((3, 200, 30)) * np.array([1.0, 0.5, 0.2])[:, None, None], generator.random(30)
-    a, b = (part.mean(axis=-1) for part in pairwise(drawn, observed))
-    weights = mixture_weights(Energy(a, b))
-
-    def value(w):
-        return w @ a - 0.5 * w @ b @ w
-
-    grid = [np.array([i, j, 40 - i - j]) / 40 for i in range(41) for j in range(41 - i)]
-    assert value(weights) <= min(map(value, grid)) + 1e-6
-    assert weights.sum() == pytest.approx(1.0)
-
-
 def test_the_member_that_was_right_has_the_weight():
     members = {"right": Fixed(0.2, 0.02), "wrong": Fixed(0.9, 0.02)}
     fitted = Stack(members, strength=0.01).fit_with(seen(0.2), EMPTY)
@@ -85,9 +49,9 @@ def test_the_member_that_was_right_has_the_weight():
 def test_without_back_tests_the_library_decides():
     two_sizes = seen(dose, sizes=(300.0, 1000.0))
     fitted = Stack().fit(two_sizes)
-    assert fitted.backtest.forecasts == 0
-    prior = shipped().energy(tuple(default_members()), situation(two_sizes))
-    np.testing.assert_allclose(fitted.weights, mixture_weights(prior))
+    assert fitted.backtest.forecasts is None
+    recalled = shipped().recalled(tuple(default_members()), situation(two_sizes))
+    np.testing.assert_allclose(fitted.weights, least_weights(*recalled), atol=1e-3)
 
 
 def test_members_that_the_library_does_not_know_share_until_they_are_tested():
@@ -118,7 +82,6 @@ def test_quantiles_and_misses_are_those_of_the_definition():
     draws = np.linspace(0, 1, 2001)[:, None]
     assert misses(draws, np.array([0.95]))[0] == pytest.approx(1.0, abs=1e-3)
     assert misses(draws, np.array([0.275]))[0] == pytest.approx(0.5, abs=1e-3)
-    assert mixed(np.array([np.zeros((5, 2)), np.ones((5, 2))]), np.array([0.0, 1.0])).min() == 1.0
 
 
 def test_classes_of_distance():
@@ -128,15 +91,18 @@ def test_classes_of_distance():
 def test_situations_are_slopes_level_noise_and_how_clear_the_last_change_was():
     # Log odds fall by 1.2 for each unit of ln n, far from both ends.
     cells = seen(dose, sizes=(2000.0, 3000.0, 4500.0), widths=(8.0,))
-    slope, before, level, noise, clear = situation(cells)
+    slope, before, level, noise, clear, late = situation(cells)
     assert slope == pytest.approx(-1.2, abs=0.15)
     assert before == pytest.approx(-1.2, abs=0.15)
     assert level == pytest.approx(-1.2 * (np.log(4500) - 8.0 - 0.2 * np.log(8)), abs=0.1)
     assert noise < 0
     error = np.hypot(*cells.deviation(cells.mean[-2:], cells.seeds[-2:]))
     assert clear == pytest.approx(np.log(min(abs(cells.mean[-1] - cells.mean[-2]) / error, 10) + 0.3))
-    assert np.isnan(situation(seen(dose, sizes=(300.0,)))[[0, -1]]).all()
-    assert situation(seen(0.6))[-1] == pytest.approx(np.log(0.3)), "nothing has changed"
+    assert np.isnan(late), "nobody knows when its runs learnt"
+    known = dataclasses.replace(cells, late=np.array([0.0, 0.2, 0.4]))
+    assert situation(known)[-1] == pytest.approx(0.5), "0.4, and half of the last change"
+    assert np.isnan(situation(seen(dose, sizes=(300.0,)))[[0, 4]]).all()
+    assert situation(seen(0.6))[4] == pytest.approx(np.log(0.3)), "nothing has changed"
 
 
 def test_the_shipped_library_is_of_these_members_and_has_both_halves():
@@ -150,7 +116,7 @@ def test_the_shipped_library_is_of_these_members_and_has_both_halves():
     assert sources.count("exact") >= 48
 
 
-def test_a_study_can_be_left_out_and_halves_weigh_the_same():
+def test_a_study_can_be_left_out_and_networks_have_two_thirds():
     names = {cut.study for cut in shipped().cuts}
     assert "quickstart" in names
     assert "quickstart" not in {cut.study for cut in shipped().without("quickstart").cuts}
@@ -158,24 +124,26 @@ def test_a_study_can_be_left_out_and_halves_weigh_the_same():
     assert Stack().forgetting("torus").without == "torus"
     assert NoChange().forgetting("torus") == NoChange()
     exact = sum(cut.weight for cut in shipped().cuts if cut.study.startswith("exact "))
-    assert exact == pytest.approx(sum(cut.weight for cut in shipped().cuts) / 2)
+    assert exact == pytest.approx(sum(cut.weight for cut in shipped().cuts) / 3)
 
 
 def test_what_looks_alike_counts_more():
-    cut = {
-        "situation": [-1.0, -1.0, 0.0, -3.0, 1.0],
-        "a": [1.0, 2.0],
-        "b": [[0.1, 1.0], [1.0, 0.1]],
-        "misses": [[], [], []],
-    }
-    other = {**cut, "situation": [0.0, 0.0, 3.0, -3.0, -1.0], "a": [2.0, 1.0]}
-    studies = [{"name": str(i), "source": "exact", "cuts": [part]} for i, part in enumerate((cut, other))]
+    def cut(situation, right):
+        quantiles = [[[0.2 if name == right else 0.9] * 8] for name in ("x", "y")]
+        return {"situation": situation, "quantiles": quantiles, "observed": [0.2], "misses": [[], [], []]}
+
+    here, there = [-1.0, -1.0, 0.0, -3.0, 1.0, 0.0], [0.0, 0.0, 3.0, -3.0, -1.0, None]
+    studies = [
+        {"name": str(number), "source": "exact", "unit": 0.05, "cuts": [part]}
+        for number, part in enumerate((cut(here, "x"), cut(there, "y")))
+    ]
     made = from_dict({"members": ["x", "y"], "studies": studies})
-    near = made.energy(("x", "y"), np.array(cut["situation"])).a
-    assert near[0] < 1.1
-    unknown = made.energy(("x", "y"), np.full(5, np.nan)).a
-    np.testing.assert_allclose(unknown, 1.5)
-    assert made.energy(("x", "z"), np.zeros(5)) is None
+    assert least_weights(*made.recalled(("x", "y"), np.array(here, float)))[0] > 0.95
+    assert least_weights(*made.recalled(("y", "x"), np.array(there, float)))[0] > 0.95, "members by name, in any order"
+    (first, second), weights = made.recalled(("x", "y"), np.full(6, np.nan))
+    assert weights == pytest.approx([10.0, 10.0]), "where nothing is known all are alike, in units of 0.05"
+    assert first.scores[0, 0] == second.scores[1, 0] == pytest.approx(0.0, abs=1e-12)
+    assert made.recalled(("x", "z"), np.zeros(6)) == ([], [])
 
 
 def test_a_flat_study_is_left_as_it_is_and_a_falling_one_is_not():
