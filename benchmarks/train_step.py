@@ -108,7 +108,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print("   k  bare steps/s  fit without callbacks/bare       fit/bare (least … most)  whole run/bare  callbacks of run")
+    print(
+        "   k  bare steps/s  fit without callbacks/bare       fit/bare (least … most)  whole run/bare  callbacks of run"
+    )
     shares = []
     for k in arguments.widths:
         logged = compose([f"model.k={k}", *arguments.overrides])

@@ -35,6 +35,7 @@ from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.memory import machine_memory
 
+
 @dataclass(frozen=True)
 class Job:
     """One run of a cohort: its resolved configuration and folder, and what a study says of it to loggers."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import DoublePrecision, Precision
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer import call
@@ -138,6 +138,7 @@ class Alone:
         self.batch: Any = None
         self.outputs: Any = None
         self._index = 0
+        self._weights: list[Tensor] = []
 
     def attach(self) -> None:
         """Take the place of the trainer's loop over batches, in every epoch that fits."""
@@ -167,10 +168,12 @@ class Alone:
         return (
             plain
             and not _overrides(module, L.LightningModule, _MODULE_HOOKS)
+            and type(module).configure_gradient_clipping is WorldModel.configure_gradient_clipping
+            and trainer.gradient_clip_algorithm in (None, "norm")
             and module.automatic_optimization
             and type(strategy) is SingleDeviceStrategy
             and strategy.model is module
-            and type(trainer.precision_plugin) in (Precision, DoublePrecision)
+            and type(trainer.precision_plugin) is Precision
             and type(trainer.profiler) is PassThroughProfiler
             and isinstance(loader, StepLoader)
             # As then the number of a batch is that of the step.
@@ -190,7 +193,7 @@ class Alone:
         """Take the batch of a step from the data."""
         loader = self.trainer.train_dataloader
         assert isinstance(loader, StepLoader)
-        self.batch = self.trainer.precision_plugin.convert_input(loader.data.take(loader.chosen(step)))
+        self.batch = loader.data.take(loader.chosen(step))
 
     def take(self, index: int, steps: int) -> int:
         """Take steps until the callbacks are to be called, or something asks to stop."""
@@ -198,6 +201,7 @@ class Alone:
         (optimizer,) = trainer.optimizers
         schedules = [one.scheduler for one in trainer.lr_scheduler_configs]
         progress = trainer.fit_loop.epoch_loop.batch_progress
+        self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for self._index in range(index, index + steps):
             if self._index > index:
                 self.end(self._index - 1)
@@ -220,11 +224,12 @@ class Alone:
     def _closure(self) -> Tensor:
         """Loss and clipped gradients of the batch, as an optimiser asks for them."""
         trainer, (optimizer,) = self.trainer, self.trainer.optimizers
-        with trainer.precision_plugin.train_step_context():
-            loss = self.module.training_step(self.batch, self._index)
+        loss = self.module.training_step(self.batch, self._index)
         optimizer.zero_grad()
         loss.backward()
-        self.module.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+        clip = trainer.gradient_clip_val
+        if clip is not None and clip > 0:
+            torch.nn.utils.clip_grad_norm_(self._weights, clip)
         self.outputs = {"loss": loss.detach()}
         return loss.detach()
 
