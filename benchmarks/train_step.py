@@ -1,8 +1,8 @@
 """What Lightning and the callbacks cost: `Trainer.fit` against a bare torch loop of the same model and data.
 
 Both run in one process, in turns. On CPUs the process's CPU time is counted, so that other work on the machine matters
-little; on a GPU, where the process waits, wall time. Promise, for the quickstart's model: ratio ≤ 1.15 without callbacks
-and ≤ 1.3 with all, callbacks ≤ 10 % of a run. Ratios are medians over repeats, with least and most.
+little; on a GPU, where the process waits, wall time. Promise, for the quickstart's model: ratio ≤ 1.15 without
+callbacks and ≤ 1.3 with all, callbacks ≤ 10 % of a run. Ratios are medians over repeats, with least and most.
 
     OMP_NUM_THREADS=1 python benchmarks/train_step.py [--repeats 5] [--widths 2 16 64] [key=value …]
 """
@@ -108,9 +108,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "   k  bare steps/s  fit without callbacks/bare       fit/bare (least … most)  whole run/bare  callbacks of run"
-    )
+    print("   k  bare steps/s  fit without callbacks/bare       fit/bare  whole run/bare  callbacks of run")
     shares = []
     for k in arguments.widths:
         logged = compose([f"model.k={k}", *arguments.overrides])

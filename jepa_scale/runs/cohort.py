@@ -235,7 +235,7 @@ class Member:
             stepper.fresh = True
             run_epoch(trainer, stepper, watchers)
 
-        trainer.fit_loop.epoch_loop.run = epoch  # type: ignore[method-assign]
+        trainer.fit_loop.epoch_loop.run = epoch  # type: ignore[method-assign,assignment]
 
     def stand(self, request: _Request) -> None:
         """Stand still until the cohort has taken the steps."""

@@ -111,22 +111,21 @@ def count(trainer: L.Trainer, steps: int) -> None:
     """Count steps as Lightning does up to the hooks at the end of the last one; one more batch was ready before."""
     loop = trainer.fit_loop.epoch_loop
     optimizer = loop.automatic_optimization.optim_progress.optimizer
-    for batch in (loop.batch_progress.total, loop.batch_progress.current):
-        batch.ready += steps - 1
-        batch.started += steps
-        batch.processed += steps
-        batch.completed += steps - 1
-    for zeroed in (optimizer.zero_grad.total, optimizer.zero_grad.current):
-        zeroed.ready += steps
-        zeroed.started += steps
-        zeroed.completed += steps
-    for stepped in (optimizer.step.total, optimizer.step.current):
-        stepped.ready += steps
-        stepped.completed += steps
-    if trainer.lr_scheduler_configs:
-        for scheduled in (loop.scheduler_progress.total, loop.scheduler_progress.current):
-            scheduled.ready += steps
-            scheduled.completed += steps
+    tracker: Any
+    for tracker in (loop.batch_progress.total, loop.batch_progress.current):
+        tracker.ready += steps - 1
+        tracker.started += steps
+        tracker.processed += steps
+        tracker.completed += steps - 1
+    for tracker in (optimizer.zero_grad.total, optimizer.zero_grad.current):
+        tracker.ready += steps
+        tracker.started += steps
+        tracker.completed += steps
+    scheduled = loop.scheduler_progress if trainer.lr_scheduler_configs else None
+    for progress in filter(None, (optimizer.step, scheduled)):
+        for tracker in (progress.total, progress.current):
+            tracker.ready += steps
+            tracker.completed += steps
     loop._batches_that_stepped += steps - 1
 
 
@@ -152,7 +151,7 @@ class Alone:
             else:
                 run_epoch(self.trainer, self, watchers)
 
-        loop.run = run  # type: ignore[method-assign]
+        loop.run = run  # type: ignore[method-assign,assignment]
 
     def fits(self) -> bool:
         """Whether a step is nothing but loss, gradients, clipping, optimiser and schedule, on one device.
@@ -174,7 +173,7 @@ class Alone:
             and type(strategy) is SingleDeviceStrategy
             and strategy.model is module
             and type(trainer.precision_plugin) is Precision
-            and type(trainer.profiler) is PassThroughProfiler
+            and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
             and isinstance(loader, StepLoader)
             # As then the number of a batch is that of the step.
             and len(loader) == trainer.num_training_batches
@@ -225,6 +224,7 @@ class Alone:
         """Loss and clipped gradients of the batch, as an optimiser asks for them."""
         trainer, (optimizer,) = self.trainer, self.trainer.optimizers
         loss = self.module.training_step(self.batch, self._index)
+        assert isinstance(loss, Tensor)
         optimizer.zero_grad()
         loss.backward()
         clip = trainer.gradient_clip_val
