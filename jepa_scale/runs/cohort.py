@@ -44,6 +44,8 @@ class Job:
     path: Path
     group: str | None = None
     tags: tuple[str, ...] = ()
+    patience: float = 0.2
+    """Seconds to wait for a folder in use."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Member:
     def _live(self) -> None:
         job = self.job
         try:
-            record = run(job.config, job.path, job.group, tags=job.tags, companion=self)
+            record = run(job.config, job.path, job.group, patience=job.patience, tags=job.tags, companion=self)
             self.outcome = Outcome(record)
         except BaseException as error:
             # Not lost: whoever asked for the cohort is given it.

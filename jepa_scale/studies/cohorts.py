@@ -103,6 +103,8 @@ class Cohorts:
     size: CohortSize
     workers: int
     points: Mapping[str, DesignPoint]
+    neighbours: int | None = None
+    """Workers that share this machine's memory; None: all."""
     _kinds: dict[str, str] = field(default_factory=dict)
     _alone: dict[str, str] = field(default_factory=dict)
     """Kinds whose runs go alone, with the reason."""
@@ -131,7 +133,7 @@ class Cohorts:
         if flops > SMALL:
             self.refuse([run], f"a step of {flops:.1e} operations is all arithmetic, which a cohort does not make less")
             return 1
-        return max(1, min(MOST, share, most_in_memory(config) // self.workers))
+        return max(1, min(MOST, share, most_in_memory(config) // (self.neighbours or self.workers)))
 
     def refuse(self, runs: list[str], reason: str) -> None:
         """Let runs of this kind go alone from now on, and say why."""
