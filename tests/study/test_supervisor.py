@@ -191,13 +191,15 @@ def test_members_of_a_killed_cohort_are_tried_again_alone(cohorts, slurm):
 
 
 def test_a_requeued_cohort_that_comes_no_further_is_taken_apart(cohorts, slurm):
-    """Killed with its job, so that nothing says which run it was."""
-    slurm.behaves(RUN[0], "stop without saving")
+    """Ended with its job again and again, so that nothing says which run it is."""
+    for run in RUN[:2]:
+        slurm.behaves(run, *["stop without saving"] * 2)
     slurm._put("scontrol", "kill -TERM $PPID")
-    worked(cohorts, slurm, code=75)
-    slurm.behaves(RUN[1], "finish")
+    for _ in range(2):
+        worked(cohorts, slurm, code=75)
     worked(cohorts, slurm)
-    assert [line for line in slurm.started if line.startswith(RUN[0])][-1] == f"{RUN[0]} finish 1"
+    ways = {run: [line.endswith("together") for line in slurm.started if line.startswith(run)] for run in RUN[:2]}
+    assert ways == {run: [True, True, False] for run in RUN[:2]}
     assert states(Queue(cohorts, "study")) == ["COMPLETE"] * 4
 
 

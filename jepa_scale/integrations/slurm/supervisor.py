@@ -42,6 +42,8 @@ _END = 600.0
 """Seconds that a requeued worker waits for SLURM to end it."""
 _STALLS = 5
 """Consecutive starts without progress after which a run is given up."""
+_APART = 2
+"""Those after which a run goes alone: it may be what ends its cohort."""
 
 
 class Supervisor:
@@ -154,8 +156,9 @@ class Supervisor:
         for claim in claims:
             stalls = self._begin(claim)
             if stalls is not None:
-                # One that was begun without coming further may be what ended the others.
-                joins = not stalls and self.launcher.cohort != "off" and self.cohorts.kind(claim.run_id) is not None
+                joins = (
+                    stalls < _APART and self.launcher.cohort != "off" and self.cohorts.kind(claim.run_id) is not None
+                )
                 (together if joins else alone).append(claim)
         if len(together) > 1:
             code, left = self._do_together(together)
