@@ -44,7 +44,8 @@ def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
     decodes; with the spectral planner also by the product of the model's one-step operators.
     """
     truth, ends = known.truth, ends_of(known, module)
-    chosen = {score: best_plans(score, ends.reached, ends.goals, ends.law).numpy() for score in SCORES}
+    product = ends.reached @ ends.goals.T
+    chosen = {score: best_plans(score, ends.reached, ends.goals, ends.law, product).numpy() for score in SCORES}
     if isinstance(known.planner, Spectral):
         everything = np.arange(known.world.finite.states)
         rolled = OperatorRollOut.of(known.world.finite, tabulate(module, known.world), truth.constants.negatives)
