@@ -22,7 +22,7 @@ def density(reached: Any, goals: Any, goal_law: Any, product: Any = None) -> Any
     return goal_law[:, None, :] * inner(reached, goals, goal_law, product)
 
 
-SCORES: dict[str, Callable[[Any, Any, Any], Any]] = {
+SCORES: dict[str, Callable[..., Any]] = {
     "distance": distance,
     "inner": inner,
     "density": density,
