@@ -272,7 +272,8 @@ class WhiteSide:
         scale = np.sqrt(np.diagonal(covariance)) * (1 + np.linalg.norm(white))
         spans = np.where(flat, np.abs(from_mean) > 0, missing > 1e-4 * scale)
         grams = with_left_out(matrix.T @ groups @ matrix, groups[:, 0, 0])
-        return cls(matrix, white, bool(spans.any()), _inverse_factors(grams / grams[:, :1, :1]))
+        grams /= grams[:, :1, :1].copy()
+        return cls(matrix, white, bool(spans.any()), _inverse_factors(grams))
 
 
 def _inverse_factors(grams: np.ndarray) -> np.ndarray:
