@@ -5,7 +5,9 @@ are medians over turns, the last column that of wall time. Whole runs are timed:
 epoch, checkpoints, records. The plain world never repeats an observation; of the finite one's, each is encoded once a
 step in a cohort. Goals: at M = 6 a ratio of 1.4 in plain worlds and of 2 in finite ones.
 
-    OMP_NUM_THREADS=1 python benchmarks/cohort.py [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite] [key=value …]
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py [key=value …] [--sizes 1 4 6 16 64] [--repeats 3] [--cases finite]
+
+With trainer.accelerator=gpu: the same on a GPU, by wall time, and what a step launches there (``cohort_gpu.py``).
 
 With --equal SEEDS: whether runs end with the same exact regret alone and in cohorts, by two one-sided t tests of the
 differences of pairs (level .05 each), the margin being 1 % of what random plans lose.
@@ -183,4 +185,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    if "trainer.accelerator=gpu" in sys.argv:
+        from cohort_gpu import main as main_on_gpu
+
+        main_on_gpu()
+    else:
+        main()

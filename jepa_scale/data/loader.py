@@ -52,6 +52,8 @@ class StepLoader:
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch, self.taken = 0, taken
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._moved: torch.Tensor | None = None
+        """The order on the device of the data, once it is needed there."""
 
     @property
     def sampler(self) -> StepLoader:
@@ -66,13 +68,27 @@ class StepLoader:
         return self.steps_per_epoch
 
     def chosen(self, step: int) -> torch.Tensor:
-        """Numbers of the windows of this rank's batch at a step of the run, (B / N,)."""
+        """Numbers of the windows of this rank's batch at a step of the run, (B / N,), on the device of the data."""
+        slot = self._turn(step)
+        if self._moved is None:
+            self._moved = self._order.to(self.data.starts.device)
+        return self._batch(self._moved, slot)
+
+    def drawn(self, step: int) -> torch.Tensor:
+        """The same numbers in the memory of the host."""
+        slot = self._turn(step)
+        return self._batch(self._order, slot)
+
+    def _turn(self, step: int) -> int:
+        """Draw the order of the pass that a step is in, and return the number of its batch there."""
         passed, slot = divmod(step, self.rows // self.batch_size)
         if passed != self._pass:
             generator = torch.Generator().manual_seed((self.seed + passed * 0x9E3779B97F4A7C15) % 2**63)
-            order = torch.randperm(self.rows, generator=generator).to(self.data.starts.device)
-            self._pass, self._order = passed, order
-        return self._order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
+            self._pass, self._order, self._moved = passed, torch.randperm(self.rows, generator=generator), None
+        return slot
+
+    def _batch(self, order: torch.Tensor, slot: int) -> torch.Tensor:
+        return order[slot * self.batch_size : (slot + 1) * self.batch_size][self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[Batch]:
         first = self.epoch * self.steps_per_epoch

@@ -30,10 +30,20 @@ class Objective(nn.Module):
     """Whether roll-outs beyond the training windows must be decoded and encoded again."""
     stacked = False
     """Whether it is called under ``torch.vmap``, for several models at once: no size may depend on values then."""
+    given: Tensor | None = None
+    """What ``draw_ahead`` has drawn for this step, on the device; None if the step is to draw it itself."""
 
     def forward(self, view: View) -> Tensor:
         """Loss of a batch, a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must say what it minimises")
+
+    def draw_ahead(self, steps: int) -> Tensor | None:
+        """Draw what the next training steps draw on the host, (steps, …), and count them; None if they draw nothing.
+
+        So it can be sent to a device for many steps at once.
+        """
+        del steps
+        return None
 
     def after_step(self, encoder: nn.Module) -> None:
         """Follow the encoder after each optimiser step, where the objective keeps a copy of it."""

@@ -53,4 +53,5 @@ class LatentPrediction(Objective):
         if self.target is None:
             return
         for slow, fast in zip(self.target.parameters(), encoder.parameters(), strict=True):
-            slow.lerp_(fast, 1 - self.momentum)
+            # Of this form torch.vmap knows how to do all models of a stack at once.
+            slow.copy_(torch.lerp(slow, fast, 1 - self.momentum))

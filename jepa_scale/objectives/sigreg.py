@@ -34,12 +34,19 @@ class SIGReg(Objective):
 
     def forward(self, view: View) -> Tensor:
         """Loss of a batch."""
-        directions = self.directions(self.drawn).to(view.latents)
-        if self.training:
-            self.drawn += 1
+        directions = self.given
+        if directions is None:
+            directions = self.directions(self.drawn).to(view.latents)
+            if self.training:
+                self.drawn += 1
         steps = gather(view.latents).unbind(1)
         apart = torch.stack([epps_pulley(rows, directions) for rows in steps]).mean()
         return mean_square(view.predicted, view.latents[:, 1:]) + self.weight * apart
+
+    def draw_ahead(self, steps: int) -> Tensor:
+        """Unit directions of the next training steps, (steps, slices, k)."""
+        self.drawn += steps
+        return torch.stack([self.directions(step) for step in range(self.drawn - steps, self.drawn)])
 
     def get_extra_state(self) -> Tensor:
         """The number of steps, saved with the model: a resumed run goes on where it was."""

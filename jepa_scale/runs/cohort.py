@@ -27,7 +27,8 @@ from jepa_scale.data.loader import StepLoader
 from jepa_scale.models.size import ModelSize, flops_per_step
 from jepa_scale.records import RunRecord
 from jepa_scale.runs.build import build_model, build_world
-from jepa_scale.runs.errors import CohortEnded
+from jepa_scale.runs.device_memory import free_memory, most_on_device, on_gpu
+from jepa_scale.runs.errors import CohortEnded, CohortTooLarge
 from jepa_scale.runs.limits import data_bytes, hidden_of, model_bytes, observation_bytes
 from jepa_scale.runs.loop import count, run_epoch, watching
 from jepa_scale.runs.run import run
@@ -55,6 +56,12 @@ class Outcome:
     record: RunRecord | None
     error: BaseException | None = None
 
+    def fitting(self, runs: int) -> int | None:
+        """Of as many ``runs`` claimed together how many to claim next time, if memory did not suffice; else None."""
+        if isinstance(self.error, CohortTooLarge):
+            return self.error.kept
+        return runs // 2 if isinstance(self.error, torch.OutOfMemoryError) and runs > 1 else None
+
 
 def run_cohort(jobs: Sequence[Job], end: Callable[[int, Outcome], None] | None = None) -> list[Outcome]:
     """Do several runs together and return how each ended, in their order; none stops another.
@@ -62,7 +69,8 @@ def run_cohort(jobs: Sequence[Job], end: Callable[[int, Outcome], None] | None =
     ``end`` is told of each, by its number among the jobs, as soon as it has ended.
 
     A run that cannot take its steps with the others ends with ``CohortEnded``, as resumable as if it had been
-    killed: do it alone.
+    killed: do it alone. Where steps do not fit into the memory of the device, the second half of those who take them
+    ends with ``CohortTooLarge``, and the others go on: do the second half later.
 
     Raises
     ------
@@ -93,7 +101,7 @@ class _Cohort:
         self.back = threading.Semaphore(0)
         """Released by the member that moves, when it stands still or has ended."""
         self.members = [Member(job, self.back, len(jobs)) for job in jobs]
-        self._end, self._told = end, set[int]()
+        self._end, self._told, self._said = end, set[int](), set[str]()
         self.stack: Stack | None = None
         self.stacked: list[Member] = []
 
@@ -115,6 +123,10 @@ class _Cohort:
         for number, member in enumerate(self.members):
             if member.outcome is not None and number not in self._told:
                 self._told.add(number)
+                if member.outcome.error is not None and member.outcome.fitting(len(self.members)):
+                    # The places where it was raised hold what takes the memory.
+                    member.outcome.error.__traceback__ = None
+                    free_memory()
                 if self._end is not None:
                     self._end(number, member.outcome)
 
@@ -129,17 +141,36 @@ class _Cohort:
         """Take the next steps of members that are at the same one."""
         requests = [member.request for member in members if member.request is not None]
         step, steps = requests[0].step, min(request.steps for request in requests)
-        started, error = time.perf_counter(), None
+        started = time.perf_counter()
+        error: Exception | None = None
         try:
-            self._stack(members, requests).advance(step, steps)
+            self._advance(members, requests, step, steps)
         except NotStackable as problem:
             error = CohortEnded(str(problem))
             self.stack = None
+        except torch.OutOfMemoryError as problem:
+            error, self.stack, self.stacked = problem.with_traceback(None), None, []
+        if isinstance(error, torch.OutOfMemoryError) and len(members) > 1:
+            self._halve(members)
+            return
         share = (time.perf_counter() - started) / len(members)
         for member in members:
             member.shared += share
             member.taken = steps
             member.move(error)
+
+    def _advance(self, members: Sequence[Member], requests: Sequence[_Request], step: int, steps: int) -> None:
+        stack = self._stack(members, requests)
+        stack.advance(step, steps)
+        if stack.why_plain and stack.why_plain not in self._said:
+            self._said.add(stack.why_plain)
+            print(f"cohort: its steps are not recorded as a CUDA graph: {stack.why_plain}", file=sys.stderr, flush=True)
+
+    def _halve(self, members: Sequence[Member]) -> None:
+        """Let the second half of these members go, whose steps together do not fit into memory."""
+        kept = len(members) // 2
+        for member in members[kept:]:
+            member.move(CohortTooLarge(len(members), kept))
 
     def _stack(self, members: Sequence[Member], requests: Sequence[_Request]) -> Stack:
         fresh = any(request.fresh for request in requests)
@@ -296,7 +327,9 @@ def step_flops(config: Mapping[str, Any]) -> int:
 
 
 def most_in_memory(config: Mapping[str, Any]) -> int:
-    """Number of runs like this one that fit into half of this machine's memory, by an estimate from above."""
+    """Number of runs like this one that fit into half of the memory of their device, by an estimate from above."""
+    if on_gpu(config):
+        return most_on_device(config)
     memory = machine_memory()
     if memory is None:
         return sys.maxsize

@@ -40,3 +40,12 @@ class Interrupted(Exception):
 
 class CohortEnded(Exception):
     """The run could not take its steps with those of others, and was left as resumable as by a kill: do it alone."""
+
+
+class CohortTooLarge(CohortEnded):
+    """The runs of a cohort did not fit into memory together: this one waits, as if it had not been tried."""
+
+    def __init__(self, runs: int, kept: int) -> None:
+        super().__init__(f"steps of {runs} runs do not fit into the memory of their device together: {kept} go on")
+        self.kept = kept
+        """Runs that go on."""

@@ -33,6 +33,8 @@ SPREAD = 1024
 """Most threads, and most processes, of a run."""
 THREADS_PER_CORE = 4
 ACCELERATORS = ("cpu", "gpu", "auto", "cuda", "mps")
+GPUS = ("gpu", "cuda")
+"""Accelerators whose devices have a memory of their own and take CUDA graphs."""
 _MOVES = 5
 """Number of actions in a grid world."""
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from jepa_scale.runs.identity import canonical
+from jepa_scale.runs.limits import GPUS
 from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.targets import target_of
 
@@ -20,10 +21,14 @@ CohortSize = int | Literal["off", "auto"]
 """``cohort`` of a launcher: most runs of a cohort, or ``auto``, or ``off`` for every run alone."""
 MOST = 16
 """Members of an automatic cohort: on one core more gain nothing."""
+MOST_ON_GPU = 64
+"""The same on a GPU, which small models leave almost idle; not yet measured."""
 _LARGEST = 1024
 SMALL = 5e8
 """Floating point operations of a step up to which an automatic cohort is formed: of more, a core's time is all
 arithmetic, which stacking does not make less, and convolutions become slower by it (``benchmarks/cohort.py``)."""
+SMALL_ON_GPU = 1e11
+"""The same on a GPU: of so many it takes some milliseconds, as long as the launches of a step; not yet measured."""
 
 
 def cohort_size(value: Any) -> CohortSize:
@@ -51,7 +56,8 @@ def why_alone(config: Mapping[str, Any]) -> str:
     trainer = config["trainer"]
     reasons = {
         "it is fine-tuned": list(config["stages"]) != ["pretrain"],
-        f"it trains on {trainer['accelerator']}, and cohorts do on CPUs": trainer["accelerator"] != "cpu",
+        f"it trains on {trainer['accelerator']}, and cohorts do on cpu and gpu": trainer["accelerator"]
+        not in ("cpu", *GPUS),
         "it trains in several processes": trainer["devices"] != 1,
         f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
         "it is compiled": bool(trainer.get("compile")),
@@ -108,6 +114,8 @@ class Cohorts:
     _kinds: dict[str, str] = field(default_factory=dict)
     _alone: dict[str, str] = field(default_factory=dict)
     """Kinds whose runs go alone, with the reason."""
+    _limits: dict[str, int] = field(default_factory=dict)
+    """Most runs of a kind that memory suffices for, once it did not for more."""
 
     def kind(self, run: str) -> Hashable:
         """What the runs of a cohort share; None for a run that goes alone."""
@@ -123,10 +131,12 @@ class Cohorts:
         """How many runs to claim together, of as many as wait: a worker leaves the others their share."""
         if self.size == "off" or self.kind(run) is None:
             return 1
-        share = -(-waiting // self.workers)
+        share = min(-(-waiting // self.workers), self._limits.get(self._kinds[run], waiting))
         if self.size != "auto":
-            return min(self.size, share)
+            return max(1, min(self.size, share))
         config = self.points[run].config
+        if config["trainer"]["accelerator"] in GPUS:
+            return self._most_on_gpu(run, share)
         from jepa_scale.runs.cohort import most_in_memory, step_flops
 
         flops = step_flops(config)
@@ -146,3 +156,21 @@ class Cohorts:
     def reasons(self) -> Iterator[str]:
         """Why runs go alone, each reason once."""
         yield from dict.fromkeys(filter(None, (why_alone(point.config) for point in self.points.values())))
+
+    def _most_on_gpu(self, run: str, share: int) -> int:
+        """The automatic number on a GPU, of whose memory other workers there take as much."""
+        from jepa_scale.runs.cohort import most_in_memory, step_flops
+
+        config = self.points[run].config
+        if (flops := step_flops(config)) > SMALL_ON_GPU:
+            self.refuse([run], f"a step of {flops:.1e} operations keeps a GPU busy by itself")
+            return 1
+        return max(1, min(MOST_ON_GPU, share, most_in_memory(config) // (self.neighbours or self.workers)))
+
+    def fewer(self, run: str, fitting: int) -> None:
+        """Claim at most so many runs of this kind at once from now on, as memory did not suffice for more."""
+        kind = self._kinds[run]
+        if self._limits.get(kind, _LARGEST) > fitting:
+            self._limits[kind] = fitting
+            reason = f"of runs like {self.points[run]} at most {fitting} fit into memory"
+            print(f"cohort: {reason}", file=sys.stderr, flush=True)

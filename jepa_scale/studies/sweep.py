@@ -27,6 +27,7 @@ from jepa_scale.studies.collect import collect
 from jepa_scale.studies.continuity import check_code
 from jepa_scale.studies.design import DesignPoint, base_config, design, design_sampler, pilots, resolved_steps
 from jepa_scale.studies.holdings import read_records
+from jepa_scale.studies.launching.devices import device_of, devices_for
 from jepa_scale.studies.launching.local import LocalLauncher
 from jepa_scale.studies.launching.submission import Submission, read_submission, unmark_cancelled
 from jepa_scale.studies.manifest import write_plan
@@ -120,6 +121,8 @@ def _do_missing(
     for point in points:
         check_here(point.config)
     preflight(points[0].config)
+    devices = devices_for(point.config for point in points)
+    launcher = launcher.on_devices(len(devices))
     total, done, busy = len(points), len(points) - waiting, min(launcher.processes, waiting)
     if chosen:
         # Its runs are not known yet: as many as the study file allows.
@@ -132,7 +135,8 @@ def _do_missing(
         if busy == 1:
             work(study, queue, {point.run_id: point for point in points}, "in-process", launcher.cohort)
         else:
-            _in_workers(study, queue, replace(launcher, workers=busy), int(points[0].config["trainer"]["threads"]))
+            threads = int(points[0].config["trainer"]["threads"])
+            _in_workers(study, queue, replace(launcher, workers=busy), threads, devices)
 
 
 @contextlib.contextmanager
@@ -215,18 +219,24 @@ def _holds(spec: StudySpec, run: Mapping[str, Value]) -> bool:
 class _Worker:
     """A worker process, which ends when its parent ends because it reads a pipe from it."""
 
-    def __init__(self, study: Path, name: str, threads: int, launcher: LocalLauncher) -> None:
-        self.name = name
+    def __init__(
+        self, study: Path, index: int, name: str, threads: int, launcher: LocalLauncher, devices: Sequence[str]
+    ) -> None:
+        self.index, self.name = index, name
         with written(study / "workers"):
             (study / "workers").mkdir(exist_ok=True)
             self.log = (study / "workers" / f"{name}.log").open("a", encoding="utf-8")
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        neighbours = -(-launcher.processes // max(len(devices), 1))
         self.process = subprocess.Popen(
-            python_module("jepa_scale.studies.worker", str(study), name, str(launcher.cohort), str(launcher.processes)),
+            python_module(
+                "jepa_scale.studies.worker",
+                *(str(study), name, str(launcher.cohort), str(launcher.processes), str(neighbours)),
+            ),
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=environment | device_of(index, devices),
             # Ctrl-C reaches this process alone, which then ends the workers in an orderly way.
             start_new_session=True,
         )
@@ -253,9 +263,9 @@ def _unwritten(study: Path) -> str:
     )
 
 
-def _in_workers(study: Path, queue: Queue, launcher: LocalLauncher, threads: int) -> None:
+def _in_workers(study: Path, queue: Queue, launcher: LocalLauncher, threads: int, devices: Sequence[str]) -> None:
     workers = launcher.processes
-    crew = [_Worker(study, f"worker-{index}", threads, launcher) for index in range(workers)]
+    crew = [_Worker(study, index, f"worker-{index}", threads, launcher, devices) for index in range(workers)]
     crashes = 0
     try:
         while crew:
@@ -270,7 +280,8 @@ def _in_workers(study: Path, queue: Queue, launcher: LocalLauncher, threads: int
                 crashes += 1
                 queue.reap(functools.partial(operator.eq, worker.name))
                 if queue.waiting() and crashes <= 2 * workers:
-                    crew.append(_Worker(study, f"{worker.name.split('.')[0]}.{crashes}", threads, launcher))
+                    name = f"{worker.name.split('.')[0]}.{crashes}"
+                    crew.append(_Worker(study, worker.index, name, threads, launcher, devices))
                 elif queue.waiting() and not crew:
                     raise UserError(f"workers keep dying: see {study / 'workers'}/*.log")
     finally:

@@ -34,12 +34,14 @@ def work(
     name: str,
     cohort: CohortSize = "off",
     workers: int = 1,
+    neighbours: int | None = None,
 ) -> None:
     """Do runs until the queue is empty; a run that raises is stored as failed, and the next one is taken.
 
-    Runs of a ``cohort`` are taken and trained together; ``workers`` share what waits.
+    Runs of a ``cohort`` are taken and trained together; ``workers`` share what waits, and ``neighbours`` of them, by
+    default all, the memory of one machine or GPU.
     """
-    cohorts = Cohorts(cohort, workers, points)
+    cohorts = Cohorts(cohort, workers, points, neighbours)
     kind = None if cohort == "off" else cohorts.kind
     if kind is not None:
         for reason in cohorts.reasons():
@@ -70,7 +72,10 @@ def _do_together(study: Path, queue: Queue, claims: list[Claim], cohorts: Cohort
 
     def end(number: int, outcome: Outcome) -> None:
         claim, error = claims[number], outcome.error
-        if isinstance(error, CohortEnded):
+        if (fitting := outcome.fitting(len(claims))) is not None:
+            cohorts.fewer(claim.run_id, fitting)
+            queue.release(claim, "memory did not suffice for its cohort")
+        elif isinstance(error, CohortEnded):
             cohorts.refuse([claim.run_id], str(error))
             alone.append(claim)
         elif isinstance(error, Exception) and not isinstance(error, _NO_FAULT):
@@ -150,10 +155,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> None:
-    work_on(Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3]))
+    work_on(Path(arguments[0]), arguments[1], cohort_size(arguments[2]), int(arguments[3]), int(arguments[4]))
 
 
-def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1) -> None:
+def work_on(
+    study: Path, name: str, cohort: CohortSize = "off", workers: int = 1, neighbours: int | None = None
+) -> None:
     """Do runs of a planned study until none waits, as what a job of a batch system runs.
 
     Parameters
@@ -164,6 +171,8 @@ def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1
         Most runs that are trained together.
     workers
         Number of workers that share what waits.
+    neighbours
+        Number of those that share the memory of this one's machine or GPU; None: all.
     """
     spec = read_spec(study / "study.yaml")
     points = {point.run_id: point for point in read_plan(study)}
@@ -171,7 +180,7 @@ def work_on(study: Path, name: str, cohort: CohortSize = "off", workers: int = 1
     chooses = any(point.purpose == "cell" for point in points.values())
     sampler = design_sampler(spec) if chooses else None
     queue = Queue(study, spec.name, sampler, storage_of(study), dials=spec.others, target=spec.target)
-    work(study, queue, points, name, cohort, workers)
+    work(study, queue, points, name, cohort, workers, neighbours)
 
 
 if __name__ == "__main__":

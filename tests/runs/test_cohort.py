@@ -1,5 +1,6 @@
 """A cohort's members are runs in full: files, numbers, resumption, divergence and errors are those of runs alone."""
 
+import functools
 import json
 import math
 import os
@@ -11,12 +12,14 @@ import lightning as L
 import pytest
 import torch
 
+from jepa_scale.objectives.base import Objective
+from jepa_scale.objectives.sigreg import SIGReg
 from jepa_scale.runs.checkpoint import read_checkpoint
 from jepa_scale.runs.cohort import Job, most_in_memory, run_cohort, step_flops
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.distributed.exits import FINISHED, STOPPED
 from jepa_scale.runs.distributed.together import Member, main, read_ends
-from jepa_scale.runs.errors import CohortEnded, Interrupted
+from jepa_scale.runs.errors import CohortEnded, CohortTooLarge, Interrupted
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.run import run
@@ -225,6 +228,69 @@ def test_an_error_of_one_member_ends_it_alone(tmp_path):
 
 def test_run_ids_do_not_depend_on_the_cohort(cohort):
     assert [record.run_id for record in cohort[1]] == [run_id(config) for config in configs(*MEMBERS, LOST)]
+
+
+class Full(torch.nn.Linear):
+    """An encoder of which ``most`` fit into memory, once it has been called ``calls`` times."""
+
+    most, calls = 2, 0
+
+    def __init__(self, observation_shape, k, hidden):
+        super().__init__(observation_shape[0], k)
+
+    def forward(self, observations):
+        if torch._C._functorch.is_batchedtensor(self.weight):
+            type(self).calls -= 1
+            if self.calls <= 0 and len(torch._C._functorch.get_unwrapped(self.weight)) > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(observations)
+
+
+FULL = [f"encoder._target_={__name__}.Full"]
+
+
+@pytest.mark.parametrize(("calls", "most", "kept"), [(0, 2, 2), (45, 1, 1)], ids=["before the first step", "later"])
+def test_memory_that_does_not_suffice_halves_the_cohort(tmp_path, monkeypatch, calls, most, kept):
+    """Those who go on end as runs alone do, whenever it happens; the others can be done later."""
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    monkeypatch.setattr("jepa_scale.runs.cohort.Stack", functools.partial(Stack, static=True))
+    monkeypatch.setattr(Full, "calls", calls)
+    monkeypatch.setattr(Full, "most", most)
+    made = configs(*[[*own, *FULL] for own in [*MEMBERS, ["seed=5"]]])
+    outcomes = run_cohort(jobs_in(tmp_path, made))
+    assert [type(outcome.error) for outcome in outcomes] == [type(None)] * kept + [CohortTooLarge] * (4 - kept)
+    assert [outcome.fitting(4) for outcome in outcomes] == [None] * kept + [1] * (2 - kept) + [2, 2]
+    assert all(outcome.error is None or outcome.error.__traceback__ is None for outcome in outcomes), "it holds memory"
+    run(made[0], tmp_path / "alone")
+    assert_alike(tmp_path / "run-0", tmp_path / "alone")
+    assert run(made[3], tmp_path / "run-3").status == "finished"
+
+
+def test_a_run_that_does_not_fit_by_itself_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("JEPA_SCALE_ALLOW", __name__)
+    monkeypatch.setattr(Full, "most", 0)
+    outcomes = run_cohort(jobs_in(tmp_path, configs(*[[*own, *FULL] for own in MEMBERS[:1]])))
+    assert "Tried to allocate" in str(outcomes[0].error)
+    assert outcomes[0].fitting(1) is None
+
+
+def test_why_steps_are_not_recorded_is_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(SIGReg, "draw_ahead", Objective.draw_ahead)
+    monkeypatch.setattr("jepa_scale.runs.cohort.Stack", functools.partial(Stack, static=True))
+    outcomes = run_cohort(jobs_in(tmp_path, configs(*[[*own, "objective=sigreg"] for own in MEMBERS[:2]])))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert capsys.readouterr().err.count("objective.drawn changes on the host") == 1
+
+
+def test_static_members_log_what_runs_alone_do(tmp_path, monkeypatch, solo):
+    monkeypatch.setattr("jepa_scale.runs.cohort.Stack", functools.partial(Stack, static=True))
+    outcomes = run_cohort(jobs_in(tmp_path, configs(*MEMBERS, LOST)))
+    assert [outcome.record.status for outcome in outcomes] == ["finished"] * 3 + ["diverged"]
+    for number in range(3):
+        assert_alike(tmp_path / f"run-{number}", solo[0] / f"run-{number}")
+        place = f"run-{number}/checkpoints/last.ckpt"
+        ours, theirs = (torch.load(folder / place, weights_only=True) for folder in (tmp_path, solo[0]))
+        assert structure(ours) == structure(theirs)
 
 
 def test_sizes_of_steps_and_memory():

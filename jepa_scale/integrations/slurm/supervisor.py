@@ -63,6 +63,9 @@ class Supervisor:
         self.cohorts = Cohorts(
             self.launcher.cohort, self.launcher.workers, self.points, min(self.launcher.workers, max(1, cores))
         )
+        cohorts = self.launcher.cohort != "off" and resources.startswith("cpu")
+        self._kind = self.cohorts.kind if cohorts else None
+        """What runs of a cohort share; None where every run goes alone, as on GPUs."""
         self.tried = self.failed = 0
         self._held: dict[str, Claim] = {}
         """Claims that have not been told of."""
@@ -86,14 +89,15 @@ class Supervisor:
     def _next(self) -> list[Claim]:
         """Claim the next run, or those of a cohort; none when there is nothing more for this worker."""
         idle = time.monotonic()
-        kind = None if self.launcher.cohort == "off" else self.cohorts.kind
         while not cancelled(self.study):
             waiting = self.queue.seem_waiting(self.resources)
             if signals.request() or (waiting and not self._fits()):
                 if waiting:
                     self._come_back()
                 return []
-            claims = self.queue.claim_several(self.owner, self.points.values(), self.resources, kind, self.cohorts.most)
+            claims = self.queue.claim_several(
+                self.owner, self.points.values(), self.resources, self._kind, self.cohorts.most
+            )
             if claims:
                 return claims
             if time.monotonic() - self._reaped >= _REAP:
@@ -156,9 +160,7 @@ class Supervisor:
         for claim in claims:
             stalls = self._begin(claim)
             if stalls is not None:
-                joins = (
-                    stalls < _APART and self.launcher.cohort != "off" and self.cohorts.kind(claim.run_id) is not None
-                )
+                joins = stalls < _APART and self._kind is not None and self._kind(claim.run_id) is not None
                 (together if joins else alone).append(claim)
         if len(together) > 1:
             code, left = self._do_together(together)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class LocalLauncher(Launcher):
 
     waits = True
     workers: int | None = None
-    """Number of worker processes; None: one per core."""
+    """Number of worker processes; None: one per core, or for cohorts on GPUs one per GPU."""
     cohort: CohortSize = "off"
     """Most runs that a worker trains together; ``auto``: as many as gain by it, ``off``: every run alone."""
     storage: str | None = None
@@ -50,6 +50,11 @@ class LocalLauncher(Launcher):
         if self.workers is not None:
             return self.workers
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def on_devices(self, devices: int) -> LocalLauncher:
+        """Return the launcher for runs on so many GPUs: in cohorts, one worker for each unless the number is given."""
+        alone = self.workers is not None or self.cohort == "off" or not devices
+        return self if alone else replace(self, workers=devices)
 
     def start(
         self, spec: StudySpec, folder: Path, console: Console, accept_mixed: bool = False, step: Step = untold

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from jepa_scale.data.loader import StepLoader
-from jepa_scale.data.rows import CachedRows, windows
+from jepa_scale.data.rows import CachedRows, MappedRows, windows
+from jepa_scale.training.cohort.numbers import NotStackable
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class Batches:
             torch.stack(places) if places else None,
         )
 
+    def all_places(self) -> Tensor | None:
+        """(R,) rows of the table that all rows of all data sets show, of M tables end to end; None without a table."""
+        if self.table is None:
+            return None
+        return torch.cat([places + number * len(self.table) for number, places in enumerate(self._places)])
+
     def looked_up(self, batch: StackedBatch) -> Tensor:
         """Observations of a batch, (M, B, H+1, *shape)."""
         if self.table is None:
@@ -96,3 +103,48 @@ def _keys(rows: Tensor) -> Tensor:
     return flat @ torch.randn(flat.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(
         flat.device
     )
+
+
+class ResidentRows:
+    """The data of M loaders end to end on one device, from which batches are taken by numbers that were drawn before.
+
+    The loaders' own rows become views of them, so that nothing lies on the device twice.
+
+    Raises
+    ------
+    NotStackable
+        If rows are in a file.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self._data = batches, [loader.data for loader in batches.loaders]
+        self._actions = _joined([data.actions for data in self._data])
+        self._observations = None
+        if batches.table is None:
+            self._observations = _joined([data.observations for data in self._data])
+        rows = torch.tensor([0, *(len(data.actions) for data in self._data)]).cumsum(0).tolist()
+        self._starts = torch.cat([data.starts + first for data, first in zip(self._data, rows, strict=False)])
+        self._offsets = torch.tensor([0, *(len(data.starts) for data in self._data[:-1])]).cumsum(0)
+        self._places = batches.all_places()
+
+    def draw(self, step: int, steps: int) -> Tensor:
+        """(steps, M, B) numbers of windows among all, in the memory of the host."""
+        drawn = [torch.stack([one.drawn(s) for one in self._batches.loaders]) for s in range(step, step + steps)]
+        return torch.stack(drawn) + self._offsets[:, None]
+
+    def take(self, chosen: Tensor) -> StackedBatch:
+        """The batches of a step, the same bit by bit as of ``Batches.take``, by the (M, B) numbers of their windows."""
+        rows = self._starts[chosen][..., None] + torch.arange(self._batches.length, device=chosen.device)
+        observations = None if self._observations is None else self._batches.cast(self._observations.take(rows))
+        actions = self._batches.cast(self._actions.take(rows[..., :-1]))
+        return StackedBatch(observations, actions, None if self._places is None else self._places[rows])
+
+
+def _joined(parts: Sequence[CachedRows | MappedRows]) -> CachedRows:
+    held = [part for part in parts if isinstance(part, CachedRows)]
+    if len(held) < len(parts):
+        raise NotStackable("its observations are read from a file")
+    whole = torch.cat([part.values for part in held])
+    for part, values in zip(held, whole.split([len(part) for part in held]), strict=True):
+        part.values = values
+    return CachedRows(whole)

@@ -19,13 +19,10 @@ from jepa_scale.objectives.base import Objective
 from jepa_scale.records import Batch
 from jepa_scale.training.cohort.adamw import Steps
 from jepa_scale.training.cohort.batches import Batches, StackedBatch
+from jepa_scale.training.cohort.device import generators, in_full_precision, set_generators
+from jepa_scale.training.cohort.numbers import NotStackable, numbers_of, parts_of, slots_of, state_of
+from jepa_scale.training.cohort.static import StaticSteps
 from jepa_scale.training.world_model import WorldModel
-
-PARTS = ("encoder", "predictor", "objective")
-
-
-class NotStackable(Exception):
-    """Runs cannot be trained as one stack; the message says what of them it is."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def _template(module: WorldModel) -> tuple[_Model, Mapping[tuple[str, str], Any]
                 # Nobody else reads what is overwritten, and stacked it does not fit into the cache.
                 if type(before) is nn.Linear and type(after) is nn.ReLU:
                     after.inplace = True
-    return model, _numbers(model.model)
+    return model, numbers_of(model.model)
 
 
 _REFUSED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
@@ -99,7 +96,8 @@ class Stack:
     """Several trainees as one: their weights, buffers and coefficients stacked.
 
     A step does to every trainee what its own training step, clipping, AdamW, schedule and ``after_step`` do, on the
-    same batch; only sums are taken in another order. All trainees are at the same step.
+    same batch; only sums are taken in another order. All trainees are at the same step. On CUDA devices, or if
+    ``static`` is true, what a step reads and changes stays where it is, so that it can be recorded.
 
     Raises
     ------
@@ -107,15 +105,16 @@ class Stack:
         If the trainees differ in more than numbers.
     """
 
-    def __init__(self, trainees: Sequence[Trainee], tabulate: bool = True) -> None:
+    def __init__(self, trainees: Sequence[Trainee], tabulate: bool = True, static: bool | None = None) -> None:
         self.trainees = list(trainees)
         modules = [trainee.module for trainee in trainees]
         self.template, self._numbers = _template(modules[0])
         kind = next(modules[0].parameters())
-        self._slots = _slots(modules)
+        self._device = kind.device
+        self._slots = slots_of(modules)
         self._coefficients = [torch.tensor(slot.values, dtype=kind.dtype, device=kind.device) for slot in self._slots]
         try:
-            parameters, buffers = stack_module_state([_parts(module) for module in modules])
+            parameters, buffers = stack_module_state([parts_of(module) for module in modules])
         except (RuntimeError, ValueError) as error:
             raise NotStackable(f"their weights differ in shape ({_line(error)})") from None
         self.parameters = {f"model.{name}": value for name, value in parameters.items()}
@@ -127,6 +126,10 @@ class Stack:
         self._gradients: dict[str, Tensor] = {}
         """(M, …) clipped gradients by name, of the parameters that have any."""
         self._steps: list[Steps] = []
+        self._static: StaticSteps | None = None
+        self._stays = kind.device.type == "cuda" if static is None else static
+        self.used: list[str] = []
+        """Parameters that have gradients, as the trial has found."""
         self.losses = self.latents = torch.empty(0)
         """(M,) and (M, B, H+1, k) of the last step."""
         self._follows = type(modules[0].objective).after_step is not Objective.after_step
@@ -139,7 +142,7 @@ class Stack:
             for slot, value in zip(self._slots, coefficients, strict=True):
                 setattr(model.get_submodule(slot.module), slot.name, value)
             found = functional_call(self.template, (parameters, buffers), (what, *own))
-            return torch.zeros(()) if found is None else found
+            return torch.zeros((), device=self._device) if found is None else found
 
         axes = [0 if isinstance(value, Tensor) and not shared else None for value in values]
         # Directions that a step draws from a generator of its number are the same for all; `check` looks after others.
@@ -164,6 +167,16 @@ class Stack:
             found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         return {name: value for name, value in zip(self.leaves, found, strict=True) if value is not None}
 
+    @property
+    def why_plain(self) -> str:
+        """Why steps are not recorded although they are taken on a device; empty if they are, or are not to be."""
+        return "" if self._static is None else self._static.graph.why_plain
+
+    def follow(self) -> None:
+        """Let every objective follow its encoder."""
+        if self._follows:
+            self._all("follow")
+
     def check(self, step: int) -> None:
         """Try a step on copies and compare every trainee with its own model alone; nothing is changed.
 
@@ -172,18 +185,24 @@ class Stack:
         NotStackable
             If ``torch.vmap`` refuses a part, or losses, gradients or buffers are others than alone.
         """
-        batch, generator = self.batches.take(step), torch.get_rng_state()
+        with in_full_precision(self._device):
+            self._check(step)
+
+    def _check(self, step: int) -> None:
+        batch, generator = self.batches.take(step), generators(self._device)
         try:
             self._reads = self.batches.table is None or not self._blind(batch)
             found = self.gradients(batch)
-            if self._follows:
-                with torch.no_grad():
-                    self._all("follow")
+            self.used = list(found)
+            with torch.no_grad():
+                self.follow()
+        except torch.OutOfMemoryError:
+            raise
         except _REFUSED as error:
             raise NotStackable(f"torch.vmap does not take its parts: {_line(error)}") from error
         finally:
-            drawn = not torch.equal(torch.get_rng_state(), generator)
-            torch.set_rng_state(generator)
+            drawn = not all(map(torch.equal, generators(self._device), generator))
+            set_generators(self._device, generator)
         if drawn:
             raise NotStackable("a step draws from torch's global generator, as dropout does")
         try:
@@ -195,9 +214,9 @@ class Stack:
             # Rows of a batch that are not independent, as where an encoder takes means over them.
             self.batches = Batches([trainee.loader for trainee in self.trainees], self.batches.like, tabulate=False)
             self._restart()
-            self.check(step)
+            self._check(step)
         finally:
-            torch.set_rng_state(generator)
+            set_generators(self._device, generator)
             self._restart()
 
     def _blind(self, batch: StackedBatch) -> bool:
@@ -247,7 +266,16 @@ class Stack:
                 raise NotStackable(f"its {what} is another one under torch.vmap than alone")
 
     def advance(self, step: int, steps: int) -> None:
-        """Take ``steps`` steps, of which ``step`` is the first, and give every trainee that is alive its new state."""
+        """Take ``steps`` steps, of which ``step`` is the first, and give every trainee that is alive its new state.
+
+        Raises
+        ------
+        NotStackable
+            If they are to stay where they are on a device, and observations are in a file.
+        """
+        if self._stays:
+            self._on_device().advance(step, steps)
+            return
         sums = torch.stack([trainee.module.loss_sum for trainee in self.trainees])
         for number in range(step, step + steps):
             found = self.gradients(self.batches.take(number))
@@ -255,10 +283,14 @@ class Stack:
                 self._keep(found)
                 for m in self.alive:
                     self._steps[m].take(number)
-                if self._follows:
-                    self._all("follow")
+                self.follow()
                 sums += self.losses
         self._write(steps, sums)
+
+    def _on_device(self) -> StaticSteps:
+        if self._static is None:
+            self._static = StaticSteps(self)
+        return self._static
 
     def _keep(self, found: Mapping[str, Tensor]) -> None:
         """Keep a step's gradients, clipped, where the optimisers' views of them are."""
@@ -288,74 +320,41 @@ class Stack:
     @torch.no_grad()
     def read(self) -> None:
         """Take the weights and buffers of the trainees, which may have changed between epochs."""
+        if self._static is not None:
+            self._static.read()
+            return
         for m, trainee in enumerate(self.trainees):
-            for name, value in _state(trainee.module).items():
+            for name, value in state_of(trainee.module).items():
                 (self.parameters if name in self.parameters else self.buffers)[name][m].copy_(value)
 
     @torch.no_grad()
     def _write(self, steps: int, sums: Tensor) -> None:
-        slots = {(slot.module, slot.name) for slot in self._slots}
-        now = _numbers(self.template.model)
-        # Such as a count of the steps, from which directions are drawn.
-        moved = {at: number for at, number in now.items() if at not in slots and number is not self._numbers.get(at)}
         for m in self.alive:
             module = self.trainees[m].module
-            for name, value in _state(module).items():
+            for name, value in state_of(module).items():
                 value.copy_((self.parameters if name in self.parameters else self.buffers)[name][m])
-            for (part, name), number in moved.items():
-                setattr(module.get_submodule(part), name, number)
             self._steps[m].write(steps)
             module.loss_sum.copy_(sums[m])
             module.last_loss, module.last_latents = self.losses[m].clone(), self.latents[m].clone()
+        self.write_numbers()
 
+    def numbers(self) -> Mapping[tuple[str, str], Any]:
+        """Plain numbers and texts of the model that stands for all, by module and attribute."""
+        return numbers_of(self.template.model)
 
-@dataclass(frozen=True)
-class _Slot:
-    """A number that the objective, encoder or predictor of each trainee has for itself."""
+    def put_numbers(self, numbers: Mapping[tuple[str, str], Any]) -> None:
+        """Set them."""
+        for (part, name), number in numbers.items():
+            setattr(self.template.model.get_submodule(part), name, number)
 
-    module: str
-    name: str
-    values: list[float]
-
-
-def _parts(module: WorldModel) -> nn.ModuleDict:
-    return nn.ModuleDict({name: part for name, part in module.named_children() if name in PARTS})
-
-
-def _state(module: WorldModel) -> dict[str, Tensor]:
-    parts = _parts(module)
-    return {f"model.{name}": value for name, value in [*parts.named_parameters(), *parts.named_buffers()]}
-
-
-def _numbers(module: WorldModel) -> dict[tuple[str, str], Any]:
-    """Plain numbers and texts of all parts, by module and attribute."""
-    return {
-        (path, name): value
-        for path, part in module.named_modules()
-        if path
-        for name, value in vars(part).items()
-        if name != "training" and isinstance(value, int | float | str | tuple)
-    }
-
-
-def _slots(modules: Sequence[WorldModel]) -> list[_Slot]:
-    """Numbers in which the models differ.
-
-    Raises
-    ------
-    NotStackable
-        If they differ in anything else.
-    """
-    every = [_numbers(module) for module in modules]
-    slots = []
-    for place, first in every[0].items():
-        values = [numbers.get(place) for numbers in every]
-        if all(type(value) is type(first) and value == first for value in values):
-            continue
-        if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
-            raise NotStackable(f"they differ in {'.'.join(place)}: {values[0]!r}, {values[-1]!r}")
-        slots.append(_Slot(*place, [float(value) for value in values]))  # type: ignore[arg-type]
-    return slots
+    def write_numbers(self) -> None:
+        """Give the trainees that are alive the numbers that have changed, such as a count of the steps."""
+        slots = {(slot.module, slot.name) for slot in self._slots}
+        for (part, name), number in self.numbers().items():
+            if (part, name) in slots or number is self._numbers.get((part, name)):
+                continue
+            for m in self.alive:
+                setattr(self.trainees[m].module.get_submodule(part), name, number)
 
 
 def _line(error: Exception) -> str:
