@@ -13,21 +13,31 @@ With --equal SEEDS: whether runs end with the same exact regret alone and in coh
 differences of pairs (level .05 each), the margin being 1 % of what random plans lose.
 
     OMP_NUM_THREADS=1 python benchmarks/cohort.py --equal 20
+
+With --callbacks: the share of CPU time that callbacks take at the end of epochs, of whole cohorts. Goal: ≤ 15 % at
+M = 32, k = 64.
+
+    OMP_NUM_THREADS=1 python benchmarks/cohort.py --callbacks --cases finite --sizes 32 model.k=64
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from scipy import stats
 
+from jepa_scale.callbacks.base import EpochCallback
 from jepa_scale.runs.cohort import Job, run_cohort
 from jepa_scale.runs.config import compose
 from jepa_scale.runs.run import run
@@ -110,12 +120,32 @@ def together(configs: list[dict], folder: Path) -> tuple[float, float]:
     return seconds
 
 
+def callback_share(configs: list[dict]) -> tuple[float, float, dict[str, float]]:
+    """Seconds of CPU time of a cohort, those in callbacks at the end of epochs, and milliseconds by callback."""
+    spent: dict[str, float] = defaultdict(float)
+    original = EpochCallback.on_train_epoch_end
+
+    def timed(callback: EpochCallback, *arguments: Any) -> None:
+        started = now()
+        original(callback, *arguments)
+        spent[type(callback).__name__] += since(started)[0]
+
+    epochs = len(configs) * configs[0]["trainer"]["epochs"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(EpochCallback, "on_train_epoch_end", timed),
+    ):
+        seconds = together(configs, Path(folder))[0]
+    return seconds, sum(spent.values()), {name: 1000 * value / epochs for name, value in spent.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 6, 16, 64])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=sorted(CASES), default=sorted(CASES))
     parser.add_argument("--equal", type=int, metavar="SEEDS", help="compare final regrets instead of speed")
+    parser.add_argument("--callbacks", action="store_true", help="tell the callbacks' share instead of speed")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,6 +153,15 @@ def main() -> None:
         print("    world  seeds     alone       sd difference [90 % interval]      largest  p(margin)")
         for world in WORLDS:
             print(equal_ends(world, arguments.equal, arguments.overrides), flush=True)
+        return
+    if arguments.callbacks:
+        print(" case     M  CPU s  callbacks  share  ms of an epoch of a member")
+        for case, size in itertools.product(arguments.cases, arguments.sizes):
+            base = compose(["logger=none", *CASES[case], *arguments.overrides])
+            for _ in range(arguments.repeats):
+                seconds, spent, each = callback_share([{**base, "seed": seed} for seed in range(size)])
+                listed = ", ".join(f"{name} {value:.1f}" for name, value in each.items())
+                print(f"{case:>6} {size:4d} {seconds:6.1f} {spent:10.1f} {spent / seconds:6.1%}  {listed}", flush=True)
         return
     print(" case     M  alone runs/h  cohort runs/h  ratio (least … most)  wall")
     for case in arguments.cases:

@@ -157,9 +157,18 @@ class MetricsFile(EstimateLogger):
         """Append estimates as one line."""
         self.latest.update({estimate.name: estimate for estimate in estimates})
         if estimates:
-            line = json.dumps([_json_ready(vars(estimate)) for estimate in estimates], ensure_ascii=False)
+            line = _line(estimates)
             with written(self.path, len(line)), self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
+
+
+def _line(estimates: Sequence[Estimate]) -> str:
+    rows = [vars(estimate) for estimate in estimates]
+    try:
+        return json.dumps(rows, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # To look at every number first takes three times as long as to write them.
+        return json.dumps([_json_ready(row) for row in rows], ensure_ascii=False)
 
 
 def _json_ready(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from jepa_scale.callbacks.base import EpochCallback, Exact, tabulate
+from jepa_scale.callbacks.base import EpochCallback, Exact, outputs_of, tabulate
 from jepa_scale.callbacks.search import Ends, search_estimates
 from jepa_scale.callbacks.success import success_estimates
 from jepa_scale.planners.base import Search
@@ -25,9 +25,12 @@ from jepa_scale.training.world_model import WorldModel
 def ends_of(known: Exact, module: WorldModel) -> Ends:
     """Predicted end of every plan, in the space in which the objective measures distances."""
     observations = torch.as_tensor(known.world.observations, dtype=torch.float32, device=module.device)
-    latents = module.encode(observations)
+    outputs = outputs_of(module, known.world)
+    latents = outputs.latents
     # float64 from here on: ties between plans must not be decided by rounding.
-    reached = module.readout(every_end(known, module, latents)).double().cpu()
+    single = known.planner.horizon == 1 and module.context == 1
+    ends = outputs.predicted if single else every_end(known, module, latents)
+    reached = module.readout(ends).double().cpu()
     goals = module.goal(observations, latents).double().cpu()
     # The last action of a plan varies fastest, and only its law enters the density score.
     law = np.tile(known.truth.constants.negatives_law, (len(reached) // known.world.actions, 1))
@@ -41,7 +44,8 @@ def regrets_of(known: Exact, module: WorldModel) -> dict[str, Regret]:
     decodes; with the spectral planner also by the product of the model's one-step operators.
     """
     truth, ends = known.truth, ends_of(known, module)
-    chosen = {score: best_plans(score, ends.reached, ends.goals, ends.law).numpy() for score in SCORES}
+    product = ends.reached @ ends.goals.T
+    chosen = {score: best_plans(score, ends.reached, ends.goals, ends.law, product).numpy() for score in SCORES}
     if isinstance(known.planner, Spectral):
         everything = np.arange(known.world.finite.states)
         rolled = OperatorRollOut.of(known.world.finite, tabulate(module, known.world), truth.constants.negatives)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from jepa_scale import processes
-from jepa_scale.callbacks.base import Context, EpochCallback, Exact, exact, predict_all, tabulate
+from jepa_scale.callbacks.base import Context, EpochCallback, Exact, exact, outputs_of, tabulate
 from jepa_scale.callbacks.reference import reference_of
 from jepa_scale.estimators.gaps import Gap
 from jepa_scale.estimators.jackknife import Jackknifed, average
+from jepa_scale.estimators.looked_up import LookedUpMoments
 from jepa_scale.estimators.model import ModelEstimate, estimate_model
-from jepa_scale.estimators.moments import GroupedMoments, MomentAccumulator
+from jepa_scale.estimators.moments import GROUPS, GroupedMoments
 from jepa_scale.estimators.rank import lidar
 from jepa_scale.estimators.risk import subspace_deficit
 from jepa_scale.estimators.spectrum import OperatorSpectrum
@@ -67,7 +69,7 @@ def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Con
     width, known = context.k, context.exact
     # Where the world is not finite: one cell, the joint operator (x, a) → x⁺ of predictions h = ẑ.
     cells = 1 if known is None else known.world.actions
-    sums = MomentAccumulator(width, width, cells, precision=torch.float64)
+    sums = LookedUpMoments(width, width, cells, precision=torch.float64)
     # None waits in the sum for one that met embeddings which are no numbers.
     processes.every(lambda: _add(sums, module, trajectories, context))
     if processes.world_size() > 1:
@@ -75,22 +77,21 @@ def heldout_moments(module: WorldModel, trajectories: Trajectories, context: Con
     return sums.compute()
 
 
-def _add(sums: MomentAccumulator, module: WorldModel, trajectories: Trajectories, context: Context) -> None:
+def _add(sums: LookedUpMoments, module: WorldModel, trajectories: Trajectories, context: Context) -> None:
     """Add the transitions of this process's trajectories to the sums."""
+    rows = _table_rows(trajectories, context)
+    if rows is not None:
+        _add_tabulated(sums, module, rows, context)
+        return
     episodes, length = trajectories.actions.shape[:2]
     width, known = context.k, context.exact
-    table = _table(module, trajectories, context)
     groups = torch.as_tensor(trajectories.groups)
     chunk = min(_CHUNK, _CHUNK_BYTES // (4 * int(np.prod(trajectories.observations.shape[2:]))))
     for part in processes.strided(torch.arange(episodes)).split(max(1, chunk // length)):
         taken = torch.as_tensor(trajectories.actions[part.numpy()], device=module.device)
-        if table is None:
-            observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
-            latents = module.encode(observations)
-            predicted, following = module.predict(latents[:, :-1], taken), latents[:, 1:]
-        else:
-            states = torch.as_tensor(trajectories.states[part.numpy()], device=module.device)  # type: ignore[index]
-            predicted, following = table.predicted[taken, states[:, :-1]], table.latents[states[:, 1:]]
+        observations = torch.as_tensor(trajectories.observations[part.numpy()], device=module.device)
+        latents = module.encode(observations)
+        predicted, following = module.predict(latents[:, :-1], taken), latents[:, 1:]
         kept = _kept(trajectories, part)
         sums.update(
             predicted.reshape(-1, width)[kept],
@@ -98,6 +99,21 @@ def _add(sums: MomentAccumulator, module: WorldModel, trajectories: Trajectories
             (taken.reshape(-1) if known is not None else torch.zeros(taken.shape[0] * length, dtype=torch.int64))[kept],
             groups[part].repeat_interleave(length)[kept],
         )
+
+
+def _add_tabulated(sums: LookedUpMoments, module: WorldModel, rows: _TableRows, context: Context) -> None:
+    """Add transitions whose embeddings are looked up in the model's outputs on every observation of the world."""
+    assert context.exact is not None
+    outputs = outputs_of(module, context.exact.world, rows.dtype)
+    # MPS has no float64.
+    latents, predicted = (
+        (table.cpu() if table.device.type == "mps" else table).double()
+        for table in (outputs.latents, outputs.predicted.flatten(0, 1))
+    )
+    for start in range(0, len(rows.places), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        left, right, places = (index[part].to(latents.device) for index in (rows.left, rows.right, rows.places))
+        sums.look_up((predicted, latents), left, right, places)
 
 
 def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tensor:
@@ -108,31 +124,54 @@ def _kept(trajectories: Trajectories, part: torch.Tensor) -> slice | torch.Tenso
 
 
 @dataclass(frozen=True)
-class _Table:
-    """The model's outputs on every observation that held-out trajectories can contain."""
+class _TableRows:
+    """Transitions of a finite world by numbers of rows of the model's tables, in the order of cells and groups."""
 
-    latents: torch.Tensor
-    """(N, k) latent of every observation."""
-    predicted: torch.Tensor
-    """(A, N, k) predicted latent of every action and observation."""
+    left: torch.Tensor
+    """(n,) row of (A N, k), the predicted latent of every action and observation."""
+    right: torch.Tensor
+    """(n,) row of (N, k), the latent of every observation."""
+    places: torch.Tensor
+    """(n,) number of cell and group together, increasing."""
+    dtype: np.dtype
+    """Of the observations."""
 
 
-def _table(module: WorldModel, trajectories: Trajectories, context: Context) -> _Table | None:
-    """Embed each observation of the world once, if that is less work than embedding each transition.
+_TABLE_ROWS: dict[int, _TableRows | None] = {}
+"""By the identity of trajectories, as long as those are there: what they have for every model."""
+
+
+def _table_rows(trajectories: Trajectories, context: Context) -> _TableRows | None:
+    """This process's transitions, if to embed each observation of the world once is less work than each transition.
 
     None if it is more work, or if the observations are not exactly those of their states, as with sensor noise:
     estimates refer to the actual observations.
     """
+    key = id(trajectories)
+    if key not in _TABLE_ROWS:
+        _TABLE_ROWS[key] = _find_table_rows(trajectories, context)
+        weakref.finalize(trajectories, _TABLE_ROWS.pop, key, None)
+    return _TABLE_ROWS[key]
+
+
+def _find_table_rows(trajectories: Trajectories, context: Context) -> _TableRows | None:
     states, observed, known = trajectories.states, trajectories.observations, context.exact
     if known is None or states is None:
         return None
-    if known.world.finite.states * known.world.actions >= trajectories.actions.size:
+    count = known.world.finite.states
+    if count * known.world.actions >= trajectories.actions.size:
         return None
-    every = known.world.observations.astype(observed.dtype)
-    if not np.array_equal(every[states], observed):
+    if not np.array_equal(known.world.observations.astype(observed.dtype)[states], observed):
         return None
-    latents = module.encode(torch.as_tensor(every, device=module.device))
-    return _Table(latents, predict_all(module, latents, known.world.actions))
+    part = processes.strided(torch.arange(len(states)))
+    actions, visited = (torch.as_tensor(values[part.numpy()]) for values in (trajectories.actions, states))
+    groups = torch.as_tensor(trajectories.groups)[part, None].expand(actions.shape)
+    kept = _kept(trajectories, part)
+    columns = actions * count + visited[:, :-1], visited[:, 1:], actions, groups
+    left, right, cells, groups = (column.reshape(-1)[kept] for column in columns)
+    # So that the sums need not sort them for each model.
+    places, order = torch.sort(cells * GROUPS + groups % GROUPS, stable=True)
+    return _TableRows(left[order], right[order], places, observed.dtype)
 
 
 def split_estimates(
@@ -184,6 +223,7 @@ def _listed(model: ModelEstimate, context: Context, sigma: np.ndarray | None) ->
     ``sigma`` (A, N): singular values that the model is compared with.
     """
     every: dict[str, list[Jackknifed]] = {}
+    gaps = [spectrum.gap(context.k) if _has_gap(spectrum, context.k) else None for spectrum in model.spectra]
     flags: dict[str, None] = {}
     single = len(model.spectra) == 1
     for action, spectrum in enumerate(model.spectra):
@@ -195,12 +235,12 @@ def _listed(model: ModelEstimate, context: Context, sigma: np.ndarray | None) ->
             if not single:
                 yield _row(f"action_{action}/{name}", statistic, spectrum.rows, flag)
         if not single:
-            yield from _gap_rows(f"action_{action}/gap", [spectrum], context.k, spectrum.rows, flag)
+            yield from _gap_rows(f"action_{action}/gap", gaps[action : action + 1], spectrum.rows, flag)
         yield _row(f"action_{action}/singular_values", spectrum.own, spectrum.rows, flag)
     total, flag = sum(spectrum.rows for spectrum in model.spectra), ",".join(sorted(flags))
     for name, statistics_of_actions in every.items():
         yield _row(name, average(statistics_of_actions), total, flag)
-    yield from _gap_rows("gap", model.spectra, context.k, total, flag)
+    yield from _gap_rows("gap", gaps, total, flag)
     # α-ReQ of a narrow latent is none.
     for name, statistic in ((name, rank) for name, rank in model.ranks.items() if np.isfinite(rank.whole)):
         above = name != "alpha_req" and statistic.value > context.k * (1 + 1e-9)
@@ -246,12 +286,17 @@ def _row(name: str, statistic: Jackknifed, n: int, flag: str) -> _Row:
     return name, tuple(map(float, value)), tuple(map(float, error)), n, flag
 
 
-def _gap_rows(name: str, spectra: Sequence[OperatorSpectrum], k: int, n: int, flag: str) -> Iterator[_Row]:
+def _has_gap(spectrum: OperatorSpectrum, k: int) -> bool:
+    return k <= spectrum.singular_values.whole.shape[-1]
+
+
+def _gap_rows(name: str, gaps: Sequence[Gap | None], n: int, flag: str) -> Iterator[_Row]:
     """Yield the gap's mean over actions and its largest cluster; a gap that cannot be told from zero is missing."""
-    if any(k > spectrum.singular_values.whole.shape[-1] for spectrum in spectra):
+    known = [gap for gap in gaps if gap is not None]
+    if len(known) < len(gaps):
         yield name, None, None, n, flag
         return
-    gap = Gap.mean([spectrum.gap(k) for spectrum in spectra])
+    gap = Gap.mean(known)
     shown = _row(name, gap.difference, n, flag)
     reasons = [*flag.split(","), *["degenerate"] * (not gap.significant), *["below_edge"] * gap.below_edge]
     yield shown if gap.real else (name, None, shown[2], n, ",".join(dict.fromkeys(filter(None, reasons))))

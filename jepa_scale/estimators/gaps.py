@@ -77,14 +77,15 @@ def cluster_around(values: Jackknifed, place: int) -> int:
     """
     listed = np.asarray(values.value)
     # NaN without groups: nothing is told apart from anything then.
-    rows = values.deviations if values.groups > 1 else np.full((1, len(listed)), np.nan)
+    rows = values.deviations.T if values.groups > 1 else np.full((len(listed), 1), np.nan)
     first = last = place
     grows = True
     while grows:
         grows = False
         candidates = [(first - 1, last)] * (first > 0) + [(first, last + 1)] * (last + 1 < len(listed))
         for top, bottom in sorted(candidates, key=lambda ends: listed[ends[0]] - listed[ends[1]]):
-            error = math.sqrt(((rows[:, top] - rows[:, bottom]) ** 2).mean())
+            difference = rows[top] - rows[bottom]
+            error = math.sqrt(difference @ difference / len(difference))
             if not _apart(listed[top] - listed[bottom], error, values.groups, bottom - top + 1):
                 first, last, grows = top, bottom, True
                 break

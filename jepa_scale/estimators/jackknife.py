@@ -94,8 +94,13 @@ def with_left_out(
     parts: Float64[np.ndarray, "G ..."], weights: Float64[np.ndarray, " G"]
 ) -> Float64[np.ndarray, "rows ..."]:
     """Return the sum over groups, then the sums without each; the sum alone where fewer than two have any weight."""
-    whole = parts.sum(0, keepdims=True)
-    return np.concatenate([whole, whole - parts]) if (weights > 0).sum() > 1 else whole
+    whole = parts.sum(0)
+    if (weights > 0).sum() < 2:
+        return whole[None]
+    rows = np.empty((len(parts) + 1, *whole.shape), whole.dtype)
+    rows[0] = whole
+    np.subtract(whole, parts, out=rows[1:])
+    return rows
 
 
 def average(estimates: Sequence[Jackknifed], weights: Sequence[float] | None = None) -> Jackknifed:

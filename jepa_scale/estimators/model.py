@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jepa_scale.estimators.jackknife import Jackknifed
 from jepa_scale.estimators.moments import GroupedMoments
 from jepa_scale.estimators.rank import effective_ranks
-from jepa_scale.estimators.risk import RiskEstimate, estimate_risk
+from jepa_scale.estimators.risk import RiskEstimate, estimate_risk, raw_rivals
 from jepa_scale.estimators.spectrum import OperatorSpectrum, OperatorSums, WhiteSide, operator_spectrum
 from jepa_scale.records import Negatives
 
@@ -39,5 +39,6 @@ def estimate_model(moments: GroupedMoments, negatives: Negatives) -> ModelEstima
     right = WhiteSide.of(sums[0].yy, sums[0].origin_f, moments.tolerance) if pooled else None
     spectra = tuple(operator_spectrum(one, right) for one in sums)
     square = moments.zz.shape[-1] == moments.yy.shape[-1]
-    risks = tuple(map(estimate_risk, sums, spectra)) if square else ()
+    rivals = raw_rivals(sums[0]) if pooled and square else None
+    risks = tuple(estimate_risk(*both, rivals) for both in zip(sums, spectra, strict=True)) if square else ()
     return ModelEstimate(spectra, risks, effective_ranks(moments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy.special import xlogy
 
 from jepa_scale.estimators.jackknife import Jackknifed, with_left_out
@@ -76,7 +77,8 @@ def lidar(spectrum: OperatorSpectrum) -> Jackknifed:
 
 def _eigenvalues(matrix: np.ndarray) -> np.ndarray:
     """Increasing; what is below rounding of the largest is none."""
-    values = np.linalg.eigvalsh(matrix)
+    # By torch, whose LAPACK is the faster one for small matrices.
+    values = torch.linalg.eigvalsh(torch.from_numpy(np.ascontiguousarray(matrix))).numpy()
     return np.where(values > 1e-14 * np.maximum(values[..., -1:], 0), values, 0.0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg.lapack import dtrtri
+import torch
 
 from jepa_scale.estimators import noise
 from jepa_scale.estimators.gaps import Gap, cluster_around
@@ -185,13 +185,13 @@ def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> Ope
     cross = sums.with_left_out(left.map.T @ sums.zy @ right.map)
     cross /= sums.with_left_out(sums.zz[:, 0, 0])[:, None, None]
     whitened = left.inverses @ cross @ right.inverses.swapaxes(-1, -2)
-    values = np.linalg.svd(whitened, compute_uv=False)
-    own = np.linalg.svd(_without_constant(whitened, left, right), compute_uv=False)
+    values = leading_values(whitened, min(whitened.shape[1:]))
+    size = min(left.own_rank, right.own_rank)
+    own = leading_values(_without_constant(whitened, left, right), size)
     widths = len(sums.origin_h), len(sums.origin_f)
     # Directions without variance have s = 0; the projection's own zero goes.
     padded = np.zeros((len(own), min(widths)))
-    size = min(left.own_rank, right.own_rank)
-    padded[:, :size] = own[:, :size]
+    padded[:, :size] = own
     return OperatorSpectrum(
         Jackknifed.of(values, sums.weights),
         Jackknifed.of(padded, sums.weights),
@@ -202,6 +202,31 @@ def operator_spectrum(sums: OperatorSums, right: WhiteSide | None = None) -> Ope
         int(sums.rows.sum()),
         left.spans_constant or right.spans_constant,
     )
+
+
+_SMALL = 1e-6
+"""Share of the largest singular value below which its square says too little of one."""
+
+
+def leading_values(
+    matrices: Float64[np.ndarray, "samples rows columns"], size: int
+) -> Float64[np.ndarray, "samples size"]:
+    """The ``size`` largest singular values of each matrix, decreasing.
+
+    They are roots of the eigenvalues of M Mᵀ, which LAPACK finds in 0.6 of the time. An error of some ε s₁² of a square
+    is one of ε s₁²/2s of s: below 10⁻⁹ s₁ where s ≥ 10⁻⁶ s₁, a hundredth of the rounding of embeddings in float32. A
+    matrix that has a smaller one is decomposed itself.
+    """
+    if not size:
+        return np.zeros((len(matrices), 0))
+    rows = torch.from_numpy(matrices if matrices.shape[1] <= matrices.shape[2] else matrices.swapaxes(1, 2))
+    # By torch, whose LAPACK is the faster one for small matrices.
+    squares = torch.linalg.eigvalsh(rows @ rows.mT).numpy()[:, ::-1][:, :size]
+    small = squares[:, -1] < _SMALL**2 * squares[:, 0]
+    values = np.sqrt(np.maximum(squares, 0))
+    if small.any():
+        values[small] = np.linalg.svd(matrices[small], compute_uv=False)[:, :size]
+    return values
 
 
 @dataclass(frozen=True)
@@ -247,7 +272,8 @@ class WhiteSide:
         scale = np.sqrt(np.diagonal(covariance)) * (1 + np.linalg.norm(white))
         spans = np.where(flat, np.abs(from_mean) > 0, missing > 1e-4 * scale)
         grams = with_left_out(matrix.T @ groups @ matrix, groups[:, 0, 0])
-        return cls(matrix, white, bool(spans.any()), _inverse_factors(grams / grams[:, :1, :1]))
+        grams /= grams[:, :1, :1].copy()
+        return cls(matrix, white, bool(spans.any()), _inverse_factors(grams))
 
 
 def _inverse_factors(grams: np.ndarray) -> np.ndarray:
@@ -256,7 +282,8 @@ def _inverse_factors(grams: np.ndarray) -> np.ndarray:
         factors = np.linalg.cholesky(grams)
     except np.linalg.LinAlgError:
         return inverse_root(grams).swapaxes(-1, -2)
-    return np.stack([dtrtri(factor, lower=1)[0] for factor in factors])
+    unit = torch.eye(factors.shape[-1], dtype=torch.float64).expand(factors.shape)
+    return torch.linalg.solve_triangular(torch.from_numpy(factors), unit, upper=False).numpy()
 
 
 def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -> np.ndarray:
@@ -265,12 +292,13 @@ def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -
     A linear function of the features is c·(y − y₀) in white coordinates y, y₀ the raw zero's place. In the basis [1, y]
     these are the coefficient vectors orthogonal to (1, y₀); in the orthonormal basis L⁻¹[1, y], to L⁻¹(1, y₀).
     """
-    for side, transposed in ((left, False), (right, True)):
-        if not side.spans_constant:
-            normal = side.inverses @ np.append(1.0, side.origin)
-            rows = whitened if transposed else whitened.swapaxes(-1, -2)
-            rows = without_direction(rows, normal)
-            whitened = rows if transposed else rows.swapaxes(-1, -2)
+    if not left.spans_constant:
+        normal = left.inverses @ np.append(1.0, left.origin)
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        # As ``without_direction`` of the transpose, along contiguous memory.
+        whitened = whitened - normal[..., :, None] * (normal[..., None, :] @ whitened)
+    if not right.spans_constant:
+        whitened = without_direction(whitened, right.inverses @ np.append(1.0, right.origin))
     return whitened
 
 

@@ -39,4 +39,5 @@ def roll_out(
             taken = actions.narrow(step_axis, step + 1 - len(visited), len(visited))
             latent = predict(torch.stack(visited, dim=-2), taken)[..., -1, :]
         reached.append(latent)
-    return torch.stack(reached, dim=-2)
+    # Of a single step there is nothing to copy.
+    return latent.unsqueeze(-2) if len(reached) == 1 else torch.stack(reached, dim=-2)

@@ -54,7 +54,8 @@ class SpectralObjective(Objective):
     def forward(self, view: View) -> Tensor:
         """Loss of a batch."""
         steps = zip(view.predicted.unbind(1), view.latents[:, 1:].unbind(1), view.actions.unbind(1), strict=True)
-        return torch.stack([self.one_step(gather(h), gather(f), gather(a)) for h, f, a in steps]).mean()
+        losses = [self.one_step(gather(h), gather(f), gather(a)) for h, f, a in steps]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def one_step(self, predicted: Tensor, observed: Tensor, actions: Tensor) -> Tensor:
         """Loss of transitions: predicted h (B, k), observed f(x⁺) (B, k), actions (B,) → scalar."""

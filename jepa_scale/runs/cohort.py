@@ -2,8 +2,8 @@
 
 Every member is an ordinary ``runs.run.run`` in a thread of its own, of which one at a time moves: it holds its folder's
 lock, builds its parts, resumes, estimates, saves and writes its record by the same code as alone, and Lightning carries
-it. Only Lightning's loop over the batches of an epoch is replaced: there the member stands still until the cohort
-has taken its steps (``training.cohort.stack``). It stands still again wherever a callback looks at single steps.
+it. Only who takes the steps of an epoch is another one (``runs.loop``): the member stands still until the cohort
+has taken them (``training.cohort.stack``). It stands still again wherever a callback looks at single steps.
 Weights are stacked in between alone, so that a cohort has no state of its own to save: a checkpoint is a member's.
 """
 
@@ -22,7 +22,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.trainer import call
 
 from jepa_scale.data.loader import StepLoader
 from jepa_scale.models.size import ModelSize, flops_per_step
@@ -31,19 +30,11 @@ from jepa_scale.runs.build import build_model, build_world
 from jepa_scale.runs.device_memory import free_memory, most_on_device, on_gpu
 from jepa_scale.runs.errors import CohortEnded, CohortTooLarge
 from jepa_scale.runs.limits import data_bytes, hidden_of, model_bytes, observation_bytes
+from jepa_scale.runs.loop import count, run_epoch, watching
 from jepa_scale.runs.run import run
 from jepa_scale.training.cohort.stack import NotStackable, Stack, Trainee
 from jepa_scale.training.world_model import WorldModel
 from jepa_scale.worlds.memory import machine_memory
-
-_STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-)
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,8 @@ class Job:
     path: Path
     group: str | None = None
     tags: tuple[str, ...] = ()
+    patience: float = 0.2
+    """Seconds to wait for a folder in use."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +237,7 @@ class Member:
     def _live(self) -> None:
         job = self.job
         try:
-            record = run(job.config, job.path, job.group, tags=job.tags, companion=self)
+            record = run(job.config, job.path, job.group, patience=job.patience, tags=job.tags, companion=self)
             self.outcome = Outcome(record)
         except BaseException as error:
             # Not lost: whoever asked for the cohort is given it.
@@ -265,42 +258,19 @@ class Member:
         CohortEnded
             If a callback must see every step.
         """
-        watching = [one for one in trainer.callbacks if _watches_steps(one)]  # type: ignore[attr-defined]
-        strange = [type(one).__name__ for one in watching if not callable(getattr(one, "idle_steps", None))]
+        watchers, strange = watching(trainer)
         if strange:
-            raise CohortEnded(
-                f"its callback {strange[0]} looks at every step and has no idle_steps(trainer, batch_idx)"
-            )
-        loop = trainer.fit_loop.epoch_loop
+            raise CohortEnded(strange)
+        stepper = _Standing(self, trainer, module)
 
         def epoch(fetcher: Any) -> None:
             del fetcher  # batches are taken by their numbers
-            self._epoch(trainer, module, watching)
+            stepper.fresh = True
+            run_epoch(trainer, stepper, watchers)
 
-        loop.run = epoch  # type: ignore[method-assign,assignment]
+        trainer.fit_loop.epoch_loop.run = epoch  # type: ignore[method-assign,assignment]
 
-    def _epoch(self, trainer: L.Trainer, module: WorldModel, watching: Sequence[Any]) -> None:
-        loop, loader = trainer.fit_loop.epoch_loop, trainer.train_dataloader
-        assert isinstance(loader, StepLoader)
-        (schedule,) = (configured.scheduler for configured in trainer.lr_scheduler_configs)
-        trainee = Trainee(module, trainer.optimizers[0], schedule, loader, trainer.gradient_clip_val)
-        loop.reset()
-        fresh, progress = True, loop.batch_progress
-        while not loop.done:
-            index, batches = loop.batch_idx + 1, int(trainer.num_training_batches)
-            progress.is_last_batch = index + 1 == batches
-            progress.increment_ready()
-            call._call_callback_hooks(trainer, "on_train_batch_start", None, index)
-            steps = min([batches - index, *(one.idle_steps(trainer, index) for one in watching)])
-            self._stand(_Request(trainee, trainer.global_step, steps, fresh))
-            fresh = False
-            _count(trainer, self.taken)
-            progress.is_last_batch = index + self.taken == batches
-            call._call_callback_hooks(trainer, "on_train_batch_end", None, None, index + self.taken - 1)
-            progress.increment_completed()
-            loop.on_iteration_done()
-
-    def _stand(self, request: _Request) -> None:
+    def stand(self, request: _Request) -> None:
         """Stand still until the cohort has taken the steps."""
         self.request = request
         self.back.release()
@@ -310,26 +280,32 @@ class Member:
             raise self._error
 
 
-def _watches_steps(callback: L.Callback) -> bool:
-    return any(getattr(type(callback), hook) is not getattr(L.Callback, hook) for hook in _STEP_HOOKS)
+class _Standing:
+    """Takes a member's steps by standing still until the cohort has taken them."""
 
+    batch = outputs = None
 
-def _count(trainer: L.Trainer, steps: int) -> None:
-    """Count steps as Lightning's loop does up to the hooks at the end of the last one; of that, one batch is ready."""
-    loop = trainer.fit_loop.epoch_loop
-    optimizer = loop.automatic_optimization.optim_progress.optimizer
-    batches = ({"ready": steps - 1, "started": steps, "processed": steps, "completed": steps - 1}, loop.batch_progress)
-    counted = {"ready": steps, "started": steps, "completed": steps}
-    for numbers, progress in (
-        batches,
-        (counted, optimizer.step),
-        (counted, optimizer.zero_grad),
-        (counted, loop.scheduler_progress),
-    ):
-        for tracker in (progress.total, progress.current):
-            for name in vars(tracker).keys() & numbers.keys():
-                setattr(tracker, name, getattr(tracker, name) + numbers[name])
-    loop._batches_that_stepped += steps
+    def __init__(self, member: Member, trainer: L.Trainer, module: WorldModel) -> None:
+        self.member, self.trainer, self.module = member, trainer, module
+        self.fresh = True
+        """Whether the next steps are the first of an epoch."""
+
+    def begin(self, step: int) -> None:
+        """The cohort takes the batches."""
+
+    def take(self, index: int, steps: int) -> int:
+        """Stand still until so many steps are taken, or fewer."""
+        trainer, loader = self.trainer, self.trainer.train_dataloader
+        assert isinstance(loader, StepLoader)
+        (schedule,) = (configured.scheduler for configured in trainer.lr_scheduler_configs)
+        trainee = Trainee(self.module, trainer.optimizers[0], schedule, loader, trainer.gradient_clip_val)
+        self.member.stand(_Request(trainee, trainer.global_step, steps, self.fresh))
+        self.fresh = False
+        count(trainer, self.member.taken)
+        return self.member.taken
+
+    def end(self, index: int) -> None:
+        """The cohort has finished its steps."""
 
 
 @lru_cache(maxsize=64)

@@ -44,6 +44,7 @@ from jepa_scale.runs.folder import RunFolder, header
 from jepa_scale.runs.identity import run_id
 from jepa_scale.runs.instantiate import instantiate
 from jepa_scale.runs.limits import check_here
+from jepa_scale.runs.loop import Alone
 from jepa_scale.runs.record import record_of
 from jepa_scale.runs.schema import by_name
 from jepa_scale.runs.stages import FINETUNE, build_task, finetuning, second
@@ -312,7 +313,9 @@ def _fit(
         steps = processes.agreed(lambda: steps_in(path, config))
         if steps is not None and here.leads:
             print(f"goes on from step {steps} of {settings['epochs'] * settings['steps_per_epoch']}", flush=True)
-        if companion is not None:
+        if companion is None:
+            Alone(trainer, parts.module).attach()
+        else:
             companion.attach(trainer, parts.module)
         started = clock()
         try:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from jepa_scale.callbacks.base import outputs_of
 from jepa_scale.callbacks.spectrum import heldout_moments, split_estimates
 from jepa_scale.data.pieces import pieces_of
 from jepa_scale.data.windows import as_episodes
@@ -149,3 +150,23 @@ def test_epoch_estimates_cover_the_exact_spectrum_of_the_network(world, tmp_path
         # Five actions of twelve held-out sets are 60 independent intervals (epochs share theirs), so that a share of
         # .95 is uncertain by .028. Of T at least .9 is asked; of R, whose loss is skewed, .95 less 2.3 errors.
         assert np.mean(found) >= {"total": 0.9, "risk": 0.885}[name], name
+
+
+def test_a_model_is_evaluated_again_if_and_only_if_its_weights_are_others(monkeypatch):
+    parts = build(compose(OVERRIDES))
+    module, world = parts.module.eval(), parts.context.world
+    calls, original = [], type(module).encode
+    monkeypatch.setattr(type(module), "encode", lambda self, seen: calls.append(1) or original(self, seen))
+    first = outputs_of(module, world)
+    assert outputs_of(module, world) is first
+    assert len(calls) == 1
+    weight = next(module.parameters())
+    # Of this no version of a tensor tells.
+    weight.data[0, 0] += 1
+    second = outputs_of(module, world)
+    assert not torch.equal(second.latents, first.latents)
+    weight.data[0, 0] -= 1
+    assert outputs_of(module, dataclasses.replace(world)) is not second
+    # Dropout differs from call to call.
+    module.train()
+    assert outputs_of(module, world) is not outputs_of(module, world)

@@ -1,6 +1,7 @@
 """Studies on a real SLURM, whose jobs are signalled, requeued, preempted and killed."""
 
 import contextlib
+import functools
 import os
 import random
 import re
@@ -52,7 +53,7 @@ def processes(module, **environment):
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
             held = (entry / "environ").read_bytes().split(b"\0")
-            if words[1:3] == [b"-m", module.encode()] and all(
+            if words[1:4] == [b"-P", b"-m", module.encode()] and all(
                 f"{name}={value}".encode() in held for name, value in environment.items()
             ):
                 found.append(int(entry.name))
@@ -307,3 +308,57 @@ def test_a_corrupted_run_folder_fails_that_run_alone(cluster, command, sweep, tm
     shutil.rmtree(broken)
     command(*held)
     assert ended(cluster, study).counts["done"] == 3
+
+
+def test_a_cohort_is_requeued_and_killed_and_loses_no_member(cluster, command, sweep, tmp_path):
+    """Of two workers with three runs each one is requeued twice, and of the other the process is killed."""
+    study = tmp_path / "study"
+    sweep.write_text(
+        SWEEP.replace("[300, 400, 500, 600]", "[300, 400]")
+        .replace("[2, 3, 4]", "[3]")
+        .replace("steps_per_epoch=200", "steps_per_epoch=1000")
+    )
+    command(
+        "sweep", str(sweep), *SLURM, "workers=2", "launcher.cohort=3", "launcher.collect=false", "--folder", str(study)
+    )
+
+    def members(task):
+        return [run for run, owner in running(study).items() if owner == task]
+
+    def all_train(task, least=0):
+        """Every member has saved more than ``least`` steps, in a process of this life of the job."""
+        array, element = task.split("_")
+        ids = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": element}
+        if not processes("jepa_scale.runs.distributed.together", **ids):
+            return False
+        steps = [steps_in(checkpoint_of(study, run)) for run in members(task)]
+        return len(steps) == 3 and min(steps) > least
+
+    cluster.wait(lambda: len(running(study)) == 6, 240, "both workers have their runs")
+    first, second = sorted(set(running(study).values()))
+    mine, others = members(first), members(second)
+    cluster.wait(lambda: all_train(second), 240, "the second cohort trains")
+    array, element = second.split("_")
+    ids = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": element}
+    for process in processes("jepa_scale.runs.distributed.together", **ids):
+        os.kill(process, signal.SIGKILL)
+    saved = [0]
+    for number, how in enumerate((("scancel", "--batch", "--signal=USR1"), ("scontrol", "requeue")), 1):
+        cluster.wait(lambda: all_train(first, saved[-1]), 240, "the first cohort trains, further than before")
+        assert max(steps_in(checkpoint_of(study, run)) for run in mine) < 3000, "the strike comes before the end"
+        cluster.run(*how, first)
+        again = functools.partial(lambda times: cluster.restarts(first) == times, number)
+        cluster.wait(again, 120, "the first worker is requeued")
+        saved.append(max(steps_in(checkpoint_of(study, run)) for run in mine))
+    found = ended(cluster, study)
+    said = logs(study)
+    assert found.counts["done"] == 6, (found.runs, said)
+    assert set(completed(study).values()) == {1}
+    assert cluster.restarts(first) == 2
+    records = {run.point.run_id: run.point.folder(study).read_record() for run in found.runs}
+    assert {records[run].times["cohort"] for run in mine} == {3}
+    assert all("cohort" not in records[run].times for run in others), "one of them may be what its process died of"
+    assert said.count("3 runs together") == 4, "two at first, and one after each requeue"
+    later = [int(step) for step in re.findall(r"goes on from step (\d+)\s+of\s+3000", said)]
+    assert len(later) >= 9
+    assert min(later) > 0

@@ -4,7 +4,7 @@ import pytest
 from jepa_scale.estimators.model import estimate_model
 from jepa_scale.estimators.moments import grouped_moments
 from jepa_scale.estimators.risk import subspace_deficit
-from jepa_scale.estimators.spectrum import OperatorSums, operator_spectrum
+from jepa_scale.estimators.spectrum import OperatorSums, leading_values, operator_spectrum
 from jepa_scale.theory.graph import normalised_co_occurrence
 from jepa_scale.theory.spectrum import (
     canonical_correlations,
@@ -333,3 +333,17 @@ def test_an_action_never_seen_is_refused(generator):
     moments = grouped_moments(predicted, observed, actions, trajectories, 3)
     with pytest.raises(ValueError, match="none of action 2"):
         estimate_model(moments, "same_action")
+
+
+@pytest.mark.parametrize("smallest", [1e-2, 1e-5, 1e-7, 0.0])
+@pytest.mark.parametrize("shape", [(9, 9), (6, 9), (9, 6)])
+def test_leading_values_are_singular_values(shape, smallest):
+    """From squares an error of some ε is one of ε/2s: 10⁻⁹ at s = 10⁻⁶, below which matrices are decomposed."""
+    rng = np.random.default_rng(0)
+    size = min(shape)
+    spectrum = np.append(np.geomspace(1, max(smallest, 1e-3), size - 1), smallest)
+    left, right = (np.linalg.qr(rng.normal(size=(3, width, width)))[0] for width in shape)
+    matrices = left[:, :, :size] * spectrum @ right[:, :size]
+    for wanted in (size, size - 1):
+        np.testing.assert_allclose(leading_values(matrices, wanted), np.tile(spectrum[:wanted], (3, 1)), atol=1e-9)
+    assert leading_values(matrices, 0).shape == (3, 0)

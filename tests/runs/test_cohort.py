@@ -17,6 +17,8 @@ from jepa_scale.objectives.sigreg import SIGReg
 from jepa_scale.runs.checkpoint import read_checkpoint
 from jepa_scale.runs.cohort import Job, most_in_memory, run_cohort, step_flops
 from jepa_scale.runs.config import compose
+from jepa_scale.runs.distributed.exits import FINISHED, STOPPED
+from jepa_scale.runs.distributed.together import Member, main, read_ends
 from jepa_scale.runs.errors import CohortEnded, CohortTooLarge, Interrupted
 from jepa_scale.runs.folder import RunFolder
 from jepa_scale.runs.identity import run_id
@@ -296,3 +298,40 @@ def test_sizes_of_steps_and_memory():
     assert step_flops(small) < step_flops(large)
     assert most_in_memory(small) > most_in_memory(large) > 0
     assert not issubclass(CohortEnded, Interrupted)
+
+
+def planned(folder, made):
+    """Arguments of a cohort's process for runs that are planned into their folders."""
+    members = []
+    for job in jobs_in(folder, made):
+        RunFolder(job.path).claim(job.config)
+        members.append(Member(str(job.path), "study").argument)
+    return [str(folder / "ends"), *members]
+
+
+def test_a_process_of_a_cohort_tells_the_end_of_each_run(tmp_path, cohort):
+    arguments = planned(tmp_path, configs(*MEMBERS))
+    (tmp_path / "run-1" / "config.yaml").write_text("model: {k: [")
+    assert main(arguments) == FINISHED
+    ends = read_ends((tmp_path / "ends").read_text() + '{"run": "half')
+    assert [end.run for end in ends] == ["run-1", "run-0", "run-2"]
+    assert not any(end.alone for end in ends)
+    assert "cannot be read" in (tmp_path / "run-1" / "error.txt").read_text()
+    for number in (0, 2):
+        assert RunFolder(tmp_path / f"run-{number}").read_record().times["cohort"] == 2
+        assert_alike(tmp_path / f"run-{number}", cohort[0] / f"run-{number}")
+
+
+def test_a_process_of_a_cohort_names_runs_that_go_alone(tmp_path):
+    assert main(planned(tmp_path, configs(MEMBERS[0], ["seed=1", "model.k=5"]))) == FINISHED
+    ends = read_ends((tmp_path / "ends").read_text())
+    assert len(ends) == 2
+    assert all("differ in shape" in end.alone for end in ends)
+    assert not list(tmp_path.glob("*/error.txt"))
+
+
+def test_a_process_of_a_cohort_stops_at_a_signal_without_an_end(tmp_path, monkeypatch):
+    arguments = planned(tmp_path, configs(*MEMBERS))
+    monkeypatch.setattr("jepa_scale.signals.request", lambda: 1)
+    assert main(arguments) == STOPPED
+    assert not (tmp_path / "ends").exists()

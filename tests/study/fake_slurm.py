@@ -9,39 +9,56 @@ from pathlib import Path
 
 # What stands in for a run's process: it does what the file BEHAVIOUR says, a line for each time that it is started.
 _PROCESS = f"""#!{sys.executable}
-import os, signal, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
-root, folder = Path({{root!r}}), Path(sys.argv[4])
-plan = root / "behaviour" / folder.name
-lines = plan.read_text().splitlines() if plan.exists() else []
-what = lines[0] if lines else "finish"
-if lines:
-    plan.write_text("\\n".join(lines[1:]))
-with (root / "started").open("a") as file:
-    file.write(f"{{{{folder.name}}}} {{{{what}}}} {{{{os.environ.get('JEPA_SCALE_SUPERVISED')}}}}\\n")
-def save():
+root = Path({{root!r}})
+def save(folder):
     (folder / "checkpoints").mkdir(exist_ok=True)
     (folder / "checkpoints" / "last.ckpt").write_text(str(time.time()))
-if what == "pause":
-    (root / "waiting").touch()
-    while not (root / "go").exists():
-        time.sleep(0.05)
-if what in ("finish", "pause"):
-    (folder / "record.json").write_text((root / f"{{{{folder.name}}}}.json").read_text())
-elif what == "fail":
-    (folder / "error.txt").write_text("Traceback\\nValueError: the world is flat\\n")
-    sys.exit(1)
-elif what == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-elif what == "stop":
-    save()
-    sys.exit(75)
-elif what == "stop without saving":
-    sys.exit(75)
-elif what == "wait":
-    signal.signal(signal.SIGUSR1, lambda *_: (save(), sys.exit(75)))
-    (root / "waiting").touch()
-    time.sleep(60)
+def do(folder, together):
+    plan = root / "behaviour" / folder.name
+    lines = plan.read_text().splitlines() if plan.exists() else []
+    what = lines[0] if lines else "finish"
+    if lines:
+        plan.write_text("\\n".join(lines[1:]))
+    with (root / "started").open("a") as file:
+        supervised = os.environ.get('JEPA_SCALE_SUPERVISED')
+        file.write(f"{{{{folder.name}}}} {{{{what}}}} {{{{supervised}}}}{{{{' together' * together}}}}\\n")
+    if what == "pause":
+        (root / "waiting").touch()
+        while not (root / "go").exists():
+            time.sleep(0.05)
+    if what in ("finish", "pause"):
+        (folder / "record.json").write_text((root / f"{{{{folder.name}}}}.json").read_text())
+    elif what == "fail":
+        (folder / "error.txt").write_text("Traceback\\nValueError: the world is flat\\n")
+        return 1
+    elif what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "stop":
+        save(folder)
+        return 75
+    elif what == "stop without saving":
+        return 75
+    elif what == "wait":
+        signal.signal(signal.SIGUSR1, lambda *_: (save(folder), sys.exit(75)))
+        (root / "waiting").touch()
+        time.sleep(60)
+    elif what == "alone":
+        return "it is another shape"
+    return 0
+if sys.argv[3].endswith("together"):
+    members, stopped = [json.loads(text) for text in sys.argv[5:]], False
+    for member in members:
+        folder = Path(member["folder"])
+        code = do(folder, True)
+        stopped |= code == 75
+        if code != 75:
+            end = {{{{"run": folder.name, "alone": code if isinstance(code, str) else ""}}}}
+            with open(sys.argv[4], "a") as file:
+                file.write(json.dumps(end) + "\\n")
+    sys.exit(75 if stopped else 0)
+sys.exit(do(Path(sys.argv[4]), False))
 """
 
 

@@ -236,10 +236,10 @@ def test_a_trial_that_is_just_being_taken_is_nobodys_and_yet_not_dead(tmp_path, 
 def test_a_worker_finds_the_run_that_it_was_at(tmp_path):
     queue = Queue(tmp_path, "study")
     queue.plan([point(0), point(1)], {})
-    assert queue.resumed("a") is None
+    assert queue.resumed("a") == []
     mine = queue.claim("a")
     queue.claim("b")
-    assert Queue(tmp_path, "study").resumed("a") == mine
+    assert Queue(tmp_path, "study").resumed("a") == [mine]
 
 
 def test_runs_are_taken_by_workers_of_their_resources(tmp_path):

@@ -17,6 +17,7 @@ from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.identity import run_id
 from jepa_scale.studies.design import DesignPoint
 from jepa_scale.studies.launching.cancel import cancel_study
+from jepa_scale.studies.launching.launcher import take_launcher
 from jepa_scale.studies.launching.submission import Array, Submission, mark_cancelled, read_submission
 from jepa_scale.studies.manifest import read_plan, write_plan
 from jepa_scale.studies.queue.storage import Queue
@@ -25,7 +26,12 @@ from tests.study.fake_slurm import FakeSlurm
 from tests.study.test_queue import record, states
 
 STUDY = "name: study\nquestion: Why?\ndials: {data.n: [300], model.k: [2]}\nseeds: [0]\n"
-CONFIGS = [{"planner": {"score": "density"}, "data": {"n": 300 + index}, "model": {"k": 2}} for index in range(10)]
+SHARED = {
+    "planner": {"score": "density"}, "model": {"k": 2}, "stages": ["pretrain"], "logger": {}, "objective": {},
+    "trainer": {"accelerator": "cpu", "devices": 1, "precision": "32-true"},
+    "optimizer": {"_target_": "jepa_scale.training.optim.AdamWOneCycle"},
+}  # fmt: skip
+CONFIGS = [{**SHARED, "data": {"n": 300 + index}} for index in range(10)]
 RUN = [run_id(config) for config in CONFIGS]
 
 
@@ -122,6 +128,90 @@ def test_a_run_that_was_stopped_has_exactly_its_task_started_again_and_goes_on_f
     worked(study, slurm)
     assert started(slurm) == [RUN[0], RUN[1], RUN[1], RUN[2], RUN[3]]
     assert states(Queue(study, "study")) == ["COMPLETE"] * 4
+
+
+@pytest.fixture
+def cohorts(study):
+    """The study's workers take three runs together."""
+    submission = read_submission(study)
+    dataclasses.replace(submission, launcher=dataclasses.replace(submission.launcher, cohort=3, workers=1)).write(study)
+    return study
+
+
+def test_runs_of_a_cohort_are_claimed_and_trained_together(cohorts, slurm):
+    said = worked(cohorts, slurm)
+    assert [line.endswith("together") for line in slurm.started] == [True] * 3 + [False]
+    assert started(slurm) == RUN[:4]
+    assert "3 runs together" in said
+    assert states(Queue(cohorts, "study")) == ["COMPLETE"] * 4
+    steps = [line for line in slurm.asked if line.startswith("srun")]
+    assert [line.count("runs.distributed.together") for line in steps] == [1, 0]
+    assert not list((cohorts / "workers").glob("*.ends"))
+
+
+def test_a_member_that_fails_or_must_go_alone_leaves_the_others(cohorts, slurm):
+    slurm.behaves(RUN[0], "fail")
+    slurm.behaves(RUN[1], "alone")
+    said = worked(cohorts, slurm, code=1)
+    assert f"run {RUN[0]}: ValueError: the world is flat" in said
+    assert [line for line in slurm.started if line.startswith(RUN[1])] == [
+        f"{RUN[1]} alone 1 together", f"{RUN[1]} finish 1",
+    ]  # fmt: skip
+    assert status_of(cohorts).counts == {"done": 3, "failed": 1, "running": 0, "waiting": 0, "lost": 0, "left": 0}
+
+
+def test_a_cohort_that_is_stopped_goes_on_together_after_the_requeue(cohorts, slurm):
+    """One of its members has ended before the signal."""
+    slurm.behaves(RUN[1], "stop")
+    slurm.behaves(RUN[2], "stop")
+    slurm._put("scontrol", "kill -TERM $PPID")
+    worked(cohorts, slurm, code=75)
+    assert states(Queue(cohorts, "study")) == ["COMPLETE", "RUNNING", "RUNNING", "WAITING"]
+    worked(cohorts, slurm)
+    assert [line.endswith("together") for line in slurm.started] == [True] * 5 + [False]
+    assert started(slurm) == [*RUN[:3], *RUN[1:4]]
+    assert [trial.user_attrs["attempt"] for trial in Queue(cohorts, "study").trials()] == [1] * 4
+
+
+def test_a_cohort_whose_job_may_not_be_requeued_gives_its_runs_back(cohorts, slurm):
+    for run in RUN[:3]:
+        slurm.behaves(run, "stop")
+    slurm.refuses("scontrol", "Requested operation is presently disabled")
+    worked(cohorts, slurm, code=1)
+    assert sorted(states(Queue(cohorts, "study"))) == ["FAIL"] * 3 + ["WAITING"] * 4
+
+
+def test_members_of_a_killed_cohort_are_tried_again_alone(cohorts, slurm):
+    slurm.behaves(RUN[1], "killed", "killed", "killed")
+    worked(cohorts, slurm)
+    ways = {run: [line.endswith("together") for line in slurm.started if line.startswith(run)] for run in RUN[:3]}
+    assert ways == {RUN[0]: [True], RUN[1]: [True, False], RUN[2]: [False]}
+    counts = status_of(cohorts).counts
+    assert (counts["done"], counts["failed"]) == (3, 1)
+
+
+def test_a_requeued_cohort_that_comes_no_further_is_taken_apart(cohorts, slurm):
+    """Ended with its job again and again, so that nothing says which run it is."""
+    for run in RUN[:2]:
+        slurm.behaves(run, *["stop without saving"] * 2)
+    slurm._put("scontrol", "kill -TERM $PPID")
+    for _ in range(2):
+        worked(cohorts, slurm, code=75)
+    worked(cohorts, slurm)
+    ways = {run: [line.endswith("together") for line in slurm.started if line.startswith(run)] for run in RUN[:2]}
+    assert ways == {run: [True, True, False] for run in RUN[:2]}
+    assert states(Queue(cohorts, "study")) == ["COMPLETE"] * 4
+
+
+def test_cohorts_of_a_cluster_are_an_option_of_its_launcher(study):
+    assert SlurmLauncher(cohort="auto").cohort == "auto"
+    assert SlurmLauncher().cohort == "off"
+    with pytest.raises(ValueError, match="cohort: expected off, auto, or a number of runs from 1 to 1024, got 0"):
+        SlurmLauncher(cohort=0)
+    launcher, others = take_launcher("slurm", ["launcher.cohort=6", "model.k=4"])
+    assert (launcher.cohort, others) == (6, ["model.k=4"])
+    Submission(launcher).write(study)
+    assert read_submission(study).launcher == launcher
 
 
 def test_a_signal_is_handed_on_and_the_checkpoint_waited_for(study, slurm):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from jepa_scale.integrations.slurm import commands
 from jepa_scale.records import StudyResult
+from jepa_scale.studies.cohorts import CohortSize, cohort_size
 from jepa_scale.studies.launching.jobs import Task
 from jepa_scale.studies.launching.launcher import ClusterLauncher, at_least
 from jepa_scale.studies.queue.journal import wrong_url
@@ -34,6 +35,8 @@ class SlurmLauncher(ClusterLauncher):
     scheme: ClassVar[str] = "slurm"
     workers: int = 8
     """Workers for each class of resources; fewer if fewer runs wait. Each takes runs until none is left."""
+    cohort: CohortSize = "off"
+    """Most runs that a worker trains together; ``auto``: as many as gain by it, ``off``: every run alone."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -69,6 +72,7 @@ class SlurmLauncher(ClusterLauncher):
     def __post_init__(self) -> None:
         for name in ("options", "setup"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "cohort", cohort_size(self.cohort))
         for name in ("workers", "cpus_per_task", "attempts"):
             at_least(name, getattr(self, name), 1)
         for name in ("signal_seconds", "linger"):

@@ -54,8 +54,10 @@ class Claims:
 
     def seem_waiting(self, resources: str | None) -> bool:
         """Whether runs wait, by what was found last if that is not used up."""
-        places = self._places.get((resources, False))
-        return (places is not None and places.next() is not None) or bool(self.waiting(resources))
+        found = (self._places.get((resources, kinds)) for kinds in (False, True))
+        return any(places is not None and places.next() is not None for places in found) or bool(
+            self.waiting(resources)
+        )
 
     def waiting(self, resources: str | None) -> list[Place]:
         """List what waits now, of a class of resources or of all; trials of no class are of every one."""

@@ -237,9 +237,9 @@ class Queue:
             self._enqueue_points([point])
             return self._claims.claim(worker, resources, None, lambda run, waiting: 1)
 
-    def resumed(self, worker: str) -> Claim | None:
-        """The run that this worker was doing when it last ended, if any."""
-        return next((claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker), None)
+    def resumed(self, worker: str) -> list[Claim]:
+        """The runs that this worker was doing when it last ended: several, if they were a cohort."""
+        return [claim_of(trial) for trial in self.running() if trial.user_attrs.get("worker") == worker]
 
     def note_start(self, claim: Claim, mark: float) -> int:
         """Store the progress of a run that is started now; return its number of consecutive starts without progress."""

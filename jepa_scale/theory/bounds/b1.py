@@ -21,7 +21,7 @@ def value(case: BoundCase) -> BoundValue:
     """
     constants = case.constants
     errors = constants.ratio * np.abs(case.residual)
-    plans = (constants.values.argmax(0), case.chosen)
+    plans = (constants.best, case.chosen)
     both = sum(np.take_along_axis(errors, plan[None], axis=0)[0] for plan in plans)
     bound = constants.multiplicity * float((constants.weights * both).sum())
     return BoundValue("b1", "B1 (errors at best and chosen)", bound, hypotheses(case))

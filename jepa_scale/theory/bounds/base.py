@@ -67,6 +67,16 @@ class WorldConstants:
         return self.world.context_law[:, None] * self.goals
 
     @cached_property
+    def best(self) -> Int64[np.ndarray, "N N"]:
+        """a* for each start and goal, as an index into the plans; ties go to the first."""
+        return self.values.argmax(0)
+
+    @cached_property
+    def mean_ratio(self) -> float:
+        """c₀ = E_{x₀, x_g} √(max_a q_a(x_g)/p(x₀)), times M where regret is counted by goal group (T4)."""
+        return self.multiplicity * float((self.weights * self.ratio.max(0)).sum())
+
+    @cached_property
     def omega(self) -> float:
         """ω = max_{x₀, x_g, a} μ(x_g|x₀) q_a(x_g) (B1′)."""
         return float((self.goals * self.negatives_law.max(0)[None]).max())
@@ -104,7 +114,7 @@ class BoundCase:
     @cached_property
     def risk(self) -> Float64[np.ndarray, " A"]:
         """R(a) = Σ δ_a², exact."""
-        return (self.residual**2).sum((1, 2))
+        return np.einsum("axy,axy->a", self.residual, self.residual)
 
     @cached_property
     def scores(self) -> Float64[np.ndarray, "plans N N"]:

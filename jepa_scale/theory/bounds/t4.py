@@ -9,7 +9,6 @@ import numpy as np
 from jepa_scale.records import BoundValue, Hypothesis
 from jepa_scale.theory.bounds.base import (
     BoundCase,
-    WorldConstants,
     goals_are_interchangeable,
     horizon_is_one,
     mean_next_law_ignores_action,
@@ -35,13 +34,8 @@ def hypotheses(case: BoundCase, form: Form = "repaired") -> tuple[Hypothesis, ..
     return (horizon_is_one(case), law, score_ranks_as_inner_product(case), goals_are_interchangeable(case))
 
 
-def mean_ratio(constants: WorldConstants) -> float:
-    """c₀ = E_{x₀, x_g} √(max_a q_a(x_g)/p(x₀)), times M where regret is counted by goal group."""
-    return constants.multiplicity * float((constants.weights * constants.ratio.max(0)).sum())
-
-
 def value(case: BoundCase, form: Form = "repaired") -> BoundValue:
     """E(ã) ≤ 2 c₀ max_a √R(a)."""
     label = "T4 (Theorem 4.1)" if form == "repaired" else "T4 as published (Theorem 4.1)"
-    bound = 2 * mean_ratio(case.constants) * float(np.sqrt(case.risk.max()))
+    bound = 2 * case.constants.mean_ratio * float(np.sqrt(case.risk.max()))
     return BoundValue("t4" if form == "repaired" else "t4_published", label, bound, hypotheses(case, form))

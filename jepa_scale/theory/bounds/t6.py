@@ -47,12 +47,12 @@ def value(case: BoundCase, sampling: Sampling, form: Constants = "proof") -> Bou
     B2 allows.
     """
     horizon = case.constants.problem.horizon
-    one_step, many_steps = t4.mean_ratio(case.constants), horizon * t5.largest_ratio(case.constants)
+    one_step, many_steps = case.constants.mean_ratio, horizon * t5.largest_ratio(case.constants)
     tail = float(np.max(spectral_tail(case.constants.singular_values, sampling.k)))
     root = math.sqrt(tail + t3.sample_error(sampling, form))
     swapped = form != "proof"
     if swapped:
-        one_step, many_steps = t5.largest_ratio(case.constants), horizon * t4.mean_ratio(case.constants)
+        one_step, many_steps = t5.largest_ratio(case.constants), horizon * case.constants.mean_ratio
     factor = one_step if horizon == 1 else many_steps
     bound = 2 * factor * root + (1.0 if swapped else 0.0)
     return BoundValue("t6" if form == "proof" else f"t6_{form}", _LABELS[form], bound, hypotheses(case, sampling))
