@@ -69,7 +69,7 @@ def advise(forecaster: Forecaster, table: RunTable, ask: Ask, *, seed: int = 0, 
         next_runs=_next(outlook, asked, grid.cheapest, cost, ask, steps, seed),
         weights=dict(outlook.shares),
         checked=outlook.checked,
-        warnings=_warnings(outlook, table, ask, best, noise),
+        warnings=_warnings(outlook, table, ask, n, best, noise),
         surface=_surface(outlook, grid, ask.level, seed),
     )
 
@@ -281,7 +281,7 @@ def next_runs(
 
 
 def _warnings(
-    outlook: Outlook, table: RunTable, ask: Ask, best: tuple[int, int, int] | None, noise: float
+    outlook: Outlook, table: RunTable, ask: Ask, n: int, best: tuple[int, int, int] | None, noise: float
 ) -> tuple[Finding, ...]:
     cells, warnings = outlook.cells, list[Finding]()
     trouble = trouble_of(cells, _floors(table, ask.quantity), ask.quantity)
@@ -293,10 +293,12 @@ def _warnings(
         values = {"random": outlook.seen.ceiling, "target": ask.target_regret}
         warnings.append(Finding("target_above_random", values=values))
     widths = np.unique(cells.k)
-    # Where draws prefer one width as much as others, none of them is an edge.
-    if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]) and best[1] == best[2]:
-        side = "wider" if best[0] == widths[-1] else "narrower"
-        warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
+    if best is not None and len(widths) > 1 and best[0] in (widths[0], widths[-1]):
+        side, inner = ("wider", widths[-2]) if best[0] == widths[-1] else ("narrower", widths[1])
+        near, star = outlook.predicted(np.array([inner, best[0]], float), np.full(2, float(n)))
+        # Where the width inside is as good, so will be one outside.
+        if near - star > noise:
+            warnings.append(Finding("edge_of_widths", "k*", {"best": best[0], "side": side}))
     late = learns_late(cells)
     if late is not None:
         warnings.append(late)

@@ -117,6 +117,11 @@ def test_zero_regret_at_smaller_n_answers_for_larger(stack):
 def test_a_best_width_at_the_edge_is_told(stack):
     falling = made(lambda k, n, tail: 0.9 * k**-0.4 * (n / 300) ** -0.1)
     assert any(one.code == "edge_of_widths" for one in advise(stack, falling, Ask(0.1)).warnings)
+    # The widest is better by less than one run scatters.
+    level = made(lambda k, n, tail: 0.3 * n**-0.1 * k**-0.05, noise=(1e-4, 1e-4))
+    level = reference.with_column(level, "regret", level["regret"] + 0.02 * (-1.0) ** level["seed"])
+    assert advise(stack, level, Ask(0.1)).best_k[0] == max(reference.WIDTHS)
+    assert not any(one.code == "edge_of_widths" for one in advise(stack, level, Ask(0.1)).warnings)
 
 
 def test_a_study_that_learned_nothing_is_called_untrained(stack):
