@@ -123,8 +123,11 @@ def outputs_of(module: WorldModel, world: ExactWorld, dtype: DTypeLike = np.floa
 def _mark(module: WorldModel) -> bytes | None:
     """Hash of all weights and buffers of a small model on a CPU; None for another, or one in training mode.
 
-    Versions of tensors would not do: what changes ``weight.data`` leaves them as they are.
+    Versions of tensors would not do: what changes ``weight.data`` leaves them as they are. Whose model only answers as
+    ours do is asked each time: what its answers depend on is not known.
     """
+    if not isinstance(module, WorldModel):
+        return None
     parts = [*module.parameters(), *module.buffers()]
     if module.training or module.device.type != "cpu" or sum(part.numel() for part in parts) > _HASHED:
         return None
