@@ -27,19 +27,22 @@ def test_the_objective_is_the_score_of_the_average(generator):
 
 
 def test_weights_are_those_of_a_search(generator):
-    drawn = generator.normal(0.0, 0.2, (3, 200, 30)) + generator.normal(0.0, [[[0.3]], [[0.2]], [[0.4]]], (3, 1, 30))
-    one = Forecasts.of(drawn, np.zeros(30))
-    other = Forecasts.of(drawn[:, :, :5] + 0.1, np.zeros(5))
+    errors, widths = generator.normal(0.0, [[[0.3]], [[0.2]], [[0.4]]], (3, 1, 30)), np.array([0.6, 0.05, 0.3])
+    drawn = generator.standard_normal((3, 200, 30)) * widths[:, None, None] + errors
+    many = Forecasts.of(drawn, np.zeros(30))
+    # A few forecasts of another kind, of which the third knew most.
+    few = Forecasts.of(drawn[:, :, :3] + np.array([0.5, 0.5, 0.0])[:, None, None], np.zeros(3))
 
     def value(weights):
-        def mean(part):
-            return (np.abs(np.tensordot(weights, part.quantiles, 1)).mean(axis=1) - weights @ part.half_spread).mean()
+        # By draws: a mean over each part, so that many forecasts count no more than few.
+        return sum(
+            ratio * crps(averaged(np.moveaxis(part.quantiles, 2, 1), weights), part.observed).mean()
+            for ratio, part in ((1.0, many), (2.0, few))
+        )
 
-        return 2.0 * mean(one) + 0.5 * mean(other)
-
-    found = least_weights([one, other], [2.0, 0.5])
+    found = least_weights([many, few], [1.0, 2.0])
     grid = [np.array([i, j, 40 - i - j]) / 40 for i in range(41) for j in range(41 - i)]
-    assert value(found) <= min(map(value, grid)) + 1e-3
+    assert value(found) <= min(map(value, grid)) + 1e-4
     assert found.sum() == pytest.approx(1.0)
     assert (found > 0.1).sum() >= 2, "errors that differ are averaged"
 

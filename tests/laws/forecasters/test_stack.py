@@ -46,6 +46,23 @@ def test_the_member_that_was_right_has_the_weight():
     assert np.median(fitted.draws([30000.0], [8.0], 400, np.random.default_rng(0))) == pytest.approx(0.2, abs=0.02)
 
 
+def test_the_library_counts_as_so_many_forecasts():
+    members = {"low": Fixed(0.2, 0.02), "high": Fixed(0.9, 0.02)}
+    cut = {
+        "situation": [None] * 6,
+        "quantiles": [[[0.2] * 8], [[0.9] * 8]],
+        "observed": [0.9],
+        "misses": [[], [], []],
+    }
+    studies = [{"name": "other", "source": "trained", "unit": 0.02, "cuts": [cut]}]
+    library, own = from_dict({"members": list(members), "studies": studies}), seen(0.2)
+    back = Stack(members).backtested(own, library).forecasts
+    # The best member's CRPS of the back-tests is below the smallest unit.
+    ratio = len(back) / 5e-3 * 0.02
+    assert Stack(members, strength=0.8 * ratio).fit_with(own, library).shares["low"] > 0.9
+    assert Stack(members, strength=1.25 * ratio).fit_with(own, library).shares["high"] > 0.9
+
+
 def test_without_back_tests_the_library_decides():
     two_sizes = seen(dose, sizes=(300.0, 1000.0))
     fitted = Stack().fit(two_sizes)
@@ -67,6 +84,9 @@ def test_intervals_that_missed_are_widened_and_the_middle_stays():
     low, quarter, three, high = np.quantile(drawn, [0.05, 0.25, 0.75, 0.95])
     assert high - low == pytest.approx(fitted.factors[0] * 2 * 1.645 * 0.02, rel=0.1)
     assert three - quarter == pytest.approx(2 * 0.6745 * 0.02, rel=0.1)
+    # Between the runs nothing was back-tested.
+    inside = fitted.draws([2000.0], [8.0], 4000, np.random.default_rng(0))[:, 0]
+    assert np.ptp(np.quantile(inside, [0.05, 0.95])) == pytest.approx(2 * 1.645 * 0.02, rel=0.1)
 
 
 def test_stretching_keeps_order_and_does_nothing_by_one(generator):
