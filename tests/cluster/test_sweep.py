@@ -77,8 +77,8 @@ def steps_in(path):
     return 0
 
 
-def in_training(cluster, study, spared=(), seconds=240):
-    """A run, and its worker, that has saved something in this life of its job and is not done."""
+def in_training(cluster, study, spared=(), most=500, seconds=240):
+    """A run, and its worker, that has saved something in this life of its job, of at most so many steps."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         jobs = cluster.jobs()
@@ -90,7 +90,7 @@ def in_training(cluster, study, spared=(), seconds=240):
                 ready
                 and run not in spared
                 and jobs.get(owner) == "RUNNING"
-                and steps_in(checkpoint_of(study, run)) < 500
+                and steps_in(checkpoint_of(study, run)) < most
             ):
                 return run, owner
         time.sleep(0.1)
@@ -130,6 +130,8 @@ def sweep(tmp_path):
 
 def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, tmp_path):
     study = tmp_path / "study"
+    # Long enough to be met in training: 600 steps take less than a second.
+    sweep.write_text(SWEEP.replace("steps_per_epoch=200", "steps_per_epoch=1000"))
     said = command("sweep", str(sweep), *SLURM, "launcher.partition=low", "workers=8", "--folder", str(study))
     (job,) = re.findall(r"job (\d+): 8 workers", said)
     # Again at once: nothing is missing.
@@ -139,7 +141,7 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
     saved = {}
 
     def strike(how):
-        run, task = in_training(cluster, study, saved)
+        run, task = in_training(cluster, study, saved, most=2500)
         saved[run] = steps_in(checkpoint_of(study, run))
         how(run, task)
         return task
@@ -164,7 +166,7 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
     tasks = [f"{job}_{element}" for element in range(8)]
     alive = [task for task in tasks if task != dead]
     cluster.wait(lambda: all(cluster.jobs().get(task) == "RUNNING" for task in alive), 120, "requeued workers are back")
-    in_training(cluster, study, saved)
+    in_training(cluster, study, saved, most=2500)
     before = len(completed(study))
     cluster.run(
         "sbatch", "--partition=main", "--nodes=2", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 3"
@@ -184,7 +186,7 @@ def test_nothing_is_lost_whatever_happens_to_the_jobs(cluster, command, sweep, t
     for run, steps in saved.items():
         # What a worker logs of a run goes on until it names the next.
         lives = re.findall(rf"run {run}: n=(.*?)(?=run \w+: |\Z)", said, re.DOTALL)
-        later = [int(step) for life in lives for step in re.findall(r"goes on from step (\d+)\s+of\s+600", life)]
+        later = [int(step) for life in lives for step in re.findall(r"goes on from step (\d+)\s+of\s+3000", life)]
         again += len(lives) >= 2
         assert steps == 0 or len(lives) == 1 or max(later, default=0) >= steps, (run, steps, later)
     assert again >= 4, "of six; one that ends just then has nothing to go on with"
