@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jepa_scale.estimators.moments import _SUMS, MomentAccumulator, NotFiniteError
+from jepa_scale.estimators.moments import SCALARS, MomentAccumulator, NotFiniteError
 from jepa_scale.estimators.products import augmented, finite, windows
 
 
@@ -53,5 +53,5 @@ class LookedUpMoments(MomentAccumulator):
             # hᵀf of the shifted ones and of what the shifts add.
             matched += (h @ self._shift[1])[left] + ((f - self._shift[1]) @ self._shift[0])[right]
         ones = torch.ones_like(matched)
-        for name, term in zip(_SUMS[3:], (matched**2, ones, ones), strict=True):
+        for name, term in zip(SCALARS, (matched**2, ones, ones), strict=True):
             self._sums[name].view(-1).index_add_(0, places, term)

@@ -92,7 +92,9 @@ class GroupedMoments:
 
 
 _PRODUCTS = ("zz", "yy", "zy")
-_SUMS = (*_PRODUCTS, "matched_square", "weight_square", "rows")
+SCALARS = ("matched_square", "weight_square", "rows")
+"""Sums of one number a transition."""
+_SUMS = (*_PRODUCTS, *SCALARS)
 
 
 def _change(by: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ class MomentAccumulator:
             "zz": torch.zeros(cells, groups, rows, rows, dtype=torch.float64),
             "yy": torch.zeros(cells, groups, columns, columns, dtype=torch.float64),
             "zy": torch.zeros(cells, groups, rows, columns, dtype=torch.float64),
-            **{name: torch.zeros(cells, groups, dtype=torch.float64) for name in _SUMS[3:]},
+            **{name: torch.zeros(cells, groups, dtype=torch.float64) for name in SCALARS},
         }
         self._staged: Stages | None = None
         self._shift: tuple[Tensor, Tensor] | None = None
@@ -206,7 +208,7 @@ class MomentAccumulator:
         with exact_products(h.device.type):
             list(self._map(work, tasks(key)))
         scalars = square * matched.double() ** 2, square, torch.ones_like(square)
-        for name, term in zip(_SUMS[3:], scalars, strict=True):
+        for name, term in zip(SCALARS, scalars, strict=True):
             self._sums[name].view(-1).index_add_(0, key, term)
 
     def _add(self, h: Tensor, f: Tensor, weights: Tensor | None, pieces: list[tuple[int, slice]]) -> None:

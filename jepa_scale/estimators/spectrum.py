@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -293,18 +294,20 @@ def _without_constant(whitened: np.ndarray, left: WhiteSide, right: WhiteSide) -
     these are the coefficient vectors orthogonal to (1, y₀); in the orthonormal basis L⁻¹[1, y], to L⁻¹(1, y₀).
     """
     if not left.spans_constant:
-        normal = left.inverses @ np.append(1.0, left.origin)
-        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-        # As ``without_direction`` of the transpose, along contiguous memory.
-        whitened = whitened - normal[..., :, None] * (normal[..., None, :] @ whitened)
+        whitened = without_direction(whitened, left.inverses @ np.append(1.0, left.origin), of="columns")
     if not right.spans_constant:
         whitened = without_direction(whitened, right.inverses @ np.append(1.0, right.origin))
     return whitened
 
 
 def without_direction(
-    matrix: Float64[np.ndarray, "*samples rows columns"], normal: Float64[np.ndarray, "*samples columns"]
+    matrix: Float64[np.ndarray, "*samples rows columns"],
+    normal: Float64[np.ndarray, "*samples _"],
+    of: Literal["rows", "columns"] = "rows",
 ) -> Float64[np.ndarray, "*samples rows columns"]:
-    """Rows projected onto what is orthogonal to ``normal``."""
+    """Rows, or columns, projected onto what is orthogonal to ``normal``."""
     normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    if of == "columns":
+        # Not by the transpose of the other, which is no contiguous memory.
+        return matrix - normal[..., :, None] * (normal[..., None, :] @ matrix)
     return matrix - (matrix @ normal[..., :, None]) * normal[..., None, :]

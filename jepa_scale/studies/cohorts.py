@@ -134,16 +134,17 @@ class Cohorts:
         share = min(-(-waiting // self.workers), self._limits.get(self._kinds[run], waiting))
         if self.size != "auto":
             return max(1, min(self.size, share))
-        config = self.points[run].config
-        if config["trainer"]["accelerator"] in GPUS:
-            return self._most_on_gpu(run, share)
         from jepa_scale.runs.cohort import most_in_memory, step_flops
 
+        config = self.points[run].config
+        on_gpu = config["trainer"]["accelerator"] in GPUS
         flops = step_flops(config)
-        if flops > SMALL:
+        if flops > (SMALL_ON_GPU if on_gpu else SMALL):
             self.refuse([run], f"a step of {flops:.1e} operations is all arithmetic, which a cohort does not make less")
             return 1
-        return max(1, min(MOST, share, most_in_memory(config) // (self.neighbours or self.workers)))
+        # Of the memory other workers there take as much.
+        fitting = most_in_memory(config) // (self.neighbours or self.workers)
+        return max(1, min(MOST_ON_GPU if on_gpu else MOST, share, fitting))
 
     def refuse(self, runs: list[str], reason: str) -> None:
         """Let runs of this kind go alone from now on, and say why."""
@@ -156,16 +157,6 @@ class Cohorts:
     def reasons(self) -> Iterator[str]:
         """Why runs go alone, each reason once."""
         yield from dict.fromkeys(filter(None, (why_alone(point.config) for point in self.points.values())))
-
-    def _most_on_gpu(self, run: str, share: int) -> int:
-        """The automatic number on a GPU, of whose memory other workers there take as much."""
-        from jepa_scale.runs.cohort import most_in_memory, step_flops
-
-        config = self.points[run].config
-        if (flops := step_flops(config)) > SMALL_ON_GPU:
-            self.refuse([run], f"a step of {flops:.1e} operations keeps a GPU busy by itself")
-            return 1
-        return max(1, min(MOST_ON_GPU, share, most_in_memory(config) // (self.neighbours or self.workers)))
 
     def fewer(self, run: str, fitting: int) -> None:
         """Claim at most so many runs of this kind at once from now on, as memory did not suffice for more."""

@@ -49,7 +49,7 @@ class DesignPoint:
     @property
     def ranks(self) -> int:
         """Number of processes of the run."""
-        return int(self.resources[3:])
+        return devices_of(self.resources)[1]
 
     def group(self, study: str) -> str:
         """The run's group in W&B: the study's name for cells, a separate group for each other purpose."""
@@ -266,6 +266,11 @@ def resources_of(config: Mapping[str, Any]) -> str:
     """Class of resources that a configuration needs."""
     trainer = config["trainer"]
     return f"{'cpu' if trainer['accelerator'] == 'cpu' else 'gpu'}{trainer['devices']}"
+
+
+def devices_of(resources: str) -> tuple[str, int]:
+    """Kind, ``cpu`` or ``gpu``, and number of the devices of a class of resources."""
+    return resources[:3], int(resources[3:])
 
 
 def design_sampler(spec: StudySpec) -> ScalingDesignSampler | None:

@@ -28,6 +28,13 @@ def static(together):
     return stack
 
 
+def assert_as_alone(together, solo, steps):
+    """The first have come where the others come alone by so many steps."""
+    for one, other in zip(together, solo, strict=True):
+        alone(other, steps)
+        assert_same(one, other)
+
+
 class Operators(TorchDispatchMode):
     """Notes operators with their tensors, to be done again with those, whatever Python would do: as a CUDA graph."""
 
@@ -179,9 +186,7 @@ def test_a_recording_of_old_inputs_is_noticed(monkeypatch):
     moving = stack._static
     stack.advance(1, 5)
     assert stack.why_plain == "recorded, it comes out differently"
-    for one, other in zip(together, solo, strict=True):
-        alone(other, 6)
-        assert_same(one, other)
+    assert_as_alone(together, solo, 6)
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
@@ -194,9 +199,7 @@ def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
     stack = static(together)
     stack.advance(0, 6)
     assert stack.why_plain == "it cannot be recorded (RuntimeError: operation not permitted when stream is capturing)"
-    for one, other in zip(together, solo, strict=True):
-        alone(other, 6)
-        assert_same(one, other)
+    assert_as_alone(together, solo, 6)
 
 
 class Idle(torch.nn.Linear):
@@ -214,9 +217,7 @@ def test_weights_without_a_gradient_stay_as_they_are(monkeypatch):
     stack = static(together)
     stack.advance(0, 5)
     assert stack.why_plain == ""
-    for one, other in zip(together, solo, strict=True):
-        alone(other, 5)
-        assert_same(one, other)
+    assert_as_alone(together, solo, 5)
 
 
 class Counting(SIGReg):
@@ -233,10 +234,8 @@ def test_directions_drawn_at_each_step_are_named_and_counted_once(monkeypatch):
     stack = static(together)
     stack.advance(0, 5)
     assert stack.why_plain == "objective.drawn changes on the host at every step"
-    for one, other in zip(together, solo, strict=True):
-        alone(other, 5)
-        assert_same(one, other)
-        assert one.module.objective.drawn == 5
+    assert_as_alone(together, solo, 5)
+    assert all(one.module.objective.drawn == 5 for one in together)
 
 
 def test_directions_drawn_ahead_are_those_of_the_steps():

@@ -17,7 +17,7 @@ from jepa_scale.integrations.slurm import commands
 from jepa_scale.integrations.slurm.launcher import SlurmLauncher
 from jepa_scale.runs.config import data_dir
 from jepa_scale.runs.errors import UserError
-from jepa_scale.studies.design import DesignPoint
+from jepa_scale.studies.design import DesignPoint, devices_of
 from jepa_scale.studies.holdings import read_records
 from jepa_scale.studies.launching.jobs import job_of
 from jepa_scale.studies.launching.planned import planned_study, stage
@@ -177,7 +177,7 @@ def _sbatch(script: str, study: Path, *options: str) -> str:
 
 def worker_script(study: Path, name: str, launcher: SlurmLauncher, resources: str, tasks: int) -> str:
     """Batch script of a job array of workers."""
-    kind, devices = resources[:3], int(resources[3:])
+    kind, devices = devices_of(resources)
     options = [f"--array=0-{tasks - 1}", f"--ntasks-per-node={devices}", f"--cpus-per-task={launcher.cpus_per_task}"]
     if kind == "gpu":
         options.append(f"--gres=gpu:{launcher.gpu_type + ':' if launcher.gpu_type else ''}{devices}")

@@ -23,7 +23,7 @@ from jepa_scale.runs.distributed.together import Member, read_ends
 from jepa_scale.runs.errors import UserError
 from jepa_scale.runs.folder import RunFolder, atomic_write
 from jepa_scale.studies.cohorts import MOST, Cohorts
-from jepa_scale.studies.design import DesignPoint, design_sampler
+from jepa_scale.studies.design import DesignPoint, design_sampler, devices_of
 from jepa_scale.studies.launching.jobs import Task, job_of, owner_of
 from jepa_scale.studies.launching.submission import cancelled, read_submission
 from jepa_scale.studies.manifest import read_plan
@@ -63,7 +63,7 @@ class Supervisor:
         self.cohorts = Cohorts(
             self.launcher.cohort, self.launcher.workers, self.points, min(self.launcher.workers, max(1, cores))
         )
-        cohorts = self.launcher.cohort != "off" and resources.startswith("cpu")
+        cohorts = self.launcher.cohort != "off" and devices_of(resources)[0] == "cpu"
         self._kind = self.cohorts.kind if cohorts else None
         """What runs of a cohort share; None where every run goes alone, as on GPUs."""
         self.tried = self.failed = 0

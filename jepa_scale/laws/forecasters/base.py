@@ -89,7 +89,7 @@ class Fitted(ABC):
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """Weight of each member, where the forecaster is a mixture."""
+        """Weight of each member, where the forecaster is made of several."""
         return {}
 
     @property
