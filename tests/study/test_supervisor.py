@@ -160,6 +160,16 @@ def test_a_member_that_fails_or_must_go_alone_leaves_the_others(cohorts, slurm):
     assert status_of(cohorts).counts == {"done": 3, "failed": 1, "running": 0, "waiting": 0, "lost": 0, "left": 0}
 
 
+def test_runs_like_one_that_must_go_alone_go_alone_from_then_on(cohorts, slurm):
+    submission = read_submission(cohorts)
+    pairs = dataclasses.replace(submission.launcher, cohort=2)
+    dataclasses.replace(submission, launcher=pairs).write(cohorts)
+    slurm.behaves(RUN[1], "alone")
+    worked(cohorts, slurm)
+    assert [line.endswith("together") for line in slurm.started] == [True, True, False, False, False]
+    assert started(slurm) == [RUN[0], RUN[1], RUN[1], RUN[2], RUN[3]]
+
+
 def test_a_cohort_that_is_stopped_goes_on_together_after_the_requeue(cohorts, slurm):
     """One of its members has ended before the signal."""
     slurm.behaves(RUN[1], "stop")
